@@ -1,0 +1,178 @@
+"""Every failure a user can cause, each with a stable code and an HTTP status.
+
+::
+
+    EngineError                 internal_error                500
+    ├── InvalidArgument         invalid_argument              400
+    ├── Unauthorized            unauthorized                  401
+    ├── Forbidden               forbidden                     403
+    ├── NotFound                not_found                     404
+    ├── MethodNotAllowed        method_not_allowed            405
+    ├── NotAcceptable           not_acceptable                406
+    ├── RequestTimeout          request_timeout               408
+    ├── Conflict                conflict                      409
+    ├── PayloadTooLarge         payload_too_large             413
+    ├── UnsupportedMediaType    unsupported_media_type        415
+    ├── Misdirected             misdirected_request           421
+    ├── NotImplementedYet       not_implemented               501
+    ├── Unavailable             unavailable                   503
+    ├── StorageFull             cache_full_unreclaimable      507
+    ├── ImageUnavailable        image_unavailable             409
+    ├── ClusterFailed           cluster_failed                500
+    ├── StepFailed              step_failed                   422
+    └── Cancelled               cancelled                     409
+
+The last four mostly surface in the ``error`` of a failed job rather than as an
+HTTP answer. ``message`` says what went wrong and what to do about it; ``details``
+carries the specifics (the argument, the path, PostgreSQL's own words).
+"""
+
+from typing import ClassVar
+
+
+class EngineError(Exception):
+    """A failure with a stable ``code``; the root of the tree above."""
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+
+    def __init__(self, message: str, details: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.details}" if self.details else self.message
+
+    def as_dict(self) -> dict[str, str]:
+        """The error envelope: ``{code, message, details?}``."""
+        envelope = {"code": self.code, "message": self.message}
+        if self.details:
+            envelope["details"] = self.details
+        return envelope
+
+
+class InvalidArgument(EngineError):
+    """The request cannot be right, whatever the engine's state."""
+
+    code = "invalid_argument"
+    status = 400
+
+
+class Unauthorized(EngineError):
+    """No bearer token, or not the engine's."""
+
+    code = "unauthorized"
+    status = 401
+
+
+class Forbidden(EngineError):
+    """The request comes from a web page or another site."""
+
+    code = "forbidden"
+    status = 403
+
+
+class NotFound(EngineError):
+    """What the request names does not exist."""
+
+    code = "not_found"
+    status = 404
+
+
+class MethodNotAllowed(EngineError):
+    """The path exists, the method on it does not."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
+class NotAcceptable(EngineError):
+    """The Accept header admits no media type the operation produces."""
+
+    code = "not_acceptable"
+    status = 406
+
+
+class RequestTimeout(EngineError):
+    """The client did not finish sending its request in time."""
+
+    code = "request_timeout"
+    status = 408
+
+
+class Conflict(EngineError):
+    """The request is fine but what is there now forbids it."""
+
+    code = "conflict"
+    status = 409
+
+
+class PayloadTooLarge(EngineError):
+    """The request body is larger than the engine accepts."""
+
+    code = "payload_too_large"
+    status = 413
+
+
+class UnsupportedMediaType(EngineError):
+    """The request body is not JSON."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
+class Misdirected(EngineError):
+    """The Host header names a host this engine does not serve."""
+
+    code = "misdirected_request"
+    status = 421
+
+
+class NotImplementedYet(EngineError):
+    """The operation is in the document but not in this version."""
+
+    code = "not_implemented"
+    status = 501
+
+
+class Unavailable(EngineError):
+    """The engine is shutting down or has no room for the request now."""
+
+    code = "unavailable"
+    status = 503
+
+
+class StorageFull(EngineError):
+    """The store's filesystem is full and nothing can be given back."""
+
+    code = "cache_full_unreclaimable"
+    status = 507
+
+
+class ImageUnavailable(EngineError):
+    """No PostgreSQL distribution matches the image."""
+
+    code = "image_unavailable"
+    status = 409
+
+
+class ClusterFailed(EngineError):
+    """PostgreSQL could not be initialised, started or stopped."""
+
+    code = "cluster_failed"
+    status = 500
+
+
+class StepFailed(EngineError):
+    """A preparation step ran and failed: the SQL is broken, not the engine."""
+
+    code = "step_failed"
+    status = 422
+
+
+class Cancelled(EngineError):
+    """The job was cancelled."""
+
+    code = "cancelled"
+    status = 409

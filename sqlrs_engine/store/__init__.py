@@ -1,0 +1,170 @@
+"""Interfaces of the persistent store: one small protocol a noun.
+
+Each call is one transaction. Lists are ordered by creation time, oldest first (names
+by name, tasks by job and position). Implementations are safe to call from any thread.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from ..clock import Timestamp
+from .filters import InstanceFilter, NameFilter, StateFilter
+from .records import Instance, Job, JobStatus, Json, Name, State, Task
+
+__all__ = [
+    "InstanceFilter",
+    "InstanceStore",
+    "JobStore",
+    "NameFilter",
+    "NameStore",
+    "StateFilter",
+    "StateStore",
+    "Store",
+]
+
+
+class StateStore(Protocol):
+    """Rows of states."""
+
+    def get(self, state_id: str) -> State | None:
+        """Return the state, its refcount filled in."""
+
+    def list(self, filter: StateFilter) -> list[State]:
+        """Return the states that match."""
+
+    def add(self, state: State) -> None:
+        """Insert a state; one that is there already is left as it is."""
+
+    def touch(self, state_id: str, used_at: Timestamp) -> None:
+        """Record a use: set ``last_used_at``, count one more."""
+
+    def set_durable(self, state_ids: Iterable[str]) -> None:
+        """Record that the files of these states have reached the disk."""
+
+    def undurable(self) -> list[State]:
+        """Return the states whose files may not have reached the disk."""
+
+    def remove(self, state_id: str) -> bool:
+        """Delete a state's row and say whether it was there.
+
+        Raises Conflict while an instance or a child state refers to it.
+        """
+
+
+class InstanceStore(Protocol):
+    """Rows of instances."""
+
+    def get(self, instance_id: str) -> Instance | None:
+        """Return the instance."""
+
+    def list(self, filter: InstanceFilter) -> list[Instance]:
+        """Return the instances that match."""
+
+    def add(self, instance: Instance) -> None:
+        """Insert an instance.
+
+        Raises NotFound when its state is gone, Conflict when its port is taken by
+        another instance.
+        """
+
+    def update(self, instance_id: str, **changes: Any) -> Instance | None:
+        """Change columns (named as the record's fields) and return the new record."""
+
+    def remove(self, instance_id: str) -> bool:
+        """Delete an instance's row and say whether it was there. Names stay."""
+
+    def ports(self) -> set[int]:
+        """Return the ports of all instances."""
+
+
+class NameStore(Protocol):
+    """Rows of names."""
+
+    def get(self, name: str) -> Name | None:
+        """Return the name's binding."""
+
+    def list(self, filter: NameFilter) -> list[Name]:
+        """Return the names that match."""
+
+    def put(self, name: Name) -> bool:
+        """Bind a name, replacing its former binding; say whether it is new."""
+
+    def touch(self, name: str, used_at: Timestamp) -> None:
+        """Set ``last_used_at``."""
+
+    def remove(self, name: str) -> bool:
+        """Delete a name and say whether it was there."""
+
+
+class JobStore(Protocol):
+    """Rows of jobs, their tasks and their events."""
+
+    def get(self, job_id: str) -> Job | None:
+        """Return the job."""
+
+    def list(self, id_prefix: str | None = None) -> list[Job]:
+        """Return the jobs, or those whose id starts with the prefix (any length)."""
+
+    def add(self, job: Job) -> None:
+        """Insert a job."""
+
+    def update(self, job_id: str, **changes: Any) -> Job | None:
+        """Change columns (named as the record's fields) and return the new record."""
+
+    def finish(
+        self,
+        job_id: str,
+        status: JobStatus,
+        finished_at: Timestamp,
+        *,
+        result: Json | None = None,
+        error: Json | None = None,
+    ) -> Job | None:
+        """Make a job terminal and, in the same transaction, every task of it.
+
+        Tasks still running become failed; queued ones stay queued when the job failed
+        and become succeeded when it succeeded. A job that is already terminal is left
+        as it is. Returns the record.
+        """
+
+    def remove(self, job_id: str) -> bool:
+        """Delete a job with its tasks and events and say whether it was there."""
+
+    def unfinished(self) -> list[Job]:
+        """Return the queued and running jobs."""
+
+    def finished_with(self, signature: str) -> list[Job]:
+        """Return the terminal jobs of a signature, the latest finished first."""
+
+    def put_tasks(self, job_id: str, tasks: Sequence[Task]) -> None:
+        """Replace the job's tasks."""
+
+    def tasks(self, job_id: str | None = None) -> list[Task]:
+        """Return the tasks of a job, or of all jobs."""
+
+    def update_task(self, job_id: str, task_id: str, **changes: Any) -> None:
+        """Change columns of a task."""
+
+    def append_events(self, job_id: str, first: int, lines: Sequence[bytes]) -> None:
+        """Store encoded events (one JSON object each, no newline) from index ``first``.
+
+        A job that is gone is ignored: its events are of no use to anyone.
+        """
+
+    def events(self, job_id: str, start: int, limit: int) -> list[bytes]:
+        """Return up to ``limit`` encoded events from index ``start``."""
+
+    def event_count(self, job_id: str) -> int:
+        """Return how many events the job has."""
+
+
+class Store(Protocol):
+    """The whole store of an engine."""
+
+    states: StateStore
+    instances: InstanceStore
+    names: NameStore
+    jobs: JobStore
+
+    def close(self) -> None:
+        """Release the database; calls after this are an error."""

@@ -1,0 +1,134 @@
+"""The records that cross module borders: frozen, flat, without behaviour.
+
+Every timestamp is a ``clock.Timestamp``; every duration is in seconds; every size is
+in bytes.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..clock import Timestamp
+
+JobStatus = Literal["queued", "running", "succeeded", "failed"]
+TaskType = Literal["plan", "resolve_image", "state_execute", "prepare_instance"]
+InstanceStatus = Literal["active", "expired", "orphaned"]
+NameStatus = Literal["active", "missing", "expired"]
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """An immutable snapshot of a cluster after a step, or of an instance.
+
+    ``image_id`` is the resolved image; ``parent_state_id`` is None for the first step.
+    ``boot_id`` names the boot of the machine during which the state was published while
+    its files may not have reached the disk; None once it is durable.
+    ``refcount`` is the number of live instances cloned from it.
+    """
+
+    state_id: str
+    parent_state_id: str | None
+    image_id: str
+    prepare_kind: str
+    prepare_args_normalized: str
+    created_at: Timestamp
+    size_bytes: int | None = None
+    last_used_at: Timestamp | None = None
+    use_count: int = 0
+    min_retention_until: Timestamp | None = None
+    boot_id: str | None = None
+    refcount: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """A writable clone of a state with a running cluster of its own.
+
+    ``ttl`` is None when the configured default applies and 0 when it never expires;
+    ``expires_at`` is derived from it and from the last activity. ``runtime_id`` is
+    ``<pid>.<start time in clock ticks>`` of the postmaster. ``sessions`` is the last
+    seen value of ``pg_stat_database.sessions``, summed. ``name`` is the instance's
+    first name, None without one.
+    """
+
+    instance_id: str
+    image_id: str
+    state_id: str
+    created_at: Timestamp
+    port: int
+    password: str
+    ttl: float | None = None
+    protected: bool = False
+    expires_at: Timestamp | None = None
+    activity_at: Timestamp | None = None
+    sessions: int = 0
+    runtime_id: str | None = None
+    name: str | None = None
+    status: InstanceStatus = "orphaned"
+
+    @property
+    def dsn(self) -> str:
+        """The connection URI, password included (PostgreSQL docs, 34.1.1.2)."""
+        return f"postgres://sqlrs:{self.password}@127.0.0.1:{self.port}/postgres"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Name:
+    """A stable handle bound to an instance, which may be gone (status missing)."""
+
+    name: str
+    instance_id: str | None
+    image_id: str
+    state_id: str
+    state_fingerprint: str | None = None
+    last_used_at: Timestamp | None = None
+    status: NameStatus = "active"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One asynchronous prepare.
+
+    ``request`` is the request as submitted; ``result`` and ``error`` are the JSON
+    objects of the API, one of them set once the job is terminal (none for a
+    plan-only job that succeeded).
+    """
+
+    job_id: str
+    status: JobStatus
+    prepare_kind: str
+    image_id: str
+    request: Json
+    created_at: Timestamp
+    plan_only: bool = False
+    resolved_image_id: str | None = None
+    prepare_args_normalized: str | None = None
+    signature: str | None = None
+    started_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    result: Json | None = None
+    error: Json | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """One step of a job's plan."""
+
+    job_id: str
+    task_id: str
+    position: int
+    type: TaskType
+    status: JobStatus = "queued"
+    planner_kind: str | None = None
+    input_kind: Literal["image", "state"] | None = None
+    input_id: str | None = None
+    image_id: str | None = None
+    resolved_image_id: str | None = None
+    task_hash: str | None = None
+    output_state_id: str | None = None
+    cached: bool | None = None
+    instance_mode: str | None = None
+    changeset_id: str | None = None
+    changeset_author: str | None = None
+    changeset_path: str | None = None
+    args_summary: str | None = None
