@@ -29,7 +29,7 @@ class StateStore(Protocol):
     def get(self, state_id: str) -> State | None:
         """Return the state, its refcount filled in."""
 
-    def list(self, filter: StateFilter) -> list[State]:
+    def find(self, filter: StateFilter) -> list[State]:
         """Return the states that match."""
 
     def add(self, state: State) -> None:
@@ -57,7 +57,7 @@ class InstanceStore(Protocol):
     def get(self, instance_id: str) -> Instance | None:
         """Return the instance."""
 
-    def list(self, filter: InstanceFilter) -> list[Instance]:
+    def find(self, filter: InstanceFilter) -> list[Instance]:
         """Return the instances that match."""
 
     def add(self, instance: Instance) -> None:
@@ -83,7 +83,7 @@ class NameStore(Protocol):
     def get(self, name: str) -> Name | None:
         """Return the name's binding."""
 
-    def list(self, filter: NameFilter) -> list[Name]:
+    def find(self, filter: NameFilter) -> list[Name]:
         """Return the names that match."""
 
     def put(self, name: Name) -> bool:
@@ -102,7 +102,7 @@ class JobStore(Protocol):
     def get(self, job_id: str) -> Job | None:
         """Return the job."""
 
-    def list(self, id_prefix: str | None = None) -> list[Job]:
+    def find(self, id_prefix: str | None = None) -> list[Job]:
         """Return the jobs, or those whose id starts with the prefix (any length)."""
 
     def add(self, job: Job) -> None:
