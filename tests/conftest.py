@@ -1,1 +1,3 @@
-"""Fixtures shared by every kind of test; fixtures by concern live beside it as ``fix_*``."""
+"""Loads the fixture plugins, one by concern, that stand beside this file."""
+
+pytest_plugins = ["fix_mounts", "fix_postgres", "fix_engine"]

@@ -33,7 +33,10 @@ class StateStore(Protocol):
         """Return the states that match."""
 
     def add(self, state: State) -> None:
-        """Insert a state; one that is there already is left as it is."""
+        """Insert a state; one that is there already is left as it is.
+
+        Raises NotFound when its parent state is gone.
+        """
 
     def touch(self, state_id: str, used_at: Timestamp) -> None:
         """Record a use: set ``last_used_at``, count one more."""
@@ -103,7 +106,10 @@ class JobStore(Protocol):
         """Return the job."""
 
     def find(self, id_prefix: str | None = None) -> list[Job]:
-        """Return the jobs, or those whose id starts with the prefix (any length)."""
+        """Return the jobs, or those whose id starts with the prefix (any length).
+
+        Their ``request`` is left empty: it may hold megabytes of standard input.
+        """
 
     def add(self, job: Job) -> None:
         """Insert a job."""
@@ -120,10 +126,10 @@ class JobStore(Protocol):
         result: Json | None = None,
         error: Json | None = None,
     ) -> Job | None:
-        """Make a job terminal and, in the same transaction, every task of it.
+        """Make a job terminal and settle its tasks, in the same transaction.
 
-        Tasks still running become failed; queued ones stay queued when the job failed
-        and become succeeded when it succeeded. A job that is already terminal is left
+        When it failed, tasks still running become failed and queued ones stay queued;
+        when it succeeded, both become succeeded. A job that is already terminal is left
         as it is. Returns the record.
         """
 
@@ -134,10 +140,13 @@ class JobStore(Protocol):
         """Return the queued and running jobs."""
 
     def finished_with(self, signature: str) -> list[Job]:
-        """Return the terminal jobs of a signature, the latest finished first."""
+        """Return the terminal jobs of a signature, the latest finished first.
+
+        Their ``request`` is left empty, as by ``find``.
+        """
 
     def put_tasks(self, job_id: str, tasks: Sequence[Task]) -> None:
-        """Replace the job's tasks."""
+        """Replace the job's tasks. Raises NotFound when the job is gone."""
 
     def tasks(self, job_id: str | None = None) -> list[Task]:
         """Return the tasks of a job, or of all jobs."""

@@ -1,0 +1,41 @@
+"""The store in one SQLite file, through Pony: see ``schema`` and ``database``."""
+
+from pathlib import Path
+
+from ...clock import Clock, utc_now
+from . import schema
+from .database import Database
+from .failures import translated
+from .instances import Instances
+from .jobs import Jobs
+from .names import Names
+from .states import States
+
+__all__ = ["SqliteStore"]
+
+
+class SqliteStore:
+    """``store.Store`` in one file, usable from any thread.
+
+    ``clock`` decides what counts as expired; ``busy_timeout`` is how many seconds a
+    write waits for another process's.
+    """
+
+    def __init__(self, path: Path, *, clock: Clock = utc_now, busy_timeout: float = 10.0) -> None:
+        """Open the database at ``path``, creating it or bringing its schema up to date.
+
+        Raises Conflict when the file is another program's or a newer engine's,
+        Unavailable when another process keeps it locked, EngineError when it cannot be
+        opened or read.
+        """
+        with translated(path):
+            schema.prepare(path)
+        self.database = Database(path, busy_timeout=busy_timeout)
+        self.states = States(self.database)
+        self.instances = Instances(self.database, clock)
+        self.names = Names(self.database, clock)
+        self.jobs = Jobs(self.database)
+
+    def close(self) -> None:
+        """Release the database; calls after this raise Unavailable."""
+        self.database.close()

@@ -1,0 +1,184 @@
+"""One SQLite database through Pony: sessions, connections, failures.
+
+Reads run outside transactions, on the calling thread's own connection, beside any
+writer. Writes take the write lock first (``BEGIN IMMEDIATE``), so what a transaction
+reads stays true until it commits. ``synchronous = NORMAL`` keeps every committed
+transaction through a crash of the engine; a power loss may take the last few, never
+the database.
+"""
+
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# Named here because Pony imports it when binding, which threads must not do at once.
+import pony.orm.dbproviders.sqlite  # noqa: F401
+from pony import orm
+
+from ...errors import Unavailable
+from .entities import Entities, define
+from .failures import translated
+
+_log = logging.getLogger(__name__)
+
+_CLOSE_PATIENCE = 10.0  # seconds to let calls in progress end
+_WAL_LIMIT = 32 * 1024 * 1024  # bytes kept of the write-ahead log after a burst
+
+
+class Session:
+    """What a running transaction, or a read, can do."""
+
+    __slots__ = ("_orm",)
+
+    def __init__(self, database: Any) -> None:
+        self._orm = database
+
+    def rows(self, sql: str, **params: Any) -> list[Any]:
+        """Run a SELECT with ``$name`` parameters; one column comes as plain values."""
+        rows: list[Any] = self._orm.select(sql, params, {})
+        return rows
+
+    def row(self, sql: str, **params: Any) -> Any | None:
+        """Return the first row of a SELECT, None when there is none."""
+        rows = self.rows(sql, **params)
+        return rows[0] if rows else None
+
+    def execute(self, sql: str, params: Sequence[Any] = ()) -> int:
+        """Run a statement with ``?`` parameters; return the number of rows changed."""
+        return int(self._connection().execute(sql, params).rowcount)
+
+    def execute_many(self, sql: str, params: Iterable[Sequence[Any]]) -> None:
+        """Run a statement once a row of parameters."""
+        self._connection().executemany(sql, params)
+
+    def _connection(self) -> sqlite3.Connection:
+        self._orm.flush()  # entities changed before go first
+        connection: sqlite3.Connection = self._orm.get_connection()
+        return connection
+
+
+class Database:
+    """A Pony database over one file, usable from any thread."""
+
+    def __init__(self, path: Path, *, busy_timeout: float) -> None:
+        self._path = path
+        self._connections = _Connections()
+        self._lock = threading.Condition()
+        self._active = 0
+        self._closed = False
+        self._orm = orm.Database()
+        self._orm.on_connect(provider="sqlite")(_on_connect(self._connections))
+        try:
+            with translated(path):
+                self._bind(busy_timeout)
+        except BaseException:
+            self._connections.close()
+            raise
+        self.entities: Entities = define(self._orm)
+        self._orm.generate_mapping(check_tables=False)
+
+    def check_tables(self) -> None:
+        """Raise unless every entity's table and columns exist."""
+        self._orm.check_tables()
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Open a session whose SELECTs each see the latest committed rows."""
+        with self._in_use(), translated(self._path), orm.db_session:
+            yield Session(self._orm)
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Open a write transaction: committed at the end, undone by an exception.
+
+        Raises Unavailable when another process holds the write lock for too long,
+        StorageFull when the disk is full.
+        """
+        with self._in_use(), translated(self._path), orm.db_session(immediate=True):
+            yield Session(self._orm)
+
+    def close(self) -> None:
+        """Let the calls in progress end, then close every thread's connection."""
+        with self._lock:
+            self._closed = True
+            if not self._lock.wait_for(lambda: self._active == 0, _CLOSE_PATIENCE):
+                _log.warning("closing the state store under %d calls in progress", self._active)
+        self._connections.close()
+
+    def _bind(self, busy_timeout: float) -> None:
+        self._orm.bind(
+            "sqlite",
+            # Pony takes a relative path from the calling module's directory.
+            str(self._path.absolute()),
+            timeout=busy_timeout,
+            # A connection is used by one thread, but closed by whoever closes us.
+            check_same_thread=False,
+        )
+
+    @contextmanager
+    def _in_use(self) -> Iterator[None]:
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the state store is closed", "the engine is shutting down")
+            self._active += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._active -= 1
+                if self._closed:
+                    self._lock.notify_all()
+
+
+class _Connections:
+    """The open connections: one a thread, closed when the thread ends or the store does."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: set[sqlite3.Connection] = set()
+        self._thread = threading.local()
+
+    def add(self, connection: sqlite3.Connection) -> None:
+        """Take charge of the calling thread's connection."""
+        with self._lock:
+            self._open.add(connection)
+        # Dropped with the thread's locals, the guard closes what Pony would leak.
+        self._thread.guard = _Guard(lambda: self._discard(connection))
+
+    def close(self) -> None:
+        with self._lock:
+            connections, self._open = self._open, set()
+        for connection in connections:
+            connection.close()
+
+    def _discard(self, connection: sqlite3.Connection) -> None:
+        with self._lock:
+            self._open.discard(connection)
+        connection.close()
+
+
+class _Guard:
+    """Calls a function when the last reference to it goes."""
+
+    __slots__ = ("_at_end",)
+
+    def __init__(self, at_end: Callable[[], None]) -> None:
+        self._at_end = at_end
+
+    def __del__(self) -> None:
+        self._at_end()
+
+
+def _on_connect(connections: _Connections) -> Callable[[Any, sqlite3.Connection], None]:
+    def prepare(_: Any, connection: sqlite3.Connection) -> None:
+        connections.add(connection)
+        connection.text_factory = str  # Pony's calls Python code for every value
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
+
+    return prepare

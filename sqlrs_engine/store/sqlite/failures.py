@@ -1,0 +1,66 @@
+"""SQLite's failures, as Pony wraps them, in the engine's own words."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pony import orm
+from pony.orm.dbapiprovider import DBException
+
+from ...errors import EngineError, StorageFull, Unavailable
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn failures of the database at ``path`` that a user can mend into our errors.
+
+    Raises StorageFull, Unavailable when another process holds a lock, EngineError when
+    the file cannot be opened or read; all else passes as it is.
+    """
+    try:
+        yield
+    except (sqlite3.Error, DBException, orm.OrmError) as error:
+        translated = _translate(_sqlite_error(error), path)
+        if translated is None:
+            raise
+        raise translated from error
+
+
+def _sqlite_error(error: BaseException) -> BaseException:
+    """Unwrap SQLite's own exception from Pony's."""
+    while True:
+        if isinstance(error, orm.TransactionError) and getattr(error, "exceptions", None):
+            error = error.exceptions[0][1]
+        elif isinstance(getattr(error, "original_exc", None), Exception):
+            error = error.original_exc  # type: ignore[attr-defined]
+        else:
+            return error
+
+
+def _translate(error: BaseException, path: Path) -> EngineError | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = code & 0xFF if code is not None else None  # the rest refines it
+    if primary == sqlite3.SQLITE_FULL:
+        return StorageFull("the state store's disk is full", f"{path}: free some space")
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return Unavailable(
+            "the state store is busy",
+            f"another process holds a lock on {path}; try again when it is done",
+        )
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR):
+        return EngineError(
+            "the state store's database cannot be read",
+            f"{path}: {error}; check the disk, then move the state store away to start anew",
+        )
+    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return unopenable(path, error)
+    return None
+
+
+def unopenable(path: Path, error: BaseException) -> EngineError:
+    """Return the error for a file that cannot be opened or written."""
+    return EngineError(
+        "the state store's database cannot be opened for writing",
+        f"{path}: {error}; check its permissions and those of its directory",
+    )

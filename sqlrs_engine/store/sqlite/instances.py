@@ -1,0 +1,105 @@
+"""Rows of instances. Name and status are worked out by each read."""
+
+from typing import Any
+
+from ...clock import Clock
+from ...errors import Conflict, NotFound
+from ..filters import InstanceFilter
+from ..records import Instance
+from . import states
+from .database import Database, Session
+from .rows import Table, Where
+
+_INSTANCES = Table(
+    Instance,
+    source="""(
+        SELECT instances.rowid AS number, instances.*, (
+            SELECT names.name FROM names WHERE names.instance_id = instances.instance_id
+            ORDER BY names.bound_at, names.name LIMIT 1
+        ) AS name
+        FROM instances
+    ) i""",
+    alias="i",
+    order="i.created_at, i.number",
+    derived={
+        "name": "i.name",
+        "status": (
+            "CASE WHEN i.expires_at < $now THEN 'expired'"
+            " WHEN i.name IS NULL THEN 'orphaned' ELSE 'active' END"
+        ),
+    },
+    flags=("protected",),
+)
+
+
+class Instances:
+    """``InstanceStore`` on SQLite."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def get(self, instance_id: str) -> Instance | None:
+        """Return the instance."""
+        with self._database.reading() as session:
+            return self._read(session, instance_id)
+
+    def find(self, filter: InstanceFilter) -> list[Instance]:
+        """Return the instances that match."""
+        where = Where("i").equal(state_id=filter.state_id, image_id=filter.image_id)
+        where.prefix("instance_id", filter.id_prefix)
+        sql = _INSTANCES.select(str(where))
+        with self._database.reading() as session:
+            rows = session.rows(sql, now=self._clock(), **where.params)
+        return _INSTANCES.records(rows)
+
+    def add(self, instance: Instance) -> None:
+        """Insert an instance.
+
+        Raises NotFound when its state is gone, Conflict when its port is taken by
+        another instance.
+        """
+        row = _INSTANCES.row(instance)
+        with self._database.writing() as session:
+            _check_references(session, instance.instance_id, row)
+            self._database.entities.Instance(**row)
+
+    def update(self, instance_id: str, **changes: Any) -> Instance | None:
+        """Change columns (named as the record's fields) and return the new record.
+
+        Raises NotFound and Conflict as ``add`` does.
+        """
+        columns = _INSTANCES.changes(changes)
+        with self._database.writing() as session:
+            entity = self._database.entities.Instance.get(instance_id=instance_id)
+            if entity is None:
+                return None
+            _check_references(session, instance_id, columns)
+            entity.set(**columns)
+            return self._read(session, instance_id)
+
+    def remove(self, instance_id: str) -> bool:
+        """Delete an instance's row and say whether it was there. Names stay."""
+        with self._database.writing() as session:
+            sql = "DELETE FROM instances WHERE instance_id = ?"
+            return bool(session.execute(sql, (instance_id,)))
+
+    def ports(self) -> set[int]:
+        """Return the ports of all instances."""
+        with self._database.reading() as session:
+            return set(session.rows("SELECT port FROM instances"))
+
+    def _read(self, session: Session, instance_id: str) -> Instance | None:
+        sql = _INSTANCES.select("i.instance_id = $instance_id")
+        row = session.row(sql, instance_id=instance_id, now=self._clock())
+        return _INSTANCES.record(row) if row else None
+
+
+def _check_references(session: Session, instance_id: str, columns: dict[str, Any]) -> None:
+    """Check what the schema would refuse too, but without saying why."""
+    state_id, port = columns.get("state_id"), columns.get("port")
+    if state_id is not None and not states.exists(session, state_id):
+        raise NotFound("state not found", state_id)
+    holder = session.row("SELECT instance_id FROM instances WHERE port = $port", port=port)
+    if holder is not None and holder != instance_id:
+        raise Conflict("the port is taken", f"port {port} belongs to instance {holder}")

@@ -1,0 +1,198 @@
+"""Rows of jobs, with their tasks and events."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...clock import Timestamp
+from ...errors import NotFound
+from ..records import Job, JobStatus, Json, Task
+from .database import Database, Session
+from .rows import Table, Where
+
+_JOBS = Table(
+    Job,
+    source="jobs j",
+    alias="j",
+    order="j.created_at, j.rowid",
+    json=("request", "result", "error"),
+    flags=("plan_only",),
+)
+# A request may hold megabytes of standard input and nobody lists jobs to see it.
+_LISTED_JOBS = Table(
+    Job,
+    source="jobs j",
+    alias="j",
+    order="j.created_at, j.rowid",
+    derived={"request": "'{}'"},
+    json=("request", "result", "error"),
+    flags=("plan_only",),
+)
+_TASKS = Table(
+    Task,
+    source="tasks t",
+    alias="t",
+    order="t.job_id, t.position",
+    flags=("cached",),
+)
+# Spelt as in the index `jobs_unfinished`, which serves only a condition it knows.
+_UNFINISHED = "status IN ('queued', 'running')"
+
+
+class Jobs:
+    """``JobStore`` on SQLite."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, job_id: str) -> Job | None:
+        """Return the job."""
+        with self._database.reading() as session:
+            return _read(session, job_id)
+
+    def find(self, id_prefix: str | None = None) -> list[Job]:
+        """Return the jobs, or those whose id starts with the prefix (any length).
+
+        Their ``request`` is left empty: it may hold megabytes.
+        """
+        where = Where("j").prefix("job_id", id_prefix)
+        with self._database.reading() as session:
+            rows = session.rows(_LISTED_JOBS.select(str(where)), **where.params)
+        return _LISTED_JOBS.records(rows)
+
+    def add(self, job: Job) -> None:
+        """Insert a job."""
+        row = _JOBS.row(job)
+        with self._database.writing():
+            self._database.entities.Job(**row)
+
+    def update(self, job_id: str, **changes: Any) -> Job | None:
+        """Change columns (named as the record's fields) and return the new record."""
+        columns = _JOBS.changes(changes)
+        with self._database.writing() as session:
+            entity = self._database.entities.Job.get(job_id=job_id)
+            if entity is None:
+                return None
+            entity.set(**columns)
+            return _read(session, job_id)
+
+    def finish(
+        self,
+        job_id: str,
+        status: JobStatus,
+        finished_at: Timestamp,
+        *,
+        result: Json | None = None,
+        error: Json | None = None,
+    ) -> Job | None:
+        """Make a job terminal and settle its tasks, in one transaction.
+
+        When it failed, tasks still running become failed and queued ones stay queued;
+        when it succeeded, both become succeeded. A job that is already terminal is left
+        as it is. Returns the record.
+        """
+        columns = _JOBS.changes(
+            {"status": status, "finished_at": finished_at, "result": result, "error": error}
+        )
+        with self._database.writing() as session:
+            job = _read(session, job_id)
+            if job is None or job.status in ("succeeded", "failed"):
+                return job
+            self._database.entities.Job[job_id].set(**columns)
+            settled = "status = 'running'" if status == "failed" else _UNFINISHED
+            session.execute(
+                f"UPDATE tasks SET status = ? WHERE job_id = ? AND {settled}",  # noqa: S608
+                (status, job_id),
+            )
+            return _read(session, job_id)
+
+    def remove(self, job_id: str) -> bool:
+        """Delete a job with its tasks and events and say whether it was there."""
+        with self._database.writing() as session:
+            return bool(session.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,)))
+
+    def unfinished(self) -> list[Job]:
+        """Return the queued and running jobs."""
+        with self._database.reading() as session:
+            rows = session.rows(_JOBS.select(f"j.{_UNFINISHED}"))
+        return _JOBS.records(rows)
+
+    def finished_with(self, signature: str) -> list[Job]:
+        """Return the terminal jobs of a signature, the latest finished first.
+
+        Their ``request`` is left empty, as by ``find``.
+        """
+        sql = _LISTED_JOBS.select(
+            "j.signature = $signature AND j.status IN ('succeeded', 'failed')",
+            order="j.finished_at DESC, j.rowid DESC",
+        )
+        with self._database.reading() as session:
+            rows = session.rows(sql, signature=signature)
+        return _LISTED_JOBS.records(rows)
+
+    def put_tasks(self, job_id: str, tasks: Sequence[Task]) -> None:
+        """Replace the job's tasks.
+
+        Raises NotFound when the job is gone.
+        """
+        rows = [_TASKS.row(task) | {"job_id": job_id} for task in tasks]
+        with self._database.writing() as session:
+            if not _exists(session, job_id):
+                raise NotFound("job not found", job_id)
+            session.execute("DELETE FROM tasks WHERE job_id = ?", (job_id,))
+            for row in rows:
+                self._database.entities.Task(**row)
+
+    def tasks(self, job_id: str | None = None) -> list[Task]:
+        """Return the tasks of a job, or of all jobs."""
+        where = Where("t").equal(job_id=job_id)
+        with self._database.reading() as session:
+            rows = session.rows(_TASKS.select(str(where)), **where.params)
+        return _TASKS.records(rows)
+
+    def update_task(self, job_id: str, task_id: str, **changes: Any) -> None:
+        """Change columns of a task."""
+        columns = _TASKS.changes(changes)
+        with self._database.writing():
+            entity = self._database.entities.Task.get(job_id=job_id, task_id=task_id)
+            if entity is not None:
+                entity.set(**columns)
+
+    def append_events(self, job_id: str, first: int, lines: Sequence[bytes]) -> None:
+        """Store encoded events (one JSON object each, no newline) from index ``first``.
+
+        A job that is gone is ignored: its events are of no use to anyone.
+        """
+        with self._database.writing() as session:
+            if _exists(session, job_id):
+                session.execute_many(
+                    "INSERT INTO events (job_id, position, line) VALUES (?, ?, ?)",
+                    ((job_id, first + offset, line) for offset, line in enumerate(lines)),
+                )
+
+    def events(self, job_id: str, start: int, limit: int) -> list[bytes]:
+        """Return up to ``limit`` encoded events from index ``start``."""
+        with self._database.reading() as session:
+            return session.rows(
+                "SELECT line FROM events WHERE job_id = $job_id AND position >= $start"
+                " ORDER BY position LIMIT $limit",
+                job_id=job_id,
+                start=start,
+                limit=limit,
+            )
+
+    def event_count(self, job_id: str) -> int:
+        """Return how many events the job has."""
+        with self._database.reading() as session:
+            last = session.row(
+                "SELECT max(position) FROM events WHERE job_id = $job_id", job_id=job_id
+            )
+        return 0 if last is None else int(last) + 1
+
+
+def _read(session: Session, job_id: str) -> Job | None:
+    row = session.row(_JOBS.select("j.job_id = $job_id"), job_id=job_id)
+    return _JOBS.record(row) if row else None
+
+
+def _exists(session: Session, job_id: str) -> bool:
+    return session.row("SELECT 1 FROM jobs WHERE job_id = $job_id", job_id=job_id) is not None

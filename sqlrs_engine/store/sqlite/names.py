@@ -1,0 +1,71 @@
+"""Rows of names. A name outlives its instance; its status is worked out by each read."""
+
+from ...clock import Clock, Timestamp
+from ..filters import NameFilter
+from ..records import Name
+from .database import Database
+from .rows import Table, Where
+
+_NAMES = Table(
+    Name,
+    source="names n LEFT JOIN instances i ON i.instance_id = n.instance_id",
+    alias="n",
+    order="n.name",
+    derived={
+        "status": (
+            "CASE WHEN i.instance_id IS NULL THEN 'missing'"
+            " WHEN i.expires_at < $now THEN 'expired' ELSE 'active' END"
+        ),
+    },
+)
+
+
+class Names:
+    """``NameStore`` on SQLite."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def get(self, name: str) -> Name | None:
+        """Return the name's binding."""
+        sql = _NAMES.select("n.name = $name")
+        with self._database.reading() as session:
+            row = session.row(sql, name=name, now=self._clock())
+        return _NAMES.record(row) if row else None
+
+    def find(self, filter: NameFilter) -> list[Name]:
+        """Return the names that match."""
+        where = Where("n").equal(
+            instance_id=filter.instance_id,
+            state_id=filter.state_id,
+            image_id=filter.image_id,
+        )
+        sql = _NAMES.select(str(where))
+        with self._database.reading() as session:
+            rows = session.rows(sql, now=self._clock(), **where.params)
+        return _NAMES.records(rows)
+
+    def put(self, name: Name) -> bool:
+        """Bind a name, replacing its former binding; say whether it is new."""
+        row = _NAMES.row(name)
+        with self._database.writing():
+            entity = self._database.entities.Name.get(name=name.name)
+            if entity is None:
+                self._database.entities.Name(**row, bound_at=self._clock())
+                return True
+            if entity.instance_id != name.instance_id:
+                row["bound_at"] = self._clock()
+            del row["name"]
+            entity.set(**row)
+            return False
+
+    def touch(self, name: str, used_at: Timestamp) -> None:
+        """Set ``last_used_at``."""
+        with self._database.writing() as session:
+            session.execute("UPDATE names SET last_used_at = ? WHERE name = ?", (used_at, name))
+
+    def remove(self, name: str) -> bool:
+        """Delete a name and say whether it was there."""
+        with self._database.writing() as session:
+            return bool(session.execute("DELETE FROM names WHERE name = ?", (name,)))

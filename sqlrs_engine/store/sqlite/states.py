@@ -1,0 +1,100 @@
+"""Rows of states."""
+
+from collections.abc import Iterable
+
+from ...clock import Timestamp
+from ...errors import Conflict, NotFound
+from ..filters import StateFilter
+from ..records import State
+from .database import Database, Session
+from .rows import Table, Where
+
+_STATES = Table(
+    State,
+    source="states s",
+    alias="s",
+    order="s.created_at, s.rowid",
+    derived={"refcount": "(SELECT count(*) FROM instances i WHERE i.state_id = s.state_id)"},
+)
+
+
+class States:
+    """``StateStore`` on SQLite."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, state_id: str) -> State | None:
+        """Return the state, its refcount filled in."""
+        with self._database.reading() as session:
+            row = session.row(_STATES.select("s.state_id = $state_id"), state_id=state_id)
+        return _STATES.record(row) if row else None
+
+    def find(self, filter: StateFilter) -> list[State]:
+        """Return the states that match."""
+        where = Where("s").equal(
+            prepare_kind=filter.prepare_kind,
+            image_id=filter.image_id,
+            parent_state_id=filter.parent_state_id,
+        )
+        where.prefix("state_id", filter.id_prefix)
+        with self._database.reading() as session:
+            rows = session.rows(_STATES.select(str(where)), **where.params)
+        return _STATES.records(rows)
+
+    def add(self, state: State) -> None:
+        """Insert a state; one that is there already is left as it is.
+
+        Raises NotFound when its parent state is gone.
+        """
+        with self._database.writing() as session:
+            if exists(session, state.state_id):
+                return
+            parent = state.parent_state_id
+            if parent is not None and not exists(session, parent):
+                raise NotFound("parent state not found", parent)
+            self._database.entities.State(**_STATES.row(state))
+
+    def touch(self, state_id: str, used_at: Timestamp) -> None:
+        """Record a use: set ``last_used_at``, count one more."""
+        with self._database.writing() as session:
+            session.execute(
+                "UPDATE states SET last_used_at = ?, use_count = use_count + 1 WHERE state_id = ?",
+                (used_at, state_id),
+            )
+
+    def set_durable(self, state_ids: Iterable[str]) -> None:
+        """Record that the files of these states have reached the disk."""
+        ids = [(state_id,) for state_id in state_ids]
+        with self._database.writing() as session:
+            session.execute_many("UPDATE states SET boot_id = NULL WHERE state_id = ?", ids)
+
+    def undurable(self) -> list[State]:
+        """Return the states whose files may not have reached the disk."""
+        with self._database.reading() as session:
+            rows = session.rows(_STATES.select("s.boot_id IS NOT NULL"))
+        return _STATES.records(rows)
+
+    def remove(self, state_id: str) -> bool:
+        """Delete a state's row and say whether it was there.
+
+        Raises Conflict while an instance or a child state refers to it.
+        """
+        with self._database.writing() as session:
+            for kind, query in _REFERENCES.items():
+                referrer = session.row(query, state_id=state_id)
+                if referrer is not None:
+                    raise Conflict("the state is in use", f"{kind} {referrer} refers to {state_id}")
+            return bool(session.execute("DELETE FROM states WHERE state_id = ?", (state_id,)))
+
+
+_REFERENCES = {
+    "instance": "SELECT instance_id FROM instances WHERE state_id = $state_id LIMIT 1",
+    "state": "SELECT state_id FROM states WHERE parent_state_id = $state_id LIMIT 1",
+}
+
+
+def exists(session: Session, state_id: str) -> bool:
+    """Tell whether the state has a row."""
+    found = session.row("SELECT 1 FROM states WHERE state_id = $state_id", state_id=state_id)
+    return found is not None
