@@ -1,0 +1,310 @@
+"""One data directory: initialise it, run its server, talk to it.
+
+A server is started in a session of its own and outlives the engine. Any ``Cluster`` on
+the same directory finds it again, whoever started it. At most one thread at a time may
+start or stop the server of a directory.
+"""
+
+import os
+import signal
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ..errors import ClusterFailed
+from .distribution import Distribution
+from .initdb import OnLine, initialise
+from .launch import File, Launcher, Popen, socket_fits
+from .log_file import LogFile, open_log
+from .os_user import OsUser
+from .postmaster import (
+    DEFAULT_PORT,
+    Postmaster,
+    find_postmaster,
+    pid_file,
+    read_pid_file,
+)
+from .processes import kill_working_in, pidfd, send, start_ticks, wait_exit
+from .reach import PUBLIC_ROOT
+from .scram import scram_verifier
+from .settings import SUPERUSER, Setting, start_arguments
+
+if TYPE_CHECKING:
+    import psycopg
+
+__all__ = ["Cluster", "PortTaken", "Postmaster"]
+
+StopMode = Literal["fast", "immediate"]
+
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+KILL_SECONDS = 10.0
+APPLICATION_NAME = "sqlrs-engine"
+
+_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+_POLL_SECONDS = (0.001, 0.02)
+
+
+class PortTaken(ClusterFailed):
+    """Another program listens on the port: try the next one."""
+
+
+class Cluster:
+    """A PostgreSQL data directory and the programs that serve it.
+
+    ``os_user`` runs the server when the engine is root. ``log_file`` takes what the
+    server writes; it is the engine's, beside the data directory rather than in it.
+    """
+
+    def __init__(
+        self,
+        distribution: Distribution,
+        data_dir: Path,
+        *,
+        os_user: OsUser | None,
+        log_file: Path,
+        public_root: Path = PUBLIC_ROOT,
+    ) -> None:
+        self.distribution = distribution
+        self.data_dir = data_dir
+        self._os_user = os_user
+        self._log_file = log_file
+        self._launcher = Launcher(distribution, data_dir, os_user, public_root)
+
+    def initdb(self, on_line: OnLine) -> None:
+        """Initialise the data directory, which may exist if it is empty.
+
+        UTF-8, locale C.UTF-8, time zone UTC, superuser ``sqlrs``. ``on_line`` gets the
+        lines ``initdb`` prints. Raises ClusterFailed with its last words.
+        """
+        initialise(self._launcher, self.data_dir, self.distribution.major, self._os_user, on_line)
+
+    def start(
+        self,
+        *,
+        port: int | None,
+        settings: Mapping[str, Setting] | None = None,
+        seconds: float = START_SECONDS,
+    ) -> Postmaster:
+        """Start the server and wait until it accepts connections.
+
+        ``port`` is that of 127.0.0.1, None for the unix socket alone. ``settings`` win
+        over the cluster's own. A server that runs on that port already is returned as it
+        is; what a killed one left behind is cleared away first.
+
+        Raises PortTaken when the port is in use, ClusterFailed (with the last lines of
+        the log) when the server does not start within ``seconds``.
+        """
+        running = self.postmaster()
+        if running is not None:
+            return self._adopt(running, port or DEFAULT_PORT, seconds)
+        self._clear_remains()
+        arguments = start_arguments(
+            port or DEFAULT_PORT, tcp=port is not None, settings=settings or {}
+        )
+        try:
+            with open_log(self._log_file) as log:
+                process = self._launcher.server("postgres", arguments, output=log.descriptor)
+                return self._await_start(process, log, seconds)
+        except OSError as error:
+            raise ClusterFailed("cannot start PostgreSQL", str(error)) from error
+
+    def postmaster(self) -> Postmaster | None:
+        """Return the live server of this data directory, whoever started it."""
+        return find_postmaster(self.data_dir)
+
+    def stop(self, mode: StopMode, *, seconds: float = STOP_SECONDS) -> None:
+        """Stop the server and wait for its end; nothing happens when none runs.
+
+        ``fast`` writes everything to the data directory's files, ``immediate`` leaves the
+        next start to recover from the log. A server that does not obey within ``seconds``
+        is killed, which for ``fast`` raises ClusterFailed: the files are not as asked.
+        """
+        running = self.postmaster()
+        if running is None:
+            self._clear_remains()
+            return
+        with pidfd(running.pid) as process:
+            if process is None or start_ticks(running.pid) != running.start_ticks:
+                self._clear_remains()
+                return
+            send(process, _SIGNALS[mode])
+            if wait_exit(process, seconds):
+                return
+            self._kill(process)
+        self._clear_remains()
+        if mode == "fast":
+            raise ClusterFailed(
+                f"PostgreSQL did not stop within {seconds:g} s and was killed", str(self.data_dir)
+            )
+
+    def connect(
+        self, port: int | None, dbname: str = "postgres", *, autocommit: bool = True
+    ) -> "psycopg.Connection[tuple[object, ...]]":
+        """Return a connection of the superuser over the unix socket.
+
+        Its ``application_name`` is ``sqlrs-engine``. ``port`` is the one given to
+        ``start``. Raises ClusterFailed when the server does not answer.
+        """
+        import psycopg
+
+        if socket_fits(self.data_dir):
+            return self._connect(str(self.data_dir), port, dbname, autocommit)
+        descriptor = os.open(self.data_dir, os.O_PATH | os.O_DIRECTORY)
+        try:
+            connection: psycopg.Connection[tuple[object, ...]] = self._connect(
+                f"/proc/self/fd/{descriptor}", port, dbname, autocommit
+            )
+        except BaseException:
+            os.close(descriptor)
+            raise
+        # To cancel a query, the connection comes back to this path.
+        weakref.finalize(connection, os.close, descriptor)
+        return connection
+
+    def client(
+        self,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        port: int | None,
+        dbname: str = "postgres",
+        cwd: Path | None = None,
+        stdin: File = None,
+        stdout: File = None,
+        stderr: File = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> Popen:
+        """Start a client program (``psql``, ``pgbench``, …), set to connect to this cluster.
+
+        It runs as the engine's own user, leads a session and process group of its own,
+        and sees only a small environment plus ``environment``. ``stdin`` None is empty;
+        ``stdout`` and ``stderr`` None are the engine's. Raises InvalidArgument unless
+        ``program`` is the plain name of a program of the distribution, ClusterFailed when
+        it cannot be run.
+        """
+        return self._launcher.client(
+            program,
+            arguments,
+            port=port or DEFAULT_PORT,
+            dbname=dbname,
+            cwd=cwd,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            environment=environment or {},
+        )
+
+    def set_password(self, port: int | None, password: str | None) -> None:
+        """Set the superuser's password, None for none (no access by TCP).
+
+        The server sees a SCRAM verifier only.
+        """
+        from psycopg import sql
+
+        verifier = None if password is None else scram_verifier(password)
+        statement = sql.SQL("ALTER ROLE {} PASSWORD {}").format(
+            sql.Identifier(SUPERUSER), sql.Literal(verifier)
+        )
+        with self.connect(port) as connection:
+            connection.execute(statement)
+
+    def _adopt(self, running: Postmaster, port: int, seconds: float) -> Postmaster:
+        """Return a server that runs already, once it is ready."""
+        if running.port != port:
+            raise ClusterFailed(
+                "PostgreSQL runs already, on another port", f"{running.port}, not {port}"
+            )
+        with pidfd(running.pid) as process:
+            if process is not None and self._await_ready(process, running.pid, seconds):
+                return running
+        raise ClusterFailed("PostgreSQL runs already but does not become ready")
+
+    def _await_start(self, process: Popen, log: LogFile, seconds: float) -> Postmaster:
+        """Wait for the server just started; whatever happens, it is reaped."""
+        with pidfd(process.pid) as handle:
+            # The server is this process's child for as long as both live.
+            threading.Thread(
+                target=process.wait, name=f"postmaster-{process.pid}", daemon=True
+            ).start()
+            if handle is not None and self._await_ready(handle, process.pid, seconds):
+                started = self.postmaster()
+                if started is not None:
+                    return started
+            if handle is not None and not wait_exit(handle, 0):
+                self._kill(handle)
+                self._clear_remains()
+                raise ClusterFailed(f"PostgreSQL was not ready within {seconds:g} s", log.tail())
+        details = log.tail()
+        if "Address already in use" in details:
+            raise PortTaken("the port is taken", details)
+        raise ClusterFailed("PostgreSQL did not start", details)
+
+    def _await_ready(self, process: int, pid: int, seconds: float) -> bool:
+        """Wait until the server accepts connections; False when it ends or time is up.
+
+        It tells by a word in a file, so the file is read again and again, while the end
+        of the process is noticed at once.
+        """
+        pause, longest = _POLL_SECONDS
+        waited = 0.0
+        while waited < seconds:
+            if wait_exit(process, pause):
+                return False
+            found = read_pid_file(self.data_dir)
+            if found is not None and found.ready and found.pid == pid:
+                return True
+            waited += pause
+            if waited > 50 * pause:
+                pause = min(2 * pause, longest)
+        return False
+
+    def _kill(self, process: int) -> None:
+        """End a server that does not obey: it may take its processes along, then it dies."""
+        send(process, signal.SIGQUIT)
+        if not wait_exit(process, KILL_SECONDS):
+            send(process, signal.SIGKILL)
+            wait_exit(process, KILL_SECONDS)
+
+    def _clear_remains(self) -> None:
+        """Clear away what a killed server left: its processes, its pid and socket files.
+
+        Those files would stop the next start if their pid has passed to another process.
+        """
+        stale = pid_file(self.data_dir)
+        if not os.path.lexists(stale):
+            return
+        try:
+            kill_working_in(self.data_dir, KILL_SECONDS)
+        except TimeoutError as error:
+            raise ClusterFailed("a process of a killed server lives on", str(error)) from error
+        for path in self.data_dir.glob(".s.PGSQL.*"):
+            path.unlink(missing_ok=True)
+        stale.unlink(missing_ok=True)
+
+    def _connect(
+        self, host: str, port: int | None, dbname: str, autocommit: bool
+    ) -> "psycopg.Connection[tuple[object, ...]]":
+        import psycopg
+
+        try:
+            return psycopg.connect(
+                host=host,
+                port=port or DEFAULT_PORT,
+                user=SUPERUSER,
+                dbname=dbname,
+                autocommit=autocommit,
+                application_name=APPLICATION_NAME,
+                connect_timeout=10,
+                # Said here so that no PG… variable of the engine's environment says it.
+                hostaddr="",
+                options="",
+                client_encoding="UTF8",
+                sslmode="disable",
+                gssencmode="disable",
+                target_session_attrs="any",
+            )
+        except psycopg.OperationalError as error:
+            raise ClusterFailed("cannot connect to PostgreSQL", str(error).strip()) from error

@@ -1,0 +1,144 @@
+"""The PostgreSQL distributions there are, and the one an image means."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import ClusterFailed, ImageUnavailable
+from .distribution import Distribution, Origin, image_id
+from .fingerprints import Fingerprints
+from .images import ENGINE, Image, parse_image
+from .search import (
+    PROGRAMS,
+    WHEEL_PACKAGE,
+    Place,
+    installed_places,
+    system_places,
+    wheel_places,
+)
+
+__all__ = ["OLDEST_MAJOR", "Distribution", "Distributions"]
+
+OLDEST_MAJOR = 14
+
+# Of several distributions of one version, the one the user asked for, then the one with
+# the most extensions.
+_PREFERENCE: tuple[Origin, ...] = ("installed", "system", "wheel")
+
+_log = logging.getLogger(__name__)
+
+
+class Distributions:
+    """What is installed, looked up anew at every question (a few stat calls).
+
+    ``search`` are directories to look in besides the usual ones, those of ``PATH`` as a
+    rule. ``system_root`` and ``package`` are seams for tests.
+    """
+
+    def __init__(
+        self,
+        install_root: Path,
+        *,
+        search: Iterable[Path] | None = None,
+        system_root: Path = Path("/"),
+        package: str = WHEEL_PACKAGE,
+    ) -> None:
+        self._install_root = install_root
+        self._search = tuple(search or ())
+        self._system_root = system_root
+        self._package = package
+        self._fingerprints = Fingerprints(install_root / "fingerprints.json")
+
+    def available(self) -> list[Distribution]:
+        """Return the distributions that work, best first: newest version, then origin."""
+        found: dict[Path, Distribution] = {}
+        for place in self._places():
+            program = (place.bin_dir / "postgres").resolve()
+            if program in found or not _complete(place.bin_dir):
+                continue
+            try:
+                distribution = self._inspect(place)
+            except (ClusterFailed, OSError) as error:
+                _log.warning("ignoring PostgreSQL in %s: %s", place.bin_dir, error)
+                continue
+            if distribution.major >= OLDEST_MAJOR:
+                found[program] = distribution
+        return sorted(found.values(), key=_rank, reverse=True)
+
+    def resolve(self, image: str) -> Distribution:
+        """Return the distribution an image name means; never one of another major.
+
+        Raises InvalidArgument when it is no image name, ImageUnavailable (naming what is
+        available and the command that installs more) when nothing matches.
+        """
+        wanted = parse_image(image)
+        if wanted.repository != ENGINE:
+            raise ImageUnavailable(
+                "unknown image: only postgres images can be run, such as postgres:17", image
+            )
+        available = self.available()
+        for distribution in available:
+            if _matches(distribution, wanted):
+                return distribution
+        raise ImageUnavailable(f"no PostgreSQL for {image}", _advice(wanted, available))
+
+    def get(self, image_id: str) -> Distribution:
+        """Return the distribution with exactly this id; raises as ``resolve`` does."""
+        return self.resolve(image_id)
+
+    def _places(self) -> Iterable[Place]:
+        yield from installed_places(self._install_root)
+        yield from system_places(self._search, self._system_root)
+        yield from wheel_places(self._package)
+
+    def _inspect(self, place: Place) -> Distribution:
+        fingerprint = self._fingerprints.of(place.bin_dir / "postgres")
+        return Distribution(
+            image_id=image_id(fingerprint.banner, fingerprint.build),
+            version=fingerprint.version,
+            major=fingerprint.major,
+            bin_dir=place.bin_dir,
+            library_dirs=place.library_dirs,
+            origin=place.origin,
+        )
+
+
+def _complete(bin_dir: Path) -> bool:
+    return all((bin_dir / program).is_file() for program in PROGRAMS)
+
+
+def _rank(distribution: Distribution) -> tuple[int, int, int]:
+    minor = distribution.version.partition(".")[2]
+    # Betas and the like have no minor version: they come after every release.
+    return (
+        distribution.major if minor else 0,
+        int(minor) if minor else distribution.major,
+        -_PREFERENCE.index(distribution.origin),
+    )
+
+
+def _matches(distribution: Distribution, wanted: Image) -> bool:
+    if wanted.image_id is not None:
+        return distribution.image_id == wanted.image_id
+    if wanted.version is not None:
+        return distribution.version == wanted.version
+    return wanted.known_tag and wanted.major in (None, distribution.major)
+
+
+def _advice(wanted: Image, available: list[Distribution]) -> str:
+    versions = [each.version for each in available]
+    listed = ", ".join(versions) if versions else "nothing"
+    if wanted.digest is not None:
+        return (
+            f"available: {listed}; a digest names one exact build that this engine has run, "
+            "not an image of a registry; use a tag such as postgres:17"
+        )
+    if not wanted.known_tag:
+        return f"available: {listed}; a tag is a version, such as postgres:17"
+    if wanted.major is not None and wanted.major < OLDEST_MAJOR:
+        return f"available: {listed}; PostgreSQL {OLDEST_MAJOR} and later are supported"
+    same_major = [each for each in available if each.major == wanted.major]
+    if same_major:
+        return f"available: {listed}; use postgres:{wanted.major} for any minor version"
+    major = wanted.major or 17
+    return f"available: {listed}; to install it: sqlrs-engine postgres install {major}"

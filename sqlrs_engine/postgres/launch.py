@@ -1,0 +1,150 @@
+"""Starting PostgreSQL's programs: who they run as, what they see, how they find the data."""
+
+import contextlib
+import os
+import pwd
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+from ..errors import ClusterFailed, InvalidArgument
+from .distribution import Distribution
+from .os_user import OsUser
+from .reach import can_enter, within_reach
+from .settings import SUPERUSER
+
+Popen = subprocess.Popen[bytes]
+File = int | IO[bytes] | None
+
+_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+_SOCKET_PATH_LIMIT = 107
+# The longest name of a socket below the data directory.
+_SOCKET_NAME = "/.s.PGSQL.65535"
+
+
+class Launcher:
+    """Starts the programs of one distribution on one data directory."""
+
+    def __init__(
+        self, distribution: Distribution, data_dir: Path, os_user: OsUser | None, public_root: Path
+    ) -> None:
+        self._distribution = distribution
+        self._data_dir = data_dir
+        self._os_user = os_user
+        self._public_root = public_root
+
+    def server(self, program: str, arguments: Sequence[str], *, output: File) -> Popen:
+        """Start ``initdb`` or ``postgres`` on the data directory, in a session of its own.
+
+        It runs as the servers' user, without any other group, and with nothing of the
+        engine's environment. Raises ClusterFailed when it does not even start.
+        """
+        user = self._os_user
+        with self._data_argument() as (data, descriptors):
+            command = [self._server_bin / program, "-D", data, *arguments]
+            try:
+                return subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    cwd="/",
+                    # UTC: a cluster must not depend on the machine's time zone.
+                    env={"PATH": _SYSTEM_PATH, "LANG": "C.UTF-8", "TZ": "UTC"},
+                    start_new_session=True,
+                    pass_fds=descriptors,
+                    user=user.uid if user else None,
+                    group=user.gid if user else None,
+                    extra_groups=[] if user else None,
+                )
+            except OSError as error:
+                raise ClusterFailed(f"cannot run {program}", str(error)) from error
+
+    def client(
+        self,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        port: int,
+        dbname: str,
+        cwd: Path | None,
+        stdin: File,
+        stdout: File,
+        stderr: File,
+        environment: Mapping[str, str],
+    ) -> Popen:
+        """Start a client program as the engine's own user; see ``Cluster.client``."""
+        if not program or program in (".", "..") or Path(program).name != program:
+            raise InvalidArgument("not the name of a PostgreSQL program", program)
+        path = self._distribution.bin_dir / program
+        if not path.is_file():
+            raise InvalidArgument(
+                f"PostgreSQL {self._distribution.version} has no such program", program
+            )
+        with open_directory(self._data_dir) as directory:
+            own = self._client_environment(directory, port, dbname)
+            try:
+                return subprocess.Popen(
+                    [path, *arguments],
+                    stdin=subprocess.DEVNULL if stdin is None else stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    cwd=cwd or "/",
+                    env={**own, "PGAPPNAME": program, **environment},
+                    start_new_session=True,
+                    pass_fds=(directory,),
+                )
+            except OSError as error:
+                raise ClusterFailed(f"cannot run {program}", str(error)) from error
+
+    @cached_property
+    def _server_bin(self) -> Path:
+        """Where the servers' user finds the server programs."""
+        if self._os_user is None:
+            return self._distribution.bin_dir
+        return within_reach(self._distribution, self._os_user, self._public_root).bin_dir
+
+    @contextlib.contextmanager
+    def _data_argument(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield what names the data directory to the server, and the descriptors it needs."""
+        if self._os_user is None or can_enter(self._data_dir, self._os_user):
+            yield str(self._data_dir), ()
+            return
+        with open_directory(self._data_dir) as directory:
+            yield f"/proc/self/fd/{directory}", (directory,)
+
+    def _client_environment(self, directory: int, port: int, dbname: str) -> dict[str, str]:
+        return {
+            "PATH": f"{self._distribution.bin_dir}:{_SYSTEM_PATH}",
+            "HOME": _home(),
+            "LANG": "C.UTF-8",
+            # By descriptor: the path may be longer than a socket's may be.
+            "PGHOST": f"/proc/self/fd/{directory}",
+            "PGPORT": str(port),
+            "PGUSER": SUPERUSER,
+            "PGDATABASE": dbname,
+        }
+
+
+@contextlib.contextmanager
+def open_directory(path: Path) -> Iterator[int]:
+    """Hold a descriptor that only names the directory, for ``/proc/self/fd/<n>``."""
+    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def socket_fits(directory: Path) -> bool:
+    """Tell whether a socket in ``directory`` can be named by its plain path."""
+    return len(os.fsencode(directory)) + len(_SOCKET_NAME) <= _SOCKET_PATH_LIMIT
+
+
+def _home() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_dir
+    except KeyError:
+        return "/"

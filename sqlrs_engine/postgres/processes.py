@@ -1,0 +1,89 @@
+"""Processes by identity: a pid alone may have passed to another process.
+
+Linux only: ``/proc`` and pidfds.
+"""
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return when a live process started, in clock ticks since boot.
+
+    None when there is no such process or it is dead already (a zombie).
+    """
+    try:
+        text = (_PROC / str(pid) / "stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The command's name, in parentheses, may itself hold blanks and parentheses.
+    state, *fields = text[text.rindex(b")") + 2 :].split()
+    return None if state in (b"Z", b"X") else int(fields[18])
+
+
+def works_in(pid: int, directory: Path) -> bool:
+    """Tell whether ``directory`` is the working directory of a live process."""
+    try:
+        return (_PROC / str(pid) / "cwd").samefile(directory)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return False
+
+
+def working_in(directory: Path) -> list[int]:
+    """Return the processes whose working directory is ``directory``.
+
+    Servers and everything they start work in their data directory.
+    """
+    pids = (int(entry.name) for entry in os.scandir(_PROC) if entry.name.isdigit())
+    return [pid for pid in pids if works_in(pid, directory)]
+
+
+@contextlib.contextmanager
+def pidfd(pid: int) -> Iterator[int | None]:
+    """Hold on to a process while the block runs; yields None when it is gone."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def wait_exit(process: int, seconds: float) -> bool:
+    """Wait until the process behind a pidfd has ended; False when it has not in time."""
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    return bool(poll.poll(max(0, int(seconds * 1000))))
+
+
+def send(process: int, number: signal.Signals) -> None:
+    """Send a signal to the process behind a pidfd, unless it has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(process, number)
+
+
+def kill_working_in(directory: Path, seconds: float) -> list[int]:
+    """Kill every process that works in ``directory`` and wait for its end.
+
+    Returns the pids killed. Raises TimeoutError when one lives on (in the kernel).
+    """
+    killed = []
+    for pid in working_in(directory):
+        with pidfd(pid) as process:
+            # Asked again now that the pid cannot pass to another process.
+            if process is None or not works_in(pid, directory):
+                continue
+            send(process, signal.SIGKILL)
+            killed.append(pid)
+            if not wait_exit(process, seconds):
+                raise TimeoutError(f"process {pid} does not end")
+    return killed

@@ -1,0 +1,116 @@
+"""What the servers' user can reach when the engine is root.
+
+A store below a home directory of mode 0700 is root's alone. A data directory there is
+handed to the server as an open descriptor (``launch``). The programs cannot be: since
+version 16 they insist on resolving their own path, and find all other files by it. So
+programs out of reach are copied, once per version, to a public place.
+"""
+
+import logging
+import os
+import shutil
+import stat
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import ClusterFailed
+from .distribution import Distribution
+from .os_user import OsUser
+
+PUBLIC_ROOT = Path("/var/lib/sqlrs-engine/postgres")
+
+_NOT_NEEDED = shutil.ignore_patterns("include", "doc", "man", "*.a", "__pycache__")
+_CATALOG = "postgres.bki"
+
+_log = logging.getLogger(__name__)
+
+
+def can_enter(directory: Path, user: OsUser) -> bool:
+    """Tell whether the user may enter ``directory`` by its path.
+
+    Judged by mode bits: an access control list that grants more is not seen.
+    """
+    places = {directory.absolute(), directory.resolve()}
+    return all(
+        _permitted(step, user, stat.S_IXOTH) for place in places for step in (place, *place.parents)
+    )
+
+
+def within_reach(distribution: Distribution, user: OsUser, public_root: Path) -> Distribution:
+    """Return the distribution itself, or a copy of it that the user can reach.
+
+    Raises ClusterFailed when it cannot be copied.
+    """
+    if _can_run(distribution, user):
+        return distribution
+    if not any((distribution.root / "share").glob(f"**/{_CATALOG}")):
+        raise ClusterFailed(
+            f"the user {user.name} cannot reach PostgreSQL {distribution.version}: "
+            "open its directory to others, or set postgres.osUser",
+            str(distribution.bin_dir),
+        )
+    common = Path(os.path.commonpath([distribution.root, *distribution.library_dirs]))
+    home = public_root / distribution.image_id.rpartition(":")[2][:16]
+    try:
+        if not _is_ours(home):
+            _copy(distribution, common, home)
+    except OSError as error:
+        raise ClusterFailed(
+            f"cannot copy PostgreSQL to where the user {user.name} can reach it", str(error)
+        ) from error
+    return replace(
+        distribution,
+        bin_dir=home / distribution.bin_dir.relative_to(common),
+        library_dirs=tuple(home / each.relative_to(common) for each in distribution.library_dirs),
+    )
+
+
+def _copy(distribution: Distribution, common: Path, home: Path) -> None:
+    _log.info("copying PostgreSQL %s to %s", distribution.version, home)
+    home.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=home.parent, prefix=".copy-"))
+    try:
+        for source in (distribution.root, *distribution.library_dirs):
+            target = temporary / source.relative_to(common)
+            shutil.copytree(source, target, ignore=_NOT_NEEDED, symlinks=True)
+        _open_to_all(temporary)
+        temporary.rename(home)
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not _is_ours(home):  # else another engine was faster
+            raise
+
+
+def _open_to_all(root: Path) -> None:
+    """Let everyone read, and enter or run what the owner can."""
+    root.chmod(0o755)
+    for path in root.rglob("*"):
+        if not path.is_symlink():
+            runnable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+            path.chmod(0o755 if runnable else 0o644)
+
+
+def _is_ours(directory: Path) -> bool:
+    try:
+        status = directory.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid()
+
+
+def _can_run(distribution: Distribution, user: OsUser) -> bool:
+    directories = (distribution.bin_dir, *distribution.library_dirs)
+    return all(can_enter(each, user) for each in directories) and _permitted(
+        distribution.bin_dir / "postgres", user, stat.S_IROTH | stat.S_IXOTH
+    )
+
+
+def _permitted(path: Path, user: OsUser, wanted: int) -> bool:
+    """Tell whether the bits ``wanted``, given as those of others, are set for the user."""
+    status = path.stat()
+    if status.st_uid == user.uid:
+        wanted <<= 6
+    elif status.st_gid == user.gid:
+        wanted <<= 3
+    return status.st_mode & wanted == wanted

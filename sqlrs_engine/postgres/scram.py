@@ -1,0 +1,35 @@
+"""SCRAM-SHA-256 verifiers (RFC 5803, RFC 7677) as PostgreSQL stores them.
+
+Made here, the password itself never travels to the server nor into its logs.
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+
+ITERATIONS = 4096
+_SALT_BYTES = 16
+
+
+def scram_verifier(password: str, *, salt: bytes | None = None) -> str:
+    """Return ``SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>``.
+
+    Raises ValueError unless the password is printable ASCII: only that is the same
+    before and after SASLprep.
+    """
+    if not password or not (password.isascii() and password.isprintable()):
+        raise ValueError("a password must be printable ASCII")
+    salt = secrets.token_bytes(_SALT_BYTES) if salt is None else salt
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode("ascii"), salt, ITERATIONS)
+    stored_key = hashlib.sha256(_hmac(salted, b"Client Key")).digest()
+    server_key = _hmac(salted, b"Server Key")
+    return f"SCRAM-SHA-256${ITERATIONS}:{_text(salt)}${_text(stored_key)}:{_text(server_key)}"
+
+
+def _hmac(key: bytes, message: bytes) -> bytes:
+    return hmac.digest(key, message, "sha256")
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")

