@@ -1,0 +1,117 @@
+"""Paths into JSON: ``a.b[0].c``, and ``a["b.c"]`` for a key with a dot in it."""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from ..errors import InvalidArgument, NotFound
+
+Segments = list[str | int]
+
+_MAX_LENGTH = 1000
+_PLAIN_KEY = re.compile(r'[^.\[\]"\s]+')
+_SEGMENT = re.compile(
+    r"""(?P<dot>\.)?(?P<key>[^.\[\]"\s]+) | \[(?P<index>[0-9]+)\] | \["(?P<quoted>[^"]+)"\]""",
+    re.VERBOSE,
+)
+
+
+def parse(path: str) -> Segments:
+    """Return a path's keys and indexes.
+
+    Raises InvalidArgument when it is empty or malformed.
+    """
+    text = path.strip()
+    if not text:
+        raise InvalidArgument("path is required")
+    if len(text) > _MAX_LENGTH:
+        raise _invalid(f"a path has at most {_MAX_LENGTH} characters")
+    segments: Segments = []
+    position = 0
+    while position < len(text):
+        match = _SEGMENT.match(text, position)
+        # A key follows a dot, except the first, which must not.
+        if match is None or (match["key"] and bool(match["dot"]) != bool(segments)):
+            raise _invalid(f"{text!r} is not a path such as log.level or a.b[0].c")
+        index = match["index"]
+        segments.append(int(index) if index else match["key"] or match["quoted"])
+        position = match.end()
+    if isinstance(segments[0], int):
+        raise _invalid(f"{text!r} begins with an index, the configuration is an object")
+    return segments
+
+
+def join(segments: Iterable[str | int]) -> str:
+    """Return the canonical text of a path."""
+    text = ""
+    for segment in segments:
+        if isinstance(segment, int):
+            text += f"[{segment}]"
+        elif _PLAIN_KEY.fullmatch(segment):
+            text += f".{segment}" if text else segment
+        else:
+            text += f'["{segment}"]'
+    return text
+
+
+def lookup(tree: Any, segments: Segments) -> Any:
+    """Return the value at a path. Raises NotFound when there is none."""
+    for segment in segments:
+        tree = _child(tree, segment)
+    return tree
+
+
+def assign(tree: dict[str, Any], segments: Segments, value: Any) -> None:
+    """Set the value at a path, making the objects and lists that lead to it.
+
+    A list grows by one at its end. Raises InvalidArgument when something on the way is
+    neither object nor list, or an index is beyond the end of its list.
+    """
+    here: Any = tree
+    for segment, following in zip(segments, [*segments[1:], None], strict=True):
+        _check_container(here, segment)
+        if following is None:
+            _put(here, segment, value)
+        elif not _has(here, segment):
+            _put(here, segment, [] if isinstance(following, int) else {})
+        here = here[segment]
+
+
+def delete(tree: dict[str, Any], segments: Segments) -> None:
+    """Remove the value at a path; what contained it stays. Raises NotFound."""
+    parent = lookup(tree, segments[:-1])
+    _child(parent, segments[-1])
+    del parent[segments[-1]]
+
+
+def _has(container: Any, segment: str | int) -> bool:
+    if isinstance(segment, int):
+        return isinstance(container, list) and segment < len(container)
+    return isinstance(container, dict) and segment in container
+
+
+def _child(container: Any, segment: str | int) -> Any:
+    if not _has(container, segment):
+        raise NotFound("path not found")
+    return container[segment]
+
+
+def _put(container: Any, segment: str | int, value: Any) -> None:
+    if isinstance(container, list) and segment == len(container):
+        container.append(value)
+    else:
+        container[segment] = value
+
+
+def _check_container(container: Any, segment: str | int) -> None:
+    if isinstance(segment, str) and not isinstance(container, dict):
+        raise _invalid(f"there is no object to hold {segment!r}")
+    if isinstance(segment, int):
+        if not isinstance(container, list):
+            raise _invalid(f"there is no list to hold [{segment}]")
+        if segment > len(container):
+            raise _invalid(f"[{segment}] is beyond the list's end, [{len(container)}]")
+
+
+def _invalid(details: str) -> InvalidArgument:
+    return InvalidArgument("invalid path", details)

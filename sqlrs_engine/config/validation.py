@@ -1,0 +1,162 @@
+"""Checks a configuration against the schema, and what the schema cannot say."""
+
+import json
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from .. import durations
+from ..errors import InvalidArgument
+from . import paths
+from .schema import Schema, leaves
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
+    from jsonschema.protocols import Validator
+
+Tree = dict[str, Any]
+
+# Pairs of paths of which the first must stay below, or not above, the second.
+_BELOW = (("cache.capacity.lowWatermark", "cache.capacity.highWatermark"),)
+_NOT_ABOVE = (("instances.ports.first", "instances.ports.last"),)
+
+
+class Validation:
+    """The checks, with the schema's validator ready for use."""
+
+    def __init__(self, schema: Schema) -> None:
+        self._schema = schema
+        self._ignore_case = [p for p, leaf in leaves(schema) if leaf.get("x-ignore-case")]
+        self._validator: Validator | None = None
+
+    def check_values(self, overrides: Tree) -> None:
+        """Check each value. Raises InvalidArgument with the path and what it allows."""
+        if not _is_json(overrides):
+            raise _invalid("it must be JSON: finite numbers, integers of 64 bits, valid Unicode")
+        folded = fold_case(overrides, self._ignore_case)
+        error = next(iter(self._loaded().iter_errors(folded)), None)
+        if error is not None:
+            raise _invalid(_explain(error))
+
+    def check_relations(self, effective: Tree) -> None:
+        """Check how the values in force fit together. Raises InvalidArgument."""
+        for low, high in _BELOW:
+            if not _at(effective, low) < _at(effective, high):
+                raise _invalid(f"{low} must be less than {high} ({_at(effective, high)})")
+        for low, high in _NOT_ABOVE:
+            if _at(effective, low) > _at(effective, high):
+                raise _invalid(f"{low} must not be above {high} ({_at(effective, high)})")
+
+    def _loaded(self) -> "Validator":
+        # Imported on first use: an engine without overrides starts without it.
+        if self._validator is None:
+            self._validator = _validator(self._schema)
+        return self._validator
+
+
+def fold_case(tree: Tree, paths: list[str]) -> Tree:
+    """Return the tree with the texts at these paths trimmed and in lower case."""
+    for path in paths:
+        head, _, rest = path.partition(".")
+        child = tree.get(head)
+        if rest and isinstance(child, dict):
+            tree = tree | {head: fold_case(child, [rest])}
+        elif not rest and isinstance(child, str):
+            tree = tree | {head: child.strip().lower()}
+    return tree
+
+
+def _validator(schema: Schema) -> "Validator":
+    from jsonschema import Draft202012Validator, FormatChecker
+    from jsonschema.validators import extend
+
+    formats = FormatChecker(formats=())
+    formats.checks("go-duration", raises=ValueError)(_is_duration)
+    # JSON Schema takes 1.0 for an integer; the configuration keeps numbers' forms.
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    kind = extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
+    validator: Validator = kind(schema, format_checker=formats)
+    return validator
+
+
+def _is_integer(_: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_duration(value: Any) -> bool:
+    if not isinstance(value, str):
+        return True
+    try:
+        seconds = durations.parse(value)
+    except InvalidArgument:
+        return False
+    return seconds >= 0
+
+
+def _is_json(value: Any) -> bool:
+    """Tell whether a value can be written as JSON and read back as it is."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json([key, item]) for key, item in value.items())
+    if isinstance(value, list):
+        return all(map(_is_json, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, int):
+        return -(2**63) <= value < 2**64
+    if isinstance(value, str):
+        return not any("\ud800" <= character <= "\udfff" for character in value)
+    return value is None
+
+
+def _explain(error: "ValidationError") -> str:
+    """Say in one line which path is wrong and what it allows."""
+    path = paths.join(error.absolute_path) or "the configuration"
+    explain = _EXPLANATIONS.get(str(error.validator))
+    if "propertyNames" in error.schema_path:
+        reserved = error.validator == "not"
+        why = "is set by the engine itself" if reserved else "is not a setting's name"
+        return f"{path}: {json.dumps(error.instance)} {why}"
+    if explain is None:
+        return f"{path}: {error.message}"
+    return f"{path} {explain(error)}"
+
+
+def _types(error: "ValidationError") -> str:
+    allowed: Any = error.validator_value
+    return "must be " + " or ".join([allowed] if isinstance(allowed, str) else allowed)
+
+
+def _choices(error: "ValidationError") -> str:
+    allowed: Any = error.validator_value
+    return "must be one of " + ", ".join(choice or "null" for choice in allowed)
+
+
+def _unknown(error: "ValidationError") -> str:
+    parent: Any = error.schema
+    instance: Any = error.instance
+    known = parent["properties"]
+    unknown = [name for name in instance if name not in known]
+    return f"has no {', '.join(unknown)}, only {', '.join(known)}"
+
+
+_EXPLANATIONS: dict[str, Callable[["ValidationError"], str]] = {
+    "type": _types,
+    "enum": _choices,
+    "minimum": lambda e: f"must be at least {e.validator_value}",
+    "maximum": lambda e: f"must be at most {e.validator_value}",
+    "exclusiveMinimum": lambda e: f"must be greater than {e.validator_value}",
+    "minLength": lambda _: "must not be empty",
+    "format": lambda _: "must be a duration that is not negative, such as 90s, 10m or 24h",
+    "pattern": lambda _: "has characters that are not allowed",
+    "additionalProperties": _unknown,
+}
+
+
+def _at(tree: Any, path: str) -> Any:
+    for key in path.split("."):
+        tree = tree[key]
+    return tree
+
+
+def _invalid(details: str) -> InvalidArgument:
+    return InvalidArgument("invalid config value", details)

@@ -1,0 +1,105 @@
+"""The engine's log: one line a record, ``key=value``, rotated, without secrets.
+
+A line reads ``ts=… level=info logger=prepare msg="job 4f… succeeded"``. Whatever looks
+like a credential is replaced before a line is written, wherever it came from.
+"""
+
+import contextlib
+import json
+import logging
+import logging.handlers
+import os
+import re
+import stat
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from io import TextIOWrapper
+from pathlib import Path
+
+MAX_BYTES = 8 * 1024 * 1024
+KEEP = 3
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+}
+_NAMES = {number: name for name, number in _LEVELS.items()} | {logging.CRITICAL: "error"}
+_SECRETS = (
+    (re.compile(r"(\w+://[^\s:/@]+:)[^\s@]+@"), r"\1***@"),
+    (re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]+"), r"\1***"),
+    (
+        re.compile(r"(?i)\b((?:pg)?password|passwd|auth_?token|token|secret)(\"?'?\s*[=:]\s*\"?'?)"
+                   r"[^\s\"',;&]+"),
+        r"\1\2***",
+    ),
+)  # fmt: skip
+_PACKAGE = __name__.partition(".")[0]
+
+
+def redact(text: str) -> str:
+    """Return ``text`` with passwords and tokens replaced by ``***``."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+class LineFormatter(logging.Formatter):
+    """One record, one line: newlines of messages and tracebacks are escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, without its newline."""
+        when = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        level = _NAMES.get(record.levelno, record.levelname.lower())
+        logger = record.name.removeprefix(f"{_PACKAGE}.")
+        line = f"ts={when} level={level} logger={logger} msg={_quote(redact(record.getMessage()))}"
+        if record.exc_info:
+            trace = self.formatException(record.exc_info)
+            line += f" error={_quote(redact(trace))}"
+        return line
+
+
+class PrivateRotatingFile(logging.handlers.RotatingFileHandler):
+    """A rotated log file that only its owner can read and that is never a symlink."""
+
+    def _open(self) -> TextIOWrapper:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(self.baseFilename, flags, 0o600)
+        # The file may exist already: clients append the output of the engines they start.
+        if stat.S_IMODE(os.fstat(fd).st_mode) != 0o600:
+            os.fchmod(fd, 0o600)
+        return open(fd, "a", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123
+
+
+def set_level(name: str | None) -> None:
+    """Make the engine log from level ``name`` on (debug, info, warn, error)."""
+    level = _LEVELS.get((name or "debug").strip().lower(), logging.DEBUG)
+    logging.getLogger(_PACKAGE).setLevel(level)
+
+
+@contextlib.contextmanager
+def logging_to(path: Path, level: str | None = None) -> Iterator[None]:
+    """Send the process's log to ``path``, and to standard error when that is a terminal."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handlers: list[logging.Handler] = [
+        PrivateRotatingFile(path, maxBytes=MAX_BYTES, backupCount=KEEP, encoding="utf-8")
+    ]
+    if sys.stderr is not None and sys.stderr.isatty():
+        handlers.append(logging.StreamHandler(sys.stderr))
+    root = logging.getLogger()
+    for handler in handlers:
+        handler.setFormatter(LineFormatter())
+        root.addHandler(handler)
+    set_level(level)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def _quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,75 @@
+"""The store's lock: one holder, never stale, tells who holds it."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from sqlrs_engine.errors import Conflict
+from sqlrs_engine.lock import StoreLock
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "engine.lock"
+
+
+def test_a_second_one_is_told_who_holds_it(path: Path) -> None:
+    first = StoreLock(path)
+    first.acquire()
+    with pytest.raises(Conflict, match=rf"held by pid {os.getpid()} since 2\d\d\d-"):
+        StoreLock(path).acquire(patience=30)
+    first.release()
+
+
+def test_it_can_be_taken_again_after_its_release(path: Path) -> None:
+    for _ in range(2):
+        lock = StoreLock(path)
+        lock.acquire()
+        lock.release()
+        lock.release()
+
+
+def test_a_holder_that_is_stopping_is_waited_for(path: Path) -> None:
+    first, second = StoreLock(path), StoreLock(path)
+    first.acquire()
+    first.announce_stop()
+    waiter = threading.Thread(target=second.acquire, args=(30,))
+    waiter.start()
+    first.release()
+    waiter.join(30)
+    assert not waiter.is_alive()
+    second.release()
+
+
+def test_patience_with_a_stopping_holder_ends(path: Path) -> None:
+    first = StoreLock(path)
+    first.acquire()
+    first.announce_stop()
+    with pytest.raises(Conflict):
+        StoreLock(path).acquire(patience=0.01)
+    first.release()
+
+
+def test_the_death_of_the_holder_frees_it(path: Path) -> None:
+    program = (
+        "import sys, os, pathlib\n"
+        "from sqlrs_engine.lock import StoreLock\n"
+        "StoreLock(pathlib.Path(sys.argv[1])).acquire()\n"
+        "os._exit(9)\n"
+    )
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    subprocess.run([sys.executable, "-c", program, path], env=environ, check=False)
+    lock = StoreLock(path)
+    lock.acquire()
+    lock.release()
+
+
+def test_a_symlink_is_not_followed(path: Path) -> None:
+    path.symlink_to(path.with_name("elsewhere"))
+    with pytest.raises(OSError, match="symbolic links"):
+        StoreLock(path).acquire()
+    assert not path.with_name("elsewhere").exists()

@@ -1,0 +1,106 @@
+"""The log: one line a record, levels, rotation, no secrets."""
+
+import logging
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sqlrs_engine import logs
+
+log = logging.getLogger("sqlrs_engine.prepare")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "logs" / "engine.log"
+
+
+@pytest.fixture
+def logfile(path: Path) -> Iterator[Path]:
+    with logs.logging_to(path, "debug"):
+        yield path
+    logging.getLogger("sqlrs_engine").setLevel(logging.NOTSET)
+
+
+def test_a_record_is_one_line_of_keys_and_values(logfile: Path) -> None:
+    log.info('two\nlines and "quotes"')
+    (line,) = logfile.read_text().splitlines()
+    assert line.startswith("ts=2")
+    assert line.endswith(r'Z level=info logger=prepare msg="two\nlines and \"quotes\""')
+
+
+def test_a_traceback_stays_on_the_line(logfile: Path) -> None:
+    try:
+        int("password=hunter2")
+    except ValueError:
+        log.exception("it failed")
+    (line,) = logfile.read_text().splitlines()
+    assert "level=error" in line
+    assert "ValueError: invalid literal for int() with base 10: 'password=***'" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        (
+            "postgres://sqlrs:hunter2@127.0.0.1:20000/postgres",
+            "postgres://sqlrs:***@127.0.0.1:20000/postgres",
+        ),
+        ("Authorization: Bearer hunter2", "Authorization: Bearer ***"),
+        ("PGPASSWORD=hunter2 psql", "PGPASSWORD=*** psql"),
+        ('{"authToken": "hunter2"}', '{"authToken": "***"}'),
+        ("password 'x' and token counts are words", "password 'x' and token counts are words"),
+    ],
+)
+def test_secrets_are_replaced(text: str, redacted: str) -> None:
+    assert logs.redact(text) == redacted
+
+
+def test_arguments_are_redacted_too(logfile: Path) -> None:
+    log.info("connecting to %s", "postgres://sqlrs:hunter2@127.0.0.1/x")
+    assert "hunter2" not in logfile.read_text()
+
+
+def test_the_level_changes_at_once(logfile: Path) -> None:
+    logs.set_level(" WARN ")
+    log.info("quiet")
+    logs.set_level("debug")
+    log.debug("loud")
+    assert "quiet" not in logfile.read_text()
+    assert "loud" in logfile.read_text()
+
+
+def test_the_file_is_private_even_when_it_was_not(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("before\n")
+    path.chmod(0o644)
+    with logs.logging_to(path):
+        log.warning("after")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_text().startswith("before\n")
+
+
+def test_it_is_rotated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "MAX_BYTES", 500)
+    with logs.logging_to(path):
+        for number in range(50):
+            log.warning("line %d", number)
+    names = sorted(entry.name for entry in path.parent.iterdir())
+    assert names == ["engine.log", "engine.log.1", "engine.log.2", "engine.log.3"]
+    assert all(entry.stat().st_size <= 500 for entry in path.parent.iterdir())
+
+
+def test_a_symlink_is_not_followed(path: Path) -> None:
+    path.parent.mkdir()
+    path.symlink_to(path.with_name("elsewhere"))
+    with pytest.raises(OSError, match="symbolic links"), logs.logging_to(path):
+        pass
+
+
+def test_nothing_is_left_behind(path: Path) -> None:
+    before = list(logging.getLogger().handlers)
+    with logs.logging_to(path):
+        pass
+    assert logging.getLogger().handlers == before
