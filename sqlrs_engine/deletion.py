@@ -1,0 +1,261 @@
+"""Deletes instances and states: what would go, what blocks it, and doing it.
+
+A dry run and a real one come from the same planner. The codes of ``Node.blocked``:
+
+* ``active_connections``: clients are connected to the instance (``force`` cuts them off)
+* ``protected``: the instance is protected (``force`` deletes it all the same)
+* ``has_descendants``: instances or states depend on the state and ``recurse`` was not
+  asked for, or a job is using the state now; ``force`` does not help
+* ``blocked_by_descendant``: something below is blocked
+
+Nothing is deleted when anything is blocked. Leaves go first; a state's row goes before its
+files, so that what a crash leaves behind are files that the next start sweeps away.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from .errors import Conflict, NotFound
+from .store import InstanceFilter, StateFilter, Store
+from .store.records import Instance, State
+
+__all__ = [
+    "ACTIVE_CONNECTIONS",
+    "ACTIVE_TASKS",
+    "BLOCKED_BY_DESCENDANT",
+    "HAS_DESCENDANTS",
+    "PROTECTED",
+    "DeleteResult",
+    "Deletion",
+    "Node",
+]
+
+ACTIVE_CONNECTIONS = "active_connections"
+ACTIVE_TASKS = "active_tasks"
+BLOCKED_BY_DESCENDANT = "blocked_by_descendant"
+HAS_DESCENDANTS = "has_descendants"
+PROTECTED = "protected"
+
+_ATTEMPTS = 10
+
+Kind = Literal["instance", "state", "job"]
+Outcome = Literal["deleted", "would_delete", "blocked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """Something a deletion would remove, with what would go before it as ``children``.
+
+    ``connections`` is set for instances; ``blocked`` is a code of this module or None.
+    """
+
+    kind: Kind
+    id: str
+    connections: int | None = None
+    blocked: str | None = None
+    runtime_id: str | None = None
+    children: tuple["Node", ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeleteResult:
+    """What a deletion did, or would do."""
+
+    dry_run: bool
+    outcome: Outcome
+    root: Node
+
+    @classmethod
+    def of(cls, root: Node, *, dry_run: bool) -> "DeleteResult":
+        """Return the result of a planned tree; anything blocked in it blocks its root."""
+        if root.blocked is not None:
+            return cls(dry_run=dry_run, outcome="blocked", root=root)
+        return cls(dry_run=dry_run, outcome="would_delete" if dry_run else "deleted", root=root)
+
+
+class InstanceControl(Protocol):
+    """What becomes of instances."""
+
+    def connections(self, instance_id: str) -> int:
+        """Return how many clients are connected. Raises NotFound."""
+
+    def exclusive(self, instance_ids: Iterable[str]) -> AbstractContextManager[None]:
+        """Keep others from changing these instances."""
+
+    def remove(self, instance_id: str) -> bool:
+        """Delete an instance, whoever is connected; say whether it was there."""
+
+
+class StateLeases(Protocol):
+    """Which states are being cloned or built upon."""
+
+    def leased(self, state_id: str) -> bool:
+        """Tell whether a state is in use now."""
+
+    def retire(self, state_ids: Iterable[str]) -> AbstractContextManager[bool]:
+        """Keep states from being leased; yields False when one is leased already."""
+
+
+class StateFiles(Protocol):
+    """Where states are, and their removal."""
+
+    def state_dir(self, image_id: str, state_id: str) -> Path:
+        """Return where a state's files are."""
+
+    def discard(self, path: Path) -> None:
+        """Remove a directory of the store, in the background; harmless when it is gone."""
+
+
+class Deletion:
+    """Plans and executes deletions; safe to use from any thread."""
+
+    def __init__(
+        self, store: Store, instances: InstanceControl, leases: StateLeases, files: StateFiles
+    ) -> None:
+        self._store = store
+        self._instances = instances
+        self._leases = leases
+        self._files = files
+
+    def instance(
+        self, instance_id: str, force: bool = False, dry_run: bool = False
+    ) -> DeleteResult:
+        """Delete an instance. Raises NotFound; names are not resolved."""
+        with self._held([] if dry_run else [instance_id]):
+            instance = self._store.instances.get(instance_id)
+            if instance is None:
+                raise NotFound("instance not found", instance_id)
+            root = self._instance_node(instance, force)
+            if not dry_run and root.blocked is None:
+                self._instances.remove(instance_id)
+        return DeleteResult.of(root, dry_run=dry_run)
+
+    def state(
+        self,
+        state_id: str,
+        recurse: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> DeleteResult:
+        """Delete a state; with ``recurse`` all that depends on it as well.
+
+        Raises NotFound, Conflict when the tree kept changing while it was looked at.
+        """
+        if dry_run:
+            root = self._plan(self._family(state_id, recurse), recurse, force)
+            return DeleteResult.of(root, dry_run=True)
+        for _ in range(_ATTEMPTS):
+            expected = self._family(state_id, recurse)
+            with self._claimed(expected, recurse) as claimed:
+                # Looked at again: from here on nothing can be added to a claimed tree.
+                family = self._family(state_id, recurse)
+                root = self._plan(family, recurse, force)
+                if root.blocked is None and not (claimed and family.within(expected)):
+                    continue
+                if root.blocked is None:
+                    self._remove(family)
+                return DeleteResult.of(root, dry_run=False)
+        raise Conflict("the state is in constant use: try again", state_id)
+
+    def _family(self, state_id: str, recurse: bool) -> "_Family":
+        """Read a state and what depends on it: all generations, or the first only."""
+        top = self._store.states.get(state_id)
+        if top is None:
+            raise NotFound("state not found", state_id)
+        family = _Family([top], {}, {})
+        for state in family.states:  # grows as it is walked
+            parent = state.state_id
+            family.instances[parent] = self._store.instances.find(InstanceFilter(state_id=parent))
+            family.children[parent] = self._store.states.find(StateFilter(parent_state_id=parent))
+            if recurse:
+                family.states.extend(family.children[parent])
+        return family
+
+    def _plan(self, family: "_Family", recurse: bool, force: bool) -> Node:
+        """Build the tree from its leaves; chains of states may be long, so no recursion."""
+        nodes: dict[str, Node] = {}
+        for state in reversed(family.states):
+            state_id = state.state_id
+            instances, states = family.instances[state_id], family.children[state_id]
+            in_use = self._leases.leased(state_id)
+            if not recurse:
+                blocked = HAS_DESCENDANTS if instances or states or in_use else None
+                return Node(kind="state", id=state_id, blocked=blocked)
+            children = (
+                *(self._instance_node(instance, force) for instance in instances),
+                *(nodes.pop(child.state_id) for child in states),
+            )
+            nodes[state_id] = _state_node(state_id, children, in_use)
+        return nodes[family.states[0].state_id]
+
+    def _instance_node(self, instance: Instance, force: bool) -> Node:
+        try:
+            connections = self._instances.connections(instance.instance_id)
+        except NotFound:
+            connections = 0  # it has been deleted since it was listed
+        blocked = None
+        if not force and connections:
+            blocked = ACTIVE_CONNECTIONS
+        elif not force and instance.protected:
+            blocked = PROTECTED
+        return Node(
+            kind="instance",
+            id=instance.instance_id,
+            connections=connections,
+            blocked=blocked,
+            runtime_id=instance.runtime_id,
+        )
+
+    @contextmanager
+    def _claimed(self, family: "_Family", recurse: bool) -> Iterator[bool]:
+        """Keep a family as it is. Leases come first, then the instances' locks."""
+        with (
+            self._leases.retire(state.state_id for state in family.states) as claimed,
+            self._held(family.instance_ids() if recurse else ()),
+        ):
+            yield claimed
+
+    def _held(self, instance_ids: Iterable[str]) -> AbstractContextManager[None]:
+        return self._instances.exclusive(instance_ids)
+
+    def _remove(self, family: "_Family") -> None:
+        for state in reversed(family.states):
+            for instance in family.instances[state.state_id]:
+                self._instances.remove(instance.instance_id)
+            self._store.states.remove(state.state_id)
+            self._files.discard(self._files.state_dir(state.image_id, state.state_id))
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """A state and its dependants: ``states`` lists parents before children.
+
+    ``instances`` and ``children`` are by the id of the state they come from.
+    """
+
+    states: list[State]
+    instances: dict[str, list[Instance]]
+    children: dict[str, list[State]]
+
+    def instance_ids(self) -> set[str]:
+        return {each.instance_id for group in self.instances.values() for each in group}
+
+    def within(self, other: "_Family") -> bool:
+        """Tell whether all of this family was known to be in another."""
+        ours = {state.state_id for state in self.states}
+        return (
+            ours <= {state.state_id for state in other.states}
+            and self.instance_ids() <= other.instance_ids()
+        )
+
+
+def _state_node(state_id: str, children: tuple[Node, ...], in_use: bool) -> Node:
+    blocked = None
+    if in_use:
+        blocked = HAS_DESCENDANTS
+    elif any(child.blocked is not None for child in children):
+        blocked = BLOCKED_BY_DESCENDANT
+    return Node(kind="state", id=state_id, blocked=blocked, children=children)

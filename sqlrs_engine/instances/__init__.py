@@ -1,0 +1,187 @@
+"""Instances: writable clones of states, each a running cluster with a DSN of its own."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+
+from ..clock import Clock, utc_now
+from ..config import Config
+from ..conntrack import Conntrack
+from ..store import Store
+from ..store.records import Instance, State
+from .activity import Activity
+from .deps import ConnectionReader, Dependencies, Names
+from .expiry import DEFAULT_TTL, UNSET, Expiry, MaybeFlag, MaybeTtl
+from .leases import Leases
+from .lifecycle import Lifecycle
+from .locks import KeyedLocks
+from .ports import Ports
+from .promotion import Promotion
+from .reaper import Reaper
+from .recovery import Recovery
+from .rewind import Rewind
+from .servers import Files, OnLog, PostgresServers, Server, Servers, discard_line
+
+__all__ = [
+    "UNSET",
+    "Expiry",
+    "Files",
+    "Instances",
+    "Leases",
+    "PostgresServers",
+    "Server",
+    "Servers",
+]
+
+
+class Instances:
+    """The instances of one engine; safe to use from any thread.
+
+    What changes an instance runs in one thread at a time; different instances do not wait
+    for each other.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        files: Files,
+        servers: Servers,
+        config: Config,
+        *,
+        names: Names,
+        leases: Leases,
+        expiry: Expiry,
+        conntrack: ConnectionReader | None = None,
+        ports: Ports | None = None,
+        clock: Clock = utc_now,
+    ) -> None:
+        """``expiry`` is the one the registry announces changed names to."""
+        self._deps = deps = Dependencies(
+            store=store,
+            files=files,
+            servers=servers,
+            settings=config,
+            names=names,
+            conntrack=conntrack or Conntrack(),
+            leases=leases,
+            locks=KeyedLocks(),
+            ports=ports or Ports(lambda: _port_range(config), store.instances.ports),
+            expiry=expiry,
+            clock=clock,
+        )
+        self._activity = Activity(deps)
+        self._lifecycle = Lifecycle(deps)
+        self._rewind = Rewind(deps, self._lifecycle, self._activity)
+        self._promotion = Promotion(deps, self._lifecycle, self._activity)
+        self._reaper = Reaper(deps, self._lifecycle, self._activity)
+        self._recovery = Recovery(deps, self._lifecycle, self._reaper)
+        config.on_change(self._config_changed)
+
+    def create(
+        self,
+        state_id: str,
+        *,
+        name: str | None = None,
+        ttl: float | None = None,
+        protected: bool = False,
+        instance_id: str | None = None,
+        on_log: OnLog = discard_line,
+    ) -> Instance:
+        """Start an instance of a state, ready for connections.
+
+        ``ttl`` is in seconds: None for the configured one (none at all for a named or
+        protected instance), 0 for never. With an ``instance_id`` of the caller's choice
+        the call may be repeated: an instance that it made before is returned, running.
+        ``on_log`` is given progress lines.
+
+        Raises NotFound without such a state, ImageUnavailable without its PostgreSQL,
+        Conflict when the name is taken, InvalidArgument, Unavailable when there are
+        enough instances or no port is free, ClusterFailed. A failure leaves nothing.
+        """
+        return self._lifecycle.create(
+            state_id,
+            name=name,
+            ttl=ttl,
+            protected=protected,
+            instance_id=instance_id,
+            on_log=on_log,
+        )
+
+    def ensure_running(self, instance_id: str, on_log: OnLog = discard_line) -> Instance:
+        """Return an instance, restarted on the same port if its server was down.
+
+        Raises NotFound, Conflict when the port or the files were lost, ImageUnavailable,
+        ClusterFailed.
+        """
+        return self._lifecycle.ensure_running(instance_id, on_log)
+
+    def update(
+        self, instance_id: str, *, ttl: MaybeTtl = UNSET, protected: MaybeFlag = UNSET
+    ) -> Instance:
+        """Change the time to live (seconds; None, 0: see ``create``) or the protection.
+
+        Raises NotFound, InvalidArgument.
+        """
+        instance = self._deps.expiry.renew(instance_id, ttl=ttl, protected=protected)
+        return instance or self._lifecycle.get(instance_id)
+
+    def connections(self, instance_id: str) -> int:
+        """Return how many clients are connected. Raises NotFound."""
+        with self._deps.locks.hold(instance_id):
+            reading, _ = self._activity.observe(self._lifecycle.get(instance_id))
+            return reading.connections
+
+    def reset(self, instance_id: str, force: bool = False) -> Instance:
+        """Put an instance back to the content of its state; id, port and password stay.
+
+        Raises NotFound, Conflict while clients are connected (``force`` cuts them off),
+        ImageUnavailable, ClusterFailed.
+        """
+        return self._rewind.reset(instance_id, force)
+
+    def promote(
+        self, instance_id: str, *, force: bool = False, on_log: OnLog = discard_line
+    ) -> State:
+        """Make a state of an instance, which is restarted for it.
+
+        Raises NotFound, Conflict while clients are connected (``force`` cuts them off),
+        ImageUnavailable, ClusterFailed.
+        """
+        return self._promotion.promote(instance_id, force, on_log)
+
+    def remove(self, instance_id: str) -> bool:
+        """Delete an instance, whoever is connected; say whether it was there."""
+        return self._lifecycle.remove(instance_id)
+
+    def exclusive(self, instance_ids: Iterable[str]) -> AbstractContextManager[None]:
+        """Keep all other threads from changing these instances."""
+        return self._deps.locks.hold_all(instance_ids)
+
+    def recover(self) -> None:
+        """Make servers, files and rows agree again after a start of the engine.
+
+        Living servers are adopted, dead ones restarted (50 ms each, several at once), the
+        expired removed, and so are files without a row and rows without files. To be
+        called from a background thread, before the reaper starts. What fails is logged.
+        """
+        self._recovery.run()
+
+    def reap(self) -> list[str]:
+        """Remove the instances that have expired; return their ids."""
+        return self._reaper.reap()
+
+    def start_reaper(self) -> None:
+        """Remove instances as they expire, in the background."""
+        self._reaper.start()
+
+    def stop_reaper(self) -> None:
+        """End the reaper, and a recovery after its current steps; servers keep running."""
+        self._recovery.stop()
+        self._reaper.stop()
+
+    def _config_changed(self, path: str) -> None:
+        if DEFAULT_TTL.startswith(path) or path.startswith(DEFAULT_TTL):
+            self._deps.expiry.recompute_all()
+
+
+def _port_range(config: Config) -> tuple[int, int]:
+    return config.value("instances.ports.first"), config.value("instances.ports.last")

@@ -1,0 +1,58 @@
+"""What the modules of this package share."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..clock import Clock
+from ..conntrack import Reading
+from ..store import Store
+from ..store.records import Instance, Name
+from .expiry import Expiry
+from .leases import Leases
+from .locks import KeyedLocks
+from .ports import Ports
+from .servers import Files, Server, Servers
+
+
+class Settings(Protocol):
+    """The part of the configuration that instances use."""
+
+    def value(self, path: str) -> Any:
+        """Return the value in force at a path."""
+
+    def seconds(self, path: str) -> float:
+        """Return the duration in force at a path."""
+
+
+class Names(Protocol):
+    """Binds names to new instances; the registry does."""
+
+    def check_free(self, name: str) -> None:
+        """Raise InvalidArgument or Conflict unless the name can be claimed."""
+
+    def claim(self, name: str, instance: Instance) -> Name:
+        """Bind a name that is bound to no living instance. Raises Conflict otherwise."""
+
+
+class ConnectionReader(Protocol):
+    """Asks a running cluster who uses it; ``conntrack`` does."""
+
+    def read(self, cluster: Server, port: int) -> Reading:
+        """Return its connections and session counter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dependencies:
+    """The engine's parts as instances see them."""
+
+    store: Store
+    files: Files
+    servers: Servers
+    settings: Settings
+    names: Names
+    conntrack: ConnectionReader
+    leases: Leases
+    locks: KeyedLocks
+    ports: Ports
+    expiry: Expiry
+    clock: Clock

@@ -1,0 +1,85 @@
+"""After a start of the engine: make servers, files and rows agree again."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from .. import ids
+from ..errors import EngineError
+from ..store import InstanceFilter
+from .deps import Dependencies
+from .lifecycle import Lifecycle
+from .reaper import Reaper
+
+_RESTARTS_AT_ONCE = 4
+
+_log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Re-adopts living servers, restarts dead ones, removes what belongs to no instance."""
+
+    def __init__(self, deps: Dependencies, lifecycle: Lifecycle, reaper: Reaper) -> None:
+        self._deps = deps
+        self._lifecycle = lifecycle
+        self._reaper = reaper
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        """Leave the rest to the next use or start; what is under way is finished."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Recover everything; what fails is logged and left to the next use or start."""
+        self._attempt(self._remove_strays, "cannot remove the files of deleted instances")
+        self._attempt(self._drop_rows_without_files, "cannot check the instances' files")
+        # Before anything is started: the expired need no server any more.
+        self._attempt(self._reaper.reap, "cannot remove expired instances")
+        rows = self._deps.store.instances.find(InstanceFilter())
+        with ThreadPoolExecutor(_RESTARTS_AT_ONCE, "instance-restart") as pool:
+            for _ in pool.map(self._revive, [row.instance_id for row in rows]):
+                pass
+
+    def _attempt(self, work: Callable[[], object], failure: str) -> None:
+        if self._stopping.is_set():
+            return
+        try:
+            work()
+        except (EngineError, OSError):
+            _log.exception(failure)
+
+    def _remove_strays(self) -> None:
+        """Remove instance directories without a row, ending what runs there."""
+        for container in self._containers():
+            instance_id = container.name
+            # A creation under way holds the lock until its row is there.
+            with self._deps.locks.hold(instance_id):
+                if self._deps.store.instances.get(instance_id) is None:
+                    _log.warning("removing the files of unknown instance %s", instance_id)
+                    self._lifecycle.scrap(container)
+
+    def _containers(self) -> Iterable[Path]:
+        root = self._deps.files.instance_dir(ids.new_id()).parent
+        if not root.is_dir():
+            return []
+        return [path for path in sorted(root.iterdir()) if ids.is_instance_id(path.name)]
+
+    def _drop_rows_without_files(self) -> None:
+        for row in self._deps.store.instances.find(InstanceFilter()):
+            container = self._deps.files.instance_dir(row.instance_id)
+            with self._deps.locks.hold(row.instance_id):
+                if not container.exists() and self._deps.store.instances.remove(row.instance_id):
+                    _log.warning("instance %s is gone: its files are missing", row.instance_id)
+
+    def _revive(self, instance_id: str) -> None:
+        if self._stopping.is_set() or self._deps.store.instances.get(instance_id) is None:
+            return
+        try:
+            self._lifecycle.ensure_running(instance_id, _log.info)
+        except EngineError as error:
+            _log.warning("cannot restart instance %s: %s", instance_id, error)
+        except Exception:
+            # Whatever is wrong with this one, the others must not stay down for it.
+            _log.exception("cannot restart instance %s", instance_id)

@@ -1,0 +1,46 @@
+"""Put an instance back to the content of its state."""
+
+from ..errors import NotFound
+from ..store.records import Instance
+from .activity import Activity
+from .deps import Dependencies
+from .lifecycle import Lifecycle
+from .servers import LOG_FILE
+
+
+class Rewind:
+    """Replaces an instance's files by a fresh clone; id, port and password stay."""
+
+    def __init__(self, deps: Dependencies, lifecycle: Lifecycle, activity: Activity) -> None:
+        self._deps = deps
+        self._lifecycle = lifecycle
+        self._activity = activity
+
+    def reset(self, instance_id: str, force: bool) -> Instance:
+        """Reset an instance; see ``Instances.reset``."""
+        state_id = self._lifecycle.get(instance_id).state_id
+        with self._deps.leases.lease(state_id), self._deps.locks.hold(instance_id):
+            instance = self._lifecycle.get(instance_id)
+            container = self._deps.files.instance_dir(instance_id)
+            server = self._deps.servers.server(instance.image_id, container)
+            if not force:
+                self._activity.refuse_connections(instance, "reset")
+            self._replace_files(instance)
+            return self._lifecycle.restart(instance, server)
+
+    def _replace_files(self, instance: Instance) -> None:
+        """Copy first and swap then, so that a failing copy costs nothing."""
+        files = self._deps.files
+        source = files.state_dir(instance.image_id, instance.state_id)
+        if not source.is_dir():
+            raise NotFound("the files of the instance's state are gone", instance.state_id)
+        container = files.instance_dir(instance.instance_id)
+        fresh = files.clone_to_workspace(source)
+        try:
+            (fresh / LOG_FILE).unlink(missing_ok=True)
+            self._deps.servers.kill(container)
+            files.discard(container)
+            fresh.rename(container)
+        except BaseException:
+            files.discard(fresh)
+            raise

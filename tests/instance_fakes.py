@@ -1,0 +1,239 @@
+"""Instances without PostgreSQL: servers in memory, files in a directory, a set clock."""
+
+import itertools
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlrs_engine import clock, ids
+from sqlrs_engine.config import Config
+from sqlrs_engine.conntrack import Reading
+from sqlrs_engine.errors import ClusterFailed, ImageUnavailable
+from sqlrs_engine.instances import Expiry, Instances, Leases
+from sqlrs_engine.instances.ports import Ports
+from sqlrs_engine.postgres.cluster import PortTaken
+from sqlrs_engine.postgres.postmaster import Postmaster
+from sqlrs_engine.registry import Registry
+from sqlrs_engine.store.records import Instance, State
+from sqlrs_engine.store.sqlite import SqliteStore
+
+IMAGE = "postgres@sha256:" + "ab" * 32
+
+
+def state_id(number: int) -> str:
+    return f"{number:064x}"
+
+
+class SetClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = clock.utc_now()
+
+    def __call__(self) -> clock.Timestamp:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now = clock.shift(self.now, seconds)
+
+
+class FakeFiles:
+    """Containers as directories with one file; no background work."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.fail_clone = False
+        self.synced = 0
+        self._numbers = itertools.count()
+
+    def state_dir(self, image_id: str, state_id: str) -> Path:
+        return self.root / "engines" / "postgres" / "states" / state_id
+
+    def instance_dir(self, instance_id: str) -> Path:
+        return self.root / "instances" / instance_id
+
+    def clone(self, source: Path, target: Path) -> None:
+        if self.fail_clone:
+            raise OSError("no space left on device")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copytree(source, target)
+
+    def clone_to_workspace(self, source: Path) -> Path:
+        workspace = self.root / "work" / str(next(self._numbers))
+        self.clone(source, workspace)
+        return workspace
+
+    def publish(self, workspace: Path, target: Path) -> bool:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        workspace.rename(target)
+        return True
+
+    def discard(self, path: Path) -> None:
+        shutil.rmtree(path, ignore_errors=True)
+
+    def usage(self, path: Path) -> int:
+        return sum(file.stat().st_size for file in path.rglob("*"))
+
+    def sync(self) -> None:
+        self.synced += 1
+
+
+@dataclass
+class FakeServer:
+    """The server of one container; ``password`` stands for what its cluster stores."""
+
+    world: "World"
+    container: Path
+    running: Postmaster | None = None
+    connections: int = 0
+    sessions: int = 0
+    starts: int = 0
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def content(self) -> str:
+        return (self.container / "content").read_text()
+
+    @content.setter
+    def content(self, text: str) -> None:
+        (self.container / "content").write_text(text)
+
+    @property
+    def password(self) -> str | None:
+        file = self.container / "password"
+        return file.read_text() if file.exists() else None
+
+    def use(self) -> None:
+        """A client comes and goes."""
+        self.sessions += 1
+
+    def start(self, *, port, settings) -> Postmaster:
+        if self.world.fail_start:
+            raise ClusterFailed("PostgreSQL did not start", "out of memory")
+        if port in self.world.foreign_ports:
+            raise PortTaken("the port is taken")
+        pid = next(self.world.pids)
+        self.running = Postmaster(pid, 1, port or 5432)
+        self.starts += 1
+        self.log.append("start")
+        return self.running
+
+    def postmaster(self) -> Postmaster | None:
+        return self.running
+
+    def stop(self, mode) -> None:
+        if self.running:
+            self.log.append(mode)
+        self.running = None
+        self.connections = 0
+
+    def crash(self) -> None:
+        self.running = None
+        self.connections = 0
+
+    def connect(self, port, dbname="postgres"):
+        raise NotImplementedError
+
+    def set_password(self, port, password) -> None:
+        if self.world.fail_password:
+            raise ClusterFailed("cannot connect to PostgreSQL")
+        self.sessions += 1
+        file = self.container / "password"
+        if password is None:
+            file.unlink(missing_ok=True)
+        else:
+            file.write_text(password)
+
+
+class World:
+    """One engine's instances and everything around them."""
+
+    def __init__(self, root: Path) -> None:
+        self.clock = SetClock()
+        self.pids = itertools.count(1000)
+        self.foreign_ports: set[int] = set()
+        self.listening: set[int] = set()
+        self.fail_start = self.fail_password = False
+        self.unreachable_images: set[str] = set()
+        self._servers: dict[Path, FakeServer] = {}
+        self.files = FakeFiles(root / "store")
+        self.config = Config(root / "config.json")
+        self.store = SqliteStore(root / "state.db", clock=self.clock)
+        self.restart_engine()
+
+    def restart_engine(self) -> None:
+        """Forget what an engine has in memory; servers, files and rows stay."""
+        self.leases = Leases()
+        expiry = Expiry(self.store, self.config, self.clock)
+        self.registry = Registry(self.store, clock=self.clock, on_names_changed=expiry.renew)
+        self.instances = Instances(
+            self.store,
+            self.files,
+            self,
+            self.config,
+            names=self.registry,
+            leases=self.leases,
+            expiry=expiry,
+            conntrack=self,
+            ports=Ports(
+                lambda: (20000, 20999),
+                self.store.instances.ports,
+                free=lambda port: port not in self.listening,
+                choose=lambda count: 0,
+            ),
+            clock=self.clock,
+        )
+
+    def close(self) -> None:
+        self.instances.stop_reaper()
+        self.store.close()
+
+    def server(self, image_id: str, container: Path) -> FakeServer:
+        if image_id in self.unreachable_images:
+            raise ImageUnavailable("no PostgreSQL for the image", image_id)
+        return self._servers.setdefault(container, FakeServer(self, container))
+
+    def kill(self, container: Path) -> None:
+        if container in self._servers:
+            self._servers[container].stop("immediate")
+
+    def read(self, cluster: FakeServer, port: int) -> Reading:
+        cluster.sessions += 1
+        return Reading(connections=cluster.connections, sessions=cluster.sessions)
+
+    def server_of(self, instance: Instance | str) -> FakeServer:
+        instance_id = instance if isinstance(instance, str) else instance.instance_id
+        return self.server(IMAGE, self.files.instance_dir(instance_id))
+
+    def running(self) -> list[FakeServer]:
+        return [server for server in self._servers.values() if server.running]
+
+    def add_state(self, number: int = 1, parent: int | None = None) -> str:
+        """Add a state whose content is its number."""
+        state = State(
+            state_id=state_id(number),
+            parent_state_id=None if parent is None else state_id(parent),
+            image_id=IMAGE,
+            prepare_kind="psql",
+            prepare_args_normalized="",
+            created_at=self.clock(),
+        )
+        self.store.states.add(state)
+        container = self.files.state_dir(IMAGE, state.state_id)
+        container.mkdir(parents=True)
+        (container / "content").write_text(f"state {number}")
+        return state.state_id
+
+    def add_instance_row(self, of: str, port: int = 20000, **fields) -> Instance:
+        """Add an instance that has neither files nor a server."""
+        instance = Instance(
+            instance_id=ids.new_id(),
+            image_id=IMAGE,
+            state_id=of,
+            created_at=self.clock(),
+            port=port,
+            password="x",
+            **fields,
+        )
+        self.store.instances.add(instance)
+        return instance

@@ -1,0 +1,323 @@
+"""Instances on real PostgreSQL: what clients see of creation, restart, reset, promotion."""
+
+import contextlib
+import socket
+import threading
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from sqlrs_engine.clock import shift, utc_now
+from sqlrs_engine.config import Config
+from sqlrs_engine.deletion import Deletion
+from sqlrs_engine.errors import Conflict
+from sqlrs_engine.instances import Expiry, Instances, Leases, PostgresServers
+from sqlrs_engine.postgres.cluster import Cluster
+from sqlrs_engine.postgres.distributions import Distributions
+from sqlrs_engine.postgres.os_user import OsUser
+from sqlrs_engine.registry import Registry
+from sqlrs_engine.statefs import StateFs, data_dir
+from sqlrs_engine.statefs.probe import choose_backend
+from sqlrs_engine.store import InstanceFilter
+from sqlrs_engine.store.records import State
+from sqlrs_engine.store.sqlite import SqliteStore
+
+pytestmark = pytest.mark.postgres
+
+STATE = "ab" * 32
+
+
+class Offset:
+    """The true time, moved."""
+
+    seconds = 0.0
+
+    def __call__(self):
+        return shift(utc_now(), self.seconds)
+
+
+class Engine:
+    """The parts of an engine that instances need, over one store."""
+
+    def __init__(self, root: Path, image: str = "postgres") -> None:
+        self.clock = Offset()
+        self.os_user = OsUser.for_engine(None)
+        self.distributions = Distributions(root / "distributions")
+        self.distribution = self.distributions.resolve(image)
+        owner = (self.os_user.uid, self.os_user.gid) if self.os_user else None
+        self.files = StateFs(root, choose_backend(root, "copy"), owner=owner)
+        self.config = Config(root / "config.json")
+        self.store = SqliteStore(root / "state.db", clock=self.clock)
+        self.leases = Leases()
+        expiry = Expiry(self.store, self.config, self.clock)
+        self.registry = Registry(self.store, clock=self.clock, on_names_changed=expiry.renew)
+        self.servers = PostgresServers(self.distributions, self.os_user)
+        self.instances = Instances(
+            self.store,
+            self.files,
+            self.servers,
+            self.config,
+            names=self.registry,
+            leases=self.leases,
+            expiry=expiry,
+            clock=self.clock,
+        )
+        self.deletion = Deletion(self.store, self.instances, self.leases, self.files)
+
+    def cluster(self, container: Path) -> Cluster:
+        return Cluster(
+            self.distribution,
+            data_dir(container),
+            os_user=self.os_user,
+            log_file=container / "postgres.log",
+        )
+
+    def cluster_of(self, instance) -> Cluster:
+        return self.cluster(self.files.instance_dir(instance.instance_id))
+
+    def add_base_state(self) -> None:
+        """Publish a state with one table of one row."""
+        workspace = self.files.new_workspace()
+        cluster = self.cluster(workspace)
+        cluster.initdb(lambda line: None)
+        postmaster = cluster.start(port=None, settings={})
+        try:
+            with cluster.connect(postmaster.port) as connection:
+                connection.execute("CREATE TABLE t AS SELECT 1 AS n")
+        finally:
+            cluster.stop("fast")
+        image_id = self.distribution.image_id
+        assert self.files.publish(workspace, self.files.state_dir(image_id, STATE))
+        self.store.states.add(
+            State(
+                state_id=STATE,
+                parent_state_id=None,
+                image_id=image_id,
+                prepare_kind="psql",
+                prepare_args_normalized="-c …",
+                created_at=utc_now(),
+            )
+        )
+
+    def close(self) -> None:
+        self.instances.stop_reaper()
+        for instance in self.store.instances.find(InstanceFilter()):
+            self.instances.remove(instance.instance_id)
+        self.store.close()
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("store")
+    engine = Engine(root)
+    engine.add_base_state()
+    engine.close()
+    return root
+
+
+@pytest.fixture
+def engine(root):
+    engine = Engine(root)
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def instance(engine):
+    return engine.instances.create(STATE)
+
+
+def rows(instance):
+    with psycopg.connect(instance.dsn, autocommit=True) as connection:
+        return [n for (n,) in connection.execute("SELECT n FROM t ORDER BY n")]
+
+
+def insert(instance, n):
+    with psycopg.connect(instance.dsn, autocommit=True) as connection:
+        # Instances commit asynchronously: the kill of a server loses the last moments.
+        connection.execute("SET synchronous_commit = on")
+        connection.execute("INSERT INTO t VALUES (%s)", (n,))
+
+
+def kill_server(engine, instance):
+    """Kill the postmaster as the kernel would, and wait until all of it is gone."""
+    postmaster = psutil.Process(engine.cluster_of(instance).postmaster().pid)
+    family = [postmaster, *postmaster.children(recursive=True)]
+    postmaster.kill()
+    psutil.wait_procs(family, timeout=30)
+
+
+def test_an_instance_serves_its_dsn_at_once(engine, instance):
+    assert rows(instance) == [1]
+    assert engine.instances.connections(instance.instance_id) == 0
+
+
+def test_tcp_wants_the_password(instance):
+    for dsn in (
+        f"postgres://sqlrs@127.0.0.1:{instance.port}/postgres",
+        f"postgres://sqlrs:wrong@127.0.0.1:{instance.port}/postgres",
+    ):
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            psycopg.connect(dsn)
+
+
+def test_the_server_listens_on_the_loopback_address_only(engine, instance):
+    pid = engine.cluster_of(instance).postmaster().pid
+    listening = [
+        connection.laddr
+        for connection in psutil.Process(pid).net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert [(address.ip, address.port) for address in listening] == [("127.0.0.1", instance.port)]
+
+
+def test_instances_of_one_state_are_independent(engine, instance):
+    other = engine.instances.create(STATE)
+    insert(other, 2)
+    assert (rows(instance), rows(other)) == ([1], [1, 2])
+
+
+def test_a_killed_server_comes_back_with_its_data(engine, instance):
+    insert(instance, 2)
+    kill_server(engine, instance)
+    again = engine.instances.ensure_running(instance.instance_id)
+    assert again.dsn == instance.dsn
+    assert rows(instance) == [1, 2]
+
+
+def test_a_lost_port_is_reported(engine, instance):
+    kill_server(engine, instance)
+    with (
+        socket.create_server(("127.0.0.1", instance.port)),
+        pytest.raises(Conflict, match=str(instance.port)),
+    ):
+        engine.instances.ensure_running(instance.instance_id)
+    engine.instances.ensure_running(instance.instance_id)
+    assert rows(instance) == [1]
+
+
+def test_removal_leaves_no_process_and_no_files(engine, instance):
+    postmaster = psutil.Process(engine.cluster_of(instance).postmaster().pid)
+    family = [postmaster, *postmaster.children(recursive=True)]
+    engine.instances.remove(instance.instance_id)
+    assert not [process for process in family if process.is_running()]
+    assert not engine.files.instance_dir(instance.instance_id).exists()
+
+
+def test_connections_of_clients_are_seen_and_block_a_deletion(engine, instance):
+    with psycopg.connect(instance.dsn), psycopg.connect(instance.dsn):
+        assert engine.instances.connections(instance.instance_id) == 2
+        result = engine.deletion.instance(instance.instance_id)
+        assert (result.outcome, result.root.connections) == ("blocked", 2)
+        result = engine.deletion.instance(instance.instance_id, force=True)
+        assert result.outcome == "deleted"
+    assert engine.store.instances.get(instance.instance_id) is None
+
+
+def test_only_use_by_others_extends_a_life(engine):
+    used = engine.instances.create(STATE, ttl=600)
+    unused = engine.instances.create(STATE, ttl=600)
+    rows(used)
+    for _ in range(3):
+        engine.instances.connections(unused.instance_id)
+    try:
+        engine.clock.seconds = 601
+        assert engine.instances.reap() == [unused.instance_id]
+        engine.clock.seconds = 1300
+        assert engine.instances.reap() == [used.instance_id]
+    finally:
+        engine.clock.seconds = 0
+
+
+def test_a_full_instance_is_in_use(engine):
+    engine.config.set("postgres.settings", {"max_connections": 5})
+    try:
+        instance = engine.instances.create(STATE)
+    finally:
+        engine.config.remove("postgres.settings")
+    with contextlib.ExitStack() as clients:
+        with contextlib.suppress(psycopg.OperationalError):
+            for _ in range(6):
+                clients.enter_context(psycopg.connect(instance.dsn))
+        assert engine.instances.connections(instance.instance_id) >= 1
+
+
+def test_reset_undoes_everything(engine, instance):
+    insert(instance, 2)
+    with psycopg.connect(instance.dsn):
+        with pytest.raises(Conflict):
+            engine.instances.reset(instance.instance_id)
+        after = engine.instances.reset(instance.instance_id, force=True)
+    assert after.dsn == instance.dsn
+    assert rows(instance) == [1]
+
+
+def test_a_promoted_instance_is_a_state_of_its_own(engine, instance):
+    insert(instance, 2)
+    state = engine.instances.promote(instance.instance_id)
+    insert(instance, 3)
+    clone = engine.instances.create(state.state_id)
+    assert rows(clone) == [1, 2]
+    assert rows(instance) == [1, 2, 3]
+    assert clone.password != instance.password
+    engine.instances.remove(clone.instance_id)
+    assert engine.deletion.state(state.state_id).outcome == "deleted"
+
+
+def test_the_next_engine_adopts_and_restarts(engine, instance, root):
+    dead = engine.instances.create(STATE)
+    insert(dead, 2)
+    kill_server(engine, dead)
+    following = Engine(root)
+    following.instances.recover()
+    try:
+        assert following.store.instances.get(instance.instance_id) == instance
+        assert (rows(instance), rows(dead)) == ([1], [1, 2])
+    finally:
+        following.store.close()
+
+
+def test_the_next_engine_ends_servers_without_a_row(engine, instance, root):
+    pid = engine.cluster_of(instance).postmaster().pid
+    engine.store.instances.remove(instance.instance_id)
+    following = Engine(root)
+    following.instances.recover()
+    following.store.close()
+    assert not psutil.pid_exists(pid)
+    assert not engine.files.instance_dir(instance.instance_id).exists()
+
+
+def test_a_port_taken_between_choice_and_start_is_replaced(engine, monkeypatch):
+    """The port looks free when it is chosen and is taken when the server wants it."""
+    thieves = []
+    ports = engine.instances._deps.ports
+    pick = ports._pick
+
+    def pick_and_lose():
+        port = pick()
+        if not thieves:
+            thieves.append(socket.create_server(("127.0.0.1", port)))
+        return port
+
+    monkeypatch.setattr(ports, "_pick", pick_and_lose)
+    try:
+        instance = engine.instances.create(STATE)
+        assert instance.port != thieves[0].getsockname()[1]
+        assert rows(instance) == [1]
+    finally:
+        thieves[0].close()
+
+
+def test_several_at_once(engine):
+    made = []
+    threads = [
+        threading.Thread(target=lambda: made.append(engine.instances.create(STATE)))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [rows(instance) for instance in made] == [[1]] * 3

@@ -1,0 +1,133 @@
+"""Ports, locks and leases."""
+
+import socket
+import threading
+
+import pytest
+
+from sqlrs_engine.errors import Unavailable
+from sqlrs_engine.instances.leases import Leases
+from sqlrs_engine.instances.locks import KeyedLocks
+from sqlrs_engine.instances.ports import Ports, is_free
+
+
+def ports(first=1, last=4, taken=frozenset(), busy=frozenset(), start=0):
+    return Ports(
+        lambda: (first, last),
+        lambda: set(taken),
+        free=lambda port: port not in busy,
+        choose=lambda count: start % count,
+    )
+
+
+def test_a_port_is_neither_an_instances_nor_a_programs():
+    with ports(taken={1, 3}, busy={2}).reserved() as port:
+        assert port == 4
+
+
+def test_the_search_goes_round():
+    with ports(busy={4}, start=3).reserved() as port:
+        assert port == 1
+
+
+def test_reserved_ports_are_not_given_twice():
+    some = ports(last=2)
+    with some.reserved() as first, some.reserved() as second:
+        assert {first, second} == {1, 2}
+        with pytest.raises(Unavailable, match="widen"), some.reserved():
+            pass
+    with some.reserved():
+        pass
+
+
+def test_a_listening_socket_takes_its_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert not is_free(port)
+    assert is_free(port)
+
+
+def in_thread(work):
+    done = threading.Event()
+    thread = threading.Thread(target=lambda: (work(), done.set()), daemon=True)
+    thread.start()
+    return thread, done
+
+
+def test_a_key_is_held_by_one_thread():
+    locks, order = KeyedLocks(), []
+
+    def other():
+        with locks.hold("a"):
+            order.append("other")
+
+    with locks.hold("a"), locks.hold("a"):
+        thread, _ = in_thread(other)
+        with locks.hold("b"):
+            order.append("own")
+    thread.join(30)
+    assert order == ["own", "other"]
+
+
+def test_several_keys_in_any_order_do_not_deadlock():
+    locks = KeyedLocks()
+
+    def take(keys):
+        for _ in range(200):
+            with locks.hold_all(keys):
+                pass
+
+    threads = [in_thread(lambda keys=keys: take(keys))[0] for keys in ("abc", "cba", "bca")]
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_a_leased_state_cannot_be_retired():
+    leases = Leases()
+    with leases.lease("a", "b"), leases.lease("a"):
+        assert leases.leased("a")
+        with leases.retire(["c", "b"]) as claimed:
+            assert not claimed
+        with leases.retire(["c"]) as claimed:
+            assert claimed
+    assert not leases.leased("a")
+    with leases.retire(["a", "b"]) as claimed:
+        assert claimed
+
+
+def test_a_lease_waits_for_the_retirement():
+    leases, order = Leases(), []
+
+    def lease():
+        with leases.lease("a"):
+            order.append("leased")
+
+    with leases.retire(["a"]) as claimed:
+        assert claimed
+        thread, _ = in_thread(lease)
+        with leases.lease("b"):
+            order.append("retired")
+    thread.join(30)
+    assert order == ["retired", "leased"]
+
+
+def test_retirements_wait_for_each_other():
+    leases, order = Leases(), []
+
+    def retire():
+        with leases.retire(["a", "b"]) as claimed:
+            order.append(claimed)
+
+    with leases.retire(["b"]):
+        thread, _ = in_thread(retire)
+        order.append("first")
+    thread.join(30)
+    assert order == ["first", True]
+
+
+def test_a_lease_ends_when_its_work_fails():
+    leases = Leases()
+    with pytest.raises(ZeroDivisionError), leases.lease("a"):
+        _ = 1 / 0
+    assert not leases.leased("a")
