@@ -1,0 +1,85 @@
+"""What the API is doing: the number of open requests, the time of the last, a log line each.
+
+The engine exits when it has been idle for long enough; this is where it looks.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+
+from .replies import ASGIApp, Message, Receive, Scope, Send
+
+_log = logging.getLogger("sqlrs_engine.access")
+
+
+class Activity:
+    """Counts requests. Written by the event loop's thread, readable from any."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self.open_requests = 0
+        self.last_end = monotonic()
+
+    def begin(self) -> float:
+        """Count a request in and return the time."""
+        self.open_requests += 1
+        return self._monotonic()
+
+    def end(self) -> float:
+        """Count a request out and return the time."""
+        self.open_requests -= 1
+        self.last_end = self._monotonic()
+        return self.last_end
+
+    def touch(self) -> None:
+        """Count now as activity."""
+        self.last_end = self._monotonic()
+
+    def idle_seconds(self) -> float:
+        """How long no request has been open; 0 while one is."""
+        return 0.0 if self.open_requests else self._monotonic() - self.last_end
+
+
+class ActivityMiddleware:
+    """Counts each request and writes its line to the logger ``sqlrs_engine.access``.
+
+    The line has no query and no headers: those may carry what is nobody's business.
+    """
+
+    def __init__(self, app: ASGIApp, activity: Activity) -> None:
+        self._app = app
+        self._activity = activity
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        status, size = 0, 0
+
+        async def counting_send(message: Message) -> None:
+            nonlocal status, size
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            else:
+                size += len(message.get("body", b""))
+            await send(message)
+
+        began = self._activity.begin()
+        try:
+            await self._app(scope, receive, counting_send)
+        finally:
+            seconds = self._activity.end() - began
+            if _log.isEnabledFor(logging.INFO):
+                _log.info(
+                    "method=%s path=%s status=%s bytes=%d ms=%.1f remote=%s",
+                    scope["method"],
+                    _path(scope),
+                    status or "aborted",
+                    size,
+                    seconds * 1000,
+                    (scope.get("client") or ("-",))[0],
+                )
+
+
+def _path(scope: Scope) -> str:
+    """Return the path as it was sent, percent-encoded, so that it is one word."""
+    raw: bytes = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
+    return raw.partition(b"?")[0].decode("ascii", "backslashreplace")

@@ -1,0 +1,100 @@
+"""JSON request bodies: their media type, their bytes, their value."""
+
+from typing import Any
+
+import anyio.to_thread
+import orjson
+from starlette.requests import ClientDisconnect
+
+from ..errors import InvalidArgument, UnsupportedMediaType
+from .guards import HAS_BODY
+from .replies import Receive, Scope
+from .schemas import Schema
+
+MAX_DEPTH = 64
+_LARGE = 256 * 1024
+
+
+class BodyReader:
+    """Reads and checks the body of one operation."""
+
+    def __init__(self, schema: dict[str, Any]) -> None:
+        self._schema = Schema(schema)
+
+    async def read(self, scope: Scope, receive: Receive) -> Any:
+        """Return the decoded body.
+
+        Raises UnsupportedMediaType unless it says it is JSON in UTF-8, InvalidArgument
+        when it is missing, is not JSON or does not fit the schema.
+        """
+        if not scope["extensions"][HAS_BODY]:
+            raise InvalidArgument("a JSON request body is required")
+        _check_media_type(scope)
+        raw = await _collect(receive)
+        if len(raw) < _LARGE:
+            return self._decode(raw)
+        return await anyio.to_thread.run_sync(self._decode, raw)  # not to stop the event loop
+
+    def _decode(self, raw: bytes) -> Any:
+        value = parse(raw)
+        self._schema.check(value)
+        return value
+
+
+def parse(raw: bytes) -> Any:
+    """Return the value of a JSON document.
+
+    Raises InvalidArgument when it is not one, holds a NUL character (which no path,
+    argument or SQL text can), or nests deeper than ``MAX_DEPTH``.
+    """
+    if not raw:
+        raise InvalidArgument("a JSON request body is required")
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise InvalidArgument("the request body is not valid JSON", str(error)) from None
+    # Most bodies are shallow and plain, which counting tells without a walk.
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH or b"\\u0000" in raw:
+        _walk(value)
+    return value
+
+
+def _walk(value: Any) -> None:
+    pending = [(value, 1)]
+    while pending:
+        item, depth = pending.pop()
+        if isinstance(item, str):
+            if "\0" in item:
+                raise InvalidArgument("the request body contains a NUL character")
+        elif isinstance(item, dict | list):
+            if depth > MAX_DEPTH:
+                raise InvalidArgument(
+                    "the request body is nested too deeply", f"at most {MAX_DEPTH} levels"
+                )
+            children = [*item, *item.values()] if isinstance(item, dict) else item
+            pending.extend((child, depth + 1) for child in children)
+
+
+def _check_media_type(scope: Scope) -> None:
+    given = next((v for k, v in scope["headers"] if k == b"content-type"), b"")
+    media_type, *parameters = given.decode("latin-1").lower().split(";")
+    if media_type.strip() != "application/json":
+        raise UnsupportedMediaType(
+            "the request body must be JSON", "send it with Content-Type: application/json"
+        )
+    for parameter in parameters:
+        key, _, value = parameter.strip().partition("=")
+        if key == "charset" and value.strip('"') not in ("utf-8", "utf8"):
+            raise UnsupportedMediaType("the request body must be in UTF-8", value)
+
+
+async def _collect(receive: Receive) -> bytes:
+    """Return the whole body; the guards bound its size and its time."""
+    chunks = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunks.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(chunks)

@@ -1,0 +1,33 @@
+"""Handlers of the tag ``config``."""
+
+from .replies import Reply, json_reply
+from .request import Request
+
+
+async def get_config(request: Request) -> Reply:
+    """Read all settings, or the one at a path."""
+    config = request.services.config
+    effective = request.query.get("effective", False)
+    path = request.query.get("path")
+    if path is None:
+        return json_reply(config.effective() if effective else config.overrides())
+    return json_reply({"path": path, "value": config.get(path, effective)})
+
+
+async def update_config(request: Request) -> Reply:
+    """Set a setting and return it as given."""
+    path, value = request.body["path"], request.body["value"]
+    await request.call(request.services.config.set, path, value)
+    return json_reply({"path": path, "value": value})
+
+
+async def delete_config(request: Request) -> Reply:
+    """Put a setting back to its default and return that."""
+    path = request.query["path"]
+    value = await request.call(request.services.config.remove, path)
+    return json_reply({"path": path, "value": value})
+
+
+async def get_config_schema(request: Request) -> Reply:
+    """Return the JSON schema of the settings."""
+    return json_reply(request.services.config.schema())

@@ -1,0 +1,141 @@
+"""What a request must satisfy before anything looks at its content.
+
+A web page in a browser on this machine can reach the loopback interface. It cannot set
+the token, but the guards turn it away earlier: a page on another site sends ``Origin`` or
+``Sec-Fetch-Site``, and one whose name was rebound to 127.0.0.1 sends its own ``Host``.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote_to_bytes
+
+from starlette.requests import ClientDisconnect
+
+from ..errors import Forbidden, InvalidArgument, Misdirected, PayloadTooLarge, RequestTimeout
+from .replies import ASGIApp, Message, Receive, Scope, Send
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+MAX_BODY_BYTES = 64 * 1024 * 1024
+BODY_SECONDS = 30.0
+HAS_BODY = "sqlrs_has_body"
+
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+_ENCODED = re.compile(rb"[!-~]*")
+_FOREIGN = frozenset({b"cross-site", b"same-site"})
+
+
+class Guards:
+    """ASGI middleware.
+
+    ``hosts`` are the names the engine answers to, without a port; ``max_body`` is in
+    bytes; ``body_seconds`` bounds the time a client may take to send a body.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Iterable[str] = (),
+        max_body: int = MAX_BODY_BYTES,
+        body_seconds: float = BODY_SECONDS,
+    ) -> None:
+        self._app = app
+        self._hosts = frozenset(name.lower().encode() for name in (*LOOPBACK_HOSTS, *hosts))
+        self._max_body = max_body
+        self._body_seconds = body_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on.
+
+        Raises Misdirected, Forbidden, InvalidArgument or PayloadTooLarge; reading the
+        body further down raises PayloadTooLarge, RequestTimeout or ClientDisconnect.
+        """
+        hosts: list[bytes] = []
+        length: bytes | None = None
+        has_body = False
+        for name, value in scope["headers"]:
+            if name == b"host":
+                hosts.append(value)
+            elif name == b"origin":
+                raise Forbidden("requests of web pages are not allowed", "Origin header present")
+            elif name == b"sec-fetch-site":
+                if value.strip().lower() in _FOREIGN:
+                    raise Forbidden("requests of other sites are not allowed", "Sec-Fetch-Site")
+            elif name == b"content-length":
+                length = value
+            elif name == b"transfer-encoding":
+                has_body = True
+        self._check_host(hosts)
+        _check_text("path", scope.get("raw_path") or b"")
+        _check_text("query", scope["query_string"])
+        if length is not None:
+            declared = _content_length(length)
+            if declared > self._max_body:
+                raise self._too_large()
+            has_body = has_body or declared > 0
+        scope.setdefault("extensions", {})[HAS_BODY] = has_body
+        await self._app(scope, self._bounded(receive) if has_body else receive, send)
+
+    def _check_host(self, hosts: list[bytes]) -> None:
+        match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+        if match is None or match[1].lower() not in self._hosts:
+            raise Misdirected(
+                "this engine does not serve that host",
+                "send a Host header with 127.0.0.1, localhost or the name it listens on",
+            )
+
+    def _bounded(self, receive: Receive) -> Receive:
+        """Wrap ``receive`` so that a body can be neither too large nor too slow."""
+        deadline = asyncio.get_running_loop().time() + self._body_seconds
+        size = 0
+        complete = False
+
+        async def bounded() -> Message:
+            nonlocal size, complete
+            if complete:
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                raise RequestTimeout(
+                    "the request body did not arrive in time",
+                    f"it may take {self._body_seconds:g} seconds",
+                ) from None
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            size += len(message.get("body", b""))
+            if size > self._max_body:
+                raise self._too_large()
+            complete = not message.get("more_body", False)
+            return message
+
+        return bounded
+
+    def _too_large(self) -> PayloadTooLarge:
+        return PayloadTooLarge(
+            "the request body is too large", f"at most {self._max_body} bytes are accepted"
+        )
+
+
+def _check_text(part: str, raw: bytes) -> None:
+    """Refuse what would not be the UTF-8 text that handlers take it for."""
+    raw = raw.partition(b"?")[0] if part == "path" else raw
+    if _ENCODED.fullmatch(raw) is None:
+        raise InvalidArgument(f"invalid {part}", "characters outside ASCII must be percent-encoded")
+    if b"%" not in raw:
+        return
+    decoded = unquote_to_bytes(raw)
+    try:
+        decoded.decode()
+    except UnicodeDecodeError:
+        raise InvalidArgument(f"invalid {part}", "it is not UTF-8") from None
+    if b"\0" in decoded:
+        raise InvalidArgument(f"invalid {part}", "it contains a NUL character")
+
+
+def _content_length(value: bytes) -> int:
+    if not value.isdigit():
+        raise InvalidArgument("invalid Content-Length", "it must be a number of bytes")
+    return int(value[:20])

@@ -1,0 +1,92 @@
+"""Handlers of the tag ``instances``."""
+
+from typing import Any
+
+from .. import durations
+from ..store import InstanceFilter
+from .entries import (
+    delete_reply,
+    instance_details,
+    instance_entry,
+    location,
+    state_entry,
+)
+from .replies import Reply, created, json_reply, list_reply, redirect
+from .request import Request
+
+
+async def list_instances(request: Request) -> Reply:
+    """List instances, without their DSNs."""
+    query = request.query
+    instances = request.services.store.instances.find(
+        InstanceFilter(
+            state_id=query.get("state") or None,
+            image_id=query.get("image") or None,
+            id_prefix=query.get("id_prefix"),
+        )
+    )
+    return list_reply([instance_entry(i) for i in instances], request.inputs.media_type)
+
+
+async def get_instance(request: Request) -> Reply:
+    """Get an instance; a name redirects to the instance it is bound to."""
+    instance, by_name = request.services.registry.instance(request.inputs.path["instance"])
+    if by_name:
+        return redirect(location("instances", instance.instance_id))
+    return json_reply(instance_details(instance))
+
+
+async def create_instance(request: Request) -> Reply:
+    """Start an instance of a state, or of the state that a name stands for."""
+    body, services = request.body, request.services
+    state_id = body.get("state_id") or services.registry.name(body["from_name"]).state_id
+    instance = await request.call(
+        services.instances.create,
+        state_id,
+        name=body.get("name"),
+        ttl=_seconds(body.get("ttl")),
+        protected=body.get("protected", False),
+    )
+    return created(instance_details(instance), location("instances", instance.instance_id))
+
+
+async def update_instance(request: Request) -> Reply:
+    """Change an instance's time to live or protection."""
+    changes: dict[str, Any] = dict(request.body)
+    if "ttl" in changes:
+        changes["ttl"] = _seconds(changes["ttl"])
+    instance = await request.call(
+        request.services.instances.update, request.inputs.path["instance"], **changes
+    )
+    return json_reply(instance_details(instance))
+
+
+async def reset_instance(request: Request) -> Reply:
+    """Put an instance back to its state."""
+    instance = await request.call(
+        request.services.instances.reset,
+        request.inputs.path["instance"],
+        force=request.query.get("force", False),
+    )
+    return json_reply(instance_details(instance))
+
+
+async def promote_instance(request: Request) -> Reply:
+    """Make a state of an instance."""
+    state = await request.call(request.services.instances.promote, request.inputs.path["instance"])
+    return created(state_entry(state), location("states", state.state_id))
+
+
+async def delete_instance(request: Request) -> Reply:
+    """Delete an instance, or say what would be deleted."""
+    result = await request.call(
+        request.services.deletion.instance,
+        request.inputs.path["instance"],
+        force=request.query.get("force", False),
+        dry_run=request.query.get("dry_run", False),
+    )
+    return delete_reply(result)
+
+
+def _seconds(ttl: str | None) -> float | None:
+    return None if ttl is None else durations.parse(ttl)

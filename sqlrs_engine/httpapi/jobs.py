@@ -1,0 +1,70 @@
+"""Handlers of the tag ``jobs``."""
+
+from ..errors import NotFound
+from ..prepare.request import PrepareRequest
+from ..store.records import Job, Json
+from .entries import delete_reply, job_entry, job_status, location
+from .events import event_stream
+from .replies import Reply, Response, created, json_reply, list_reply
+from .request import Request
+
+
+async def list_prepare_jobs(request: Request) -> Reply:
+    """List jobs, all or those whose id starts with a prefix."""
+    jobs = request.services.store.jobs.find(request.query.get("job") or None)
+    return list_reply([job_entry(job) for job in jobs], request.inputs.media_type)
+
+
+async def create_prepare_job(request: Request) -> Reply:
+    """Queue a job."""
+    asked = PrepareRequest.from_json(request.body)
+    job = await request.call(request.services.prepare.submit, asked)
+    url = location("prepare-jobs", job.job_id)
+    return created(
+        {
+            "job_id": job.job_id,
+            "status_url": url,
+            "events_url": f"{url}/events",
+            "status": job.status,
+        },
+        url,
+    )
+
+
+async def get_prepare_job(request: Request) -> Reply:
+    """Get a job with its tasks and its result or error."""
+    return json_reply(_status(request, _job(request)))
+
+
+async def cancel_prepare_job(request: Request) -> Reply:
+    """Cancel a job: 202 when that was still possible, 200 when it had ended."""
+    job, issued = await request.call(request.services.prepare.cancel, request.inputs.path["jobId"])
+    return json_reply(_status(request, job), status=202 if issued else 200)
+
+
+async def delete_prepare_job(request: Request) -> Reply:
+    """Delete a job, or say what would be deleted or blocks it."""
+    result = await request.call(
+        request.services.prepare.delete,
+        request.inputs.path["jobId"],
+        force=request.query.get("force", False),
+        dry_run=request.query.get("dry_run", False),
+    )
+    return delete_reply(result)
+
+
+async def stream_prepare_job_events(request: Request) -> Response:
+    """Follow a job's events until it has ended."""
+    return await event_stream(request, _job(request).job_id)
+
+
+def _job(request: Request) -> Job:
+    job_id = request.inputs.path["jobId"]
+    job = request.services.store.jobs.get(job_id)
+    if job is None:
+        raise NotFound("no such job", job_id)
+    return job
+
+
+def _status(request: Request, job: Job) -> Json:
+    return job_status(job, request.services.store.jobs.tasks(job.job_id))

@@ -1,0 +1,39 @@
+"""Handlers of the tag ``names``."""
+
+from ..store import NameFilter
+from .entries import location, name_entry
+from .replies import Reply, created, json_reply, list_reply, no_content
+from .request import Request
+
+
+async def list_names(request: Request) -> Reply:
+    """List names, all or those of an instance, state or image."""
+    query = request.query
+    names = request.services.store.names.find(
+        NameFilter(
+            instance_id=query.get("instance") or None,
+            state_id=query.get("state") or None,
+            image_id=query.get("image") or None,
+        )
+    )
+    return list_reply([name_entry(name) for name in names], request.inputs.media_type)
+
+
+async def get_name(request: Request) -> Reply:
+    """Get a name."""
+    return json_reply(name_entry(request.services.registry.name(request.inputs.path["name"])))
+
+
+async def put_name(request: Request) -> Reply:
+    """Bind a name to an instance."""
+    name, is_new = await request.call(
+        request.services.registry.bind, request.inputs.path["name"], request.body["instance_id"]
+    )
+    entry = name_entry(name)
+    return created(entry, location("names", name.name)) if is_new else json_reply(entry)
+
+
+async def delete_name(request: Request) -> Reply:
+    """Delete a name."""
+    await request.call(request.services.registry.unbind, request.inputs.path["name"])
+    return no_content()

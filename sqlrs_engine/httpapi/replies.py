@@ -1,0 +1,101 @@
+"""Answers as ASGI applications: a whole body, or a stream with an end of its own."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+import orjson
+from starlette.responses import StreamingResponse
+
+from .. import stream
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+ASGIApp = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+NDJSON = stream.MEDIA_TYPE.encode()
+
+
+class Reply:
+    """A response whose whole body is at hand. ``media_type`` None means no body."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self,
+        body: bytes = b"",
+        *,
+        status: int = 200,
+        media_type: bytes | None = JSON,
+        headers: Headers = (),
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.headers = [*headers]
+        if status != 204:
+            self.headers.append((b"content-length", b"%d" % len(body)))
+        if media_type is not None:
+            self.headers.append((b"content-type", media_type))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+class StreamReply(StreamingResponse):
+    """A chunked NDJSON response that calls ``on_end`` however it ends."""
+
+    media_type = stream.MEDIA_TYPE
+
+    def __init__(
+        self,
+        chunks: AsyncIterator[bytes],
+        *,
+        status: int = 200,
+        headers: dict[str, str] | None = None,
+        on_end: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(chunks, status_code=status, headers=headers)
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, chunk by chunk, until it ends or the client goes away."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
+
+
+Response = Reply | StreamReply
+
+
+def json_reply(value: Any, *, status: int = 200, headers: Headers = ()) -> Reply:
+    """Return ``value`` as compact JSON, ended by a newline."""
+    body = orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+    return Reply(body, status=status, headers=headers)
+
+
+def created(value: Any, location: str) -> Reply:
+    """Return 201 with the new resource and where it is."""
+    return json_reply(value, status=201, headers=[(b"location", location.encode())])
+
+
+def no_content() -> Reply:
+    """Return 204, which has neither body nor content type."""
+    return Reply(status=204, media_type=None)
+
+
+def redirect(location: str) -> Reply:
+    """Return 307 to a path of this engine: relative, so no Host header gets into it."""
+    return Reply(status=307, media_type=None, headers=[(b"location", location.encode())])
+
+
+def list_reply(values: list[dict[str, Any]], media_type: str) -> Reply:
+    """Return a list as JSON array or, when ``media_type`` says so, as NDJSON."""
+    if media_type == stream.MEDIA_TYPE:
+        return Reply(stream.encode(values), media_type=NDJSON)
+    return json_reply(values)

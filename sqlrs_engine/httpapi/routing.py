@@ -1,0 +1,146 @@
+"""Routes: the path and method of a request to the operation of the document."""
+
+from typing import Any
+from urllib.parse import unquote
+
+from connexion.http_facts import METHODS
+from connexion.middleware.abstract import ROUTING_CONTEXT, SpecMiddleware
+from connexion.spec import Specification
+
+from ..auth import Bearer
+from ..errors import MethodNotAllowed, NotFound, Unauthorized
+from .errors import error_reply
+from .replies import ASGIApp, Message, Receive, Scope, Send
+from .security import authorization
+
+
+class Route:
+    """A path of the document: the operation id of each of its methods."""
+
+    def __init__(self, path: str) -> None:
+        self.names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+        self.operations: dict[str, str] = {}
+        self.is_open = True
+
+    def add(self, method: str, operation_id: str, *, is_open: bool) -> None:
+        """Add an operation; GET answers HEAD as well."""
+        self.operations[method] = operation_id
+        if method == "GET":
+            self.operations["HEAD"] = operation_id
+        self.is_open = self.is_open and is_open
+
+    @property
+    def allow(self) -> bytes:
+        """The value of an ``Allow`` header."""
+        return ", ".join(sorted(self.operations)).encode()
+
+
+class _Node:
+    """A segment of the tree of paths; a literal wins over a parameter."""
+
+    __slots__ = ("literals", "parameter", "route")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node] = {}
+        self.parameter: _Node | None = None
+        self.route: Route | None = None
+
+    def descend(self, part: str) -> "_Node":
+        if part.startswith("{"):
+            self.parameter = self.parameter or _Node()
+            return self.parameter
+        return self.literals.setdefault(part, _Node())
+
+
+class Router:
+    """The tree of all paths."""
+
+    def __init__(self) -> None:
+        self._root = _Node()
+
+    def add(self, path: str) -> Route:
+        """Return the route of a path such as ``/v1/names/{name}``, made if need be."""
+        node = self._root
+        for part in path.split("/")[1:]:
+            node = node.descend(part)
+        node.route = node.route or Route(path)
+        return node.route
+
+    def find(self, raw_path: str) -> tuple[Route, dict[str, str]] | None:
+        """Return the route of a percent-encoded path and the values of its parameters.
+
+        Segments are decoded after they have been told apart, so ``%2F`` stays within
+        its segment. No segment is empty.
+        """
+        node = self._root
+        values: list[str] = []
+        for part in raw_path.split("/")[1:]:
+            child = node.literals.get(part)
+            if child is None:
+                child = node.parameter
+                if child is None or not part:
+                    return None
+                values.append(unquote(part) if "%" in part else part)
+            node = child
+        if node.route is None:
+            return None
+        return node.route, dict(zip(node.route.names, values, strict=True))
+
+
+class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]
+    """Finds the operation; answers 404 and 405, the latter with every method in ``Allow``.
+
+    On known paths the token is checked before the method is.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._router = Router()
+        self._bearer: Bearer | None = None
+
+    def add_api(self, specification: Specification, *, bearer: Bearer, **_options: Any) -> None:
+        """Add all paths of a document."""
+        self._bearer = bearer
+        for path, item in specification["paths"].items():
+            route = self._router.add(path)
+            for method in METHODS & item.keys():
+                operation = item[method]
+                is_open = operation.get("security") == []
+                route.add(method.upper(), operation["operationId"], is_open=is_open)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Route a request."""
+        raw: bytes | None = scope.get("raw_path")
+        found = self._router.find(raw.partition(b"?")[0].decode() if raw else scope["path"])
+        if found is None:
+            raise NotFound("no such path", "the paths are in the OpenAPI document")
+        route, scope["path_params"] = found
+        method = scope["method"]
+        operation_id = route.operations.get(method)
+        if operation_id is None:
+            await self._refuse_method(route, scope, receive, send)
+            return
+        scope["extensions"][ROUTING_CONTEXT] = {
+            "api_base_path": "",
+            "operation_id": operation_id,
+        }
+        await self._app(scope, receive, _without_body(send) if method == "HEAD" else send)
+
+    async def _refuse_method(
+        self, route: Route, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if not route.is_open and self._bearer and not self._bearer.accepts(authorization(scope)):
+            raise Unauthorized("a bearer token is needed", "engine.json holds it")
+        error = MethodNotAllowed("the path does not have that method", scope["method"])
+        await error_reply(error, [(b"allow", route.allow)])(scope, receive, send)
+
+
+def _without_body(send: Send) -> Send:
+    """Answer HEAD: the headers of GET and nothing after them."""
+
+    async def headers_only(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message = {**message, "body": b""}
+        await send(message)
+
+    return headers_only

@@ -1,0 +1,42 @@
+"""Handlers of the tag ``states``."""
+
+from ..errors import NotFound
+from ..store import StateFilter
+from .entries import delete_reply, state_entry
+from .replies import Reply, json_reply, list_reply
+from .request import Request
+
+
+async def list_states(request: Request) -> Reply:
+    """List states."""
+    query = request.query
+    states = request.services.store.states.find(
+        StateFilter(
+            prepare_kind=query.get("kind") or None,
+            image_id=query.get("image") or None,
+            id_prefix=query.get("id_prefix"),
+        )
+    )
+    return list_reply([state_entry(state) for state in states], request.inputs.media_type)
+
+
+async def get_state(request: Request) -> Reply:
+    """Get a state."""
+    state_id = request.inputs.path["stateId"]
+    state = request.services.store.states.get(state_id)
+    if state is None:
+        raise NotFound("no such state", state_id)
+    return json_reply(state_entry(state))
+
+
+async def delete_state(request: Request) -> Reply:
+    """Delete a state, or say what would be deleted or blocks it."""
+    query = request.query
+    result = await request.call(
+        request.services.deletion.state,
+        request.inputs.path["stateId"],
+        recurse=query.get("recurse", False),
+        force=query.get("force", False),
+        dry_run=query.get("dry_run", False),
+    )
+    return delete_reply(result)

@@ -1,0 +1,34 @@
+"""stream: NDJSON lines."""
+
+import io
+import json
+
+import ndjson
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sqlrs_engine import stream
+
+SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text()
+OBJECTS = st.dictionaries(st.text(), SCALARS | st.lists(SCALARS, max_size=3), max_size=5)
+
+
+@given(st.lists(OBJECTS, max_size=5))
+def test_each_object_is_one_line_and_reads_back(objects):
+    encoded = stream.encode(objects)
+    assert encoded.count(b"\n") == len(objects)
+    assert [json.loads(line) for line in encoded.split(b"\n")[:-1]] == objects
+
+
+def test_what_it_writes_other_readers_read():
+    objects = [{"message": "a\nb"}, {"message": "línea"}, {}]
+    assert list(ndjson.reader(io.StringIO(stream.encode(objects).decode()))) == objects
+
+
+def test_nothing_is_no_line():
+    assert stream.encode([]) == b""
+    assert stream.join([]) == b""
+
+
+def test_encoded_lines_are_joined_as_they_are():
+    assert stream.join([b'{"a":1}', b'{"a":2}']) == b'{"a":1}\n{"a":2}\n'
