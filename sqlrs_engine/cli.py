@@ -1,0 +1,140 @@
+"""The command line: flags of the daemon, or a command for people.
+
+With a flag first this is the daemon other programs start (``commands.daemon``);
+otherwise the first word is a command.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from .errors import EngineError, InvalidArgument, Unavailable
+
+_EXAMPLES = """\
+examples:
+  sqlrs-engine prepare -- -f schema.sql           a database with the schema in it: its DSN
+  sqlrs-engine prepare --name dev -- -f schema.sql -c "insert into t values (1)"
+  sqlrs-engine ls                                 what there is
+  sqlrs-engine rm dev                             remove it
+  sqlrs-engine doctor                             what this machine offers the engine
+
+exit codes:
+  0 success   1 failure   2 usage error   3 no engine runs   4 removal blocked
+  130 interrupted
+
+as a daemon (for clients such as sqlrs; Go flag syntax):
+  sqlrs-engine --listen HOST:PORT --write-engine-json FILE
+               [--run-dir DIR] [--idle-timeout 30s] [--version V]
+"""
+
+
+def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    environment = dict(os.environ if environ is None else environ)
+    if arguments and arguments[0].startswith("-") and not _asks_for_help(arguments):
+        return _daemon(arguments, environment)
+    return _command(arguments, environment)
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    return arguments[0] in ("-h", "--help", "-help") or list(arguments) in (
+        ["--version"],
+        ["-version"],
+    )
+
+
+def _daemon(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    from . import commands
+    from .commands import daemon, terminal
+
+    try:
+        flags = daemon.parse(arguments)
+    except InvalidArgument as error:
+        _complain(error)
+        return commands.USAGE
+    from .engine import EngineOptions, run_engine
+
+    try:
+        run_engine(
+            EngineOptions(
+                listen=flags.listen,
+                engine_file=flags.engine_file,
+                store_root=terminal.store_root(flags.engine_file, environ),
+                run_dir=flags.run_dir,
+                idle_timeout=flags.idle_timeout,
+                version=flags.version,
+                search_path=environ.get("PATH", ""),
+            )
+        )
+    except (EngineError, OSError) as error:
+        _complain(error)
+        return commands.FAILURE
+    return commands.SUCCESS
+
+
+def _command(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    from . import commands
+    from .commands.terminal import system_terminal
+
+    parser = _parser()
+    if not arguments:
+        parser.print_help()
+        return commands.SUCCESS
+    words, rest = _split(arguments)
+    try:
+        args = parser.parse_args(words)
+        args.rest = rest
+    except SystemExit as end:  # argparse has printed help, the version or the usage error
+        return end.code if isinstance(end.code, int) else commands.USAGE
+    try:
+        code: int = args.run(args, system_terminal(environ))
+    except InvalidArgument as error:
+        _complain(error)
+        return commands.USAGE
+    except Unavailable as error:
+        _complain(error)
+        return commands.NO_ENGINE
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nothing more to say to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return commands.FAILURE
+    except (EngineError, OSError) as error:
+        _complain(error)
+        return commands.FAILURE
+    except KeyboardInterrupt:
+        return commands.INTERRUPTED
+    return code
+
+
+def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the command's own words and what follows ``--`` for another program."""
+    words = ["--version"] if list(arguments) == ["-version"] else list(arguments)
+    if words[0] == "prepare" and "--" in words:
+        border = words.index("--")
+        return words[:border], words[border + 1 :]
+    return words, []
+
+
+def _parser() -> argparse.ArgumentParser:
+    from . import __version__
+    from .commands import doctor, ls, postgres, prepare, rm, serve, status, stop
+
+    parser = argparse.ArgumentParser(
+        prog="sqlrs-engine",
+        description="Disposable PostgreSQL: SQL scripts become cached states, states become "
+        "instances in milliseconds.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"sqlrs-engine {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for module in (prepare, ls, rm, status, serve, stop, doctor, postgres):
+        module.add_parser(subparsers)
+    return parser
+
+
+def _complain(error: BaseException) -> None:
+    """Print one line on standard error."""
+    print(f"sqlrs-engine: {' '.join(str(error).split())}", file=sys.stderr)

@@ -1,0 +1,165 @@
+"""``doctor``: what this machine offers the engine, what is missing, what to do about it."""
+
+import argparse
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import EngineError
+from . import FAILURE, SUCCESS
+from .ls import size
+from .terminal import Places, Terminal, add_json, add_state_dir, places
+
+Verdict = Literal["ok", "note", "problem"]
+
+_LOW_SPACE = 2 * 1024**3
+_MARKS = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. ``advice`` says what to do when it could be better."""
+
+    subject: str
+    verdict: Verdict
+    text: str
+    advice: str | None = None
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "doctor",
+        help="check what the engine needs on this machine",
+        description="Look at everything the engine needs and say what is missing. Changes "
+        "nothing. The exit code is 1 when the engine cannot work.",
+    )
+    add_json(parser)
+    add_state_dir(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Print the findings; FAILURE when one is a problem."""
+    where = places(args.state_dir, terminal.environ)
+    search_path = terminal.environ.get("PATH", "")
+    findings = list(examine(where, search_path))
+    if args.json:
+        terminal.print_json([asdict(finding) for finding in findings])
+    else:
+        for finding in findings:
+            terminal.print(f"{_MARKS[finding.verdict]} {finding.subject}: {finding.text}")
+            if finding.advice:
+                terminal.print(f"{'':8}→ {finding.advice}")
+    return FAILURE if any(finding.verdict == "problem" for finding in findings) else SUCCESS
+
+
+def examine(where: Places, search_path: str) -> Iterator[Finding]:
+    """Yield the findings, the essential ones first."""
+    checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
+        ("PostgreSQL", lambda: _distributions(where, search_path)),
+        ("OS user", lambda: _os_user(where)),
+        ("store", lambda: _store(where)),
+        ("snapshots", lambda: _backend(where)),
+        ("free space", lambda: _space(where)),
+        ("ports", lambda: _ports(where)),
+        ("engine", lambda: _engine(where)),
+        ("Java", lambda: _program("java", "needed for Liquibase only", search_path)),
+        ("Liquibase", lambda: _program("liquibase", "needed for Liquibase only", search_path)),
+    )
+    for subject, check in checks:
+        try:
+            yield check()
+        except EngineError as error:
+            yield Finding(subject, "problem", error.message, error.details)
+        except OSError as error:
+            yield Finding(subject, "problem", str(error))
+
+
+def _distributions(where: Places, search_path: str) -> Finding:
+    from ..engine import distributions
+
+    found = distributions(where.store, search_path).available()
+    if not found:
+        return Finding(
+            "PostgreSQL", "problem", "no server found", "sqlrs-engine postgres install 17"
+        )
+    text = ", ".join(f"{each.version} ({each.origin})" for each in found)
+    return Finding("PostgreSQL", "ok", text, "more: sqlrs-engine postgres install MAJOR")
+
+
+def _os_user(where: Places) -> Finding:
+    from ..engine import os_user
+
+    user = os_user(where.store)
+    if user is None:
+        return Finding("OS user", "ok", "PostgreSQL runs as you")
+    return Finding("OS user", "ok", f"we are root, so PostgreSQL runs as {user.name}")
+
+
+def _store(where: Places) -> Finding:
+    nearest = existing(where.store)
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        advice = "choose another place with --state-dir or SQLRS_STATE_STORE"
+        return Finding("store", "problem", f"{nearest} is not writable", advice)
+    return Finding("store", "ok", str(where.store))
+
+
+def _backend(where: Places) -> Finding:
+    from ..engine import configured
+    from ..statefs.probe import choose_backend
+
+    root = existing(where.store)
+    backend = choose_backend(root, configured(where.store, "snapshot.backend"))
+    if backend.copy_on_write:
+        return Finding("snapshots", "ok", f"{backend.name}: clones share their blocks")
+    return Finding(
+        "snapshots",
+        "note",
+        f"{backend.name}: a clone is a full copy",
+        "put the store on btrfs or XFS for clones in milliseconds",
+    )
+
+
+def _space(where: Places) -> Finding:
+    usage = shutil.disk_usage(existing(where.store))
+    text = f"{size(usage.free)} of {size(usage.total)}"
+    if usage.free < _LOW_SPACE:
+        return Finding("free space", "problem", text, "every instance needs about 30 MiB and more")
+    return Finding("free space", "ok", text)
+
+
+def _ports(where: Places) -> Finding:
+    from ..engine import configured
+
+    first = int(configured(where.store, "instances.ports.first"))
+    last = int(configured(where.store, "instances.ports.last"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+    return Finding("ports", "ok", f"instances listen on 127.0.0.1, ports {first} to {last}")
+
+
+def _engine(where: Places) -> Finding:
+    from ..client import find
+
+    record = find(where.engine_file)
+    if record is None:
+        return Finding("engine", "note", "not running", "it starts with the first prepare")
+    return Finding("engine", "ok", f"{record.endpoint}, pid {record.pid}, log {where.log_file}")
+
+
+def _program(program: str, purpose: str, search_path: str) -> Finding:
+    found = shutil.which(program, path=search_path)
+    subject = "Java" if program == "java" else program.capitalize()
+    if found is None:
+        return Finding(subject, "note", f"{program} is not on the PATH", purpose)
+    return Finding(subject, "ok", found)
+
+
+def existing(path: Path) -> Path:
+    """Return the nearest ancestor of ``path``, itself included, that exists."""
+    return next(place for place in (path, *path.parents) if place.exists())

@@ -1,0 +1,115 @@
+"""``ls``: what there is."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from . import SUCCESS
+from .terminal import Terminal, add_json, add_state_dir, places, short
+
+Row = dict[str, Any]
+
+_COLUMNS: dict[str, tuple[Sequence[str], Callable[[Row], Sequence[str]]]] = {
+    "names": (
+        ("NAME", "INSTANCE", "STATE", "IMAGE", "STATUS"),
+        lambda row: (
+            row["name"],
+            short(row.get("instance_id")),
+            short(row["state_id"]),
+            short(row["image_id"]),
+            row["status"],
+        ),
+    ),
+    "instances": (
+        ("INSTANCE", "NAME", "STATE", "IMAGE", "CREATED", "EXPIRES", "STATUS"),
+        lambda row: (
+            short(row["instance_id"]),
+            row.get("name") or "-",
+            short(row["state_id"]),
+            short(row["image_id"]),
+            _time(row["created_at"]),
+            _time(row.get("expires_at")),
+            row["status"],
+        ),
+    ),
+    "states": (
+        ("STATE", "PARENT", "IMAGE", "KIND", "ARGUMENTS", "CREATED", "SIZE", "INSTANCES"),
+        lambda row: (
+            short(row["state_id"]),
+            short(row.get("parent_state_id")),
+            short(row["image_id"]),
+            row["prepare_kind"],
+            _clip(row["prepare_args_normalized"]),
+            _time(row["created_at"]),
+            size(row.get("size_bytes")),
+            str(row["refcount"]),
+        ),
+    ),
+    "jobs": (
+        ("JOB", "STATUS", "KIND", "IMAGE", "ARGUMENTS", "CREATED"),
+        lambda row: (
+            short(row["job_id"]),
+            row["status"],
+            row["prepare_kind"],
+            short(row["image_id"]) if "@" in row["image_id"] else row["image_id"],
+            _clip(row.get("prepare_args_normalized")),
+            _time(row.get("created_at")),
+        ),
+    ),
+}
+_PATHS = {kind: f"/{kind}" for kind in _COLUMNS} | {"jobs": "/prepare-jobs"}
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "ls",
+        help="list names, instances, states and jobs",
+        epilog="examples:  sqlrs-engine ls    sqlrs-engine ls states --json",
+    )
+    parser.add_argument(
+        "kind", nargs="?", choices=list(_COLUMNS), help="default: names, instances and states"
+    )
+    add_json(parser)
+    add_state_dir(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Print one list, or the three that matter most."""
+    from ..client import connect
+
+    kinds = [args.kind] if args.kind else ["names", "instances", "states"]
+    with connect(places(args.state_dir, terminal.environ).engine_file) as engine:
+        lists = {kind: engine.get(_PATHS[kind]) or [] for kind in kinds}
+    if args.json:
+        terminal.print_json(lists[args.kind] if args.kind else lists)
+        return SUCCESS
+    for position, (kind, rows) in enumerate(lists.items()):
+        if not args.kind:
+            terminal.print(*([""] if position else []), f"{kind} ({len(rows)})")
+        if rows or args.kind:
+            headings, columns = _COLUMNS[kind]
+            terminal.print_table(headings, (columns(row) for row in rows))
+    return SUCCESS
+
+
+def size(number: int | None) -> str:
+    """Return a size in bytes the way people read it: ``28.4 MiB``."""
+    if number is None:
+        return "-"
+    value, unit = float(number), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024 or unit == "TiB":
+            break
+        value /= 1024
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def _time(timestamp: str | None) -> str:
+    return timestamp[:19].replace("T", " ") if timestamp else "-"
+
+
+def _clip(text: str | None, width: int = 40) -> str:
+    line = " ".join((text or "-").split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"

@@ -1,0 +1,65 @@
+"""``postgres``: the PostgreSQL distributions an image can resolve to."""
+
+import argparse
+
+from . import SUCCESS
+from .terminal import Terminal, add_json, add_state_dir, places, short
+
+MAJORS = range(14, 19)
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser("postgres", help="list and install versions of PostgreSQL")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="list the versions an image can resolve to")
+    add_json(listing)
+    add_state_dir(listing)
+    listing.set_defaults(run=run_list)
+    install = actions.add_parser(
+        "install",
+        help="download a major version into the store",
+        epilog="example:  sqlrs-engine postgres install 15",
+    )
+    install.add_argument(
+        "major", type=int, choices=MAJORS, metavar="MAJOR", help="14 … 18, the newest minor of it"
+    )
+    add_state_dir(install)
+    install.set_defaults(run=run_install)
+
+
+def run_list(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Print what is available; needs no running engine."""
+    from ..engine import distributions
+
+    where = places(args.state_dir, terminal.environ)
+    found = distributions(where.store, terminal.environ.get("PATH", "")).available()
+    if args.json:
+        terminal.print_json(
+            [
+                {
+                    "image_id": each.image_id,
+                    "version": each.version,
+                    "origin": each.origin,
+                    "bin_dir": str(each.bin_dir),
+                }
+                for each in found
+            ]
+        )
+        return SUCCESS
+    terminal.print_table(
+        ("VERSION", "ORIGIN", "IMAGE", "PLACE"),
+        ((each.version, each.origin, short(each.image_id), str(each.bin_dir)) for each in found),
+    )
+    return SUCCESS
+
+
+def run_install(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Download and unpack; a running engine sees the new version at once."""
+    from ..engine import distributions_dir
+    from ..postgres.install import install
+
+    where = places(args.state_dir, terminal.environ)
+    installed = install(args.major, distributions_dir(where.store), terminal.tell)
+    terminal.print(f"installed PostgreSQL {installed.version}: {short(installed.image_id)}")
+    return SUCCESS

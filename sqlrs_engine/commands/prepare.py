@@ -1,0 +1,174 @@
+"""``prepare``: SQL in, the DSN of a database made of it out."""
+
+import argparse
+from collections.abc import Sequence
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from .. import durations
+from . import FAILURE, INTERRUPTED, SUCCESS
+from .progress import Progress, progress_on
+from .terminal import Terminal, add_json, add_state_dir, places, short
+
+if TYPE_CHECKING:
+    from ..client import EngineClient
+
+DEFAULT_IMAGE = "postgres:18"
+_IDLE_SECONDS = 120.0
+_FILE_FLAGS = ("-f", "--file")
+# Options of psql whose value is the next argument, so that it is not taken for an option.
+_VALUE_FLAGS = ("-c", "--command", "-v", "--set", "--variable")
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "prepare",
+        help="make a database from SQL and print its DSN",
+        description="Run psql's -f and -c inputs, each cached as a state of its own, and print "
+        "the DSN of a fresh database with the result. The second time is instant.",
+        epilog="examples:\n"
+        "  sqlrs-engine prepare -- -f schema.sql -f data.sql\n"
+        '  psql "$(sqlrs-engine prepare --image postgres:17 -- -f schema.sql)"\n'
+        "  pg_dump … | sqlrs-engine prepare --name copy -- -f -\n"
+        "  sqlrs-engine prepare --plan -- -f schema.sql      what is cached, what would run",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--image", default=DEFAULT_IMAGE, help=f"default: {DEFAULT_IMAGE}")
+    parser.add_argument("--name", help="bind this name to the instance")
+    parser.add_argument("--ttl", metavar="DURATION", help="life after the last use; 0 = for ever")
+    parser.add_argument("--plan", action="store_true", help="only show the steps and their states")
+    parser.add_argument("--no-start", action="store_true", help="fail when no engine is running")
+    parser.add_argument("--verbose", "-V", action="store_true", help="show the output of psql")
+    add_json(parser)
+    add_state_dir(parser)
+    parser.usage = "%(prog)s [options] -- PSQL_ARGUMENT…"
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Prepare with the arguments after ``--`` (``args.rest``); print the DSN or the plan."""
+    from ..client import connect, connect_or_start
+
+    # Checked first: nobody wants to hear of it when the work is done.
+    ttl = None if args.ttl is None else durations.format(durations.parse(args.ttl))
+    psql_args = absolute_files(args.rest, terminal.cwd)
+    body = {
+        "prepare_kind": "psql",
+        "image_id": args.image,
+        "psql_args": psql_args,
+        "work_dir": str(terminal.cwd),
+        "plan_only": args.plan,
+    }
+    if reads_stdin(psql_args):
+        body["stdin"] = terminal.stdin.read()
+    where = places(args.state_dir, terminal.environ)
+    if args.no_start:
+        engine = connect(where.engine_file)
+    else:
+        engine = connect_or_start(
+            where.engine_file, where.store, idle_timeout=_IDLE_SECONDS, environ=terminal.environ
+        )
+    with engine:
+        job_id: str = engine.call("POST", "/prepare-jobs", body=body)["job_id"]
+        with progress_on(terminal, verbose=args.verbose) as progress:
+            interrupted = _watch(engine, job_id, progress)
+        job: dict[str, Any] = engine.get(f"/prepare-jobs/{job_id}")
+        if job["status"] != "succeeded":
+            _explain(job, args, terminal)
+            return INTERRUPTED if interrupted else FAILURE
+        if args.plan:
+            _print_plan(job, args, terminal)
+        else:
+            instance = job["result"]["instance_id"]
+            if args.name:
+                path = f"/names/{quote(args.name, safe='')}"
+                engine.call("PUT", path, body={"instance_id": instance})
+            if ttl is not None:
+                engine.call("PATCH", f"/instances/{instance}", body={"ttl": ttl})
+            if args.json:
+                terminal.print_json({"job_id": job_id, **job["result"]})
+            else:
+                terminal.print(job["result"]["dsn"])
+    return SUCCESS
+
+
+def absolute_files(psql_args: Sequence[str], cwd: Path) -> list[str]:
+    """Return psql's arguments with the files of ``-f`` made absolute, standard input aside."""
+    result: list[str] = []
+    previous = ""
+    for argument in psql_args:
+        flag, separator, value = argument.partition("=")
+        if previous in _FILE_FLAGS:
+            argument = _absolute(argument, cwd)
+        elif previous in _VALUE_FLAGS:
+            pass
+        elif flag == "--file" and separator:
+            argument = f"--file={_absolute(value, cwd)}"
+        elif argument.startswith("-f") and len(argument) > 2:
+            argument = f"-f{_absolute(argument[2:], cwd)}"
+        takes_value = previous not in (*_FILE_FLAGS, *_VALUE_FLAGS)
+        previous = argument if takes_value else ""
+        result.append(argument)
+    return result
+
+
+def reads_stdin(psql_args: Sequence[str]) -> bool:
+    """Tell whether one of the inputs is standard input."""
+    if any(argument in ("-f-", "--file=-") for argument in psql_args):
+        return True
+    return any(flag in _FILE_FLAGS and value == "-" for flag, value in pairwise(psql_args))
+
+
+def _absolute(file: str, cwd: Path) -> str:
+    return file if file in ("", "-") else str(cwd / file)
+
+
+def _watch(engine: "EngineClient", job_id: str, progress: Progress) -> bool:
+    """Follow the job to its end, cancelling it on Ctrl-C; say whether that happened."""
+    interrupted = False
+    seen = 0
+    while True:
+        try:
+            for event in islice(engine.events(job_id), seen, None):
+                seen += 1
+                progress.show(event)
+        except KeyboardInterrupt:
+            if interrupted:
+                raise
+            interrupted = True
+            progress.note("cancelling the job (Ctrl-C again to leave it)")
+            engine.call("POST", f"/prepare-jobs/{job_id}/cancel")
+            continue
+        return interrupted
+
+
+def _explain(job: dict[str, Any], args: argparse.Namespace, terminal: Terminal) -> None:
+    """Say why there is no result."""
+    error = job.get("error") or {}
+    if args.json:
+        terminal.print_json({"job_id": job["job_id"], "status": job["status"], "error": error})
+    elif job["status"] == "failed":
+        terminal.tell(f"prepare failed: {error.get('message', 'no reason given')}")
+        if error.get("details"):
+            terminal.tell(str(error["details"]))
+    else:
+        terminal.tell(
+            f"the engine stopped while job {short(job['job_id'])} was {job['status']}; "
+            "it resumes when the engine is started again"
+        )
+
+
+def _print_plan(job: dict[str, Any], args: argparse.Namespace, terminal: Terminal) -> None:
+    tasks = job.get("tasks") or []
+    if args.json:
+        terminal.print_json({"job_id": job["job_id"], "tasks": tasks})
+        return
+    rows = [
+        (task["task_id"], short(task["output_state_id"]), "yes" if task.get("cached") else "no")
+        for task in tasks
+        if task["type"] == "state_execute"
+    ]
+    terminal.print_table(("STEP", "STATE", "CACHED"), rows)

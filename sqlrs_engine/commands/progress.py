@@ -1,0 +1,91 @@
+"""Live progress of a job: a moving line on a terminal, plain lines elsewhere."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from .terminal import Terminal
+
+_WIDTH = 76
+
+
+class Progress(Protocol):
+    """Something that shows the events of a job."""
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Show an event."""
+
+    def note(self, text: str) -> None:
+        """Show a remark of our own."""
+
+
+class PlainProgress:
+    """One line for every task that starts or ends, and for the output when verbose."""
+
+    def __init__(self, write: Callable[[str], object], *, verbose: bool) -> None:
+        self._write = write
+        self._verbose = verbose
+        self._last = ""
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Print the event, unless it repeats the last one."""
+        line = describe(event)
+        if event["type"] == "log" and not self._verbose:
+            return
+        if line and line != self._last:
+            self._write(line)
+            self._last = line
+
+    def note(self, text: str) -> None:
+        """Print the remark."""
+        self._write(text)
+
+
+class LiveProgress:
+    """A spinner with the current task and the latest line of output."""
+
+    def __init__(self, status: Any, plain: PlainProgress, *, verbose: bool) -> None:
+        self._status = status
+        self._plain = plain
+        self._verbose = verbose
+        self._task = "preparing"
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Update the spinner; ended tasks and verbose output scroll by above it."""
+        if event["type"] == "task" and event.get("status") == "running":
+            self._task = str(event.get("task_id"))
+            self._status.update(self._task)
+        elif event["type"] == "log" and not self._verbose:
+            text = f"{self._task}: {event.get('message', '')}".splitlines()[0]
+            self._status.update(text[:_WIDTH])
+        else:
+            self._plain.show(event)
+
+    def note(self, text: str) -> None:
+        """Print the remark above the spinner."""
+        self._plain.note(text)
+
+
+@contextlib.contextmanager
+def progress_on(terminal: Terminal, *, verbose: bool) -> Iterator[Progress]:
+    """Show progress on standard error, in the form that suits it."""
+    if not terminal.stderr.isatty():
+        yield PlainProgress(terminal.tell, verbose=verbose)
+        return
+    from rich.console import Console
+
+    console = Console(file=terminal.stderr, markup=False, highlight=False)
+    with console.status("preparing") as status:
+        # Printed through the console, so that the spinner makes way.
+        yield LiveProgress(status, PlainProgress(console.print, verbose=verbose), verbose=verbose)
+
+
+def describe(event: dict[str, Any]) -> str:
+    """Return the line for an event; empty for one with nothing to say."""
+    match event["type"]:
+        case "task":
+            return f"{event.get('task_id')}: {event.get('status')}"
+        case "log":
+            return f"  {event.get('message', '')}"
+        case _:
+            return ""

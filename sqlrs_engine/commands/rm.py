@@ -1,0 +1,132 @@
+"""``rm``: remove instances, states and jobs, by name, id or a prefix of an id."""
+
+import argparse
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from ..errors import Conflict, InvalidArgument
+from ..ids import MIN_PREFIX_LENGTH
+from . import BLOCKED, SUCCESS
+from .terminal import Terminal, add_json, add_state_dir, places, short
+
+if TYPE_CHECKING:
+    from ..client import EngineClient
+
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_PATHS = {"instance": "/instances", "state": "/states", "job": "/prepare-jobs"}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a reference stands for; ``name`` is set when it was called by its name."""
+
+    kind: str
+    id: str | None
+    name: str | None = None
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "rm",
+        help="remove instances, states and jobs",
+        description="Remove what the names, ids or id prefixes (8 digits or more) stand for. "
+        "Nothing is removed when anything below it is in use.",
+        epilog="examples:  sqlrs-engine rm 4f9c01d2aa    sqlrs-engine rm --recurse --dry-run STATE",
+    )
+    parser.add_argument("references", nargs="+", metavar="ID_OR_NAME")
+    parser.add_argument("--recurse", action="store_true", help="states: all that descends from it")
+    parser.add_argument("--force", action="store_true", help="even with open connections")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would happen")
+    add_json(parser)
+    add_state_dir(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Remove each reference; the exit code is BLOCKED when one of them was."""
+    from ..client import connect
+
+    code = SUCCESS
+    results = []
+    with connect(places(args.state_dir, terminal.environ).engine_file) as engine:
+        # All are resolved first, so that a mistyped one stops everything.
+        targets = [(reference, _resolve(engine, reference)) for reference in args.references]
+        for reference, target in targets:
+            if target is None:
+                terminal.tell(f"warning: nothing matches {reference}")
+                continue
+            result = _remove(engine, target, args)
+            results.append(result)
+            if not args.json:
+                terminal.print(*_tree(result["root"], result["outcome"]))
+            if result["outcome"] == "blocked":
+                code = BLOCKED
+    if args.json:
+        terminal.print_json(results)
+    if code == BLOCKED:
+        terminal.tell("blocked: nothing below a blocked line was removed (see rm --help)")
+    return code
+
+
+def _resolve(engine: "EngineClient", reference: str) -> Target | None:
+    """Return what the reference stands for. Raises InvalidArgument when it is ambiguous."""
+    found = [
+        Target("instance" if row.get("instance_id") else "name", row.get("instance_id"), reference)
+        for row in engine.get("/names") or []
+        if row["name"] == reference
+    ]
+    if len(reference) >= MIN_PREFIX_LENGTH and _HEX.fullmatch(reference):
+        for kind, path in _PATHS.items():
+            prefix = {"job": reference.lower()} if kind == "job" else {"id_prefix": reference}
+            found += [Target(kind, row[f"{kind}_id"]) for row in engine.get(path, **prefix) or []]
+    if len(found) > 1:
+        matches = ", ".join(f"{target.kind} {short(target.id or target.name)}" for target in found)
+        raise InvalidArgument(f"{reference} is ambiguous", f"it matches {matches}")
+    return found[0] if found else None
+
+
+def _remove(engine: "EngineClient", target: Target, args: argparse.Namespace) -> dict[str, Any]:
+    """Remove the target, and the name it was called by; return the deletion's result."""
+    result: dict[str, Any] | None = None
+    if target.id is not None:
+        result = engine.call(
+            "DELETE",
+            f"{_PATHS[target.kind]}/{target.id}",
+            params={
+                "force": args.force,
+                "dry_run": args.dry_run,
+                "recurse": args.recurse and target.kind == "state",
+            },
+            accept=(404, 409),
+        )
+        if result is None or "outcome" not in result:
+            # A name may outlive its instance: then the name is all there is to remove.
+            if not target.name:
+                envelope = result or {}
+                raise Conflict(envelope.get("message", "refused"), envelope.get("details"))
+            result = None
+    if result is None:
+        outcome = "would_delete" if args.dry_run else "deleted"
+        result = {
+            "dry_run": args.dry_run,
+            "outcome": outcome,
+            "root": {"kind": "name", "id": target.name},
+        }
+    if target.name and result["outcome"] == "deleted":
+        engine.call("DELETE", f"/names/{quote(target.name, safe='')}", accept=(404,))
+    return result
+
+
+def _tree(node: dict[str, Any], outcome: str, depth: int = 0) -> list[str]:
+    """Return the lines of a deletion tree: what happened, or what stands in the way."""
+    word = {"deleted": "deleted", "would_delete": "would be deleted"}.get(outcome, "kept")
+    connections = f", {node['connections']} connections" if node.get("connections") else ""
+    blocked = f" ({node['blocked']}{connections})" if node.get("blocked") else ""
+    name = node["id"] if node["kind"] == "name" else short(node["id"])
+    lines = [f"{'  ' * depth}{node['kind']} {name} {word}{blocked}"]
+    for child in node.get("children") or []:
+        lines += _tree(child, outcome, depth + 1)
+    return lines

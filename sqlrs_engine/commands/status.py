@@ -1,0 +1,56 @@
+"""``status``: is an engine running, and how much does it hold."""
+
+import argparse
+
+from .. import engine_file
+from . import NO_ENGINE, SUCCESS
+from .ls import size
+from .terminal import Terminal, add_json, add_state_dir, places
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser("status", help="show the running engine and what it holds")
+    add_json(parser)
+    add_state_dir(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Print the engine's health and counts; NO_ENGINE when none runs."""
+    from ..client import EngineClient, find
+
+    where = places(args.state_dir, terminal.environ)
+    record = find(where.engine_file)
+    status: dict[str, object] = {"running": record is not None}
+    if record is not None:
+        with EngineClient(record.base_url, record.auth_token) as engine:
+            jobs = engine.get("/prepare-jobs") or []
+            states = engine.get("/states") or []
+            status |= {
+                "endpoint": record.endpoint,
+                "pid": record.pid,
+                "version": record.version,
+                "started_at": record.started_at,
+                "instances": len(engine.get("/instances") or []),
+                "names": len(engine.get("/names") or []),
+                "states": len(states),
+                "state_bytes": sum(row.get("size_bytes") or 0 for row in states),
+                "jobs_running": sum(row["status"] in ("queued", "running") for row in jobs),
+            }
+    status |= {"store": str(where.store), "log": str(where.log_file)}
+    if args.json:
+        terminal.print_json(status)
+    else:
+        _print(status, terminal, stale=engine_file.read(where.engine_file) is not None)
+    return SUCCESS if record is not None else NO_ENGINE
+
+
+def _print(status: dict[str, object], terminal: Terminal, *, stale: bool) -> None:
+    if not status.pop("running"):
+        why = "the one in engine.json is gone" if stale else "start one with sqlrs-engine serve"
+        terminal.print(f"no engine is running ({why})")
+    for key, value in status.items():
+        if key == "state_bytes":
+            value = size(value if isinstance(value, int) else None)
+        terminal.print(f"{key.replace('_', ' ')}: {value}")

@@ -1,0 +1,223 @@
+"""The composition root: builds an engine, serves it, takes it down again.
+
+Start: lock the store, listen, open the database, write ``engine.json``, serve; recovery
+runs in the background meanwhile. End (a signal, idleness): stop accepting, interrupt the
+jobs so that they resume at the next start, let the requests end, remove ``engine.json``.
+Instances keep running.
+"""
+
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from . import engine_file, ids, logs
+from .clock import utc_now
+from .config import Config
+from .engine_file import EngineRecord
+from .listen import Listener, listen_on
+from .lock import StoreLock
+
+if TYPE_CHECKING:
+    from .postgres.distributions import Distributions
+    from .postgres.os_user import OsUser
+
+LOCK_PATIENCE_SECONDS = 4.0
+GRACE_SECONDS = 2
+JOBS_GRACE_SECONDS = 3.0
+RECOVERY_GRACE_SECONDS = 5.0
+
+Announce = Callable[[str, Path], None]
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How to run an engine.
+
+    ``listen`` is ``HOST:PORT``; ``idle_timeout`` is in seconds, 0 or less for never;
+    ``search_path`` is a ``PATH`` to look for installed PostgreSQL servers in.
+    """
+
+    listen: str
+    engine_file: Path
+    store_root: Path
+    run_dir: Path | None = None
+    idle_timeout: float = 0.0
+    version: str = "dev"
+    search_path: str = ""
+
+
+class Engine:
+    """All the parts of an engine, put together, over a store it has to itself."""
+
+    def __init__(self, store_root: Path, *, search_path: str = "") -> None:
+        """Build everything; nothing runs yet.
+
+        Raises EngineError when the configuration, the database or the store's
+        filesystem cannot be used.
+        """
+        from .conntrack import ConnectionTracker
+        from .deletion import Deletion
+        from .httpapi.services import Services
+        from .instances import Instances
+        from .prepare import PrepareService
+        from .registry import Registry
+        from .statefs import StateFs
+        from .statefs.probe import choose_backend
+        from .store.sqlite import SqliteStore
+
+        self.config = Config(store_root / "config.json")
+        self.store = SqliteStore(store_root / "state.db")
+        self._recovery = threading.Thread(target=self._recover, name="recovery", daemon=True)
+        self._stopping = threading.Event()
+
+    def start(self) -> None:
+        """Begin to recover what an earlier engine left, and to reap, in the background."""
+        self._recovery.start()
+
+    def busy(self) -> bool:
+        """Tell whether work is under way that no request waits for."""
+        return self.prepare.active() > 0 or self._recovery.is_alive()
+
+    def stop(self) -> None:
+        """Interrupt the jobs so that they resume at the next start; instances stay."""
+        self._stopping.set()
+        self.prepare.shutdown(JOBS_GRACE_SECONDS)
+        self.instances.stop_reaper()
+
+    def close(self) -> None:
+        """Release the store."""
+        if self._recovery.is_alive():
+            self._recovery.join(RECOVERY_GRACE_SECONDS)
+        self.store.close()
+
+    def _recover(self) -> None:
+        steps: tuple[tuple[str, Callable[[], object]], ...] = (
+            ("instances", self.instances.recover),
+            ("files", self._sweep),
+            ("jobs", self.prepare.recover),
+            ("reaper", self.instances.start_reaper),
+        )
+        for name, step in steps:
+            if self._stopping.is_set():
+                return
+            try:
+                step()
+            except Exception:
+                # The engine serves what it can; the next start tries again.
+                _log.exception("recovery of the %s failed", name)
+        _log.info("recovered")
+
+
+def run_engine(options: EngineOptions, announce: Announce | None = None) -> None:
+    """Run an engine until a signal or idleness ends it.
+
+    ``announce`` is called with the endpoint and the engine file once clients can connect.
+    Raises EngineError or OSError when the engine cannot start.
+    """
+    with _interruptible(), contextlib.ExitStack() as cleanup:
+        engine_file.private_directory(options.engine_file.parent)
+        for directory in (options.store_root, options.run_dir):
+            if directory is not None:
+                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = StoreLock(options.store_root / "engine.lock")
+        lock.acquire(LOCK_PATIENCE_SECONDS)
+        cleanup.callback(lock.release)
+        listener = listen_on(options.listen)
+        cleanup.callback(listener.socket.close)
+        cleanup.enter_context(logs.logging_to(options.engine_file.parent / "logs" / "engine.log"))
+        engine = Engine(options.store_root, search_path=options.search_path)
+        cleanup.callback(engine.close)
+        _follow_log_level(engine.config)
+        record = EngineRecord(
+            endpoint=listener.endpoint,
+            pid=os.getpid(),
+            started_at=utc_now(),
+            auth_token=secrets.token_hex(32),
+            version=options.version,
+            instance_id=ids.new_id(),
+        )
+        cleanup.callback(engine_file.remove_if_ours, options.engine_file, record.instance_id)
+        engine_file.write(options.engine_file, record)
+        _log.info("engine %s listens on %s", options.version, record.endpoint)
+        _serve(engine, options, listener, record, lock, announce)
+        _log.info("engine stopped")
+
+
+def _serve(
+    engine: Engine,
+    options: EngineOptions,
+    listener: Listener,
+    record: EngineRecord,
+    lock: StoreLock,
+    announce: Announce | None,
+) -> None:
+    from .httpapi.app import create_app
+    from .server import Server
+
+    if not listener.loopback:
+        _log.warning("%s can be reached from other machines: mind the token", record.endpoint)
+
+    def on_stop() -> None:
+        lock.announce_stop()
+        engine.stop()
+
+    app = create_app(
+        engine.services,
+        token=record.auth_token,
+        version=record.version,
+        instance_id=record.instance_id,
+        allowed_hosts=listener.host_names(),
+    )
+    server = Server(
+        app,
+        app.activity,
+        idle_timeout=options.idle_timeout,
+        busy=engine.busy,
+        on_stop=on_stop,
+        grace=GRACE_SECONDS,
+    )
+    engine.start()
+    if announce is not None:
+        announce(record.endpoint, options.engine_file)
+    server.serve_on(listener.socket)
+
+
+def _follow_log_level(config: Config) -> None:
+    def follow(_path: str) -> None:
+        logs.set_level(config.value("log.level"))
+
+    config.on_change(follow)
+    follow("log.level")
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let a signal end the start the way it ends the server: cleanly, with code 0."""
+
+    def leave(_number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(0)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    # What is ignored (nohup) stays ignored.
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: was for number, was in before.items() if was is not signal.SIG_IGN}
+    try:
+        for number in before:
+            signal.signal(number, leave)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,223 @@
+"""The commands people type, against real engines."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from fix_engine import end_processes_in, environment
+
+from sqlrs_engine import engine_file
+
+pytestmark = pytest.mark.postgres
+
+
+class Shell:
+    """Runs commands with a state directory and a home of their own."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.state_dir = home / ".local" / "state" / "sqlrs"
+
+    def command(self, *args: str) -> list[str]:
+        return [sys.executable, "-m", "sqlrs_engine", *args]
+
+    def run(self, *args: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command and return how it ended."""
+        return subprocess.run(
+            self.command(*args),
+            env=environment(self.home),
+            cwd=self.home,
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def out(self, *args: str, input: str | None = None) -> str:
+        """Run a command that must succeed and return what it printed."""
+        ended = self.run(*args, input=input)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stdout
+
+    def json(self, *args: str) -> object:
+        return json.loads(self.out(*args, "--json"))
+
+    def close(self) -> None:
+        self.run("stop")
+        end_processes_in(self.home)
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    shell = Shell(tmp_path)
+    yield shell
+    shell.close()
+
+
+def value(dsn: str, sql: str) -> object:
+    with psycopg.connect(dsn.strip()) as connection:
+        row = connection.execute(sql).fetchone()
+        assert row is not None
+        return row[0]
+
+
+def test_a_day_with_the_engine(shell: Shell) -> None:
+    (shell.home / "schema.sql").write_text("create table t (n int);\n")
+    assert shell.run("status").returncode == 3
+
+    ended = shell.run("prepare", "--name", "dev", "--", "-f", "schema.sql", "-c", "select 1")
+    assert ended.returncode == 0, ended.stderr
+    dsn = ended.stdout
+    assert value(dsn, "select count(*) from t") == 0
+    assert "execute-0: running" in ended.stderr
+    assert dsn.count("\n") == 1
+
+    status = shell.json("status")
+    assert isinstance(status, dict)
+    assert (status["running"], status["instances"], status["states"]) == (True, 1, 2)
+
+    listing = shell.out("ls")
+    assert "names (1)" in listing
+    assert "dev" in listing
+    assert "instances (1)" in listing
+    jobs = shell.json("ls", "jobs")
+    assert isinstance(jobs, list)
+    assert jobs[0]["status"] == "succeeded"
+
+    plan = shell.out("prepare", "--plan", "--", "-f", "schema.sql", "-c", "select 2")
+    assert [line.split()[-1] for line in plan.splitlines()] == ["CACHED", "yes", "no"]
+
+    assert "would be deleted" in shell.out("rm", "--dry-run", "dev")
+    assert value(dsn, "select 1") == 1
+    with psycopg.connect(dsn.strip()):
+        blocked = shell.run("rm", "dev")
+        assert blocked.returncode == 4
+        assert "active_connections" in blocked.stdout
+    assert "deleted" in shell.out("rm", "dev")
+    assert shell.json("ls", "instances") == []
+    assert shell.json("ls", "names") == []
+
+    assert "stopped" in shell.out("stop")
+    assert not (shell.state_dir / "engine.json").exists()
+    assert "no engine is running" in shell.out("stop")
+
+
+def test_standard_input_and_json(shell: Shell) -> None:
+    text = shell.out(
+        "prepare", "--json", "--", "-f", "-", input="create table t as select 3 as n;\n"
+    )
+    result = json.loads(text)
+    assert value(result["dsn"], "select n from t") == 3
+    instance = shell.json("ls", "instances")
+    assert isinstance(instance, list)
+    assert instance[0]["instance_id"] == result["instance_id"]
+
+
+def test_removal_by_prefix_and_of_nothing(shell: Shell) -> None:
+    result = json.loads(shell.out("prepare", "--json", "--", "-c", "select 1"))
+    nothing = shell.run("rm", "deadbeefdead", "no-such-name")
+    assert (nothing.returncode, nothing.stderr.count("warning")) == (0, 2)
+    state = result["state_id"][:10].upper()
+    assert shell.run("rm", state).returncode == 4
+    assert "instance" in shell.out("rm", "--recurse", state)
+    assert shell.json("ls", "states") == []
+
+
+def test_failing_sql_is_explained(shell: Shell) -> None:
+    ended = shell.run("prepare", "--", "-c", "select nonsense")
+    assert ended.returncode == 1
+    assert ended.stdout == ""
+    assert "nonsense" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_refused_request_is_explained(shell: Shell) -> None:
+    ended = shell.run("prepare", "--", "-h", "elsewhere")
+    assert ended.returncode == 1
+    assert "connection flags are not allowed: -h" in ended.stderr
+
+
+def test_ctrl_c_cancels_the_job(shell: Shell) -> None:
+    process = subprocess.Popen(
+        shell.command("prepare", "--", "-c", "select pg_sleep(60)"),
+        env=environment(shell.home),
+        cwd=shell.home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "execute-0: running" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, "")
+    assert "cancelled" in err
+    jobs = shell.json("ls", "jobs")
+    assert isinstance(jobs, list)
+    assert [job["status"] for job in jobs] == ["failed"]
+
+
+def test_serve_prints_where_it_is_and_ends_on_ctrl_c(shell: Shell) -> None:
+    process = subprocess.Popen(
+        shell.command("serve"),
+        env=environment(shell.home),
+        cwd=shell.home,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        process_group=0,
+    )
+    assert process.stdout is not None
+    endpoint, file = process.stdout.readline().split(), process.stdout.readline().split()
+    record = engine_file.read(shell.state_dir / "engine.json")
+    assert record is not None
+    assert endpoint == ["endpoint:", record.base_url]
+    assert file[-1] == str(shell.state_dir / "engine.json")
+    assert f"pid: {process.pid}" in shell.out("status")
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert (process.returncode, rest) == (0, "")
+
+
+def test_doctor_finds_what_there_is(shell: Shell) -> None:
+    findings = shell.json("doctor")
+    assert isinstance(findings, list)
+    verdicts = {finding["subject"]: finding["verdict"] for finding in findings}
+    assert verdicts["PostgreSQL"] == verdicts["store"] == "ok"
+    assert verdicts["engine"] == "note"
+    assert "PostgreSQL" in shell.out("doctor")
+    assert not shell.state_dir.exists(), "doctor changes nothing"
+
+
+def test_postgres_list_shows_the_default(shell: Shell) -> None:
+    found = shell.json("postgres", "list")
+    assert isinstance(found, list)
+    assert any(each["version"].startswith("18.") for each in found)
+    assert "VERSION" in shell.out("postgres", "list")
+
+
+def test_a_closed_pipe_is_no_error(shell: Shell) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    ended = subprocess.run(
+        shell.command("postgres", "list"),
+        env=environment(shell.home),
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert "Traceback" not in ended.stderr
+    assert "Exception ignored" not in ended.stderr

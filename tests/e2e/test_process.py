@@ -1,0 +1,213 @@
+"""The daemon as clients find, start and drop it."""
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from fix_engine import EngineFactory, EngineProcess, environment
+
+HEX64 = re.compile(r"[0-9a-f]{64}")
+HEX32 = re.compile(r"[0-9a-f]{32}")
+
+
+def run_daemon(state_dir: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run a daemon that is expected to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "sqlrs_engine", *flags],
+        env=environment(state_dir),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_engine_json_leads_to_the_running_engine(shared_engine: EngineProcess) -> None:
+    fields = json.loads(shared_engine.endpoint_file.read_text())
+    assert set(fields) == {
+        "endpoint",
+        "pid",
+        "startedAt",
+        "authToken",
+        "version",
+        "instanceId",
+    }
+    assert fields["pid"] == shared_engine.process.pid
+    assert fields["version"] == "dev"
+    assert HEX64.fullmatch(fields["authToken"])
+    assert HEX32.fullmatch(fields["instanceId"])
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", fields["endpoint"])
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT[\d:]{8}\.\d+Z", fields["startedAt"])
+    health = httpx.get(f"http://{fields['endpoint']}/v1/health").json()
+    assert health == {
+        "ok": True,
+        "version": "dev",
+        "instanceId": fields["instanceId"],
+        "pid": fields["pid"],
+    }
+
+
+def test_everything_in_the_state_directory_is_private(shared_engine: EngineProcess) -> None:
+    def mode(path: Path) -> int:
+        return stat.S_IMODE(path.stat().st_mode)
+
+    assert mode(shared_engine.endpoint_file) == 0o600
+    assert mode(shared_engine.state_dir / "logs" / "engine.log") == 0o600
+    assert mode(shared_engine.store) == 0o700
+    assert mode(shared_engine.state_dir / "run") == 0o700
+
+
+def test_only_health_is_open(shared_engine: EngineProcess) -> None:
+    for headers in ({}, {"Authorization": "Bearer nope"}, {"Authorization": "Bearer "}):
+        answer = httpx.get(f"{shared_engine.base_url}/v1/prepare-jobs", headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+    assert shared_engine.call("GET", "/v1/prepare-jobs").status_code == 200
+
+
+def test_the_token_is_never_logged(shared_engine: EngineProcess) -> None:
+    shared_engine.call("GET", "/v1/names")
+    assert "/v1/names" in shared_engine.log
+    assert shared_engine.token not in shared_engine.log
+
+
+def test_it_prints_nothing_when_all_is_well(engine: EngineProcess) -> None:
+    assert engine.stop() == 0
+    assert engine.output() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(engine: EngineProcess, number: signal.Signals) -> None:
+    assert engine.stop(number) == 0
+    assert not engine.endpoint_file.exists()
+
+
+def test_a_signal_during_the_start_ends_it_cleanly(engine_factory: EngineFactory) -> None:
+    engine = engine_factory()
+    engine.spawn()
+    while not engine.endpoint_file.exists():
+        assert engine.process.poll() is None
+        time.sleep(0.005)
+    assert engine.stop() == 0
+    assert not engine.endpoint_file.exists()
+
+
+def test_an_open_connection_does_not_delay_the_end(engine: EngineProcess) -> None:
+    with engine.client() as client:
+        assert client.get("/v1/names").status_code == 200
+        assert engine.stop(timeout=20) == 0
+
+
+def test_it_is_gone_after_the_idle_time(engine_factory: EngineFactory) -> None:
+    engine = engine_factory("--idle-timeout", "500ms").start()
+    assert engine.process.wait(30) == 0
+    assert not engine.endpoint_file.exists()
+
+
+def test_a_stale_engine_json_is_replaced(engine: EngineProcess) -> None:
+    engine.stop(signal.SIGKILL)
+    stale = engine.record
+    engine.start()
+    assert engine.record.instance_id != stale.instance_id
+    assert engine.record.auth_token != stale.auth_token
+    assert engine.call("GET", "/v1/names").status_code == 200
+
+
+def test_another_engines_file_is_left_alone_at_the_end(engine: EngineProcess) -> None:
+    fields = json.loads(engine.endpoint_file.read_text())
+    engine.endpoint_file.write_text(json.dumps({**fields, "instanceId": "f" * 32}))
+    assert engine.stop() == 0
+    assert engine.endpoint_file.exists()
+
+
+def test_a_second_engine_on_the_store_says_who_holds_it(
+    engine: EngineProcess, engine_factory: EngineFactory
+) -> None:
+    before = engine.endpoint_file.read_bytes()
+    second = engine_factory(state_dir=engine.state_dir)
+    second.spawn()
+    assert second.process.wait(30) == 1
+    output = second.output()
+    assert output.count("\n") == 1
+    assert f"held by pid {engine.process.pid} since 2" in output
+    assert engine.endpoint_file.read_bytes() == before
+    assert engine.call("GET", "/v1/names").status_code == 200
+
+
+def test_the_store_may_be_elsewhere(engine_factory: EngineFactory, tmp_path: Path) -> None:
+    store = tmp_path / "elsewhere"
+    engine = engine_factory(environ={"SQLRS_STATE_STORE": str(store)}).start()
+    assert (store / "state.db").exists()
+    assert not (engine.state_dir / "state-store").exists()
+
+
+def test_two_engines_with_stores_of_their_own(
+    engine: EngineProcess, engine_factory: EngineFactory
+) -> None:
+    other = engine_factory().start()
+    assert other.call("GET", "/v1/names").status_code == 200
+    assert engine.call("GET", "/v1/names").status_code == 200
+
+
+def test_odd_spellings_of_the_flags(engine_factory: EngineFactory, tmp_path: Path) -> None:
+    engine = engine_factory(cwd=tmp_path)
+    engine.command = [
+        *engine.command[:3],
+        "-listen=localhost:0",
+        f"-write-engine-json={os.path.relpath(engine.endpoint_file, tmp_path)}",
+        "-version",
+        "v1.2.3",
+    ]
+    assert engine.start().record.version == "v1.2.3"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--nope"], ["--listen", "127.0.0.1:0"], ["--write-engine-json", "x"]],
+)
+def test_wrong_flags_exit_with_2(tmp_path: Path, flags: list[str]) -> None:
+    ended = run_daemon(tmp_path, *flags)
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1)
+
+
+def test_an_address_in_use_exits_with_1(tmp_path: Path, shared_engine: EngineProcess) -> None:
+    file = tmp_path / "state" / "engine.json"
+    taken = shared_engine.record.endpoint
+    ended = run_daemon(tmp_path, "--listen", taken, "--write-engine-json", str(file))
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert f"cannot listen on {taken}" in ended.stderr
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "127.0.0.1", "127.0.0.1:x", "127.0.0.1:99999"])
+def test_an_impossible_address_exits_with_1(tmp_path: Path, address: str) -> None:
+    file = tmp_path / "state" / "engine.json"
+    ended = run_daemon(tmp_path, "--listen", address, "--write-engine-json", str(file))
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+
+
+def test_an_unusable_database_exits_with_1(tmp_path: Path) -> None:
+    store = tmp_path / "state" / "state-store"
+    store.mkdir(parents=True)
+    (store / "state.db").write_text("this is no database, whatever its name says" * 40)
+    file = tmp_path / "state" / "engine.json"
+    ended = run_daemon(tmp_path, "--listen", "127.0.0.1:0", "--write-engine-json", str(file))
+    assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (1, "", 1)
+    assert "state.db" in ended.stderr
+    assert not file.exists()
+
+
+def test_the_log_level_follows_the_configuration(engine: EngineProcess) -> None:
+    body = {"path": "log.level", "value": "error"}
+    assert engine.call("PATCH", "/v1/config", json=body).status_code == 200
+    engine.call("GET", "/v1/names")
+    assert "/v1/names" not in engine.log

@@ -1,0 +1,150 @@
+"""What a crash, a stop or a reboot must not lose: jobs, states, instances, their ports."""
+
+import contextlib
+import signal
+import threading
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+import pytest
+from fix_engine import EngineFactory, EngineProcess
+
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+
+SLEEP = "select pg_sleep(2)"
+
+
+def follow_until(engine: EngineProcess, job_id: str, text: str) -> None:
+    """Read a job's events until one holds ``text``."""
+    path = f"/v1/prepare-jobs/{job_id}/events"
+    with engine.client() as client, client.stream("GET", path) as response:
+        seen = ""
+        for line in response.iter_lines():
+            seen += line
+            if text in line:
+                return
+    pytest.fail(f"no {text} in {seen}")
+
+
+def running(engine: EngineProcess, job_id: str) -> None:
+    """Wait until the SQL of a job is under way."""
+    follow_until(engine, job_id, '"execute-0"')
+
+
+def postmaster_pid(engine: EngineProcess, instance_id: str) -> int:
+    runtime: str = engine.call("GET", f"/v1/instances/{instance_id}").json()["runtime_id"]
+    return int(runtime.partition(".")[0])
+
+
+def select(dsn: str, sql: str) -> object:
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(sql).fetchone()
+        assert row is not None
+        return row[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_job_resumes_at_the_next_start(engine: EngineProcess, number: signal.Signals) -> None:
+    engine.prepare("-c", "select 1")  # the base state is there
+    job_id = engine.submit("-c", f"create table t as {SLEEP}")
+    running(engine, job_id)
+    code = engine.stop(number)
+    assert code == (0 if number == signal.SIGTERM else -signal.SIGKILL)
+    engine.start()
+    events = engine.events(job_id)
+    assert events[-1]["type"] == "result", events
+    result = engine.call("GET", f"/v1/prepare-jobs/{job_id}").json()["result"]
+    assert select(result["dsn"], "select count(*) from t") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_instances_outlive_the_engine(engine: EngineProcess, number: signal.Signals) -> None:
+    result = engine.prepare("-c", "create table t as select 1 as n")
+    with psycopg.connect(result["dsn"], autocommit=True) as connection:
+        connection.execute("insert into t values (2)")
+        engine.stop(number)
+        # The connection from before the end still works, and so do new ones.
+        connection.execute("insert into t values (3)")
+    assert select(result["dsn"], "select sum(n) from t") == 6
+    pid = int(
+        next(iter((engine.store / "instances" / result["instance_id"] / "data").glob("*.pid")))
+        .read_text()
+        .split("\n")[0]
+    )
+    engine.start()
+    assert postmaster_pid(engine, result["instance_id"]) == pid
+    shown = engine.call("GET", f"/v1/instances/{result['instance_id']}").json()
+    assert shown["dsn"] == result["dsn"]
+    assert select(result["dsn"], "select sum(n) from t") == 6
+
+
+def test_an_instance_that_died_is_restarted_on_its_port(engine: EngineProcess) -> None:
+    result = engine.prepare("-c", "create table t as select 1 as n")
+    pid = postmaster_pid(engine, result["instance_id"])
+    engine.stop()
+    postmaster = psutil.Process(pid)
+    postmaster.send_signal(signal.SIGQUIT)
+    psutil.wait_procs([postmaster], timeout=20)
+    engine.start()
+    follow_recovery(engine)
+    assert select(result["dsn"], "select n from t") == 1
+
+
+def follow_recovery(engine: EngineProcess) -> None:
+    """Wait for the recovery in the background, which says in the log when it has ended."""
+    done = threading.Event()
+    for _ in range(600):
+        if "recovered" in engine.log:
+            return
+        done.wait(0.05)
+    pytest.fail(f"no end of the recovery: {engine.log}")
+
+
+def test_an_idle_engine_waits_for_its_jobs(engine_factory: EngineFactory) -> None:
+    engine = engine_factory("--idle-timeout", "300ms").start()
+    job_id = engine.submit("-c", SLEEP)
+    assert engine.process.wait(60) == 0
+    engine.start()
+    assert engine.call("GET", f"/v1/prepare-jobs/{job_id}").json()["status"] == "succeeded"
+
+
+def test_an_open_stream_does_not_hold_up_the_end(engine: EngineProcess) -> None:
+    job_id = engine.submit("-c", "select pg_sleep(60)")
+    running(engine, job_id)
+    path = f"/v1/prepare-jobs/{job_id}/events"
+    with engine.client() as client, client.stream("GET", path) as response:
+        lines = response.iter_lines()
+        next(lines)
+        assert engine.stop(timeout=20) == 0
+        with contextlib.suppress(httpx.HTTPError):
+            for line in lines:
+                assert '"succeeded"' not in line
+
+
+def test_no_process_of_a_stopped_job_is_left(engine: EngineProcess) -> None:
+    job_id = engine.submit("-c", "select pg_sleep(60)")
+    running(engine, job_id)
+    assert engine.stop() == 0
+    assert [p for p in psutil.process_iter() if works_below(p, engine.store)] == []
+
+
+def works_below(process: psutil.Process, directory: Path) -> bool:
+    try:
+        return Path(process.cwd()).is_relative_to(directory)
+    except (psutil.Error, OSError):
+        return False
+
+
+def test_a_cancelled_job_is_over_after_a_restart(engine: EngineProcess) -> None:
+    job_id = engine.submit("-c", "select pg_sleep(60)")
+    running(engine, job_id)
+    assert engine.call("POST", f"/v1/prepare-jobs/{job_id}/cancel").status_code == 202
+    assert engine.events(job_id)[-1]["error"]["code"] == "cancelled"
+    engine.stop()
+    engine.start()
+    job = engine.call("GET", f"/v1/prepare-jobs/{job_id}").json()
+    assert (job["status"], job["error"]["code"]) == ("failed", "cancelled")
+    tasks = engine.call("GET", "/v1/tasks", params={"job": job_id}).json()
+    assert "running" not in {task["status"] for task in tasks}
