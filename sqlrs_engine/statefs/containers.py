@@ -1,0 +1,81 @@
+"""What makes a directory a container, and a container immutable."""
+
+import os
+import stat
+
+from ..errors import InvalidArgument
+from . import btrfs
+from .layout import DATA, MARKER
+from .tree import opened
+
+MODE = 0o700
+
+_SEALED = 0o500
+
+
+def mark(container: int) -> None:
+    """Put the marker into a container, given by descriptor: the first thing it gets."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    os.close(os.open(MARKER, flags, 0o600, dir_fd=container))
+
+
+def is_marked(container: int) -> bool:
+    """Tell whether an open directory is a container."""
+    try:
+        status = os.stat(MARKER, dir_fd=container, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(status.st_mode)
+
+
+def seal(container: int) -> None:
+    """Make a container read-only: all of it in a subvolume, else its two directories."""
+    if btrfs.is_subvolume(container):
+        btrfs.set_read_only(container, True)
+        return
+    _set_modes(container, _SEALED)
+
+
+def unseal(container: int) -> None:
+    """Make a container writable again."""
+    if btrfs.is_subvolume(container):
+        btrfs.set_read_only(container, False)
+    _set_modes(container, MODE)
+
+
+def _set_modes(container: int, mode: int) -> None:
+    os.fchmod(container, mode)
+    try:
+        with opened(DATA, within=container) as data:
+            os.fchmod(data, mode)
+    except FileNotFoundError:
+        return  # a workspace may be without
+
+
+def check_tablespaces(container: int) -> None:
+    """Raise InvalidArgument when the cluster has data outside its data directory.
+
+    A copy would share it with the original, and both would write to it. In-place
+    tablespaces are directories and are copied like any other.
+    """
+    with opened(DATA, within=container) as data:
+        links = _links_in(data, "pg_tblspc")
+    if links:
+        raise InvalidArgument(
+            "the cluster has a tablespace outside its data directory, which cannot be copied: "
+            "drop it, or create it in place (allow_in_place_tablespaces, LOCATION '')",
+            ", ".join(f"{oid} in {place}" for oid, place in sorted(links.items())),
+        )
+
+
+def _links_in(parent: int, name: str) -> dict[str, str]:
+    """Return the symbolic links in a directory, each with what it names."""
+    try:
+        with opened(name, within=parent) as directory, os.scandir(directory) as entries:
+            return {
+                entry.name: os.readlink(entry.name, dir_fd=directory)
+                for entry in entries
+                if entry.is_symlink()
+            }
+    except FileNotFoundError:
+        return {}

@@ -1,0 +1,82 @@
+"""Where everything lies below the store's root.
+
+::
+
+    engines/<engine>/<digest>/base               the image's empty cluster
+    engines/<engine>/<digest>/states/<state id>  published states
+    instances/<instance id>                      clones with a server
+    work/<run>-<random>                          under construction
+    trash/<run>-<random>                         being deleted
+
+Each of these is a *container*: a directory with the engine's marker, the cluster's data
+directory ``data`` and, while a server uses it, its log. ``run`` is one life of an engine:
+what another run left in ``work`` and ``trash`` is of no use to anyone.
+"""
+
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import ids
+from ..errors import InvalidArgument
+
+MARKER = ".sqlrs-container"
+DATA = "data"
+
+_IMAGE_ID = re.compile(r"([a-z0-9][a-z0-9._-]*)@sha256:([0-9a-f]{64})")
+
+
+def data_dir(container: Path) -> Path:
+    """Return the data directory (``PGDATA``) of a container."""
+    return container / DATA
+
+
+class Layout:
+    """The paths of one store, as one run of an engine names them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.work = root / "work"
+        self.trash = root / "trash"
+        self._run = secrets.token_hex(8)
+
+    def base_dir(self, image_id: str) -> Path:
+        """Return the container of an image's empty cluster."""
+        return self._image_dir(image_id) / "base"
+
+    def state_dir(self, image_id: str, state_id: str) -> Path:
+        """Return the container of a state."""
+        if not ids.is_state_id(state_id):
+            raise InvalidArgument("not a state id", state_id)
+        return self._image_dir(image_id) / "states" / state_id
+
+    def state_dirs(self) -> Iterator[Path]:
+        """Yield the containers of all published states; their names are the ids."""
+        for path in self.root.glob("engines/*/*/states/*"):
+            if ids.is_state_id(path.name):
+                yield path
+
+    def instance_dir(self, instance_id: str) -> Path:
+        """Return the container of an instance."""
+        if not ids.is_instance_id(instance_id):
+            raise InvalidArgument("not an instance id", instance_id)
+        return self.root / "instances" / instance_id.lower()
+
+    def fresh(self, area: Path) -> Path:
+        """Return an unused path of this run in ``work`` or ``trash``."""
+        return area / f"{self._run}-{secrets.token_hex(8)}"
+
+    def of_earlier_runs(self, area: Path) -> Iterator[Path]:
+        """Yield what lies in ``work`` or ``trash`` and is not this run's."""
+        if area.is_dir():
+            for path in area.iterdir():
+                if not path.name.startswith(f"{self._run}-"):
+                    yield path
+
+    def _image_dir(self, image_id: str) -> Path:
+        match = _IMAGE_ID.fullmatch(image_id)
+        if match is None:
+            raise InvalidArgument("not the id of a resolved image", image_id)
+        engine, digest = match.groups()
+        return self.root / "engines" / engine / digest

@@ -1,0 +1,93 @@
+"""What the store's filesystem can do, found out by trying."""
+
+import tempfile
+from pathlib import Path
+
+from ..errors import InvalidArgument
+from . import btrfs, tree
+from .backend import Backend
+from .copying import CopyBackend
+from .reflink import ReflinkBackend, share
+from .removal import remove_directory
+from .snapshots import BtrfsBackend
+from .space import is_full, space_on
+
+SETTING = "snapshot.backend"
+
+_FASTEST_FIRST = ("btrfs", "reflink", "copy")
+_NEEDS = {
+    "btrfs": "btrfs",
+    "reflink": "XFS (made with reflink=1), btrfs or bcachefs",
+}
+
+
+def choose_backend(root: Path, wanted: str) -> Backend:
+    """Return the backend that ``snapshot.backend`` asks for, ``auto`` being the fastest.
+
+    ``root`` is an existing, writable directory on the store's filesystem; nothing is left
+    there. Raises InvalidArgument when the backend does not work on it, StorageFull when
+    there is no room to find out, OSError when the directory is not writable.
+    """
+    with space_on(root):
+        return _choose(root, wanted)
+
+
+def _choose(root: Path, wanted: str) -> Backend:
+    if wanted == "auto":
+        return next(found for name in _FASTEST_FIRST if (found := _backend(root, name)))
+    if wanted == "overlay":
+        raise InvalidArgument(
+            "this version has no overlay backend", f"set {SETTING} to auto, btrfs, reflink or copy"
+        )
+    if wanted not in _FASTEST_FIRST:
+        raise InvalidArgument(f"{SETTING} must be one of auto, btrfs, reflink, copy", wanted)
+    backend = _backend(root, wanted)
+    if backend is None:
+        raise InvalidArgument(
+            f"the filesystem of the state store has no {wanted} clones",
+            f"{root}: set {SETTING} to auto, or put the store on {_NEEDS[wanted]}",
+        )
+    return backend
+
+
+def _backend(root: Path, name: str) -> Backend | None:
+    """Return a backend if it works here."""
+    if name == "btrfs":
+        return BtrfsBackend() if _has_snapshots(root) else None
+    if name == "reflink":
+        return ReflinkBackend() if _has_reflinks(root) else None
+    return CopyBackend()
+
+
+def _has_reflinks(root: Path) -> bool:
+    with tempfile.TemporaryFile(dir=root) as one, tempfile.TemporaryFile(dir=root) as other:
+        one.write(b"sqlrs")
+        one.flush()
+        try:
+            share(one.fileno(), other.fileno())
+        except OSError as error:
+            return _no(error)
+    return True
+
+
+def _has_snapshots(root: Path) -> bool:
+    """Make a subvolume and a snapshot of it, and delete both: all of it must be allowed."""
+    with tempfile.TemporaryDirectory(dir=root, prefix=".sqlrs-probe-") as name:
+        directory = Path(name)
+        with tree.opened(directory) as parent:
+            try:
+                btrfs.create_subvolume(parent, "source")
+                with tree.opened("source", within=parent) as source:
+                    btrfs.snapshot(source, parent, "snapshot")
+                for each in ("snapshot", "source"):
+                    remove_directory(parent, each)
+            except OSError as error:
+                return _no(error)
+    return True
+
+
+def _no(error: OSError) -> bool:
+    """Return False, the answer of a filesystem that cannot. A full one did not answer."""
+    if is_full(error):
+        raise error
+    return False

@@ -1,0 +1,148 @@
+"""Deleting containers: out of sight at once, from the disk in the background.
+
+What is deleted must be a container: a directory below the root, reached without symbolic
+links, with the engine's marker, and with no filesystem mounted on or in it. The marker
+goes last, so that an interrupted deletion can be taken up again.
+"""
+
+import errno
+import logging
+import os
+import threading
+from collections import deque
+from pathlib import Path
+
+from ..errors import Conflict
+from . import btrfs, tree
+from .containers import MODE, is_marked, unseal
+from .layout import MARKER, Layout
+from .mounts import mounts_in
+from .space import is_full
+
+_log = logging.getLogger(__name__)
+
+
+def remove(container: Path) -> None:
+    """Delete a container, or what an interrupted deletion left of one.
+
+    Raises OSError when it cannot be deleted, or has no marker and is not empty.
+    """
+    with tree.opened(container.parent) as parent:
+        with tree.opened(container.name, within=parent) as directory:
+            marked = is_marked(directory)
+        if marked:
+            remove_directory(parent, container.name)
+        else:
+            os.rmdir(container.name, dir_fd=parent)
+
+
+def remove_directory(parent: int, name: str) -> None:
+    """Delete a directory or subvolume with all it holds, a marker last."""
+    with tree.opened(name, within=parent) as directory:
+        if btrfs.is_subvolume(directory):
+            btrfs.set_read_only(directory, False)
+            if btrfs.destroy(parent, name):
+                return
+        tree.empty(directory, last=MARKER)
+    os.rmdir(name, dir_fd=parent)
+
+
+class Trash:
+    """The containers being deleted. A thread works on them while there are any."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._queue: deque[Path] = deque()
+        self._state = threading.Condition()
+        self._working = False
+
+    def discard(self, container: Path) -> None:
+        """Move a container here and have it deleted; harmless when it is gone.
+
+        Raises Conflict when it is not a container of this store.
+        """
+        self._check_place(container)
+        if not os.path.lexists(container):
+            return
+        self._check(container)
+        grave = self._layout.fresh(self._layout.trash)
+        try:
+            self._layout.trash.mkdir(MODE, exist_ok=True)
+            with tree.opened(container) as directory:
+                unseal(directory)  # what is read-only cannot be moved
+            container.rename(grave)
+        except FileNotFoundError:
+            return  # another thread was faster
+        except OSError as error:
+            if not is_full(error):
+                raise
+            remove(container)  # not even room for a name: all the more reason to delete
+            return
+        self._enqueue(grave)
+
+    def sweep(self) -> None:
+        """Delete what earlier runs left under construction or half deleted."""
+        for area in (self._layout.work, self._layout.trash):
+            for path in self._layout.of_earlier_runs(area):
+                self._enqueue(path)
+
+    def wait_idle(self, seconds: float) -> bool:
+        """Wait until nothing is left to delete; False when there is after that time."""
+        with self._state:
+            return self._state.wait_for(lambda: not self._working, seconds)
+
+    def _check_place(self, container: Path) -> None:
+        root = self._layout.root.resolve()
+        if container.name == ".." or root not in _real(container).parents:
+            raise _refusal("it is outside the state store", container)
+
+    def _check(self, container: Path) -> None:
+        """Raise Conflict unless this is a container, with nothing of others in it."""
+        if mounts_in(_real(container)):
+            raise _refusal("a filesystem is mounted there", container)
+        try:
+            with tree.opened(container) as directory:
+                marked = is_marked(directory)
+        except FileNotFoundError:
+            return  # it is gone by now
+        except OSError as error:
+            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+                raise
+            raise _refusal("it is not a directory", container) from error
+        if not marked:
+            raise _refusal("it has not the engine's marker", container)
+
+    def _enqueue(self, grave: Path) -> None:
+        with self._state:
+            self._queue.append(grave)
+            if self._working:
+                return
+            self._working = True
+        # A daemon: what is left at the end of the engine, the next one sweeps away.
+        threading.Thread(target=self._work, name="trash", daemon=True).start()
+
+    def _work(self) -> None:
+        while (grave := self._next()) is not None:
+            try:
+                remove(grave)
+            except FileNotFoundError:
+                continue
+            except Exception:
+                _log.exception("cannot delete %s, the next start tries again", grave)
+
+    def _next(self) -> Path | None:
+        with self._state:
+            if self._queue:
+                return self._queue.popleft()
+            self._working = False
+            self._state.notify_all()
+            return None
+
+
+def _real(container: Path) -> Path:
+    """Return the path with the links on the way to the container resolved, not itself."""
+    return container.parent.resolve() / container.name
+
+
+def _refusal(reason: str, path: Path) -> Conflict:
+    return Conflict(f"will not delete a directory: {reason}", str(path))
