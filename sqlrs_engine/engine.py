@@ -24,15 +24,16 @@ from .config import Config
 from .engine_file import EngineRecord
 from .listen import Listener, listen_on
 from .lock import StoreLock
+from .postgres.os_user import OsUser
 
 if TYPE_CHECKING:
     from .postgres.distributions import Distributions
-    from .postgres.os_user import OsUser
 
 LOCK_PATIENCE_SECONDS = 4.0
 GRACE_SECONDS = 2
 JOBS_GRACE_SECONDS = 3.0
 RECOVERY_GRACE_SECONDS = 5.0
+TRASH_GRACE_SECONDS = 2.0
 
 Announce = Callable[[str, Path], None]
 
@@ -57,6 +58,29 @@ class EngineOptions:
     search_path: str = ""
 
 
+def distributions_dir(store_root: Path) -> Path:
+    """Return where the PostgreSQL versions that a store's engine installed are."""
+    return store_root / "postgres"
+
+
+def distributions(store_root: Path, search_path: str) -> "Distributions":
+    """Return the PostgreSQL versions that a store's engine can use."""
+    from .postgres.distributions import Distributions
+
+    search = [Path(each) for each in search_path.split(os.pathsep) if each.startswith("/")]
+    return Distributions(distributions_dir(store_root), search=search)
+
+
+def configured(store_root: Path, path: str) -> Any:
+    """Return a setting of a store's engine, whether it runs or not."""
+    return Config(store_root / "config.json").value(path)
+
+
+def os_user(store_root: Path) -> OsUser | None:
+    """Return who runs the servers of a store's engine: None for the engine's own user."""
+    return OsUser.for_engine(configured(store_root, "postgres.osUser"))
+
+
 class Engine:
     """All the parts of an engine, put together, over a store it has to itself."""
 
@@ -66,18 +90,55 @@ class Engine:
         Raises EngineError when the configuration, the database or the store's
         filesystem cannot be used.
         """
-        from .conntrack import ConnectionTracker
         from .deletion import Deletion
         from .httpapi.services import Services
-        from .instances import Instances
-        from .prepare import PrepareService
+        from .instances import Expiry, Instances, Leases, PostgresServers
+        from .prepare import Builder, EventLog, Flights, Planner, PrepareService, States, Tools
         from .registry import Registry
         from .statefs import StateFs
         from .statefs.probe import choose_backend
         from .store.sqlite import SqliteStore
 
-        self.config = Config(store_root / "config.json")
-        self.store = SqliteStore(store_root / "state.db")
+        self.config = config = Config(store_root / "config.json")
+        self.store = store = SqliteStore(store_root / "state.db")
+        user = OsUser.for_engine(config.value("postgres.osUser"))
+        self._files = files = StateFs(
+            store_root,
+            choose_backend(store_root, config.value("snapshot.backend")),
+            owner=(user.uid, user.gid) if user else None,
+        )
+        found = distributions(store_root, search_path)
+        self._servers = servers = PostgresServers(found, user)
+        leases = Leases()
+        expiry = Expiry(store, config, utc_now)
+        registry = Registry(store, on_names_changed=expiry.renew)
+        self.instances = Instances(
+            store, files, servers, config, names=registry, leases=leases, expiry=expiry
+        )
+        self._states = States(store.states, files, utc_now)
+        flights = Flights(config.value("orchestrator.jobs.workers"))
+        self.prepare = PrepareService(
+            Tools(
+                jobs=store.jobs,
+                events=EventLog(store.jobs, utc_now),
+                images=found,
+                planner=Planner(),
+                builder=Builder(files, self._states, servers, flights),
+                states=self._states,
+                leases=leases,
+                instances=self.instances,
+                settings=config,
+                clock=utc_now,
+            )
+        )
+        self.services = Services(
+            store=store,
+            registry=registry,
+            instances=self.instances,
+            deletion=Deletion(store, self.instances, leases, files),
+            prepare=self.prepare,
+            config=config,
+        )
         self._recovery = threading.Thread(target=self._recover, name="recovery", daemon=True)
         self._stopping = threading.Event()
 
@@ -99,7 +160,16 @@ class Engine:
         """Release the store."""
         if self._recovery.is_alive():
             self._recovery.join(RECOVERY_GRACE_SECONDS)
+        self._files.wait_idle(TRASH_GRACE_SECONDS)
         self.store.close()
+
+    def _sweep(self) -> None:
+        """Remove the files that an earlier engine left half made or half deleted."""
+        for workspace in self._files.leftovers():
+            # A server outlives the engine that was building on it.
+            self._servers.kill(workspace)
+        self._states.sweep()
+        self._files.sweep()
 
     def _recover(self) -> None:
         steps: tuple[tuple[str, Callable[[], object]], ...] = (

@@ -187,6 +187,7 @@ class FakePrepare:
         self._store = store
         self._instances = instances
         self.events = FakeEvents()
+        self.was_read = []
 
     def submit(self, request):
         fields = request.to_json()
@@ -227,6 +228,9 @@ class FakePrepare:
             self._store.jobs.remove(job_id)
             self.events.finish(job_id)
         return result(Node("job", job_id, blocked=blocked), blocked=bool(blocked), dry_run=dry_run)
+
+    def read(self, job):
+        self.was_read.append(job.job_id)
 
     def _get(self, job_id):
         job = self._store.jobs.get(job_id)

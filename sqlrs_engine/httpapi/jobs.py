@@ -33,7 +33,10 @@ async def create_prepare_job(request: Request) -> Reply:
 
 async def get_prepare_job(request: Request) -> Reply:
     """Get a job with its tasks and its result or error."""
-    return json_reply(_status(request, _job(request)))
+    job = _job(request)
+    reply = json_reply(_status(request, job))
+    request.services.prepare.read(job)
+    return reply
 
 
 async def cancel_prepare_job(request: Request) -> Reply:

@@ -119,6 +119,9 @@ class Prepare(Protocol):
     def delete(self, job_id: str, *, force: bool, dry_run: bool) -> DeleteResult:
         """Delete a job. Raises NotFound."""
 
+    def read(self, job: Job) -> None:
+        """Take note that a client was shown this record."""
+
 
 class Config(Protocol):
     """Settings by path."""

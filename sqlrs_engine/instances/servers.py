@@ -99,7 +99,7 @@ class PostgresServers:
         self._distributions = distributions
         self._os_user = os_user
 
-    def server(self, image_id: str, container: Path) -> Server:
+    def server(self, image_id: str, container: Path) -> Cluster:
         """Return the cluster of a container. Raises ImageUnavailable."""
         return self._cluster(self._distributions.get(image_id), container)
 

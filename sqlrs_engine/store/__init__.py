@@ -125,12 +125,14 @@ class JobStore(Protocol):
         *,
         result: Json | None = None,
         error: Json | None = None,
+        first_event: int = 0,
+        events: Sequence[bytes] = (),
     ) -> Job | None:
-        """Make a job terminal and settle its tasks, in the same transaction.
+        """Make a job terminal, settle its tasks and store its last events, all at once.
 
         When it failed, tasks still running become failed and queued ones stay queued;
         when it succeeded, both become succeeded. A job that is already terminal is left
-        as it is. Returns the record.
+        as it is. The events are stored as by ``append_events``. Returns the record.
         """
 
     def remove(self, job_id: str) -> bool:

@@ -83,12 +83,14 @@ class Jobs:
         *,
         result: Json | None = None,
         error: Json | None = None,
+        first_event: int = 0,
+        events: Sequence[bytes] = (),
     ) -> Job | None:
-        """Make a job terminal and settle its tasks, in one transaction.
+        """Make a job terminal, settle its tasks and store its last events, all at once.
 
         When it failed, tasks still running become failed and queued ones stay queued;
         when it succeeded, both become succeeded. A job that is already terminal is left
-        as it is. Returns the record.
+        as it is. The events are stored as by ``append_events``. Returns the record.
         """
         columns = _JOBS.changes(
             {"status": status, "finished_at": finished_at, "result": result, "error": error}
@@ -103,6 +105,7 @@ class Jobs:
                 f"UPDATE tasks SET status = ? WHERE job_id = ? AND {settled}",  # noqa: S608
                 (status, job_id),
             )
+            _append(session, job_id, first_event, events)
             return _read(session, job_id)
 
     def remove(self, job_id: str) -> bool:
@@ -164,10 +167,7 @@ class Jobs:
         """
         with self._database.writing() as session:
             if _exists(session, job_id):
-                session.execute_many(
-                    "INSERT INTO events (job_id, position, line) VALUES (?, ?, ?)",
-                    ((job_id, first + offset, line) for offset, line in enumerate(lines)),
-                )
+                _append(session, job_id, first, lines)
 
     def events(self, job_id: str, start: int, limit: int) -> list[bytes]:
         """Return up to ``limit`` encoded events from index ``start``."""
@@ -192,6 +192,13 @@ class Jobs:
 def _read(session: Session, job_id: str) -> Job | None:
     row = session.row(_JOBS.select("j.job_id = $job_id"), job_id=job_id)
     return _JOBS.record(row) if row else None
+
+
+def _append(session: Session, job_id: str, first: int, lines: Sequence[bytes]) -> None:
+    session.execute_many(
+        "INSERT INTO events (job_id, position, line) VALUES (?, ?, ?)",
+        ((job_id, first + offset, line) for offset, line in enumerate(lines)),
+    )
 
 
 def _exists(session: Session, job_id: str) -> bool:

@@ -1,0 +1,171 @@
+"""Builds states: a clone of the parent, the step's psql on it, a clean stop, a snapshot."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import Conflict
+from ..postgres.cluster import Cluster
+from ..store.records import State
+from . import psql
+from .control import Control
+from .flights import Flights
+from .plan import Plan, Step
+from .states import States
+
+LOG_FILE = "postgres.log"
+
+OnLog = Callable[[str], None]
+
+# A build writes a lot once, and its server is gone before anybody can see these.
+_BUILD_SETTINGS: Mapping[str, Any] = {"shared_buffers": "128MB", "max_wal_size": "1GB"}
+
+_log = logging.getLogger(__name__)
+
+
+class Files(Protocol):
+    """The part of the state filesystem that building needs."""
+
+    def base_dir(self, image_id: str) -> Path:
+        """Return where the container of an image's empty cluster is."""
+
+    def state_dir(self, image_id: str, state_id: str) -> Path:
+        """Return where a state's container is."""
+
+    def new_workspace(self) -> Path:
+        """Make a container without a data directory."""
+
+    def clone_to_workspace(self, source: Path) -> Path:
+        """Make a writable copy."""
+
+    def publish(self, workspace: Path, target: Path) -> bool:
+        """Make a workspace immutable, at its final place."""
+
+    def discard(self, path: Path) -> None:
+        """Remove a container."""
+
+    def sync(self) -> None:
+        """Wait until all that was written has reached the disk."""
+
+
+class Servers(Protocol):
+    """The clusters in containers."""
+
+    def server(self, image_id: str, container: Path) -> Cluster:
+        """Return the cluster of a container."""
+
+    def kill(self, container: Path) -> None:
+        """End what runs in a container at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a build is done for: who may end it, and who hears of its progress."""
+
+    control: Control
+    log: OnLog
+
+
+class Builder:
+    """Builds base states and states, each of them once however many ask for it."""
+
+    def __init__(self, files: Files, states: States, servers: Servers, flights: Flights) -> None:
+        self._files = files
+        self._states = states
+        self._servers = servers
+        self._flights = flights
+
+    def ensure(self, plan: Plan, step: Step, stdin: str | None, work: Work) -> bool:
+        """Build a step's state unless it is there; tell whether it was built.
+
+        The parent must be there and leased. Raises StepFailed, Conflict when a script
+        changed while it ran, StorageFull, ClusterFailed, and what ``control.check`` does.
+        """
+
+        def waiting() -> None:
+            work.log(f"waiting for another job that builds state {step.state_id[:12]}")
+
+        with self._flights.hold(step.state_id, work.control, waiting):
+            if self._states.exists(step.state_id):
+                return False
+            with self._flights.slot(work.control):
+                self._build(plan, step, stdin, work)
+        return True
+
+    def _build(self, plan: Plan, step: Step, stdin: str | None, work: Work) -> None:
+        if step.parent_state_id is None:
+            source = self._base(plan, work)
+        else:
+            source = self._files.state_dir(plan.image_id, step.parent_state_id)
+        workspace = self._files.clone_to_workspace(source)
+        try:
+            self._run(plan, step, stdin, workspace, work)
+            self._publish(plan, step, workspace)
+        except BaseException:
+            self._scrap(workspace)
+            raise
+        work.log(f"state {step.state_id[:12]} is cached")
+
+    def _run(self, plan: Plan, step: Step, stdin: str | None, workspace: Path, work: Work) -> None:
+        cluster = self._servers.server(plan.image_id, workspace)
+        cluster.start(port=None, settings={**_BUILD_SETTINGS, **plan.settings})
+        work.log("psql: start")
+        script = psql.Script(
+            step.arguments.command_line(),
+            step.directory,
+            stdin if step.arguments.input.kind == "stdin" else None,
+        )
+        psql.run(cluster, script, work.control, lambda line: work.log(f"psql: {line}"))
+        cluster.stop("fast")
+        (workspace / LOG_FILE).unlink(missing_ok=True)
+        if step.changed_files:
+            raise Conflict(
+                "a script changed while it ran: prepare again",
+                ", ".join(map(str, step.changed_files)),
+            )
+
+    def _publish(self, plan: Plan, step: Step, workspace: Path) -> None:
+        self._states.publish(
+            workspace,
+            State(
+                state_id=step.state_id,
+                parent_state_id=step.parent_state_id,
+                image_id=plan.image_id,
+                prepare_kind=plan.kind,
+                prepare_args_normalized=plan.normalized,
+                created_at="",
+            ),
+        )
+
+    def _base(self, plan: Plan, work: Work) -> Path:
+        """Return the image's empty cluster, made on first use."""
+        base = self._files.base_dir(plan.image_id)
+
+        def waiting() -> None:
+            work.log("waiting for another job that initialises the image")
+
+        with self._flights.hold(f"base {plan.image_id}", work.control, waiting):
+            if base.is_dir():
+                return base
+            work.log(f"initdb: PostgreSQL {plan.distribution.version}")
+            workspace = self._files.new_workspace()
+            try:
+                cluster = self._servers.server(plan.image_id, workspace)
+                cluster.initdb(lambda line: work.log(f"initdb: {line}"))
+                # It has no row to say that it may be damaged after a power loss.
+                self._files.sync()
+                self._files.publish(workspace, base)
+            except BaseException:
+                self._scrap(workspace)
+                raise
+        return base
+
+    def _scrap(self, workspace: Path) -> None:
+        """Leave nothing of a failed build; the failure itself goes on."""
+        try:
+            self._servers.kill(workspace)
+            self._files.discard(workspace)
+        except Exception:
+            _log.exception("cannot clean up %s, the next start will", workspace)

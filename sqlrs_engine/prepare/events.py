@@ -1,0 +1,196 @@
+"""The events of jobs: seen by readers at once, written to the store in batches.
+
+A line is in memory until it is in the store, so a reader finds every line in one of the
+two. Terminal events are stored in the same transaction that makes the job terminal.
+"""
+
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .. import stream
+from ..clock import Clock
+from ..errors import EngineError
+from ..store import JobStore
+from ..store.records import Job, JobStatus, Json
+
+_BATCH_SECONDS = 0.03
+_RETRY_SECONDS = 1.0
+_READ_LIMIT = 1000
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Live:
+    """The log of a running job: ``stored`` lines are in the store, the rest in ``lines``."""
+
+    stored: int
+    lines: list[bytes] = field(default_factory=list)
+    # Held while lines move to the store, so that two threads never move the same.
+    moving: threading.Lock = field(default_factory=threading.Lock)
+
+
+class EventLog:
+    """Appends, replays and follows events; safe to use from any thread."""
+
+    def __init__(self, jobs: JobStore, clock: Clock) -> None:
+        self._jobs = jobs
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._live: dict[str, _Live] = {}
+        self._listeners: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
+        self._dirty = threading.Event()
+        self._closed = threading.Event()
+        self._writer = threading.Thread(target=self._write, name="event-writer", daemon=True)
+        self._writer.start()
+
+    def open(self, job_id: str) -> None:
+        """Begin, or after a restart go on with, the log of a job that is not over."""
+        stored = self._jobs.event_count(job_id)
+        with self._lock:
+            self._live.setdefault(job_id, _Live(stored))
+
+    def append(self, job_id: str, kind: str, **fields: Any) -> None:
+        """Add an event to an open log; fields that are None are left out."""
+        line = self._encode(kind, fields)
+        with self._lock:
+            live = self._live.get(job_id)
+            if live is None:
+                return  # the job was deleted while it ran
+            live.lines.append(line)
+        self._dirty.set()
+        self._notify(job_id)
+
+    def finish(
+        self,
+        job_id: str,
+        status: JobStatus,
+        *,
+        result: Json | None = None,
+        error: Json | None = None,
+    ) -> Job | None:
+        """Make a job terminal together with its last events, and close its log.
+
+        Nobody sees those events before the job's row is terminal. Raises StorageFull or
+        Unavailable when it cannot be stored; the log then stays open.
+        """
+        last = [self._encode("status", {"status": status})]
+        if result is not None:
+            last.append(self._encode("result", {"result": result}))
+        if error is not None:
+            last.append(self._encode("error", {"error": error}))
+        live = self._live[job_id]
+        with live.moving:
+            self._move(job_id, live)
+            job = self._jobs.finish(
+                job_id,
+                status,
+                self._clock(),
+                result=result,
+                error=error,
+                first_event=live.stored,
+                events=last,
+            )
+        self.close(job_id)
+        return job
+
+    def close(self, job_id: str) -> None:
+        """End a log; whoever follows it reads the rest from the store."""
+        with self._lock:
+            self._live.pop(job_id, None)
+        self._notify(job_id)
+
+    def shut(self) -> None:
+        """Store what is left, and let all readers end: the engine stops."""
+        self._closed.set()
+        self._dirty.set()
+        self._writer.join()
+        with self._lock:
+            job_ids = [*self._live, *self._listeners]
+        for job_id in job_ids:
+            self._notify(job_id)
+
+    def lines(self, job_id: str, start: int) -> list[bytes]:
+        """Return events from index ``start``, all there are or the next batch."""
+        with self._lock:
+            live = self._live.get(job_id)
+            if live is not None and start >= live.stored:
+                return live.lines[start - live.stored :][:_READ_LIMIT]
+        return self._jobs.events(job_id, start, _READ_LIMIT)
+
+    def subscribe(self, job_id: str, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back, from any thread, after each change; return what ends that."""
+        with self._lock:
+            self._listeners[job_id].append(callback)
+
+        def end() -> None:
+            with self._lock:
+                self._listeners[job_id].remove(callback)
+                if not self._listeners[job_id]:
+                    del self._listeners[job_id]
+
+        return end
+
+    def followed(self, job_id: str) -> bool:
+        """Tell whether anyone reads the job's events now."""
+        with self._lock:
+            return job_id in self._listeners
+
+    def finished(self, job_id: str) -> bool:
+        """Tell whether no event will follow: the job is over or gone, or the engine stops."""
+        with self._lock:
+            if job_id in self._live:
+                return self._closed.is_set()
+        if self._closed.is_set():
+            return True
+        job = self._jobs.get(job_id)
+        return job is None or job.status in ("succeeded", "failed")
+
+    def _encode(self, kind: str, fields: dict[str, Any]) -> bytes:
+        event = {"type": kind, "ts": self._clock()}
+        event |= {name: value for name, value in fields.items() if value is not None}
+        return stream.encode_line(event)[:-1]
+
+    def _notify(self, job_id: str) -> None:
+        with self._lock:
+            callbacks = list(self._listeners.get(job_id, ()))
+        for callback in callbacks:
+            callback()
+
+    def _write(self) -> None:
+        """Store lines as they come; a burst of them in one transaction."""
+        while not self._closed.is_set():
+            self._dirty.wait()
+            self._closed.wait(_BATCH_SECONDS)
+            self._dirty.clear()
+            if not self._store_all():
+                self._dirty.set()
+                self._closed.wait(_RETRY_SECONDS)
+        self._store_all()
+
+    def _store_all(self) -> bool:
+        """Move all lines to the store; tell whether that went well."""
+        with self._lock:
+            logs = [(job_id, live) for job_id, live in self._live.items() if live.lines]
+        try:
+            for job_id, live in logs:
+                with live.moving:
+                    self._move(job_id, live)
+        except EngineError as error:
+            _log.warning("events wait to be stored: %s", error)
+            return False
+        return True
+
+    def _move(self, job_id: str, live: _Live) -> None:
+        """Move a job's lines to the store. The caller holds ``live.moving``."""
+        with self._lock:
+            lines = list(live.lines)
+        if lines:
+            self._jobs.append_events(job_id, live.stored, lines)
+            with self._lock:
+                live.stored += len(lines)
+                del live.lines[: len(lines)]

@@ -1,0 +1,208 @@
+"""One job from its start to its end: resolve, plan, build what is missing, hand over."""
+
+import errno
+import hashlib
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from ..clock import Clock
+from ..errors import Cancelled, EngineError, StorageFull
+from ..postgres.distribution import Distribution
+from ..store import JobStore
+from ..store.records import Instance, Job, Json
+from .builder import Builder, Work
+from .control import Control, Interrupted
+from .events import EventLog
+from .plan import Plan, Planner, tasks_of
+from .request import PrepareRequest
+from .states import States
+
+_log = logging.getLogger(__name__)
+
+
+class Images(Protocol):
+    """Finds PostgreSQL."""
+
+    def resolve(self, image: str) -> Distribution:
+        """Return the distribution an image means. Raises ImageUnavailable."""
+
+
+class Leases(Protocol):
+    """Keeps states from being deleted."""
+
+    def lease(self, *state_ids: str) -> AbstractContextManager[None]:
+        """Keep these states while the block runs."""
+
+
+class Instances(Protocol):
+    """Makes instances."""
+
+    def create(self, state_id: str, *, instance_id: str, on_log: Callable[[str], None]) -> Instance:
+        """Start an instance, or return the one made by an earlier call with this id."""
+
+
+class Settings(Protocol):
+    """The part of the configuration that counts here."""
+
+    def value(self, path: str) -> Any:
+        """Return the value in force at a path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What all jobs share."""
+
+    jobs: JobStore
+    events: EventLog
+    images: Images
+    planner: Planner
+    builder: Builder
+    states: States
+    leases: Leases
+    instances: Instances
+    settings: Settings
+    clock: Clock
+
+
+class JobRun:
+    """Runs a job once; after an interruption another run begins at the beginning."""
+
+    def __init__(self, job: Job, control: Control, tools: Tools) -> None:
+        self._job = job
+        self._control = control
+        self._tools = tools
+        self._task: str | None = None
+
+    def run(self) -> Job | None:
+        """Run to the end and return the terminal record; None when interrupted.
+
+        Whatever goes wrong becomes the job's error.
+        """
+        try:
+            result = self._perform()
+            return self._tools.events.finish(self._job.job_id, "succeeded", result=result)
+        except Interrupted:
+            return None
+        except EngineError as error:
+            return self._fail(error)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                return self._fail(StorageFull("the disk is full: make room", str(error)))
+            return self._broken(error)
+        except Exception as error:
+            return self._broken(error)
+
+    def _perform(self) -> Json | None:
+        job_id, tools = self._job.job_id, self._tools
+        self._control.check()
+        request = PrepareRequest.from_json(self._job.request)
+        tools.jobs.update(job_id, status="running", started_at=tools.clock())
+        self._event("status", status="running")
+        plan = self._plan(request)
+        if request.plan_only:
+            return None
+        # Whatever is there now stays until the instance is made.
+        with tools.leases.lease(*plan.state_ids):
+            self._build(plan, request)
+            return self._hand_over(plan)
+
+    def _plan(self, request: PrepareRequest) -> Plan:
+        """Resolve the image and plan; the tasks are stored with what is cached."""
+        job_id, tools = self._job.job_id, self._tools
+        by_tag = "@" not in request.image_id
+        if by_tag:
+            self._log(f"resolve image {request.image_id}")
+        distribution = tools.images.resolve(request.image_id)
+        self._log(f"resolved image {distribution.image_id}")
+        self._control.check()
+        plan = tools.planner.plan(
+            request, distribution, tools.settings.value("postgres.settings") or {}
+        )
+        for step in plan.steps:
+            if step.volatile:
+                self._log(f"not cacheable: {step.volatile}")
+        cached = {state_id: tools.states.exists(state_id) for state_id in plan.state_ids}
+        tools.jobs.update(
+            job_id,
+            resolved_image_id=plan.image_id,
+            prepare_args_normalized=plan.normalized,
+            signature=plan.signature,
+        )
+        tools.jobs.put_tasks(job_id, tasks_of(plan, job_id, request.image_id, cached))
+        done = ["plan", "resolve-image"] if by_tag else ["plan"]
+        if request.plan_only:
+            done += [f"execute-{number}" for number in range(len(plan.steps))]
+            done.append("prepare-instance")
+        for task_id in done:
+            if not request.plan_only:
+                self._event("task", task_id=task_id, status="running")
+            self._task_done(task_id)
+        return plan
+
+    def _build(self, plan: Plan, request: PrepareRequest) -> None:
+        work = Work(self._control, self._log)
+        for number, step in enumerate(plan.steps):
+            self._control.check()
+            task_id = f"execute-{number}"
+            if not self._tools.states.exists(step.state_id):
+                self._begin(task_id)
+                self._tools.builder.ensure(plan, step, request.stdin, work)
+            self._task_done(task_id)
+
+    def _hand_over(self, plan: Plan) -> Json:
+        self._control.check()
+        self._begin("prepare-instance")
+        state_id = plan.state_ids[-1]
+        instance = self._tools.instances.create(
+            state_id, instance_id=instance_id_of(self._job.job_id), on_log=self._log
+        )
+        self._task_done("prepare-instance")
+        return {
+            "dsn": instance.dsn,
+            "instance_id": instance.instance_id,
+            "state_id": state_id,
+            "image_id": plan.image_id,
+            "prepare_kind": plan.kind,
+            "prepare_args_normalized": plan.normalized,
+        }
+
+    def _begin(self, task_id: str) -> None:
+        self._task = task_id
+        self._tools.jobs.update_task(self._job.job_id, task_id, status="running")
+        self._event("task", task_id=task_id, status="running")
+
+    def _task_done(self, task_id: str) -> None:
+        self._task = None
+        self._tools.jobs.update_task(self._job.job_id, task_id, status="succeeded")
+        self._event("task", task_id=task_id, status="succeeded")
+
+    def _fail(self, error: EngineError) -> Job | None:
+        envelope = error.as_dict()
+        if self._task is not None:
+            message = error.message
+            self._event(
+                "task", task_id=self._task, status="failed", message=message, error=envelope
+            )
+        if not isinstance(error, Cancelled):
+            _log.info("job %s failed: %s", self._job.job_id, error.message)
+        return self._tools.events.finish(self._job.job_id, "failed", error=envelope)
+
+    def _broken(self, error: Exception) -> Job | None:
+        _log.exception("job %s broke", self._job.job_id)
+        return self._fail(
+            EngineError("the preparation broke; the engine's log says why", str(error) or None)
+        )
+
+    def _event(self, kind: str, **fields: Any) -> None:
+        self._tools.events.append(self._job.job_id, kind, **fields)
+
+    def _log(self, message: str) -> None:
+        self._event("log", message=message)
+
+
+def instance_id_of(job_id: str) -> str:
+    """Return the id of a job's instance, the same each time the job is resumed."""
+    return hashlib.sha256(f"instance of job {job_id}".encode()).hexdigest()[:32]

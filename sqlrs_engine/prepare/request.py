@@ -1,0 +1,82 @@
+"""What a prepare asks for, as submitted and as stored with its job."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InvalidArgument
+from ..store.records import Json
+
+KINDS = ("psql", "lb")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareRequest:
+    """The body of ``POST /v1/prepare-jobs``; absent and ``null`` are the same.
+
+    ``work_dir`` is where relative includes of commands and of standard input are looked
+    for; ``stdin`` is what ``-f -`` reads.
+    """
+
+    prepare_kind: str
+    image_id: str
+    psql_args: tuple[str, ...] = ()
+    liquibase_args: tuple[str, ...] = ()
+    liquibase_exec: str | None = None
+    liquibase_exec_mode: str | None = None
+    liquibase_env: Json | None = None
+    work_dir: str | None = None
+    stdin: str | None = None
+    plan_only: bool = False
+
+    @classmethod
+    def from_json(cls, body: Json) -> "PrepareRequest":
+        """Read a request whose types the API document has checked; other fields pass.
+
+        Raises InvalidArgument without a known kind or without an image, and for a
+        ``work_dir`` that is no directory.
+        """
+        kind = (body.get("prepare_kind") or "").strip()
+        if not kind:
+            raise InvalidArgument("prepare_kind is required", f"one of {', '.join(KINDS)}")
+        if kind not in KINDS:
+            raise InvalidArgument("unknown prepare_kind", f"{kind!r}: one of {', '.join(KINDS)}")
+        image = (body.get("image_id") or "").strip()
+        if not image:
+            raise InvalidArgument("image_id is required", "name an image such as postgres:17")
+        return cls(
+            prepare_kind=kind,
+            image_id=image,
+            psql_args=tuple(body.get("psql_args") or ()),
+            liquibase_args=tuple(body.get("liquibase_args") or ()),
+            liquibase_exec=body.get("liquibase_exec"),
+            liquibase_exec_mode=body.get("liquibase_exec_mode"),
+            liquibase_env=body.get("liquibase_env"),
+            work_dir=_work_dir(body.get("work_dir")),
+            stdin=body.get("stdin"),
+            plan_only=bool(body.get("plan_only")),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that are set; ``from_json`` reads them back."""
+        fields: dict[str, Any] = {
+            "prepare_kind": self.prepare_kind,
+            "image_id": self.image_id,
+            "psql_args": list(self.psql_args),
+            "liquibase_args": list(self.liquibase_args),
+            "liquibase_exec": self.liquibase_exec,
+            "liquibase_exec_mode": self.liquibase_exec_mode,
+            "liquibase_env": self.liquibase_env,
+            "work_dir": self.work_dir,
+            "stdin": self.stdin,
+            "plan_only": self.plan_only,
+        }
+        return {name: value for name, value in fields.items() if value not in (None, [], False)}
+
+
+def _work_dir(path: str | None) -> str | None:
+    if not path:
+        return None
+    if not Path(path).is_absolute():
+        raise InvalidArgument("work_dir must be absolute", path)
+    return path

@@ -1,0 +1,195 @@
+"""The jobs of one engine: taken, run in the background, cancelled, deleted, resumed."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from .. import ids
+from ..deletion import ACTIVE_TASKS, DeleteResult, Node
+from ..errors import Cancelled, Conflict, EngineError, NotFound, NotImplementedYet, Unavailable
+from ..postgres.images import parse_image
+from ..store.records import Job
+from .control import Control
+from .events import EventLog
+from .job import JobRun, Tools
+from .request import PrepareRequest
+from .retention import MAX_IDENTICAL, Retention
+
+# Jobs under way at once; how many of them run SQL is decided by the builder.
+_THREADS = 64
+_DELETE_PATIENCE_SECONDS = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class PrepareService:
+    """Prepare jobs; safe to use from any thread."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._pool = ThreadPoolExecutor(_THREADS, "job")
+        self._changed = threading.Condition()
+        self._controls: dict[str, Control] = {}
+        self._stopping = False
+        self._retention = Retention(
+            tools.jobs,
+            lambda: int(tools.settings.value(MAX_IDENTICAL)),
+            tools.events.followed,
+        )
+        self._durable = threading.Event()
+        threading.Thread(target=self._make_durable, name="durability", daemon=True).start()
+
+    @property
+    def events(self) -> EventLog:
+        """The jobs' events."""
+        return self._tools.events
+
+    def submit(self, request: PrepareRequest) -> Job:
+        """Check and queue a job.
+
+        Raises InvalidArgument for anything wrong that can be seen now, NotImplementedYet
+        for Liquibase, Unavailable when the engine is stopping.
+        """
+        if request.prepare_kind != "psql":
+            raise NotImplementedYet("this version prepares by psql only", request.prepare_kind)
+        parse_image(request.image_id)
+        arguments = self._tools.planner.check(request)
+        job = Job(
+            job_id=ids.new_id(),
+            status="queued",
+            prepare_kind=request.prepare_kind,
+            image_id=request.image_id,
+            request=request.to_json(),
+            created_at=self._tools.clock(),
+            plan_only=request.plan_only,
+            prepare_args_normalized=arguments.normalized,
+        )
+        with self._changed:
+            if self._stopping:
+                raise Unavailable("the engine is stopping", "submit the job to the next one")
+            self._tools.jobs.add(job)
+            self._enqueue(job)
+        return job
+
+    def cancel(self, job_id: str) -> tuple[Job, bool]:
+        """Cancel a job; also return whether it was not over yet. Raises NotFound."""
+        job = self._get(job_id)
+        if job.status in ("succeeded", "failed"):
+            return job, False
+        with self._changed:
+            control = self._controls.get(job_id)
+        if control is not None:
+            control.cancel()
+        elif not self._stopping:
+            self._cancel_stranded(job_id)
+        return self._get(job_id), True
+
+    def delete(self, job_id: str, *, force: bool = False, dry_run: bool = False) -> DeleteResult:
+        """Delete a job, its tasks and events; its states and its instance stay.
+
+        ``force`` cancels it first. Raises NotFound, Conflict when it does not end.
+        """
+        active = self._get(job_id).status in ("queued", "running")
+        blocked = ACTIVE_TASKS if active and not force else None
+        if not blocked and not dry_run:
+            if active:
+                self.cancel(job_id)
+                self._await_end([job_id], _DELETE_PATIENCE_SECONDS)
+            if self._tools.jobs.get(job_id) is not None and job_id in self._controls:
+                raise Conflict("the job does not end: try again in a moment", job_id)
+            self._tools.jobs.remove(job_id)
+        return DeleteResult.of(Node(kind="job", id=job_id, blocked=blocked), dry_run=dry_run)
+
+    def read(self, job: Job) -> None:
+        """Take note that a client was shown this record."""
+        if job.status in ("succeeded", "failed"):
+            self._retention.read(job)
+
+    def recover(self) -> None:
+        """Resume the jobs that an earlier engine left."""
+        for job in self._tools.jobs.unfinished():
+            with self._changed:
+                if not self._stopping and job.job_id not in self._controls:
+                    _log.info("resuming job %s", job.job_id)
+                    self._enqueue(job)
+        self._durable.set()
+
+    def active(self) -> int:
+        """Return how many jobs are queued or running."""
+        with self._changed:
+            return len(self._controls)
+
+    def shutdown(self, seconds: float) -> None:
+        """Interrupt the jobs so that they resume at the next start; wait at most so long."""
+        with self._changed:
+            self._stopping = True
+            controls = dict(self._controls)
+        for control in controls.values():
+            control.interrupt()
+        if not self._await_end(controls, seconds):
+            _log.warning("%d jobs did not stop in time", self.active())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._tools.events.shut()
+        self._durable.set()
+
+    def _get(self, job_id: str) -> Job:
+        job = self._tools.jobs.get(job_id)
+        if job is None:
+            raise NotFound("job not found", job_id)
+        return job
+
+    def _cancel_stranded(self, job_id: str) -> None:
+        """Cancel a job of an earlier engine that has not been resumed yet."""
+        error = Cancelled("job cancelled", "it was cancelled on request; submit it again")
+        self._tools.events.open(job_id)
+        self._tools.events.finish(job_id, "failed", error=error.as_dict())
+
+    def _enqueue(self, job: Job) -> None:
+        """Hand a job to the pool. The caller holds the lock."""
+        control = Control()
+        self._controls[job.job_id] = control
+        self._tools.events.open(job.job_id)
+        if job.status == "queued":
+            self._tools.events.append(job.job_id, "status", status="queued")
+        self._pool.submit(self._run, job, control)
+
+    def _run(self, job: Job, control: Control) -> None:
+        ended = None
+        try:
+            ended = JobRun(job, control, self._tools).run()
+            if ended is not None:
+                self._retention.finished(ended)
+        except NotFound:
+            _log.info("job %s was deleted while it ran", job.job_id)
+        except EngineError as error:
+            # Its end could not be stored: the disk is full. The next start resumes it.
+            _log.error("job %s is left for the next start: %s", job.job_id, error)
+        except Exception:
+            _log.exception("job %s is left for the next start", job.job_id)
+        finally:
+            if not self._stopping:
+                self._tools.events.close(job.job_id)
+            with self._changed:
+                self._controls.pop(job.job_id, None)
+                self._changed.notify_all()
+            self._durable.set()
+
+    def _await_end(self, job_ids: Iterable[str], seconds: float) -> bool:
+        waited_for = list(job_ids)
+        deadline = time.monotonic() + seconds
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not any(job_id in self._controls for job_id in waited_for),
+                max(0.0, deadline - time.monotonic()),
+            )
+
+    def _make_durable(self) -> None:
+        """Write the states of finished jobs to the disk, in the background."""
+        while self._durable.wait() and not self._stopping:
+            self._durable.clear()
+            try:
+                self._tools.states.make_durable()
+            except Exception:
+                _log.exception("states are not known to be on the disk yet")

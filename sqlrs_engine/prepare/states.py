@@ -1,0 +1,125 @@
+"""States as files and rows together: published, looked up, swept after a crash.
+
+The files come first and the row last, so a row means a complete state. A row says with
+``boot_id`` that its files may not have reached the disk; after a power loss such states
+are dropped, never trusted.
+"""
+
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from ..clock import Clock
+from ..errors import Conflict, EngineError
+from ..store import StateFilter, StateStore
+from ..store.records import State
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+_log = logging.getLogger(__name__)
+
+
+class Files(Protocol):
+    """The part of the state filesystem that states need."""
+
+    def state_dir(self, image_id: str, state_id: str) -> Path:
+        """Return where a state's container is."""
+
+    def state_dirs(self) -> Iterator[Path]:
+        """Yield the containers of all states; their names are the states' ids."""
+
+    def publish(self, workspace: Path, target: Path) -> bool:
+        """Make a workspace a state."""
+
+    def discard(self, path: Path) -> None:
+        """Remove a container."""
+
+    def usage(self, path: Path) -> int:
+        """Return the apparent size of a container in bytes."""
+
+    def sync(self) -> None:
+        """Wait until all that was written has reached the disk."""
+
+
+class States:
+    """The cached states of one store; safe to use from any thread."""
+
+    def __init__(
+        self, store: StateStore, files: Files, clock: Clock, *, boot_id_file: Path = BOOT_ID
+    ) -> None:
+        self._store = store
+        self._files = files
+        self._clock = clock
+        self._boot_id = boot_id_file.read_text().strip()
+        self._syncing = threading.Lock()
+
+    def exists(self, state_id: str) -> bool:
+        """Tell whether a state can be cloned."""
+        state = self._store.get(state_id)
+        return state is not None and self._dir(state).is_dir()
+
+    def publish(self, workspace: Path, state: State) -> State:
+        """Make a workspace the state of a row, which is completed and returned.
+
+        The caller is the only one to build this state now.
+        """
+        complete = State(
+            state_id=state.state_id,
+            parent_state_id=state.parent_state_id,
+            image_id=state.image_id,
+            prepare_kind=state.prepare_kind,
+            prepare_args_normalized=state.prepare_args_normalized,
+            created_at=self._clock(),
+            size_bytes=self._files.usage(workspace),
+            boot_id=self._boot_id,
+        )
+        target = self._dir(state)
+        if target.exists():
+            self._files.discard(target)  # a crash came between its files and its row
+        self._files.publish(workspace, target)
+        try:
+            self._store.add(complete)
+        except BaseException:
+            self._files.discard(target)
+            raise
+        return complete
+
+    def make_durable(self) -> None:
+        """Write the files of new states to the disk and record it; may take a while."""
+        with self._syncing:
+            # Listed before the sync: what comes after it is not covered.
+            waiting = [state.state_id for state in self._store.undurable()]
+            if waiting:
+                self._files.sync()
+                self._store.set_durable(waiting)
+
+    def sweep(self) -> None:
+        """Make files and rows agree after a start, before anything is built."""
+        for state in reversed(self._store.undurable()):
+            if state.boot_id != self._boot_id:
+                self._drop(state)
+        known = {state.state_id for state in self._store.find(StateFilter())}
+        for directory in self._files.state_dirs():
+            if directory.name not in known:
+                _log.warning("removing the files of unknown state %s", directory.name)
+                self._discard(directory)
+
+    def _drop(self, state: State) -> None:
+        """Forget a state that may be damaged; its row stays while something needs it."""
+        _log.warning("state %s may not have survived a power loss: dropped", state.state_id)
+        self._discard(self._dir(state))
+        try:
+            self._store.remove(state.state_id)
+        except Conflict:
+            _log.info("state %s still has dependants", state.state_id)
+
+    def _discard(self, directory: Path) -> None:
+        try:
+            self._files.discard(directory)
+        except (EngineError, OSError):
+            _log.exception("cannot remove %s", directory)
+
+    def _dir(self, state: State) -> Path:
+        return self._files.state_dir(state.image_id, state.state_id)
