@@ -88,6 +88,8 @@ class EngineProcess:
 
     def spawn(self) -> None:
         """Start the process."""
+        if hasattr(self, "process") and self.process.stdout is not None:
+            self.process.stdout.close()
         self.process = subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,

@@ -42,8 +42,11 @@ class Instances(Protocol):
     ) -> Instance:
         """Start an instance of a state; ``ttl`` in seconds, 0 for never."""
 
-    def update(self, instance_id: str, **changes: Any) -> Instance:
-        """Change ``ttl`` (seconds, 0 for never, None for the default) or ``protected``."""
+    def update(self, instance_id: str, *, ttl: Any = ..., protected: Any = ...) -> Instance:
+        """Change ``ttl`` (seconds, 0 for never, None for the default) or ``protected``.
+
+        What is not given stays as it is.
+        """
 
     def reset(self, instance_id: str, force: bool = False) -> Instance:
         """Put an instance back to its state. Raises Conflict while it is connected to."""

@@ -1,12 +1,13 @@
 """One run of psql against a cluster that is being built: its output, its end, its error."""
 
 import contextlib
+import math
 import os
 import re
 import select
 import signal
 import subprocess
-import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -80,77 +81,88 @@ def run(cluster: Client, script: Script, control: Control, on_line: OnLine) -> N
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
-    with control.calling(lambda: _interrupt(process)):
-        try:
-            _read_lines(process, heard)
-        finally:
-            _end_group(process)
+    with process:
+        _follow(process, control, heard)
     control.check()
     if process.returncode != 0:
         raise _failure(process.returncode, list(tail))
 
 
-def _read_lines(process: "subprocess.Popen[bytes]", on_line: OnLine) -> None:
+def _follow(process: "subprocess.Popen[bytes]", control: Control, on_line: OnLine) -> None:
     """Pass on lines until psql has ended and its output is read.
 
-    A program that psql started may hold the pipe open for ever, so it is not read to its
-    end at all costs.
+    A program that psql started may hold the pipe open for ever, so after the end it is
+    read for a moment only; and nothing of psql's process group lives on. psql itself is
+    not reaped here: until then no other process can have its id.
     """
     assert process.stdout is not None  # noqa: S101 - it was asked for
-    pipe = process.stdout.fileno()
-    rest = b""
-    exited = os.pidfd_open(process.pid)
+    pipe, exited = process.stdout.fileno(), os.pidfd_open(process.pid)
+    woken = os.eventfd(0, os.EFD_CLOEXEC)
+    # SIGINT makes psql cancel its query; the others are for when that does not help.
+    signals = iter((signal.SIGINT, signal.SIGTERM, signal.SIGKILL))
+    lines = _Lines(on_line)
+    poll = select.poll()
+    for descriptor in (pipe, exited, woken):
+        poll.register(descriptor, select.POLLIN)
+    open_for_reading, ended, deadline = True, False, math.inf
     try:
-        poll = select.poll()
-        poll.register(pipe, select.POLLIN)
-        poll.register(exited, select.POLLIN)
-        patience: float | None = None
-        while ready := dict(poll.poll(patience)):
-            if pipe in ready:
-                chunk = os.read(pipe, _CHUNK)
-                if not chunk:
-                    break
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    on_line(_text(line))
-                if len(rest) > _LONGEST_LINE:
-                    on_line(_text(rest))
-                    rest = b""
-            elif exited in ready:
-                poll.unregister(exited)
-                patience = _GRACE_SECONDS * 1000
+        with control.calling(lambda: os.eventfd_write(woken, 1)):
+            while open_for_reading or not ended:
+                ready = {each for each, _ in poll.poll(_milliseconds_until(deadline))}
+                if woken in ready:
+                    poll.unregister(woken)
+                    deadline = time.monotonic()
+                if pipe in ready:
+                    chunk = os.read(pipe, _CHUNK)
+                    lines.add(chunk)
+                    if not chunk:
+                        poll.unregister(pipe)
+                        open_for_reading = False
+                elif exited in ready:
+                    poll.unregister(exited)
+                    ended, deadline = True, time.monotonic() + _GRACE_SECONDS
+                if time.monotonic() >= deadline:
+                    if ended:
+                        break
+                    _signal_group(process, next(signals, signal.SIGKILL))
+                    deadline = time.monotonic() + _GRACE_SECONDS
     finally:
+        _signal_group(process, signal.SIGKILL)
         os.close(exited)
-    if rest:
-        on_line(_text(rest))
+        os.close(woken)
+    lines.end()
+
+
+def _milliseconds_until(deadline: float) -> float | None:
+    return None if deadline == math.inf else max(0.0, deadline - time.monotonic()) * 1000
+
+
+class _Lines:
+    """Puts the chunks of a pipe together to lines."""
+
+    def __init__(self, on_line: OnLine) -> None:
+        self._on_line = on_line
+        self._rest = b""
+
+    def add(self, chunk: bytes) -> None:
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        for line in lines:
+            self._on_line(_text(line))
+        if len(self._rest) > _LONGEST_LINE:
+            self.end()
+
+    def end(self) -> None:
+        if self._rest:
+            self._on_line(_text(self._rest))
+            self._rest = b""
 
 
 def _text(line: bytes) -> str:
     return line.decode("utf-8", "replace").rstrip("\r")
 
 
-def _interrupt(process: "subprocess.Popen[bytes]") -> None:
-    """Let psql cancel its query, and make sure in the background that it ends."""
-    _signal_group(process, signal.SIGINT)
-    threading.Thread(target=_end_group, args=(process,), name="psql-end", daemon=True).start()
-
-
-def _end_group(process: "subprocess.Popen[bytes]") -> None:
-    """Wait a moment for psql, then end its whole process group."""
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_GRACE_SECONDS)
-    if process.returncode is None:
-        _signal_group(process, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_GRACE_SECONDS)
-    # Also when psql has ended: what it started in the background has not.
-    _signal_group(process, signal.SIGKILL)
-    process.wait()
-
-
 def _signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
-    # psql leads the group, whose id stays taken while any of it lives.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
 

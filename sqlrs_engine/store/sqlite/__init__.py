@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ...clock import Clock, utc_now
+from .. import InstanceStore, JobStore, NameStore, StateStore
 from . import schema
 from .database import Database
 from .failures import translated
@@ -31,10 +32,10 @@ class SqliteStore:
         with translated(path):
             schema.prepare(path)
         self.database = Database(path, busy_timeout=busy_timeout)
-        self.states = States(self.database)
-        self.instances = Instances(self.database, clock)
-        self.names = Names(self.database, clock)
-        self.jobs = Jobs(self.database)
+        self.states: StateStore = States(self.database)
+        self.instances: InstanceStore = Instances(self.database, clock)
+        self.names: NameStore = Names(self.database, clock)
+        self.jobs: JobStore = Jobs(self.database)
 
     def close(self) -> None:
         """Release the database; calls after this raise Unavailable."""
