@@ -10,8 +10,10 @@ import contextlib
 import logging
 import os
 import secrets
+import shutil
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,7 @@ from .engine_file import EngineRecord
 from .listen import Listener, listen_on
 from .lock import StoreLock
 from .postgres.os_user import OsUser
+from .store import InstanceFilter
 
 if TYPE_CHECKING:
     from .postgres.distributions import Distributions
@@ -93,6 +96,7 @@ class Engine:
         from .deletion import Deletion
         from .httpapi.services import Services
         from .instances import Expiry, Instances, Leases, PostgresServers
+        from .metrics import Metrics
         from .prepare import Builder, EventLog, Flights, Planner, PrepareService, States, Tools
         from .registry import Registry
         from .statefs import StateFs
@@ -109,11 +113,19 @@ class Engine:
         )
         found = distributions(store_root, search_path)
         self._servers = servers = PostgresServers(found, user)
+        self.metrics = metrics = Metrics()
         leases = Leases()
         expiry = Expiry(store, config, utc_now)
         registry = Registry(store, on_names_changed=expiry.renew)
         self.instances = Instances(
-            store, files, servers, config, names=registry, leases=leases, expiry=expiry
+            store,
+            files,
+            servers,
+            config,
+            names=registry,
+            leases=leases,
+            expiry=expiry,
+            metrics=metrics,
         )
         self._states = States(store.states, files, utc_now)
         flights = Flights(config.value("orchestrator.jobs.workers"))
@@ -123,12 +135,13 @@ class Engine:
                 events=EventLog(store.jobs, utc_now),
                 images=found,
                 planner=Planner(),
-                builder=Builder(files, self._states, servers, flights),
+                builder=Builder(files, self._states, servers, flights, metrics),
                 states=self._states,
                 leases=leases,
                 instances=self.instances,
                 settings=config,
                 clock=utc_now,
+                metrics=metrics,
             )
         )
         self.services = Services(
@@ -138,9 +151,35 @@ class Engine:
             deletion=Deletion(store, self.instances, leases, files),
             prepare=self.prepare,
             config=config,
+            metrics=metrics,
         )
+        self._add_gauges()
         self._recovery = threading.Thread(target=self._recover, name="recovery", daemon=True)
         self._stopping = threading.Event()
+
+    def _add_gauges(self) -> None:
+        from .metrics import Gauge
+
+        store, files = self.store, self._files
+
+        def instances() -> dict[str, float]:
+            rows = store.instances.find(InstanceFilter())
+            return {k: float(v) for k, v in Counter(row.status for row in rows).items()}
+
+        for gauge in (
+            Gauge("sqlrs_jobs_active", "Jobs now.", lambda: {"": self.prepare.active()}),
+            Gauge("sqlrs_instances", "Instances by status.", instances, "status"),
+            Gauge("sqlrs_states", "Cached states.", lambda: {"": store.states.totals().count}),
+            Gauge(
+                "sqlrs_state_bytes", "Their size.", lambda: {"": store.states.totals().size_bytes}
+            ),
+            Gauge(
+                "sqlrs_store_free_bytes",
+                "Free space of the store's filesystem.",
+                lambda: {"": shutil.disk_usage(files.root).free},
+            ),
+        ):
+            self.metrics.add_gauge(gauge)
 
     def start(self) -> None:
         """Begin to recover what an earlier engine left, and to reap, in the background."""

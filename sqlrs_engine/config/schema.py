@@ -129,7 +129,8 @@ _SCHEMA: Schema = {
                 workers=_leaf(
                     "integer",
                     4,
-                    "Jobs that run at the same time; further ones wait in the queue.",
+                    "Jobs that build states at the same time; further ones wait. Jobs whose "
+                    "states are all cached do not count.",
                     minimum=1,
                     maximum=256,
                     restart=True,
@@ -205,7 +206,7 @@ _SCHEMA: Schema = {
                 "type": ["object", "null"],
                 "default": {},
                 "description": "Server settings (as in postgresql.conf) for new and restarted "
-                "instances.",
+                "instances, and for the servers that build states: other settings, other states.",
                 "propertyNames": {
                     "pattern": r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$",
                     "not": {"enum": list(_RESERVED_SETTINGS)},

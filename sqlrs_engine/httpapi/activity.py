@@ -7,6 +7,9 @@ import logging
 import time
 from collections.abc import Callable
 
+from connexion.middleware.abstract import ROUTING_CONTEXT
+
+from ..metrics import Metrics
 from .replies import ASGIApp, Message, Receive, Scope, Send
 
 _log = logging.getLogger("sqlrs_engine.access")
@@ -41,14 +44,15 @@ class Activity:
 
 
 class ActivityMiddleware:
-    """Counts each request and writes its line to the logger ``sqlrs_engine.access``.
+    """Counts and times each request and writes its line to the logger ``sqlrs_engine.access``.
 
     The line has no query and no headers: those may carry what is nobody's business.
     """
 
-    def __init__(self, app: ASGIApp, activity: Activity) -> None:
+    def __init__(self, app: ASGIApp, activity: Activity, metrics: Metrics) -> None:
         self._app = app
         self._activity = activity
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
@@ -67,6 +71,7 @@ class ActivityMiddleware:
             await self._app(scope, receive, counting_send)
         finally:
             seconds = self._activity.end() - began
+            self._metrics.request_ended(_operation(scope), status, seconds)
             if _log.isEnabledFor(logging.INFO):
                 _log.info(
                     "method=%s path=%s status=%s bytes=%d ms=%.1f remote=%s",
@@ -77,6 +82,12 @@ class ActivityMiddleware:
                     seconds * 1000,
                     (scope.get("client") or ("-",))[0],
                 )
+
+
+def _operation(scope: Scope) -> str:
+    """Return the operation a request was routed to, ``none`` when it was to none."""
+    routed: dict[str, str] = scope.get("extensions", {}).get(ROUTING_CONTEXT, {})
+    return routed.get("operation_id", "none")
 
 
 def _path(scope: Scope) -> str:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 
 from ..auth import Bearer
+from ..metrics import Metrics
 from . import spec
 from .activity import Activity, ActivityMiddleware
 from .errors import Errors
@@ -25,9 +26,9 @@ MAX_STREAMS = 256
 class HttpApp:
     """An ASGI application. ``activity`` tells whether it is in use."""
 
-    def __init__(self, app: EngineApp) -> None:
+    def __init__(self, app: EngineApp, metrics: Metrics) -> None:
         self.activity = Activity()
-        self._http = ActivityMiddleware(app, self.activity)
+        self._http = ActivityMiddleware(app, self.activity, metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection."""
@@ -91,7 +92,7 @@ def create_app(
             streams=Slots(max_streams, "streams"),
         ),
     )
-    return HttpApp(app)
+    return HttpApp(app, services.metrics)
 
 
 def _operations(document: spec.Json) -> dict[str, spec.Json]:

@@ -5,9 +5,10 @@ All of them are synchronous and safe to call from any thread; they raise the err
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from ..metrics import Metrics
 from ..prepare.request import PrepareRequest
 from ..store import Store
 from ..store.records import Instance, Job, Json, Name, State
@@ -192,5 +193,6 @@ class Services:
     deletion: Deletion
     prepare: Prepare
     config: Config
+    metrics: Metrics = field(default_factory=Metrics)
     runs: Runs | None = None
     cache: Cache | None = None

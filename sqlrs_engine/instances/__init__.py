@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from ..clock import Clock, utc_now
 from ..config import Config
 from ..conntrack import Conntrack
+from ..metrics import Metrics
 from ..store import Store
 from ..store.records import Instance, State
 from .activity import Activity
@@ -53,6 +54,7 @@ class Instances:
         conntrack: ConnectionReader | None = None,
         ports: Ports | None = None,
         clock: Clock = utc_now,
+        metrics: Metrics | None = None,
     ) -> None:
         """``expiry`` is the one the registry announces changed names to."""
         self._deps = deps = Dependencies(
@@ -67,6 +69,7 @@ class Instances:
             ports=ports or Ports(lambda: _port_range(config), store.instances.ports),
             expiry=expiry,
             clock=clock,
+            metrics=metrics or Metrics(),
         )
         self._activity = Activity(deps)
         self._lifecycle = Lifecycle(deps)

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from ..clock import Clock
 from ..conntrack import Reading
+from ..metrics import Metrics
 from ..store import Store
 from ..store.records import Instance, Name
 from .expiry import Expiry
@@ -56,3 +57,4 @@ class Dependencies:
     ports: Ports
     expiry: Expiry
     clock: Clock
+    metrics: Metrics

@@ -184,7 +184,8 @@ class Lifecycle:
         if container.exists():
             self.scrap(container)
         try:
-            files.clone(files.state_dir(draft.image_id, draft.state_id), container)
+            with self._deps.metrics.phase("clone"):
+                files.clone(files.state_dir(draft.image_id, draft.state_id), container)
             (container / LOG_FILE).unlink(missing_ok=True)
             instance = self._start_on_a_free_port(draft, server)
             if name is not None:
@@ -206,7 +207,8 @@ class Lifecycle:
                 port = reservations.enter_context(self._deps.ports.reserved())
                 instance = replace(draft, port=port)
                 try:
-                    started = self.start(instance, server)
+                    with self._deps.metrics.phase("start"):
+                        started = self.start(instance, server)
                 except PortTaken:
                     if not attempts_left:
                         raise

@@ -7,6 +7,7 @@ import pytest
 from http_fakes import TOKEN, Api
 
 from sqlrs_engine.httpapi.activity import Activity, ActivityMiddleware
+from sqlrs_engine.metrics import Metrics
 
 ACCESS = "sqlrs_engine.access"
 
@@ -49,7 +50,7 @@ def test_a_request_that_fails_is_over_too():
     activity = Activity()
     scope = {"method": "GET", "path": "/", "headers": []}
     with pytest.raises(RuntimeError):
-        asyncio.run(ActivityMiddleware(broken, activity)(scope, None, None))
+        asyncio.run(ActivityMiddleware(broken, activity, Metrics())(scope, None, None))
     assert activity.open_requests == 0
 
 

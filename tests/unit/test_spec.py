@@ -53,6 +53,7 @@ ADDED = {
     "promoteInstance": "post /v1/instances/{instance}/snapshot",
     "putName": "put /v1/names/{name}",
     "deleteName": "delete /v1/names/{name}",
+    "getMetrics": "get /metrics",
 }
 
 
