@@ -2,7 +2,7 @@
 
 * ``images``: what an image such as ``postgres:17`` asks for
 * ``distributions``: the sets of programs there are, and which one an image means
-* ``install``: one more set, downloaded
+* ``install``, ``unpack``, ``libraries``: one more set, downloaded
 * ``os_user``, ``reach``: who runs the server when the engine is root
 * ``cluster``: one data directory: initialise, start, stop, connect
 """

@@ -11,8 +11,10 @@ from .images import ENGINE, Image, parse_image
 from .search import (
     PROGRAMS,
     WHEEL_PACKAGE,
+    PgConfigs,
     Place,
     installed_places,
+    runnable,
     system_places,
     wheel_places,
 )
@@ -47,19 +49,23 @@ class Distributions:
         self._search = tuple(search or ())
         self._system_root = system_root
         self._package = package
+        self._pg_configs = PgConfigs()
         self._fingerprints = Fingerprints(install_root / "fingerprints.json")
+        self._complaints: set[str] = set()
 
     def available(self) -> list[Distribution]:
         """Return the distributions that work, best first: newest version, then origin."""
         found: dict[Path, Distribution] = {}
         for place in self._places():
+            if not _complete(place.bin_dir):
+                continue
             program = (place.bin_dir / "postgres").resolve()
-            if program in found or not _complete(place.bin_dir):
+            if program in found:
                 continue
             try:
                 distribution = self._inspect(place)
             except (ClusterFailed, OSError) as error:
-                _log.warning("ignoring PostgreSQL in %s: %s", place.bin_dir, error)
+                self._complain(f"ignoring PostgreSQL in {place.bin_dir}: {error}")
                 continue
             if distribution.major >= OLDEST_MAJOR:
                 found[program] = distribution
@@ -88,7 +94,7 @@ class Distributions:
 
     def _places(self) -> Iterable[Place]:
         yield from installed_places(self._install_root)
-        yield from system_places(self._search, self._system_root)
+        yield from system_places(self._search, self._pg_configs, self._system_root)
         yield from wheel_places(self._package)
 
     def _inspect(self, place: Place) -> Distribution:
@@ -102,9 +108,15 @@ class Distributions:
             origin=place.origin,
         )
 
+    def _complain(self, text: str) -> None:
+        """Log what is wrong once, although it is found at every question."""
+        if text not in self._complaints:
+            self._complaints.add(text)
+            _log.warning(text)
+
 
 def _complete(bin_dir: Path) -> bool:
-    return all((bin_dir / program).is_file() for program in PROGRAMS)
+    return all(runnable(bin_dir / program) for program in PROGRAMS)
 
 
 def _rank(distribution: Distribution) -> tuple[int, int, int]:

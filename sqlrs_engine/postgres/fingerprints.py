@@ -76,10 +76,15 @@ class Fingerprints:
         text = json.dumps(self._known, indent=1, sort_keys=True)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".fingerprints-")
-            with os.fdopen(descriptor, "w") as file:
-                file.write(text)
-            Path(temporary).replace(self._path)
+            descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=".fingerprints-")
+            temporary = Path(name)
+            try:
+                with os.fdopen(descriptor, "w") as file:
+                    file.write(text)
+                temporary.replace(self._path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
         except OSError as error:
             # Only a cache: without it the next start takes a little longer.
             _log.warning("cannot keep the fingerprints of PostgreSQL programs: %s", error)

@@ -1,7 +1,7 @@
-"""Image names: ``postgres``, ``postgres:17``, ``docker.io/library/postgres:17.2-alpine``,
-``postgres@sha256:…``.
+"""Image names, such as ``postgres:17``, and what they ask for.
 
-The grammar is that of container images, because that is what scripts already say. The
+Others are ``postgres``, ``docker.io/library/postgres:17.2-alpine``, ``postgres@sha256:…``:
+the grammar is that of container images, because that is what scripts already say. The
 flavour after a version (``-alpine``, ``-bookworm``) is accepted and has no meaning here.
 """
 
@@ -14,7 +14,7 @@ ENGINE = "postgres"
 
 _REFERENCE = re.compile(
     r"""
-    (?P<path>[a-z0-9]+(?:(?:[._:/]|__|-+)[a-z0-9]+)*?)
+    (?P<path>(?:[a-z0-9.-]+:[0-9]{1,5}/)?[a-z0-9]+(?:(?:[._/]|__|-+)[a-z0-9]+)*)
     (?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}))?
     (?:@(?P<digest>sha256:[0-9a-f]{64}))?
     """,

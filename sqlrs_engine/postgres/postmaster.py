@@ -1,6 +1,7 @@
 """The server process of a data directory, as its ``postmaster.pid`` tells."""
 
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from .processes import start_ticks, works_in
 DEFAULT_PORT = 5432
 """Names the socket of a server that does not listen on TCP."""
 
-_PID_LINE, _PORT_LINE, _STATUS_LINE = 0, 3, 7
+_PID_LINE, _PORT_LINE, _SEGMENT_LINE, _STATUS_LINE = 0, 3, 6, 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,15 @@ class Postmaster:
 
 @dataclass(frozen=True, slots=True)
 class PidFile:
-    """What a server wrote about itself; it may be long dead."""
+    """What a server wrote about itself; it may be long dead.
+
+    ``segment`` is the id of its System V shared memory.
+    """
 
     pid: int
     port: int
     ready: bool
+    segment: int | None = None
 
 
 def pid_file(data_dir: Path) -> Path:
@@ -47,13 +52,28 @@ def read_pid_file(data_dir: Path) -> PidFile | None:
         descriptor = os.open(pid_file(data_dir), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        lines = file.read(4096).decode("utf-8", "replace").split("\n")
     try:
-        status = lines[_STATUS_LINE].strip() if len(lines) > _STATUS_LINE else ""
-        return PidFile(int(lines[_PID_LINE]), int(lines[_PORT_LINE]), status == "ready")
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        lines = os.read(descriptor, 4096).decode("utf-8", "replace").split("\n")
+    finally:
+        os.close(descriptor)
+    rest = [*lines, *[""] * (_STATUS_LINE + 1)]
+    try:
+        return PidFile(
+            pid=int(lines[_PID_LINE]),
+            port=int(lines[_PORT_LINE]),
+            ready=rest[_STATUS_LINE].strip() == "ready",
+            segment=_segment(rest[_SEGMENT_LINE]),
+        )
     except (IndexError, ValueError):
         return None
+
+
+def _segment(line: str) -> int | None:
+    """Return the id in a line of a key and an id."""
+    _, _, number = line.strip().partition(" ")
+    return int(number) if number.strip().isdecimal() else None
 
 
 def find_postmaster(data_dir: Path) -> Postmaster | None:

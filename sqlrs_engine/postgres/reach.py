@@ -6,6 +6,7 @@ version 16 they insist on resolving their own path, and find all other files by 
 programs out of reach are copied, once per version, to a public place.
 """
 
+import contextlib
 import logging
 import os
 import shutil
@@ -40,10 +41,15 @@ def can_enter(directory: Path, user: OsUser) -> bool:
 def within_reach(distribution: Distribution, user: OsUser, public_root: Path) -> Distribution:
     """Return the distribution itself, or a copy of it that the user can reach.
 
-    Raises ClusterFailed when it cannot be copied.
+    Raises ClusterFailed when it is gone or cannot be copied.
     """
-    if _can_run(distribution, user):
-        return distribution
+    try:
+        if _can_run(distribution, user):
+            return distribution
+    except OSError as error:
+        raise ClusterFailed(
+            f"the programs of PostgreSQL {distribution.version} are gone", str(error)
+        ) from error
     if not any((distribution.root / "share").glob(f"**/{_CATALOG}")):
         raise ClusterFailed(
             f"the user {user.name} cannot reach PostgreSQL {distribution.version}: "
@@ -52,29 +58,33 @@ def within_reach(distribution: Distribution, user: OsUser, public_root: Path) ->
         )
     common = Path(os.path.commonpath([distribution.root, *distribution.library_dirs]))
     home = public_root / distribution.image_id.rpartition(":")[2][:16]
-    try:
-        if not _is_ours(home):
-            _copy(distribution, common, home)
-    except OSError as error:
-        raise ClusterFailed(
-            f"cannot copy PostgreSQL to where the user {user.name} can reach it", str(error)
-        ) from error
-    return replace(
+    copy = replace(
         distribution,
         bin_dir=home / distribution.bin_dir.relative_to(common),
         library_dirs=tuple(home / each.relative_to(common) for each in distribution.library_dirs),
+    )
+    try:
+        if not _is_ours(home):
+            _copy(distribution, common, home)
+        if _can_run(copy, user):
+            return copy
+        reason = f"{home} is closed to others"
+    except OSError as error:
+        reason = str(error)
+    raise ClusterFailed(
+        f"cannot copy PostgreSQL to where the user {user.name} can reach it", reason
     )
 
 
 def _copy(distribution: Distribution, common: Path, home: Path) -> None:
     _log.info("copying PostgreSQL %s to %s", distribution.version, home)
-    home.parent.mkdir(parents=True, exist_ok=True)
+    _make_public(home.parent)
     temporary = Path(tempfile.mkdtemp(dir=home.parent, prefix=".copy-"))
     try:
         for source in (distribution.root, *distribution.library_dirs):
             target = temporary / source.relative_to(common)
-            shutil.copytree(source, target, ignore=_NOT_NEEDED, symlinks=True)
-        _open_to_all(temporary)
+            shutil.copytree(source, target, ignore=_NOT_NEEDED, symlinks=True, dirs_exist_ok=True)
+        open_to_all(temporary)
         temporary.rename(home)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -82,7 +92,15 @@ def _copy(distribution: Distribution, common: Path, home: Path) -> None:
             raise
 
 
-def _open_to_all(root: Path) -> None:
+def _make_public(directory: Path) -> None:
+    """Create a directory that everyone may enter, whatever the engine's umask."""
+    for step in reversed((directory, *directory.parents)):
+        with contextlib.suppress(FileExistsError):
+            step.mkdir()
+            step.chmod(0o755)
+
+
+def open_to_all(root: Path) -> None:
     """Let everyone read, and enter or run what the owner can."""
     root.chmod(0o755)
     for path in root.rglob("*"):

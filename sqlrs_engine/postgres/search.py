@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import os
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -44,32 +45,64 @@ def wheel_places(package: str = WHEEL_PACKAGE) -> Iterator[Place]:
         yield Place(home / "pginstall" / "bin", "wheel", (libraries,) if libraries.is_dir() else ())
 
 
-def system_places(directories: Iterable[Path], root: Path = Path("/")) -> Iterator[Place]:
+def runnable(program: Path) -> bool:
+    """Tell whether there is a program that this process may run."""
+    return os.access(program, os.X_OK) and program.is_file()
+
+
+class PgConfigs:
+    """What ``pg_config`` programs say, each asked once: that takes milliseconds."""
+
+    def __init__(self) -> None:
+        self._answers: dict[tuple[int, ...], Path | None] = {}
+
+    def bin_dir(self, pg_config: Path) -> Path | None:
+        """Return where the programs are, None when it does not say."""
+        status = pg_config.stat()
+        identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if identity not in self._answers:
+            self._answers[identity] = _ask(pg_config)
+        return self._answers[identity]
+
+
+def system_places(
+    directories: Iterable[Path], pg_configs: PgConfigs, root: Path = Path("/")
+) -> Iterator[Place]:
     """Yield the machine's own: usual places below ``root``, and ``directories``.
 
     A directory counts when the programs are in it, or a ``pg_config`` that says where.
+    A relative one never does: it would depend on where the engine was started.
     """
     for pattern in _SYSTEM_PATTERNS:
         for bin_dir in sorted(root.glob(pattern)):
             yield Place(bin_dir, "system")
     for directory in directories:
-        if (directory / "postgres").exists():
+        if not directory.is_absolute():
+            continue
+        if runnable(directory / "postgres"):
             yield Place(directory, "system")
-        elif (directory / "pg_config").exists():
-            yield from _ask(directory / "pg_config")
+        elif runnable(directory / "pg_config"):
+            answer = pg_configs.bin_dir(directory / "pg_config")
+            if answer is not None:
+                yield Place(answer, "system")
 
 
-def _ask(pg_config: Path) -> Iterator[Place]:
+def _ask(pg_config: Path) -> Path | None:
     try:
         answer = subprocess.run(
             [pg_config, "--bindir"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
+            errors="surrogateescape",
             timeout=10,
             check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
         _log.warning("%s does not answer: %s", pg_config, error)
-        return
-    yield Place(Path(answer.stdout.strip()), "system")
+        return None
+    bin_dir = Path(answer.stdout.strip())
+    if not bin_dir.is_absolute():
+        _log.warning("%s answers no place: %r", pg_config, answer.stdout)
+        return None
+    return bin_dir

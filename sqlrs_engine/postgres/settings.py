@@ -93,7 +93,8 @@ def start_arguments(port: int, *, tcp: bool, settings: Mapping[str, Setting]) ->
         "logging_collector": False,
         "log_destination": "stderr",
     }
-    return list(_options({**settings, **fixed}))
+    # Of a setting given twice, in whatever spelling, the last counts.
+    return [*_options(settings), *_options(fixed)]
 
 
 def text_of(value: Setting) -> str:

@@ -1,0 +1,63 @@
+"""The real thing: a PostgreSQL from the package index."""
+
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sqlrs_engine.errors import Unavailable
+from sqlrs_engine.postgres.cluster import Cluster
+from sqlrs_engine.postgres.distribution import Distribution
+from sqlrs_engine.postgres.distributions import Distributions
+from sqlrs_engine.postgres.install import install
+
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+
+MAJOR = 16
+
+
+@pytest.fixture(scope="module")
+def root() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="sqlrs-test-") as root:
+        yield Path(root) / "distributions"
+
+
+@pytest.fixture(scope="module")
+def installed(root: Path) -> Distribution:
+    try:
+        return install(MAJOR, root, print)
+    except Unavailable as error:
+        pytest.skip(str(error))
+
+
+def test_an_image_means_it(installed: Distribution, root: Path) -> None:
+    assert installed.major == MAJOR
+    assert Distributions(root).resolve(f"postgres:{MAJOR}") == installed
+
+
+def test_it_runs_a_query(
+    installed: Distribution, make_cluster: Callable[..., Cluster], free_port: int
+) -> None:
+    cluster = make_cluster(installed, empty=True)
+    cluster.initdb(lambda line: None)
+    cluster.start(port=free_port)
+    cluster.set_password(free_port, "secret")
+    with cluster.connect(free_port) as connection:
+        connection.execute("CREATE EXTENSION pgcrypto")
+        row = connection.execute("SELECT crypt('x', gen_salt('md5')), version()").fetchone()
+        assert row is not None
+        assert str(row[1]).startswith(f"PostgreSQL {installed.version} ")
+    psql = cluster.client(
+        "psql", ["-XAtc", "SHOW server_version"], port=free_port, stdout=subprocess.PIPE
+    )
+    assert psql.communicate(timeout=30)[0].decode().strip() == installed.version
+    cluster.stop("fast")
+
+
+def test_the_second_time_it_is_there(installed: Distribution, root: Path) -> None:
+    told: list[str] = []
+    assert install(MAJOR, root, told.append) == installed
+    assert any("installed already" in line for line in told)
+    assert not any("unpacking" in line for line in told)

@@ -1,0 +1,87 @@
+"""The log of a server."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from sqlrs_engine.postgres import log_file as module
+from sqlrs_engine.postgres.log_file import open_log
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "postgres.log"
+
+
+def test_the_tail_is_of_what_was_written_since(path: Path) -> None:
+    path.write_text("old\n")
+    with open_log(path) as log:
+        assert log.tail() == ""
+        os.write(log.descriptor, b"one\ntwo\n")
+        assert log.tail() == "one\ntwo"
+    assert path.read_text() == "old\none\ntwo\n"
+
+
+def test_a_new_log_is_ours_alone(path: Path) -> None:
+    with open_log(path):
+        pass
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_long_tail_is_cut(path: Path) -> None:
+    with open_log(path) as log:
+        os.write(log.descriptor, b"".join(b"line %d\n" % n for n in range(10_000)))
+        lines = log.tail().splitlines()
+    assert (len(lines), lines[0], lines[-1]) == (20, "line 9980", "line 9999")
+
+
+def test_a_tail_in_no_encoding(path: Path) -> None:
+    with open_log(path) as log:
+        os.write(log.descriptor, b"\xff\xfe wrong\n")
+        assert "wrong" in log.tail()
+
+
+def test_a_log_grown_large_is_emptied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LIMIT_BYTES", 10)
+    path.write_text("x" * 11)
+    with open_log(path) as log:
+        assert (log.offset, path.stat().st_size) == (0, 0)
+
+
+@pytest.mark.parametrize("kind", ["symlink", "dangling", "hard link", "fifo", "socket", "foreign"])
+def test_nothing_but_a_plain_file_of_our_own_is_written_to(
+    path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The servers' user may have put anything there."""
+    other = path.with_name("other")
+    if kind in ("symlink", "hard link"):
+        other.write_text("untouched")
+    if kind in ("symlink", "dangling"):
+        path.symlink_to(other)
+    elif kind == "hard link":
+        path.hardlink_to(other)
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as unix:
+            monkeypatch.chdir(path.parent)
+            unix.bind(path.name)
+    else:
+        path.write_text("theirs")
+        owner = os.geteuid()
+        monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    with open_log(path) as log:
+        os.write(log.descriptor, b"ours\n")
+    assert path.is_file()
+    assert not path.is_symlink()
+    assert path.read_text() == "ours\n"
+    assert not other.exists() or other.read_text() == "untouched"
+
+
+def test_a_directory_is_left_alone(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(OSError, match="directory"), open_log(path):
+        pass
+    assert path.is_dir()
