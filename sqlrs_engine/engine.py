@@ -234,6 +234,7 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
     ``announce`` is called with the endpoint and the engine file once clients can connect.
     Raises EngineError or OSError when the engine cannot start.
     """
+    _forget_libpq_environment()
     with _interruptible(), contextlib.ExitStack() as cleanup:
         engine_file.private_directory(options.engine_file.parent)
         for directory in (options.store_root, options.run_dir):
@@ -261,6 +262,15 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
         _log.info("engine %s listens on %s", options.version, record.endpoint)
         _serve(engine, options, listener, record, lock, announce)
         _log.info("engine stopped")
+
+
+def _forget_libpq_environment() -> None:
+    """Drop the user's ``PG…`` variables: they would point the engine's sessions elsewhere.
+
+    PostgreSQL docs, 34.15. There is an engine to a process, so nobody else misses them.
+    """
+    for name in [name for name in os.environ if name.startswith("PG")]:
+        del os.environ[name]
 
 
 def _serve(

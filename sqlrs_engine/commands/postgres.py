@@ -61,5 +61,5 @@ def run_install(args: argparse.Namespace, terminal: Terminal) -> int:
 
     where = places(args.state_dir, terminal.environ)
     installed = install(args.major, distributions_dir(where.store), terminal.tell)
-    terminal.print(f"installed PostgreSQL {installed.version}: {short(installed.image_id)}")
+    terminal.print(f"PostgreSQL {installed.version}: {short(installed.image_id)}")
     return SUCCESS

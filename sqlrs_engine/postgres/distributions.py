@@ -148,7 +148,10 @@ def _advice(wanted: Image, available: list[Distribution]) -> str:
     if not wanted.known_tag:
         return f"available: {listed}; a tag is a version, such as postgres:17"
     if wanted.major is not None and wanted.major < OLDEST_MAJOR:
-        return f"available: {listed}; PostgreSQL {OLDEST_MAJOR} and later are supported"
+        return (
+            f"available: {listed}; PostgreSQL {OLDEST_MAJOR} and later are supported: "
+            f"sqlrs-engine postgres install {OLDEST_MAJOR}"
+        )
     same_major = [each for each in available if each.major == wanted.major]
     if same_major:
         return f"available: {listed}; use postgres:{wanted.major} for any minor version"

@@ -73,10 +73,13 @@ class Fingerprints:
         return self._known
 
     def _save(self) -> None:
+        directory = self._path.parent
+        if not directory.parent.is_dir():
+            return  # there is no store yet, and only looking must not make one
         text = json.dumps(self._known, indent=1, sort_keys=True)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=".fingerprints-")
+            directory.mkdir(exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=directory, prefix=".fingerprints-")
             temporary = Path(name)
             try:
                 with os.fdopen(descriptor, "w") as file:

@@ -214,3 +214,15 @@ def test_the_log_level_follows_the_configuration(engine: EngineProcess) -> None:
     assert engine.call("PATCH", "/v1/config", json=body).status_code == 200
     engine.call("GET", "/v1/names")
     assert "/v1/names" not in engine.log
+
+
+@pytest.mark.postgres
+def test_libpq_variables_of_the_user_change_nothing(engine_factory: EngineFactory) -> None:
+    surroundings = {
+        "PGHOST": "192.0.2.1",
+        "PGSERVICE": "none",
+        "PGOPTIONS": "-c default_transaction_read_only=on",
+        "PGREQUIREAUTH": "gss",
+    }
+    engine = engine_factory("--idle-timeout", "0", environ=surroundings).start()
+    assert engine.prepare("-c", "create table t (n int)")["dsn"].startswith("postgres://")
