@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from sqlrs_engine.postgres import Distributions
+from sqlrs_engine.postgres.distributions import Distributions
 
 from . import rivals, workloads
 from .inputs import bikeshare, chinook
@@ -33,7 +33,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         " (default: the temporary directory)",
     )
     parser.add_argument(
-        "--mounts", action="store_true", help="as root: also measure on loop-mounted XFS and btrfs"
+        "--mounts",
+        action="store_true",
+        help="as root: also measure on loop-mounted ext4, XFS, btrfs",
     )
     parser.add_argument("--runs", type=int, default=30, metavar="N", help="samples of cached work")
     parser.add_argument(

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 KINDS: dict[str, Sequence[str]] = {
+    "ext4": ("mkfs.ext4", "-q"),
     "xfs": ("mkfs.xfs", "-q", "-m", "reflink=1"),
     "btrfs": ("mkfs.btrfs", "-q"),
 }

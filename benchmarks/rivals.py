@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlrs_engine.postgres import Cluster, Distribution, OsUser
+from sqlrs_engine.postgres.cluster import Cluster
+from sqlrs_engine.postgres.distribution import Distribution
+from sqlrs_engine.postgres.os_user import OsUser
 
 from .inputs import Scripts
 from .measure import Timing
@@ -41,6 +43,7 @@ def _psql(cluster: Cluster, scripts: Scripts, database: str) -> None:
     process = cluster.client(
         "psql",
         ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", database, *arguments],
+        port=PORT,
         cwd=scripts.files[0].parent,
     )
     process.communicate(timeout=120)

@@ -13,9 +13,6 @@ _SNAP_CREATE_V2 = 0x50009417
 _SUBVOL_CREATE_V2 = 0x50009418
 _SNAP_DESTROY = 0x5000940F
 _SUBVOL_GETFLAGS = 0x80089419
-_SUBVOL_SETFLAGS = 0x4008941A
-
-_READ_ONLY = 1 << 1
 _FLAGS = struct.Struct("=Q")
 _NAMED = struct.Struct("=q4088s")  # struct btrfs_ioctl_vol_args
 _NAMED_V2 = struct.Struct("=qQQ32x4040s")  # struct btrfs_ioctl_vol_args_v2
@@ -27,7 +24,7 @@ _NOT_PERMITTED = (errno.EPERM, errno.EACCES, errno.ENOTEMPTY)
 def is_subvolume(directory: int) -> bool:
     """Tell whether an open directory is the top of a subvolume."""
     try:
-        _flags(directory)
+        _call(directory, _SUBVOL_GETFLAGS, bytes(_FLAGS.size))
     except OSError as error:
         if error.errno in _NO_SUBVOLUME:
             return False
@@ -54,19 +51,6 @@ def destroy(parent: int, name: str) -> bool:
             return False
         raise
     return True
-
-
-def set_read_only(subvolume: int, read_only: bool) -> None:
-    """Forbid, or permit again, every change in a subvolume."""
-    flags = _flags(subvolume)
-    wanted = flags | _READ_ONLY if read_only else flags & ~_READ_ONLY
-    if wanted != flags:
-        _call(subvolume, _SUBVOL_SETFLAGS, _FLAGS.pack(wanted))
-
-
-def _flags(subvolume: int) -> int:
-    (flags,) = _FLAGS.unpack(_call(subvolume, _SUBVOL_GETFLAGS, bytes(_FLAGS.size)))
-    return int(flags)
 
 
 def _call(descriptor: int, request: int, argument: bytes) -> bytearray:

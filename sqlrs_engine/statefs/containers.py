@@ -4,7 +4,6 @@ import os
 import stat
 
 from ..errors import InvalidArgument
-from . import btrfs
 from .layout import DATA, MARKER
 from .tree import opened
 
@@ -29,17 +28,15 @@ def is_marked(container: int) -> bool:
 
 
 def seal(container: int) -> None:
-    """Make a container read-only: all of it in a subvolume, else its two directories."""
-    if btrfs.is_subvolume(container):
-        btrfs.set_read_only(container, True)
-        return
+    """Make a container read-only by the modes of its two directories.
+
+    On btrfs too: a subvolume that is read-only as a whole could not be deleted by ``rm``.
+    """
     _set_modes(container, _SEALED)
 
 
 def unseal(container: int) -> None:
     """Make a container writable again."""
-    if btrfs.is_subvolume(container):
-        btrfs.set_read_only(container, False)
     _set_modes(container, MODE)
 
 

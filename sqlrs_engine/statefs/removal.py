@@ -39,10 +39,8 @@ def remove(container: Path) -> None:
 def remove_directory(parent: int, name: str) -> None:
     """Delete a directory or subvolume with all it holds, a marker last."""
     with tree.opened(name, within=parent) as directory:
-        if btrfs.is_subvolume(directory):
-            btrfs.set_read_only(directory, False)
-            if btrfs.destroy(parent, name):
-                return
+        if btrfs.is_subvolume(directory) and btrfs.destroy(parent, name):
+            return
         tree.empty(directory, last=MARKER)
     os.rmdir(name, dir_fd=parent)
 
