@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     timings: list[Timing] = []
 
     def keep(timing: Timing) -> None:
-        print(f"{timing.where}: {timing.work}: p50 {timing.p50:.1f} ms", flush=True)
+        print(f"{timing.where}: {timing.work}: p50 {timing.p50:.1f} {timing.unit}", flush=True)
         timings.append(timing)
 
     with ExitStack() as stack:
@@ -70,6 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         keep(rivals.from_scratch(distribution, scripts, options.cold_runs))
         keep(workloads.start(options.cold_runs))
         for timing in workloads.requests(options.image, 10 * options.runs):
+            keep(timing)
+        for timing in workloads.runs_of_programs(options.image, options.runs):
+            keep(timing)
+        for timing in workloads.cache_status(distribution.image_id, 10 * options.runs):
             keep(timing)
         sample_database = chinook(options.chinook)
         for store in stores:

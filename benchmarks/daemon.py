@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import psutil
 
 START_BUDGET = 30.0
 
@@ -77,6 +78,10 @@ class Daemon:
         if finished["status"] != "succeeded":
             raise EngineFailedError(json.dumps(finished.get("error")))
         return finished
+
+    def memory_mib(self) -> float:
+        """Return the resident memory of the engine's process."""
+        return float(psutil.Process(self._process.pid).memory_info().rss) / 2**20
 
     def delete(self, path: str, **options: str) -> None:
         """Delete an instance, or a state with its dependants; one already gone is fine."""

@@ -10,15 +10,16 @@ from typing import Any
 
 @dataclass
 class Timing:
-    """The wall-clock times of one kind of work, in milliseconds.
+    """The figures of one kind of work: wall-clock times in milliseconds, as a rule.
 
-    ``target`` is the promise for the median, in milliseconds; None where there is none.
+    ``target`` is the promise for the median, in ``unit``; None where there is none.
     """
 
     work: str
     where: str
     target: float | None = None
     rival: str | None = None
+    unit: str = "ms"
     samples: list[float] = field(default_factory=list)
 
     @contextmanager
@@ -29,18 +30,18 @@ class Timing:
         self.samples.append((time.perf_counter() - start) * 1000)
 
     def percentile(self, percent: float) -> float:
-        """Return the nearest-rank percentile, in milliseconds."""
+        """Return the nearest-rank percentile."""
         ordered = sorted(self.samples)
         return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
     @property
     def p50(self) -> float:
-        """The median, in milliseconds."""
+        """The median."""
         return self.percentile(50)
 
     @property
     def p99(self) -> float:
-        """The 99th percentile (the worst of fewer than 100 samples), in milliseconds."""
+        """The 99th percentile (the worst of fewer than 100 samples)."""
         return self.percentile(99)
 
     @property
@@ -54,10 +55,11 @@ class Timing:
             "work": self.work,
             "where": self.where,
             "runs": len(self.samples),
-            "p50_ms": round(self.p50, 2),
-            "p99_ms": round(self.p99, 2),
-            "target_ms": self.target,
+            "unit": self.unit,
+            "p50": round(self.p50, 2),
+            "p99": round(self.p99, 2),
+            "target": self.target,
             "met": self.met,
             "rival": self.rival,
-            "samples_ms": [round(sample, 2) for sample in self.samples],
+            "samples": [round(sample, 2) for sample in self.samples],
         }

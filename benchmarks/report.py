@@ -49,7 +49,7 @@ def ratio(timing: Timing, rivals: dict[str, Timing]) -> str:
 def show(timings: Sequence[Timing], about: dict[str, Any], console: Console | None = None) -> None:
     """Print the table."""
     rivals = {timing.work: timing for timing in timings if timing.where == "rival"}
-    table = Table("work", "where", "runs", "p50 ms", "p99 ms", "target ms", "", "rival / engine")
+    table = Table("work", "where", "runs", "p50", "p99", "target", "unit", "", "rival / engine")
     for column in table.columns[2:6]:
         column.justify = "right"
     for timing in timings:
@@ -61,6 +61,7 @@ def show(timings: Sequence[Timing], about: dict[str, Any], console: Console | No
             f"{timing.p50:.1f}",
             f"{timing.p99:.1f}",
             f"{timing.target:.0f}" if timing.target else "",
+            timing.unit,
             verdict,
             ratio(timing, rivals),
         )

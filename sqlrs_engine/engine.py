@@ -99,6 +99,7 @@ class Engine:
         from .metrics import Metrics
         from .prepare import Builder, EventLog, Flights, Planner, PrepareService, States, Tools
         from .registry import Registry
+        from .sources import Sources
         from .statefs import StateFs
         from .statefs.probe import choose_backend
         from .store.sqlite import SqliteStore
@@ -128,13 +129,14 @@ class Engine:
             metrics=metrics,
         )
         self._states = States(store.states, files, utc_now)
+        self._sources = sources = Sources(store_root, config, store.jobs.unfinished)
         flights = Flights(config.value("orchestrator.jobs.workers"))
         self.prepare = PrepareService(
             Tools(
                 jobs=store.jobs,
                 events=EventLog(store.jobs, utc_now),
                 images=found,
-                planner=Planner(),
+                planner=Planner(sources.blobs),
                 builder=Builder(files, self._states, servers, flights, metrics),
                 states=self._states,
                 leases=leases,
@@ -142,6 +144,7 @@ class Engine:
                 settings=config,
                 clock=utc_now,
                 metrics=metrics,
+                trees=sources.trees,
             )
         )
         self.services = Services(
@@ -152,6 +155,7 @@ class Engine:
             prepare=self.prepare,
             config=config,
             metrics=metrics,
+            sources=sources,
         )
         self._add_gauges()
         self._recovery = threading.Thread(target=self._recover, name="recovery", daemon=True)
@@ -194,6 +198,7 @@ class Engine:
         self._stopping.set()
         self.prepare.shutdown(JOBS_GRACE_SECONDS)
         self.instances.stop_reaper()
+        self._sources.stop()
 
     def close(self) -> None:
         """Release the store."""
@@ -214,6 +219,7 @@ class Engine:
         steps: tuple[tuple[str, Callable[[], object]], ...] = (
             ("instances", self.instances.recover),
             ("files", self._sweep),
+            ("sources", self._sources.start),
             ("jobs", self.prepare.recover),
             ("reaper", self.instances.start_reaper),
         )

@@ -1,18 +1,12 @@
 """What a run asks for, and which requests are refused before anything starts."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import Conflict, InvalidArgument
+from .arguments import RunKind, connection_argument
 
-RunKind = Literal["psql", "pgbench"]
-
-_SHORT_CONNECTION_FLAGS = ("-h", "-p", "-U", "-d")
-_LONG_CONNECTION_FLAGS = ("--host", "--port", "--username", "--dbname")
-_PSQL_ONLY_FLAGS = ("--database",)
-# Short options that take a value; bundles such as `-Atc` end in one (psql(1), pgbench(1)).
-_VALUE_LETTERS = {"psql": "cfvoPFRTL", "pgbench": "bcDfFIjLMPRstT"}
+_KINDS: dict[str, RunKind] = {"psql": "psql", "pgbench": "pgbench"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +19,7 @@ class RunStep:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRequest:
-    """A program to run against an instance, once or in steps.
+    """A program to run against an instance: once, or in steps.
 
     ``instance_ref`` is an instance id or a name. ``command`` replaces the program by
     another one of the distribution's ``bin`` directory.
@@ -33,72 +27,59 @@ class RunRequest:
 
     instance_ref: str
     kind: RunKind
-    steps: tuple[RunStep, ...]
+    once: RunStep
+    steps: tuple[RunStep, ...] = ()
     command: str | None = None
+
+    @classmethod
+    def from_json(cls, body: dict[str, Any]) -> "RunRequest":
+        """Read the body of ``POST /v1/runs``; ``null`` stands for absent.
+
+        Raises InvalidArgument when it names no instance or no kind of run that there is.
+        """
+        ref = (body.get("instance_ref") or "").strip()
+        if not ref:
+            raise InvalidArgument("instance_ref is required")
+        kind = _KINDS.get((body.get("kind") or "").strip().lower())
+        if kind is None:
+            raise InvalidArgument("unknown run kind", "it is psql or pgbench")
+        return cls(
+            instance_ref=ref,
+            kind=kind,
+            once=_step(body),
+            steps=tuple(map(_step, body.get("steps") or ())),
+            command=(body.get("command") or "").strip() or None,
+        )
 
     @property
     def program(self) -> str:
         """The name of the program to run."""
         return self.command or self.kind
 
-    @classmethod
-    def from_json(cls, body: dict[str, Any]) -> "RunRequest":
-        """Read the body of ``POST /v1/runs``; ``null`` stands for absent.
+    def invocations(self) -> tuple[RunStep, ...]:
+        """Return what to run, one after another.
 
-        Raises InvalidArgument for a request that cannot be right and Conflict for
-        arguments that name a connection of their own.
+        Separate from reading the request, for an unknown instance is to be reported
+        before any of this. Raises Conflict when arguments name a connection of their
+        own, InvalidArgument when steps are combined with what they exclude.
         """
-        ref = (body.get("instance_ref") or "").strip()
-        if not ref:
-            raise InvalidArgument("instance_ref is required")
-        kind = (body.get("kind") or "").strip().lower()
-        if kind not in ("psql", "pgbench"):
-            raise InvalidArgument("unknown run kind", f"{kind!r} is neither psql nor pgbench")
-        request = cls(
-            instance_ref=ref,
-            kind=kind,
-            steps=_steps(body, kind),
-            command=(body.get("command") or "").strip() or None,
-        )
-        for step in request.steps:
-            _refuse_connection_arguments(kind, step.args)
-        return request
+        for step in (self.once, *self.steps):
+            argument = connection_argument(self.kind, step.args)
+            if argument is not None:
+                raise Conflict(
+                    f"conflicting {self.kind} connection arguments",
+                    f"{argument}: the engine connects to the instance itself, leave it out",
+                )
+        if not self.steps:
+            return (self.once,)
+        if self.kind != "psql":
+            raise InvalidArgument("steps are only supported for run:psql")
+        if self.once.args:
+            raise InvalidArgument("steps cannot be combined with args")
+        if self.once.stdin:
+            raise InvalidArgument("steps cannot be combined with stdin")
+        return self.steps
 
 
-def _steps(body: dict[str, Any], kind: str) -> tuple[RunStep, ...]:
-    args, stdin, steps = body.get("args") or [], body.get("stdin"), body.get("steps") or []
-    if not steps:
-        return (RunStep(tuple(args), stdin),)
-    if kind != "psql":
-        raise InvalidArgument("steps are only supported for run:psql")
-    if args:
-        raise InvalidArgument("steps cannot be combined with args")
-    if stdin:
-        raise InvalidArgument("steps cannot be combined with stdin")
-    return tuple(RunStep(tuple(step.get("args") or []), step.get("stdin")) for step in steps)
-
-
-def _refuse_connection_arguments(kind: str, args: tuple[str, ...]) -> None:
-    long_flags = _LONG_CONNECTION_FLAGS + (_PSQL_ONLY_FLAGS if kind == "psql" else ())
-    for arg in _without_values(kind, args):
-        is_url = kind == "psql" and not arg.startswith("-") and "://" in arg
-        if is_url or arg.startswith(_SHORT_CONNECTION_FLAGS) or arg.partition("=")[0] in long_flags:
-            raise Conflict(
-                f"conflicting {kind} connection arguments",
-                f"{arg}: the engine connects {kind} to the instance itself; leave it out",
-            )
-
-
-def _without_values(kind: str, args: tuple[str, ...]) -> Iterator[str]:
-    """Yield the arguments that are not the separate value of a short option.
-
-    SQL after ``-c`` may well hold a URL, and that is nobody's connection.
-    """
-    takes_value = False
-    for arg in args:
-        if takes_value:
-            takes_value = False
-            continue
-        is_bundle = len(arg) >= 2 and arg[0] == "-" and arg[1] != "-"
-        takes_value = is_bundle and arg[-1] in _VALUE_LETTERS[kind]
-        yield arg
+def _step(fields: dict[str, Any]) -> RunStep:
+    return RunStep(tuple(fields.get("args") or ()), fields.get("stdin"))

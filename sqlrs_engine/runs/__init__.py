@@ -1,0 +1,217 @@
+"""Runs: psql and pgbench against an instance, their output streamed as it comes.
+
+* ``request``, ``arguments``: what is asked for and what is refused
+* ``run``: programs one after another, as events
+* ``program``: one of them: its process group and its pipes
+* ``backlog``: the events not yet taken
+* ``sessions``: the end of a run's database sessions
+"""
+
+import errno
+import logging
+import secrets
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from ..clock import Clock, utc_now
+from ..errors import ClusterFailed, InvalidArgument, Unavailable
+from ..postgres.distribution import Distribution
+from ..store.records import Instance
+from .program import Popen, text_file
+from .request import RunRequest, RunStep
+from .run import KILL_SECONDS, TERM_SECONDS, Run
+from .sessions import end_sessions
+
+if TYPE_CHECKING:
+    import psycopg
+
+__all__ = ["Client", "Instances", "Registry", "Run", "Runs"]
+
+_CHECKS_CLIENTS_SINCE = 14
+_CHECK_CLIENT = "-c client_connection_check_interval=1s"
+_LINGER_SECONDS = 0.2
+
+_log = logging.getLogger(__name__)
+
+
+class Registry(Protocol):
+    """Finds instances; ``registry.Registry`` does."""
+
+    def instance(self, ref: str) -> tuple[Instance, bool]:
+        """Return the instance and whether ``ref`` was a name. Raises NotFound."""
+
+    def touch(self, name: str) -> None:
+        """Record that a name was used."""
+
+
+class Instances(Protocol):
+    """Keeps instances running; ``instances.Instances`` does."""
+
+    def ensure_running(self, instance_id: str, on_log: Callable[[str], None]) -> Instance:
+        """Return the instance, restarted if its server was down, telling ``on_log``."""
+
+
+class Client(Protocol):
+    """Starts programs set to connect to one cluster; ``postgres.Cluster`` does."""
+
+    @property
+    def distribution(self) -> Distribution:
+        """Where the programs come from."""
+
+    def client(
+        self,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        port: int,
+        stdin: IO[bytes] | None,
+        stdout: int,
+        stderr: int,
+        environment: Mapping[str, str],
+    ) -> Popen:
+        """Start a program. Raises InvalidArgument when there is none of that name."""
+
+    def connect(self, port: int, dbname: str = "postgres") -> "psycopg.Connection[Any]":
+        """Open a session of the engine's own. Raises ClusterFailed."""
+
+
+class Runs:
+    """Starts runs and knows those in progress; safe to use from any thread."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        instances: Instances,
+        clients: Callable[[Instance], Client],
+        *,
+        renew: Callable[[str], object],
+        clock: Clock = utc_now,
+    ) -> None:
+        """``clients`` gives an instance's cluster, ``renew`` records use of an instance."""
+        self._registry = registry
+        self._instances = instances
+        self._clients = clients
+        self._renew = renew
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._active: set[Run] = set()
+        self._is_closed = False
+
+    def open(self, body: dict[str, Any]) -> Run:
+        """Start what the body of ``POST /v1/runs`` asks for.
+
+        The instance is restarted first if its server was down, on the same port. The
+        caller reads the run to its end or cancels it.
+
+        Raises InvalidArgument, NotFound, Conflict, ImageUnavailable, ClusterFailed, and
+        Unavailable when the engine is shutting down.
+        """
+        self._refuse_when_closed()
+        request = RunRequest.from_json(body)
+        instance, is_by_name = self._registry.instance(request.instance_ref)
+        steps = request.invocations()
+        # Before anything else, so that the instance does not expire in between.
+        self._renew(instance.instance_id)
+        if is_by_name:
+            self._registry.touch(request.instance_ref)
+        notes: list[str] = []
+        instance = self._instances.ensure_running(instance.instance_id, notes.append)
+        return self._start(request.program, steps, instance, notes)
+
+    def active(self) -> int:
+        """Return how many runs are in progress."""
+        with self._lock:
+            return len(self._active)
+
+    def shutdown(self, seconds: float) -> None:
+        """Refuse new runs and end those in progress, within ``seconds`` or a little more."""
+        with self._lock:
+            self._is_closed = True
+            runs = list(self._active)
+        deadline = time.monotonic() + seconds
+        for run in runs:
+            run.interrupt(Unavailable("the engine is shutting down"))
+        patience = min(time.monotonic() + TERM_SECONDS, deadline)
+        stubborn = [run for run in runs if not run.wait(patience - time.monotonic())]
+        for run in stubborn:
+            run.kill()
+        deadline = min(time.monotonic() + KILL_SECONDS, deadline)
+        left = [run for run in stubborn if not run.wait(deadline - time.monotonic())]
+        if left:
+            _log.error("%d runs have not ended yet", len(left))
+
+    def _start(
+        self, program: str, steps: Sequence[RunStep], instance: Instance, notes: Sequence[str]
+    ) -> Run:
+        client = self._clients(instance)
+        # Told apart from all other sessions: the run's own are ended with it.
+        application = f"{program}-{secrets.token_hex(6)}"
+        environment = {"PGAPPNAME": application}
+        if client.distribution.major >= _CHECKS_CLIENTS_SINCE:
+            environment["PGOPTIONS"] = _CHECK_CLIENT
+
+        def settle(is_cut_short: bool) -> None:
+            patience = 0 if is_cut_short else _LINGER_SECONDS
+            end_sessions(client, instance.port, application, patience)
+
+        launch = partial(_launch, client, program, instance.port, environment)
+        run = Run(
+            instance.instance_id,
+            [partial(launch, step) for step in steps],
+            notes=notes,
+            settle=settle,
+            on_end=self._ended,
+            clock=self._clock,
+        )
+        with self._lock:
+            self._active.add(run)
+        try:
+            self._refuse_when_closed()
+        except Unavailable:
+            run.cancel()
+            raise
+        return run
+
+    def _ended(self, run: Run) -> None:
+        try:
+            self._renew(run.instance_id)
+        finally:
+            with self._lock:
+                self._active.discard(run)
+
+    def _refuse_when_closed(self) -> None:
+        with self._lock:
+            if self._is_closed:
+                raise Unavailable("the engine is shutting down")
+
+
+def _launch(
+    client: Client, program: str, port: int, environment: Mapping[str, str], step: RunStep
+) -> Popen:
+    # psql reads no psqlrc: what a run does must not depend on the engine's user.
+    arguments = ["-X", *step.args] if program == "psql" else step.args
+    with ExitStack() as cleanup:
+        stdin = None if step.stdin is None else cleanup.enter_context(text_file(step.stdin))
+        try:
+            return client.client(
+                program,
+                arguments,
+                port=port,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                environment=environment,
+            )
+        except ClusterFailed as error:
+            cause = error.__cause__
+            if isinstance(cause, OSError) and cause.errno == errno.E2BIG:
+                raise InvalidArgument(
+                    "the arguments are too long",
+                    "send long SQL as standard input, with the arguments -f -",
+                ) from error
+            raise

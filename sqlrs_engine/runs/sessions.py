@@ -1,0 +1,75 @@
+"""The database sessions of a run, which may outlive its processes.
+
+A server notices late that a client was killed in the middle of a query, and a client does
+not wait for its session to end. A run is over when both are gone: what comes after it may
+delete the instance, and an open session would forbid that.
+"""
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import ClusterFailed
+
+if TYPE_CHECKING:
+    import psycopg
+
+GONE_SECONDS = 5.0
+
+_DATABASES = ("postgres", "template1")  # a user may drop the first
+_POLL_SECONDS = 0.005
+_LEFT = """
+SELECT count(*), count(CASE WHEN %s THEN pg_catalog.pg_terminate_backend(pid) END)
+  FROM pg_catalog.pg_stat_activity
+ WHERE application_name = %s AND pid <> pg_catalog.pg_backend_pid()
+"""
+
+_log = logging.getLogger(__name__)
+
+
+class Connectable(Protocol):
+    """A cluster that the engine can connect to."""
+
+    def connect(self, port: int, dbname: str = "postgres") -> "psycopg.Connection[Any]":
+        """Open a session of the engine's own. Raises ClusterFailed."""
+
+
+def end_sessions(cluster: Connectable, port: int, application: str, patience: float) -> None:
+    """Wait for a run's sessions, known by their application name, to be gone.
+
+    Those left after ``patience`` seconds are terminated. A cluster that cannot be asked
+    is left alone: it is down, or full, and then its servers look after their clients
+    themselves (``client_connection_check_interval``).
+    """
+    import psycopg  # not at the top: it would slow the engine's start
+
+    try:
+        with _connect(cluster, port) as connection:
+            is_over = _wait_until_gone(connection, application, patience)
+    except (psycopg.Error, ClusterFailed, OSError) as error:
+        _log.info("cannot look for the sessions of %s: %s", application, error)
+    else:
+        if not is_over:
+            _log.warning("a session of %s does not end", application)
+
+
+def _wait_until_gone(
+    connection: "psycopg.Connection[Any]", application: str, patience: float
+) -> bool:
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < patience + GONE_SECONDS:
+        row = connection.execute(_LEFT, (waited >= patience, application)).fetchone()
+        if row is None or row[0] == 0:
+            return True
+        time.sleep(_POLL_SECONDS)
+    return False
+
+
+def _connect(cluster: Connectable, port: int) -> "psycopg.Connection[Any]":
+    first, second = _DATABASES
+    try:
+        return cluster.connect(port, dbname=first)
+    except ClusterFailed as error:
+        if "does not exist" not in str(error):
+            raise
+        return cluster.connect(port, dbname=second)
