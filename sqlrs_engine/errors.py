@@ -11,11 +11,15 @@
     ├── NotAcceptable           not_acceptable                406
     ├── RequestTimeout          request_timeout               408
     ├── Conflict                conflict                      409
+    ├── SourceInputsMissing     source_inputs_missing         409
     ├── PayloadTooLarge         payload_too_large             413
+    │   └── SourceBlobTooLarge  source_blob_too_large         413
     ├── UnsupportedMediaType    unsupported_media_type        415
     ├── Misdirected             misdirected_request           421
     ├── NotImplementedYet       not_implemented               501
     ├── Unavailable             unavailable                   503
+    ├── CacheUnavailable        cache_enforcement_unavailable 503
+    ├── CacheLimitTooSmall      cache_limit_too_small         507
     ├── StorageFull             cache_full_unreclaimable      507
     ├── ImageUnavailable        image_unavailable             409
     ├── ClusterFailed           cluster_failed                500
@@ -27,7 +31,8 @@ HTTP answer. ``message`` says what went wrong and what to do about it; ``details
 carries the specifics (the argument, the path, PostgreSQL's own words).
 """
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 
 class EngineError(Exception):
@@ -44,12 +49,16 @@ class EngineError(Exception):
     def __str__(self) -> str:
         return f"{self.message}: {self.details}" if self.details else self.message
 
-    def as_dict(self) -> dict[str, str]:
-        """The error envelope: ``{code, message, details?}``."""
-        envelope = {"code": self.code, "message": self.message}
+    def as_dict(self) -> dict[str, Any]:
+        """The error envelope: ``{code, message, details?}``, and what ``more`` adds."""
+        envelope: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.details:
             envelope["details"] = self.details
-        return envelope
+        return envelope | self.more()
+
+    def more(self) -> dict[str, Any]:
+        """The fields that this kind of error has beyond those of all: usually none."""
+        return {}
 
 
 class InvalidArgument(EngineError):
@@ -108,10 +117,44 @@ class Conflict(EngineError):
     status = 409
 
 
+class SourceInputsMissing(EngineError):
+    """The client has to describe or upload more of its files, then ask again.
+
+    ``entries`` are what its manifest lacks, ``blobs`` the contents that are not there.
+    """
+
+    code = "source_inputs_missing"
+    status = 409
+
+    def __init__(
+        self,
+        message: str,
+        details: str | None = None,
+        *,
+        entries: Sequence[dict[str, str]] = (),
+        blobs: Sequence[dict[str, str]] = (),
+    ) -> None:
+        super().__init__(message, details)
+        self.entries = entries
+        self.blobs = blobs
+
+    def more(self) -> dict[str, Any]:
+        """The two lists; one that is empty is left out."""
+        lists = {"missing_manifest_entries": self.entries, "missing_blobs": self.blobs}
+        return {name: list(values) for name, values in lists.items() if values}
+
+
 class PayloadTooLarge(EngineError):
     """The request body is larger than the engine accepts."""
 
     code = "payload_too_large"
+    status = 413
+
+
+class SourceBlobTooLarge(PayloadTooLarge):
+    """The file is larger than ``sources.blobs.maxBytes`` allows."""
+
+    code = "source_blob_too_large"
     status = 413
 
 
@@ -143,8 +186,22 @@ class Unavailable(EngineError):
     status = 503
 
 
+class CacheUnavailable(EngineError):
+    """The limits of the cache cannot be kept now: its size or its disk cannot be read."""
+
+    code = "cache_enforcement_unavailable"
+    status = 503
+
+
+class CacheLimitTooSmall(EngineError):
+    """The configured limits of the cache leave no room for what is asked, even when empty."""
+
+    code = "cache_limit_too_small"
+    status = 507
+
+
 class StorageFull(EngineError):
-    """The store's filesystem is full and nothing can be given back."""
+    """The store's filesystem, or the cache, is full and nothing can be given back."""
 
     code = "cache_full_unreclaimable"
     status = 507

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 
 from ..clock import Timestamp
 from .filters import InstanceFilter, NameFilter, StateFilter
-from .records import Instance, Job, JobStatus, Json, Name, State, Task
+from .records import Instance, Job, JobStatus, Json, Name, Recipe, State, Task, Totals
 
 __all__ = [
     "InstanceFilter",
     "InstanceStore",
     "JobStore",
+    "MetaStore",
     "NameFilter",
     "NameStore",
     "StateFilter",
@@ -32,10 +33,19 @@ class StateStore(Protocol):
     def find(self, filter: StateFilter) -> list[State]:
         """Return the states that match."""
 
-    def add(self, state: State) -> None:
-        """Insert a state; one that is there already is left as it is.
+    def add(self, state: State, recipe: Json | None = None) -> None:
+        """Insert a state, and what its step was made of; one already there is left as it is.
 
         Raises NotFound when its parent state is gone.
+        """
+
+    def totals(self) -> Totals:
+        """Return how many states there are, and their size."""
+
+    def recipes(self, parent_state_id: str | None, limit: int) -> list[Recipe]:
+        """Return the recipes of a state's children (None: of the states without a parent).
+
+        At most ``limit`` of them, the latest used first.
         """
 
     def touch(self, state_id: str, used_at: Timestamp) -> None:
@@ -108,7 +118,7 @@ class JobStore(Protocol):
     def find(self, id_prefix: str | None = None) -> list[Job]:
         """Return the jobs, or those whose id starts with the prefix (any length).
 
-        Their ``request`` is left empty: it may hold megabytes of standard input.
+        Their ``request``, ``result`` and ``error`` are left empty: they may be large.
         """
 
     def add(self, job: Job) -> None:
@@ -144,7 +154,7 @@ class JobStore(Protocol):
     def finished_with(self, signature: str) -> list[Job]:
         """Return the terminal jobs of a signature, the latest finished first.
 
-        Their ``request`` is left empty, as by ``find``.
+        What is left empty by ``find`` is here as well.
         """
 
     def put_tasks(self, job_id: str, tasks: Sequence[Task]) -> None:
@@ -169,6 +179,16 @@ class JobStore(Protocol):
         """Return how many events the job has."""
 
 
+class MetaStore(Protocol):
+    """What the engine notes about itself: JSON objects by key."""
+
+    def get(self, key: str) -> Json | None:
+        """Return what was stored, None when nothing was."""
+
+    def put(self, key: str, value: Json) -> None:
+        """Store an object in place of the former one."""
+
+
 class Store(Protocol):
     """The whole store of an engine."""
 
@@ -176,6 +196,7 @@ class Store(Protocol):
     instances: InstanceStore
     names: NameStore
     jobs: JobStore
+    meta: MetaStore
 
     def close(self) -> None:
         """Release the database; calls after this are an error."""

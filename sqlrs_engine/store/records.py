@@ -41,6 +41,23 @@ class State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """How many states there are, and the sum of their sizes as far as they are known."""
+
+    count: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """What made a state of its parent, or of its image: ``step`` is JSON of ``prepare``."""
+
+    state_id: str
+    image_id: str
+    step: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
     """A writable clone of a state with a running cluster of its own.
 

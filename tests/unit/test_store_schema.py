@@ -79,6 +79,27 @@ def test_all_steps_are_taken_from_the_start(path: Path) -> None:
     assert ask(path, "SELECT x, y FROM a") == [(1, 2)]
 
 
+def test_a_database_of_the_first_version_keeps_its_states(path: Path) -> None:
+    schema.prepare(path, schema.STEPS[:1])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO states (state_id, image_id, prepare_kind, prepare_args_normalized, "
+            "created_at) VALUES (?, ?, ?, ?, ?)",
+            (
+                state(1).state_id,
+                state(1).image_id,
+                state(1).prepare_kind,
+                state(1).prepare_args_normalized,
+                state(1).created_at,
+            ),
+        )
+
+    store = SqliteStore(path)
+    assert store.states.find(StateFilter()) == [state(1)]
+    assert store.states.recipes(None, 10) == []
+    store.close()
+
+
 def test_a_step_that_fails_leaves_the_steps_before(path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError):
         schema.prepare(path, [FIRST, BROKEN])
@@ -147,6 +168,9 @@ def test_a_damaged_database_is_reported(path: Path) -> None:
         "SELECT * FROM instances WHERE instance_id >= 'ab' AND instance_id < 'ac'",
         "SELECT * FROM states WHERE parent_state_id = 'x'",
         "SELECT * FROM states WHERE boot_id IS NOT NULL",
+        "SELECT count(*), sum(size_bytes) FROM states",
+        "SELECT * FROM states s JOIN recipes r ON r.state_id = s.state_id "
+        "WHERE s.parent_state_id IS NULL",
         "SELECT * FROM instances WHERE state_id = 'x'",
         "SELECT * FROM names WHERE instance_id = 'x' ORDER BY bound_at, name LIMIT 1",
         "SELECT * FROM jobs WHERE signature = 's' ORDER BY finished_at DESC, rowid DESC",

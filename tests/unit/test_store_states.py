@@ -7,6 +7,7 @@ from store_samples import at, instance, state
 
 from sqlrs_engine.errors import Conflict, NotFound
 from sqlrs_engine.store import StateFilter
+from sqlrs_engine.store.records import Recipe, Totals
 from sqlrs_engine.store.sqlite import SqliteStore
 
 FULL = state(
@@ -145,3 +146,45 @@ def test_a_state_stays_while_a_child_refers_to_it(store: SqliteStore) -> None:
 
     store.states.remove(FULL.state_id)
     assert store.states.remove(state(1).state_id) is True
+
+
+def test_states_are_counted_with_their_sizes(store: SqliteStore) -> None:
+    assert store.states.totals() == Totals(count=0, size_bytes=0)
+
+    store.states.add(state(1, size_bytes=None))
+    store.states.add(FULL)
+    store.states.add(state(3, size_bytes=5))
+
+    assert store.states.totals() == Totals(count=3, size_bytes=5_000_000_005)
+
+
+def test_recipes_are_found_by_parent_the_latest_used_first(store: SqliteStore) -> None:
+    store.states.add(state(1), {"content": "one"})
+    store.states.add(state(2, image_id="other"), {"content": "two", "files": [{"path": "/ü"}]})
+    store.states.add(state(3))
+    store.states.add(state(4, parent_state_id=state(1).state_id), {"content": "four"})
+
+    def found(parent: int | None, limit: int = 10) -> list[str]:
+        recipes = store.states.recipes(parent and state(parent).state_id, limit)
+        return [recipe.step["content"] for recipe in recipes]
+
+    assert found(None) == ["two", "one"]
+    assert found(1) == ["four"]
+    assert found(2) == []
+    store.states.touch(state(1).state_id, at(60))
+    assert found(None, limit=1) == ["one"]
+    assert store.states.recipes(None, 10)[1] == Recipe(
+        state_id=state(2).state_id,
+        image_id="other",
+        step={"content": "two", "files": [{"path": "/ü"}]},
+    )
+
+
+def test_a_recipe_goes_with_its_state(store: SqliteStore) -> None:
+    store.states.add(state(1), {"content": "one"})
+    store.states.add(state(1), {"content": "ignored, as the rest of the row is"})
+    assert [recipe.step for recipe in store.states.recipes(None, 10)] == [{"content": "one"}]
+
+    store.states.remove(state(1).state_id)
+    store.states.add(state(1))
+    assert store.states.recipes(None, 10) == []

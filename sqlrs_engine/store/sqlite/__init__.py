@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from ...clock import Clock, utc_now
-from .. import InstanceStore, JobStore, NameStore, StateStore
+from .. import InstanceStore, JobStore, MetaStore, NameStore, StateStore
 from . import schema
 from .database import Database
 from .failures import translated
 from .instances import Instances
 from .jobs import Jobs
+from .meta import Meta
 from .names import Names
 from .states import States
 
@@ -36,6 +37,7 @@ class SqliteStore:
         self.instances: InstanceStore = Instances(self.database, clock)
         self.names: NameStore = Names(self.database, clock)
         self.jobs: JobStore = Jobs(self.database)
+        self.meta: MetaStore = Meta(self.database)
 
     def close(self) -> None:
         """Release the database; calls after this raise Unavailable."""

@@ -17,13 +17,14 @@ _JOBS = Table(
     json=("request", "result", "error"),
     flags=("plan_only",),
 )
-# A request may hold megabytes of standard input and nobody lists jobs to see it.
+# A request may hold megabytes of standard input, an error pages of output, and nobody
+# lists jobs to see them.
 _LISTED_JOBS = Table(
     Job,
     source="jobs j",
     alias="j",
     order="j.created_at, j.rowid",
-    derived={"request": "'{}'"},
+    derived={"request": "'{}'", "result": "NULL", "error": "NULL"},
     json=("request", "result", "error"),
     flags=("plan_only",),
 )
@@ -52,7 +53,7 @@ class Jobs:
     def find(self, id_prefix: str | None = None) -> list[Job]:
         """Return the jobs, or those whose id starts with the prefix (any length).
 
-        Their ``request`` is left empty: it may hold megabytes.
+        Their ``request``, ``result`` and ``error`` are left empty: they may be large.
         """
         where = Where("j").prefix("job_id", id_prefix)
         with self._database.reading() as session:
@@ -122,7 +123,7 @@ class Jobs:
     def finished_with(self, signature: str) -> list[Job]:
         """Return the terminal jobs of a signature, the latest finished first.
 
-        Their ``request`` is left empty, as by ``find``.
+        What is left empty by ``find`` is here as well.
         """
         sql = _LISTED_JOBS.select(
             "j.signature = $signature AND j.status IN ('succeeded', 'failed')",

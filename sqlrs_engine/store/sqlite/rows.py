@@ -37,6 +37,9 @@ class Table(Generic[R]):
         self._alias = alias
         self._order = order
         self._names = tuple(field.name for field in fields(record))  # type: ignore[arg-type]
+        # By position: lists of hundreds of rows go through `record`.
+        self._flag_positions = tuple(map(self._names.index, self._flags))
+        self._json_positions = tuple(map(self._names.index, self._json))
         self.columns = tuple(name for name in self._names if name not in self._derived)
 
     def select(self, where: str = "", *, order: str | None = None, tail: str = "") -> str:
@@ -49,14 +52,14 @@ class Table(Generic[R]):
 
     def record(self, row: Iterable[Any]) -> R:
         """Return the record of a row of ``select``."""
-        values = dict(zip(self._names, row, strict=True))
-        for name in self._flags:
-            if values[name] is not None:
-                values[name] = bool(values[name])
-        for name in self._json:
-            if values[name] is not None:
-                values[name] = orjson.loads(values[name])
-        return self._record(**values)
+        values = list(row)
+        for position in self._flag_positions:
+            if values[position] is not None:
+                values[position] = bool(values[position])
+        for position in self._json_positions:
+            if values[position] is not None:
+                values[position] = orjson.loads(values[position])
+        return self._record(**dict(zip(self._names, values, strict=True)))
 
     def records(self, rows: Iterable[Iterable[Any]]) -> list[R]:
         """Return the records of rows of ``select``."""

@@ -132,6 +132,17 @@ STEPS: tuple[Step, ...] = (
         ) WITHOUT ROWID
         """,
     ),
+    (
+        # A table of its own: lists of states need not read past what may be large.
+        """
+        CREATE TABLE recipes (
+            state_id TEXT NOT NULL PRIMARY KEY REFERENCES states (state_id) ON DELETE CASCADE,
+            recipe   TEXT NOT NULL
+        )
+        """,
+        "CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
+        "CREATE INDEX states_by_size ON states (size_bytes)",
+    ),
 )
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 
+import orjson
+
 from ...clock import Timestamp
 from ...errors import Conflict, NotFound
 from ..filters import StateFilter
-from ..records import State
+from ..records import Json, Recipe, State, Totals
 from .database import Database, Session
 from .rows import Table, Where
 
@@ -42,8 +44,8 @@ class States:
             rows = session.rows(_STATES.select(str(where)), **where.params)
         return _STATES.records(rows)
 
-    def add(self, state: State) -> None:
-        """Insert a state; one that is there already is left as it is.
+    def add(self, state: State, recipe: Json | None = None) -> None:
+        """Insert a state, and what its step was made of; one already there is left as it is.
 
         Raises NotFound when its parent state is gone.
         """
@@ -54,6 +56,33 @@ class States:
             if parent is not None and not exists(session, parent):
                 raise NotFound("parent state not found", parent)
             self._database.entities.State(**_STATES.row(state))
+            if recipe is not None:
+                session.execute(
+                    "INSERT INTO recipes (state_id, recipe) VALUES (?, ?)",
+                    (state.state_id, orjson.dumps(recipe).decode()),
+                )
+
+    def totals(self) -> Totals:
+        """Return how many states there are, and their size."""
+        with self._database.reading() as session:
+            [(count, size)] = session.rows("SELECT count(*), sum(size_bytes) FROM states")
+        return Totals(count=count, size_bytes=size or 0)
+
+    def recipes(self, parent_state_id: str | None, limit: int) -> list[Recipe]:
+        """Return the recipes of a state's children (None: of the states without a parent).
+
+        At most ``limit`` of them, the latest used first.
+        """
+        with self._database.reading() as session:
+            rows = session.rows(
+                "SELECT s.state_id, s.image_id, r.recipe FROM states s "
+                "JOIN recipes r ON r.state_id = s.state_id "
+                "WHERE s.parent_state_id IS $parent "
+                "ORDER BY coalesce(s.last_used_at, s.created_at) DESC, s.rowid DESC LIMIT $most",
+                parent=parent_state_id,
+                most=limit,
+            )
+        return [Recipe(state_id=i, image_id=image, step=orjson.loads(r)) for i, image, r in rows]
 
     def touch(self, state_id: str, used_at: Timestamp) -> None:
         """Record a use: set ``last_used_at``, count one more."""

@@ -1,0 +1,135 @@
+"""The cache of states: how much it may take, what is evicted, what a prepare would hit.
+
+* ``capacity``: the limits, and when there is pressure
+* ``candidates``, ``eviction``, ``summary``: which states go, how, and what came of it
+* ``enforcement``: room for what is coming, or the reason why there is none
+* ``explain``, ``differences``: hit or miss, and which input made it a miss
+"""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from ..clock import Clock, utc_now
+from ..durations import format as format_duration
+from ..errors import StorageFull
+from ..store import Store
+from ..store.records import Json
+from .capacity import MIN_STATE_AGE, Disk, Phase, Settings
+from .enforcement import Enforcement
+from .eviction import Files, Leases
+from .explain import Plan, explain
+from .summary import Summary
+
+__all__ = ["Cache", "Disk", "Phase"]
+
+_EXHAUSTED_BYTES = 4 * 1024**2
+
+
+class Cache:
+    """The cache's accounts and limits; safe to use from any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        files: Files,
+        leases: Leases,
+        settings: Settings,
+        *,
+        plan: Callable[[Any], Plan],
+        exists: Callable[[str], bool],
+        disk: Callable[[], Disk],
+        shares_blocks: bool,
+        clock: Clock = utc_now,
+    ) -> None:
+        """``plan`` returns the plan of a prepare request, and raises as ``prepare`` does.
+
+        ``exists`` tells whether a state can be cloned. ``disk`` measures the store's
+        filesystem; ``shares_blocks`` tells whether clones take no space of their own there.
+        """
+        self._store = store
+        self._exists = exists
+        self._disk = disk
+        self._settings = settings
+        self._plan = plan
+        self._summary = Summary(store.meta)
+        self._enforcement = Enforcement(
+            store.states,
+            files,
+            leases,
+            settings,
+            self._summary,
+            disk=disk,
+            shares_blocks=shares_blocks,
+            clock=clock,
+        )
+
+    def status(self) -> Json:
+        """Return sizes and limits, fields without a value left out.
+
+        Raises CacheUnavailable.
+        """
+        usage = self._enforcement.measure()
+        limits = self._enforcement.limits(usage)
+        reclaimable, blocked = self._enforcement.reclaimable()
+        status: Json = {
+            "usage_bytes": usage.size_bytes,
+            "effective_max_bytes": limits.effective_max,
+            "reserve_bytes": limits.reserve,
+            "high_watermark": limits.high_watermark,
+            "low_watermark": limits.low_watermark,
+            "min_state_age": format_duration(self._settings.seconds(MIN_STATE_AGE)),
+            "store_total_bytes": usage.disk.total,
+            "store_free_bytes": usage.disk.free,
+            "state_count": usage.state_count,
+            "reclaimable_bytes": reclaimable,
+            "blocked_count": blocked,
+            "pressure_reasons": limits.pressure(usage),
+        }
+        if limits.max_bytes:
+            status["configured_max_bytes"] = limits.max_bytes
+        last = self._summary.last()
+        if last is not None:
+            status["last_eviction"] = last
+        return status
+
+    def explain(self, request: Any) -> Json:
+        """Return what a prepare would hit, fields without a value left out.
+
+        On a miss, also the nearest cached state and which inputs differ from those of the
+        preparation most like this one. Raises what ``plan`` raises.
+        """
+        return explain(self._plan(request), self._store.states, self._exists)
+
+    def make_room(self, phase: Phase, protect: Collection[str] = (), growth: int = 0) -> None:
+        """Evict states if the limits are passed, or would be by ``growth`` bytes more.
+
+        States in ``protect`` stay, and so does all that is leased, referred to, or younger
+        than ``minStateAge``. To be called without holding an instance's lock.
+
+        In the phases ``prepare_step`` and ``snapshot``, raises CacheLimitTooSmall and
+        StorageFull when there is no room even so, CacheUnavailable when it cannot be told.
+        In the others nothing is raised: what there is, is of use.
+        """
+        self._enforcement.make_room(phase, protect, growth)
+
+    def relieve(
+        self, phase: Phase, failure: StorageFull, protect: Collection[str] = (), growth: int = 0
+    ) -> bool:
+        """Give space back after a phase has failed for want of it.
+
+        Evicts ``growth`` bytes or more, whatever the limits say, and waits until the disk
+        has them. Returns whether anything was evicted, here or by others meanwhile: then the
+        phase is worth another try, one only. Nothing is evicted when ``failure`` comes from
+        ``make_room``.
+        """
+        return self._enforcement.relieve(phase, failure, protect, growth)
+
+    def exhausted(self) -> bool:
+        """Tell whether the disk is full this very moment.
+
+        A server without space may be unable to say so: its log has no room either.
+        """
+        try:
+            return self._disk().free < _EXHAUSTED_BYTES
+        except OSError:
+            return False

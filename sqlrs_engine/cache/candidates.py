@@ -1,0 +1,80 @@
+"""Which states may be evicted, and in which order."""
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from ..clock import Timestamp
+from ..store.records import State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What keeps a state from being evicted, whatever depends on it.
+
+    ``youngest`` is the latest creation time of a state that is old enough.
+    """
+
+    now: Timestamp
+    youngest: Timestamp
+    protected: Collection[str]
+    leased: Callable[[str], bool]
+
+    def keep(self, state: State) -> bool:
+        """Tell whether a state has to stay."""
+        return (
+            state.refcount > 0
+            or state.created_at > self.youngest
+            or (state.min_retention_until or "") > self.now
+            or state.state_id in self.protected
+            or self.leased(state.state_id)
+        )
+
+
+class Candidates:
+    """The states of a store in the order in which they would go.
+
+    Leaves only; a state that has lost its last child is one. The longest unused go first, of
+    those the larger.
+    """
+
+    def __init__(self, states: Iterable[State], rules: Rules) -> None:
+        self._states = {state.state_id: state for state in states}
+        self._rules = rules
+        self._children = Counter(
+            state.parent_state_id for state in self._states.values() if state.parent_state_id
+        )
+        self._heap: list[tuple[Timestamp, int, str]] = []
+        for state in self._states.values():
+            self._offer(state)
+
+    def pop(self) -> State | None:
+        """Return the next one; None when nothing can go any more."""
+        if not self._heap:
+            return None
+        return self._states[heapq.heappop(self._heap)[2]]
+
+    def gone(self, state: State) -> None:
+        """Take note that a state was evicted: its parent may be next."""
+        del self._states[state.state_id]
+        parent = self._states.get(state.parent_state_id or "")
+        if parent is not None:
+            self._children[parent.state_id] -= 1
+            self._offer(parent)
+
+    def reclaimable(self) -> tuple[int, int]:
+        """Return the size of all that could go, and the number of states that could not.
+
+        Uses the candidates up.
+        """
+        size = 0
+        while (state := self.pop()) is not None:
+            size += state.size_bytes or 0
+            self.gone(state)
+        return size, len(self._states)
+
+    def _offer(self, state: State) -> None:
+        if not self._children[state.state_id] and not self._rules.keep(state):
+            used = state.last_used_at or state.created_at
+            heapq.heappush(self._heap, (used, -(state.size_bytes or 0), state.state_id))

@@ -1,0 +1,149 @@
+"""How much the cached states may take, and when that is too much.
+
+Two things are watched: the states' apparent size against a limit, and the free space of the
+disk against a reserve. Passing the high watermark of the limit, or falling below the
+reserve, is *pressure*: states are evicted until the low watermark is met and the reserve is
+free again. Pressure alone fails nobody: see ``enforcement``.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+USAGE_ABOVE_HIGH_WATERMARK = "usage_above_high_watermark"
+PHYSICAL_FREE_BELOW_RESERVE = "physical_free_below_reserve"
+
+MIN_STATE_AGE = "cache.capacity.minStateAge"
+
+_SMALLEST_DEFAULT_RESERVE = 10 * 1024**3
+
+Phase = Literal[
+    "startup_recovery", "prepare_step", "snapshot", "metadata_commit", "prepare_instance"
+]
+
+
+class Settings(Protocol):
+    """The part of the configuration that the cache uses."""
+
+    def value(self, path: str) -> Any:
+        """Return the value in force at a path."""
+
+    def seconds(self, path: str) -> float:
+        """Return the duration in force at a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The filesystem of the store, in bytes."""
+
+    total: int
+    free: int
+
+    @classmethod
+    def of(cls, root: Path) -> "Disk":
+        """Return the filesystem a directory is on; free is what ordinary users can have."""
+        status = os.statvfs(root)
+        return cls(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What the states take, and the disk they are on."""
+
+    size_bytes: int
+    state_count: int
+    disk: Disk
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What somebody is about to add: to the states' size, and to the disk's content.
+
+    The two differ where copies share their blocks, and for what is on the disk already.
+    """
+
+    size_bytes: int = 0
+    disk_bytes: int = 0
+
+
+NOTHING = Need()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The configured limits, for a disk of a certain size.
+
+    ``max_bytes`` is the user's own limit, 0 for none; ``effective_max`` what the reserve
+    leaves of the disk, or that limit if it is less.
+    """
+
+    max_bytes: int
+    reserve: int
+    effective_max: int
+    high_watermark: float
+    low_watermark: float
+
+    @classmethod
+    def configured(cls, settings: Settings, total: int) -> "Limits":
+        """Return the limits in force on a disk of ``total`` bytes."""
+        max_bytes = settings.value("cache.capacity.maxBytes") or 0
+        reserve = settings.value("cache.capacity.reserveBytes")
+        if reserve is None:
+            reserve = default_reserve(total)
+        room = max(0, total - reserve)
+        return cls(
+            max_bytes=max_bytes,
+            reserve=reserve,
+            effective_max=min(max_bytes, room) if max_bytes else room,
+            high_watermark=settings.value("cache.capacity.highWatermark"),
+            low_watermark=settings.value("cache.capacity.lowWatermark"),
+        )
+
+    def pressure(self, usage: Usage, need: Need = NOTHING) -> list[str]:
+        """Return why states should be evicted; empty when all is well."""
+        reasons = []
+        if usage.size_bytes + need.size_bytes > self.high_watermark * self.effective_max:
+            reasons.append(USAGE_ABOVE_HIGH_WATERMARK)
+        if self.short_of_space(usage, need):
+            reasons.append(PHYSICAL_FREE_BELOW_RESERVE)
+        return reasons
+
+    def short_of_space(self, usage: Usage, need: Need = NOTHING) -> bool:
+        """Tell whether the reserve is not free, or would not be any more."""
+        return usage.disk.free - need.disk_bytes < self.reserve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """When an eviction, once begun, may end.
+
+    ``at_least`` are the bytes to be freed whatever the numbers say: a quota may be used up,
+    or the room for metadata, while the disk claims to have space.
+    """
+
+    limits: Limits
+    need: Need = NOTHING
+    at_least: int = 0
+
+    def met(self, usage: Usage, freed: int) -> bool:
+        """Tell whether enough was freed."""
+        low = self.limits.low_watermark * self.limits.effective_max
+        return (
+            freed >= self.at_least
+            and usage.size_bytes + self.need.size_bytes <= low
+            and not self.limits.short_of_space(usage, self.need)
+        )
+
+    def awaits_space(self, usage: Usage) -> bool:
+        """Tell whether it matters that what was deleted is really gone from the disk."""
+        return self.at_least > 0 or self.limits.short_of_space(usage, self.need)
+
+
+def default_reserve(total: int) -> int:
+    """Return the bytes kept free of a disk when nothing is configured.
+
+    10 GiB or a tenth, whichever is more, but never more than half: a small disk would have
+    no room for any state at all.
+    """
+    return min(max(_SMALLEST_DEFAULT_RESERVE, total // 10), total // 2)

@@ -1,0 +1,126 @@
+"""What differs between the recipes of two steps, in the words of whoever wrote the inputs.
+
+A recipe is JSON, as ``prepare`` makes it: ``source`` (file, command, stdin, nothing) and
+``summary`` say what the step runs, ``files`` with their digests and ``text`` what that
+consists of, ``options`` and ``settings`` what it is run with.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Literal
+
+from ..store.records import Json
+
+Kind = Literal["image", "file", "command", "stdin", "variable", "argument", "setting", "volatile"]
+
+_VARIABLE = "v"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One input that is not what it was: the path of a file, the name of a variable."""
+
+    kind: Kind
+    name: str
+
+
+def differences(now: Json, before: Json) -> list[Change]:
+    """Return what differs between a step and an earlier one; empty when nothing does."""
+    return [
+        *_volatile(now),
+        *_inputs(now, before),
+        *_variables(now, before),
+        *_arguments(now, before),
+        *_settings(now, before),
+    ]
+
+
+def _volatile(now: Json) -> Iterator[Change]:
+    if now.get("volatile"):
+        yield Change("volatile", now["volatile"])
+
+
+def _inputs(now: Json, before: Json) -> Iterator[Change]:
+    if now.get("input") == before.get("input") and now.get("content") == before.get("content"):
+        return
+    if now.get("source") != before.get("source"):
+        yield Change("argument", now.get("summary", ""))
+        return
+    changed = list(_files(now, before))
+    if now.get("text") != before.get("text"):
+        kind: Kind = "stdin" if now.get("source") == "stdin" else "command"
+        yield Change(kind, now.get("summary", ""))
+    elif not changed:
+        # Something in how the files are put together.
+        yield Change("argument", now.get("summary", ""))
+    yield from changed
+
+
+def _files(now: Json, before: Json) -> Iterator[Change]:
+    """Compare files by path; those that moved by content, then by name."""
+    ours, theirs = _digests(now), _digests(before)
+    for path in [path for path in ours if path in theirs]:
+        if ours.pop(path) != theirs.pop(path):
+            yield Change("file", path)
+    moved = Counter(theirs.values())
+    for path, digest in list(ours.items()):
+        if moved[digest]:
+            moved[digest] -= 1
+            del ours[path]
+            del theirs[next(each for each, same in theirs.items() if same == digest)]
+    names = {PurePath(path).name for path in ours}
+    for path in ours:
+        yield Change("file", path)
+    for path in theirs:
+        if PurePath(path).name not in names:
+            yield Change("file", path)
+
+
+def _digests(recipe: Json) -> dict[str, str]:
+    return {file["path"]: file["digest"] for file in recipe.get("files", ())}
+
+
+def _variables(now: Json, before: Json) -> Iterator[Change]:
+    ours, theirs = _assigned(now), _assigned(before)
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            yield Change("variable", name)
+
+
+def _assigned(recipe: Json) -> dict[str, str]:
+    """Return the variables set on the command line; without its ``=`` one is unset."""
+    given = (value or "" for letter, value in recipe.get("options", ()) if letter == _VARIABLE)
+    return {text.partition("=")[0]: text for text in given}
+
+
+def _arguments(now: Json, before: Json) -> Iterator[Change]:
+    """Compare the other options; if there is no difference, the order of all of them."""
+    ours, theirs = _flags(now), _flags(before)
+    changed = dict.fromkeys([*(ours - theirs), *(theirs - ours)])
+    for flag in changed:
+        yield Change("argument", flag)
+    same = Counter(map(tuple, now.get("options", ()))) == Counter(
+        map(tuple, before.get("options", ()))
+    )
+    if same and list(now.get("options", ())) != list(before.get("options", ())):
+        yield Change("argument", "order of the options")
+
+
+def _flags(recipe: Json) -> Counter[str]:
+    return Counter(
+        _flag(letter, value) for letter, value in recipe.get("options", ()) if letter != _VARIABLE
+    )
+
+
+def _flag(letter: str, value: str | None) -> str:
+    flag = letter if letter.startswith("-") else f"-{letter}" if len(letter) == 1 else f"--{letter}"
+    return flag if value is None else f"{flag} {value}"
+
+
+def _settings(now: Json, before: Json) -> Iterator[Change]:
+    ours, theirs = now.get("settings", {}), before.get("settings", {})
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            yield Change("setting", name)

@@ -1,0 +1,211 @@
+"""Keeps the limits: makes room by eviction, and refuses what cannot fit.
+
+What is a limit, and what only a wish:
+
+* ``maxBytes`` is a limit: a state that would take the cache beyond it is refused.
+* The reserve and the watermarks are wishes: states are evicted for them as far as they can
+  be, and when that is not enough work goes on all the same. A disk that is fuller than the
+  reserve asks for may be full of other things.
+* The disk's end is a limit: where a clone copies every block, there has to be room for it.
+* A reserve that leaves nothing of the whole disk is a mistake in the configuration.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Collection
+
+from .. import clock
+from ..errors import CacheLimitTooSmall, CacheUnavailable, EngineError, StorageFull
+from ..store import StateStore
+from .candidates import Rules
+from .capacity import MIN_STATE_AGE, Disk, Goal, Limits, Need, Phase, Settings, Usage
+from .eviction import Evictor, Files, Leases, Outcome
+from .summary import Eviction, Summary
+
+# The phases that can still be refused; later on the state is there, and of use.
+_REFUSABLE: Collection[Phase] = ("prepare_step", "snapshot")
+
+_log = logging.getLogger(__name__)
+
+
+class Refused(StorageFull):
+    """There is no room, after all that can be evicted was: trying again is of no use."""
+
+
+class Enforcement:
+    """Measures, evicts, refuses; safe to use from any thread that holds no instance's lock."""
+
+    def __init__(
+        self,
+        states: StateStore,
+        files: Files,
+        leases: Leases,
+        settings: Settings,
+        summary: Summary,
+        *,
+        disk: Callable[[], Disk],
+        shares_blocks: bool,
+        clock: clock.Clock,
+    ) -> None:
+        """``shares_blocks`` tells whether clones take no space of their own."""
+        self._states = states
+        self._leases = leases
+        self._settings = settings
+        self._summary = summary
+        self._disk = disk
+        self._shares_blocks = shares_blocks
+        self._clock = clock
+        self._evictor = Evictor(states, files, leases, self.measure)
+
+    def measure(self) -> Usage:
+        """Return what the states take, and the disk. Raises CacheUnavailable."""
+        try:
+            totals = self._states.totals()
+            return Usage(size_bytes=totals.size_bytes, state_count=totals.count, disk=self._disk())
+        except (EngineError, OSError) as error:
+            raise CacheUnavailable("the cache's size cannot be told", str(error)) from error
+
+    def limits(self, usage: Usage) -> Limits:
+        """Return the limits in force."""
+        return Limits.configured(self._settings, usage.disk.total)
+
+    def reclaimable(self) -> tuple[int, int]:
+        """Return the size of all that could be evicted, and the number of states that couldn't."""
+        return self._reclaimable(self._rules(()))
+
+    def make_room(self, phase: Phase, protect: Collection[str] = (), growth: int = 0) -> None:
+        """Evict under pressure; see ``Cache.make_room``."""
+        try:
+            self._make_room(phase, protect, growth)
+        except CacheUnavailable as error:
+            if phase in _REFUSABLE:
+                raise
+            _log.warning("nothing is evicted now: %s", error)
+
+    def _make_room(self, phase: Phase, protect: Collection[str], growth: int) -> None:
+        need = self._need(phase, growth)
+        usage = self.measure()
+        limits = self.limits(usage)
+        rules = self._rules(protect)
+        if limits.pressure(usage, need):
+            outcome = self._evictor.evict(rules, Goal(limits=limits, need=need))
+            self._record(phase, outcome, rules)
+            usage = outcome.after
+        if phase in _REFUSABLE:
+            self._check(phase, usage, limits, need, rules)
+
+    def relieve(
+        self, phase: Phase, failure: StorageFull, protect: Collection[str] = (), growth: int = 0
+    ) -> bool:
+        """Give space back after a write has failed for want of it; see ``Cache.relieve``."""
+        if isinstance(failure, Refused):
+            return False
+        try:
+            return self._relieve(phase, protect, growth)
+        except CacheUnavailable as error:
+            _log.warning("nothing is evicted now: %s", error)
+            return False
+
+    def _relieve(self, phase: Phase, protect: Collection[str], growth: int) -> bool:
+        evicted = self._evictor.evicted
+        goal = Goal(
+            limits=self.limits(self.measure()),
+            need=self._need(phase, growth),
+            at_least=max(growth, 1),
+        )
+        rules = self._rules(protect)
+        outcome = self._evictor.evict(rules, goal)
+        self._record(phase, outcome, rules)
+        # Not whether there is more space: a failed attempt gives back its own. But another
+        # job, failing at the same time, may have evicted all there was.
+        return self._evictor.evicted > evicted
+
+    def _need(self, phase: Phase, growth: int) -> Need:
+        copied = phase == "prepare_step" and not self._shares_blocks
+        return Need(size_bytes=growth, disk_bytes=growth if copied else 0)
+
+    def _rules(self, protect: Collection[str]) -> Rules:
+        now = self._clock()
+        return Rules(
+            now=now,
+            youngest=clock.shift(now, -self._settings.seconds(MIN_STATE_AGE)),
+            protected=frozenset(protect),
+            leased=self._leases.leased,
+        )
+
+    def _reclaimable(self, rules: Rules) -> tuple[int, int]:
+        return self._evictor.candidates(rules).reclaimable()
+
+    def _record(self, phase: Phase, outcome: Outcome, rules: Rules) -> None:
+        """Persist what was evicted, if anything was."""
+        if not outcome.evicted_count:
+            return
+        reclaimable, blocked = self._reclaimable(rules)
+        eviction = Eviction(
+            completed_at=self._clock(),
+            trigger=phase,
+            evicted_count=outcome.evicted_count,
+            freed_bytes=outcome.freed_bytes,
+            blocked_count=blocked,
+            reclaimable_bytes=reclaimable,
+            usage_bytes_before=outcome.before.size_bytes,
+            usage_bytes_after=outcome.after.size_bytes,
+            free_bytes_before=outcome.before.disk.free,
+            free_bytes_after=outcome.after.disk.free,
+        )
+        _log.info("evicted %d states, %d bytes", eviction.evicted_count, eviction.freed_bytes)
+        try:
+            self._summary.save(eviction)
+        except EngineError as error:
+            _log.warning("the summary of the eviction is lost: %s", error)
+
+    def _check(self, phase: Phase, usage: Usage, limits: Limits, need: Need, rules: Rules) -> None:
+        """Raise CacheLimitTooSmall or StorageFull when what is needed does not fit."""
+        if limits.effective_max <= 0:
+            raise CacheLimitTooSmall(
+                "the reserve leaves no room for the cache: lower cache.capacity.reserveBytes",
+                self._numbers(phase, usage, limits, need, rules),
+            )
+        if limits.max_bytes and usage.size_bytes + need.size_bytes > limits.max_bytes:
+            numbers = self._numbers(phase, usage, limits, need, rules)
+            if self._own_size(rules) + need.size_bytes > limits.max_bytes:
+                raise CacheLimitTooSmall(
+                    "the states of this preparation do not fit into the cache: "
+                    "raise cache.capacity.maxBytes",
+                    numbers,
+                )
+            raise Refused(
+                "the cache is full, and all that is in it is in use or too young to be "
+                "evicted: delete states or instances, or raise cache.capacity.maxBytes",
+                numbers,
+            )
+        if usage.disk.free < need.disk_bytes:
+            raise Refused(
+                "the disk that holds the state store has no room for another copy, and nothing "
+                "can be evicted: delete states or instances, or make room",
+                self._numbers(phase, usage, limits, need, rules),
+            )
+
+    def _own_size(self, rules: Rules) -> int:
+        """Return the size of the protected states: what no eviction could help with."""
+        protected = (self._states.get(state_id) for state_id in rules.protected)
+        return sum(state.size_bytes or 0 for state in protected if state is not None)
+
+    def _numbers(self, phase: Phase, usage: Usage, limits: Limits, need: Need, rules: Rules) -> str:
+        """Return an error's details: JSON text."""
+        reclaimable, blocked = self._reclaimable(rules)
+        numbers = {
+            "phase": phase,
+            "reasons": limits.pressure(usage, need),
+            "needed_bytes": need.size_bytes,
+            "usage_bytes": usage.size_bytes,
+            "configured_max_bytes": limits.max_bytes,
+            "effective_max_bytes": limits.effective_max,
+            "reserve_bytes": limits.reserve,
+            "store_free_bytes": usage.disk.free,
+            "store_total_bytes": usage.disk.total,
+            "state_count": usage.state_count,
+            "reclaimable_bytes": reclaimable,
+            "blocked_count": blocked,
+        }
+        return json.dumps(numbers)

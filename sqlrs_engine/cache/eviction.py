@@ -1,0 +1,168 @@
+"""Evicts states one by one, safely beside everything else that goes on.
+
+A state is retired first, so that nobody can begin to use it; looked at once more; then its
+row goes, then its files. Callers must hold no instance's lock: retiring waits for deletions,
+and those wait for instances.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import CacheUnavailable, Conflict, EngineError, StorageFull
+from ..store import StateFilter, StateStore
+from ..store.records import State
+from .candidates import Candidates, Rules
+from .capacity import Goal, Usage
+
+# Deleting the files of a state takes milliseconds; it is only waited for when the
+# space matters.
+_SPACE_PATIENCE_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class Leases(Protocol):
+    """Which states are being cloned or built upon."""
+
+    def leased(self, state_id: str) -> bool:
+        """Tell whether a state is in use now."""
+
+    def retire(self, state_ids: Iterable[str]) -> AbstractContextManager[bool]:
+        """Keep states from being leased; yields False when one is leased already."""
+
+
+class Files(Protocol):
+    """Where states are, and their removal."""
+
+    def state_dir(self, image_id: str, state_id: str) -> Path:
+        """Return where a state's files are."""
+
+    def discard(self, path: Path) -> None:
+        """Remove a directory of the store, in the background."""
+
+    def wait_idle(self, seconds: float) -> bool:
+        """Wait until nothing is being deleted; False when something is after that time."""
+
+
+class Fate(Enum):
+    """What became of a state that was to be evicted."""
+
+    EVICTED = auto()
+    STAYS = auto()
+    WAS_GONE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What went in an eviction, and what there was before and after."""
+
+    evicted_count: int
+    freed_bytes: int
+    before: Usage
+    after: Usage
+
+
+class Evictor:
+    """Removes states; one eviction at a time."""
+
+    def __init__(
+        self, states: StateStore, files: Files, leases: Leases, measure: Callable[[], Usage]
+    ) -> None:
+        self._states = states
+        self._files = files
+        self._leases = leases
+        self._measure = measure
+        self._running = threading.Lock()
+        self._evicted = 0
+
+    @property
+    def evicted(self) -> int:
+        """How many states were evicted so far."""
+        return self._evicted
+
+    def evict(self, rules: Rules, goal: Goal) -> Outcome:
+        """Evict until the goal is met or nothing more can go.
+
+        Another eviction under way is waited for first.
+        """
+        with self._running:
+            before = self._measure()
+            # What was deleted before may have only to reach the disk.
+            usage, count, freed = self._settled(before, goal), 0, 0
+            candidates = None
+            while not goal.met(usage, freed):
+                candidates = candidates or self.candidates(rules)
+                state = candidates.pop()
+                if state is None:
+                    break
+                fate = self._evict(state, rules)
+                if fate is Fate.STAYS:
+                    continue
+                candidates.gone(state)
+                if fate is Fate.EVICTED:
+                    count += 1
+                    self._evicted += 1
+                    freed += state.size_bytes or 0
+                usage = self._settled(self._measure(), goal)
+            return Outcome(count, freed, before, usage)
+
+    def candidates(self, rules: Rules) -> Candidates:
+        """Return the states in the order in which they would go. Raises CacheUnavailable."""
+        try:
+            states = self._states.find(StateFilter())
+        except EngineError as error:
+            raise CacheUnavailable("the cached states cannot be listed", str(error)) from error
+        return Candidates(states, rules)
+
+    def _settled(self, usage: Usage, goal: Goal) -> Usage:
+        """Return the usage, once the disk has back what was given up if that matters."""
+        if not goal.awaits_space(usage):
+            return usage
+        self._files.wait_idle(_SPACE_PATIENCE_SECONDS)
+        return self._measure()
+
+    def _evict(self, seen: State, rules: Rules) -> Fate:
+        """Evict one state unless it has come into use."""
+        with self._leases.retire([seen.state_id]) as claimed:
+            if not claimed:
+                return Fate.STAYS
+            state = self._states.get(seen.state_id)
+            if state is None:
+                return Fate.WAS_GONE
+            if state.use_count != seen.use_count or rules.keep(state):
+                return Fate.STAYS
+            try:
+                self._remove(state)
+            except Conflict as error:
+                _log.info("state %s is not evicted: %s", state.state_id, error)
+                return Fate.STAYS
+            except (EngineError, OSError):
+                _log.exception("cannot evict state %s", state.state_id)
+                return Fate.STAYS
+        _log.info("evicted state %s of %d bytes", state.state_id, state.size_bytes or 0)
+        return Fate.EVICTED
+
+    def _remove(self, state: State) -> None:
+        container = self._files.state_dir(state.image_id, state.state_id)
+        try:
+            self._states.remove(state.state_id)
+        except StorageFull:
+            # No room even to note that it is gone: its files make some. Whatever needs a
+            # state has leased it before, and this one is retired and has no dependants.
+            if self._states.find(StateFilter(parent_state_id=state.state_id)):
+                raise
+            self._files.discard(container)
+            self._files.wait_idle(_SPACE_PATIENCE_SECONDS)
+            self._states.remove(state.state_id)
+            return
+        try:
+            self._files.discard(container)
+        except (EngineError, OSError):
+            # Without its row it is no state any more; the next start tries again.
+            _log.exception("cannot remove %s", container)

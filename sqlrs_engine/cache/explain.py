@@ -1,0 +1,129 @@
+"""Hit or miss; and on a miss, what is cached of the chain and which inputs are new.
+
+The states of a chain are looked for from the first to the last: the last one found is the
+*nearest*. Beside the step that comes next, among the states made of that same parent (of
+any image for the first step), the one made most like it is found, and after it the same
+among its children: what differs in all of them is what has changed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Protocol
+
+from ..store import StateStore
+from ..store.records import Json, Recipe
+from .differences import Change, differences
+
+# Of siblings, the latest used are looked at: enough to find what was prepared before.
+_SIBLINGS = 200
+
+
+class Step(Protocol):
+    """A step of a plan."""
+
+    @property
+    def state_id(self) -> str:
+        """The state it makes."""
+
+    @property
+    def recipe(self) -> Json:
+        """What it is made of."""
+
+
+class Plan(Protocol):
+    """The plan of a prepare request."""
+
+    @property
+    def image_id(self) -> str:
+        """The resolved image."""
+
+    @property
+    def signature(self) -> str:
+        """What identical jobs have in common."""
+
+    @property
+    def steps(self) -> Sequence[Step]:
+        """The chain of steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    recipe: Recipe
+    changes: list[Change]
+
+
+def explain(plan: Plan, states: StateStore, exists: Callable[[str], bool]) -> Json:
+    """Return the decision about a plan as the API shows it.
+
+    ``exists`` tells whether a state can be used: a row alone does not make it so.
+    """
+    ids = [step.state_id for step in plan.steps]
+    if exists(ids[-1]):
+        return _decision(plan, "hit", "exact_state_match", matched_state_id=ids[-1])
+    cached = 0
+    while exists(ids[cached]):
+        cached += 1
+    decision = _decision(plan, "miss", "no_matching_state")
+    if cached:
+        decision["nearest_state_id"] = ids[cached - 1]
+    decision["missing_steps"] = len(ids) - cached
+    decision["changes"] = _changes(plan, cached, states)
+    return decision
+
+
+def _decision(plan: Plan, decision: str, reason: str, **more: str) -> Json:
+    return {
+        "decision": decision,
+        "reason_code": reason,
+        "signature": plan.signature,
+        "resolved_image_id": plan.image_id,
+        **more,
+    }
+
+
+def _changes(plan: Plan, cached: int, states: StateStore) -> list[Json]:
+    """Compare the missing steps, one after the other, with what was made in their place."""
+    changes: list[Json] = []
+    parent = plan.steps[cached - 1].state_id if cached else None
+    for number, step in enumerate(plan.steps[cached:], start=cached):
+        match = _most_alike(step, plan.image_id, states.recipes(parent, _SIBLINGS))
+        if match is None:
+            break
+        if match.recipe.image_id != plan.image_id and number == 0:
+            changes.append({"kind": "image", "name": match.recipe.image_id, "step": 0})
+        changes += [
+            {"kind": change.kind, "name": change.name, "step": number} for change in match.changes
+        ]
+        parent = match.recipe.state_id
+    return changes
+
+
+def _most_alike(step: Step, image_id: str, recipes: Sequence[Recipe]) -> _Match | None:
+    """Return the recipe with the fewest differences; of several, the latest used."""
+    best: _Match | None = None
+    fewest = 0
+    for recipe in recipes:
+        changes = differences(step.recipe, recipe.step)
+        count = len(changes) + (recipe.image_id != image_id)
+        if (best is None or count < fewest) and _akin(step.recipe, recipe.step):
+            best, fewest = _Match(recipe, changes), count
+    return best
+
+
+def _akin(now: Json, before: Json) -> bool:
+    """Tell whether two steps have anything in common, so that a comparison says something.
+
+    The same content, the same kind of text, or a file of the same name.
+    """
+    if now.get("content") == before.get("content"):
+        return True
+    if now.get("source") != before.get("source"):
+        return False
+    if now.get("source") != "file":
+        return True
+    return not _names(now).isdisjoint(_names(before))
+
+
+def _names(recipe: Json) -> set[str]:
+    return {PurePath(file["path"]).name for file in recipe.get("files", ())}
