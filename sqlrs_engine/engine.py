@@ -30,10 +30,13 @@ from .postgres.os_user import OsUser
 from .store import InstanceFilter
 
 if TYPE_CHECKING:
+    from .postgres.cluster import Cluster
     from .postgres.distributions import Distributions
+    from .store.records import Instance
 
 LOCK_PATIENCE_SECONDS = 4.0
 GRACE_SECONDS = 2
+RUNS_GRACE_SECONDS = 2.0
 JOBS_GRACE_SECONDS = 3.0
 RECOVERY_GRACE_SECONDS = 5.0
 TRASH_GRACE_SECONDS = 2.0
@@ -93,12 +96,14 @@ class Engine:
         Raises EngineError when the configuration, the database or the store's
         filesystem cannot be used.
         """
+        from .cache import Cache, Disk
         from .deletion import Deletion
         from .httpapi.services import Services
         from .instances import Expiry, Instances, Leases, PostgresServers
         from .metrics import Metrics
         from .prepare import Builder, EventLog, Flights, Planner, PrepareService, States, Tools
         from .registry import Registry
+        from .runs import Runs
         from .sources import Sources
         from .statefs import StateFs
         from .statefs.probe import choose_backend
@@ -130,6 +135,17 @@ class Engine:
         )
         self._states = States(store.states, files, utc_now)
         self._sources = sources = Sources(store_root, config, store.jobs.unfinished)
+        self.cache = cache = Cache(
+            store,
+            files,
+            leases,
+            config,
+            plan=lambda request: self.prepare.plan(request),
+            exists=self._states.exists,
+            disk=lambda: Disk.of(store_root),
+            shares_blocks=files.backend.copy_on_write,
+            metrics=metrics,
+        )
         flights = Flights(config.value("orchestrator.jobs.workers"))
         self.prepare = PrepareService(
             Tools(
@@ -137,7 +153,7 @@ class Engine:
                 events=EventLog(store.jobs, utc_now),
                 images=found,
                 planner=Planner(sources.blobs),
-                builder=Builder(files, self._states, servers, flights, metrics),
+                builder=Builder(files, self._states, servers, flights, metrics, cache),
                 states=self._states,
                 leases=leases,
                 instances=self.instances,
@@ -145,8 +161,14 @@ class Engine:
                 clock=utc_now,
                 metrics=metrics,
                 trees=sources.trees,
+                room=cache,
             )
         )
+
+        def cluster(instance: "Instance") -> "Cluster":
+            return servers.server(instance.image_id, files.instance_dir(instance.instance_id))
+
+        self.runs = Runs(registry, self.instances, cluster, renew=expiry.renew)
         self.services = Services(
             store=store,
             registry=registry,
@@ -155,6 +177,8 @@ class Engine:
             prepare=self.prepare,
             config=config,
             metrics=metrics,
+            runs=self.runs,
+            cache=cache,
             sources=sources,
         )
         self._add_gauges()
@@ -172,6 +196,7 @@ class Engine:
 
         for gauge in (
             Gauge("sqlrs_jobs_active", "Jobs now.", lambda: {"": self.prepare.active()}),
+            Gauge("sqlrs_runs_active", "Runs now.", lambda: {"": self.runs.active()}),
             Gauge("sqlrs_instances", "Instances by status.", instances, "status"),
             Gauge("sqlrs_states", "Cached states.", lambda: {"": store.states.totals().count}),
             Gauge(
@@ -191,11 +216,15 @@ class Engine:
 
     def busy(self) -> bool:
         """Tell whether work is under way that no request waits for."""
-        return self.prepare.active() > 0 or self._recovery.is_alive()
+        return self.prepare.active() + self.runs.active() > 0 or self._recovery.is_alive()
 
     def stop(self) -> None:
-        """Interrupt the jobs so that they resume at the next start; instances stay."""
+        """End the runs; interrupt the jobs so that they resume at the next start.
+
+        Instances stay.
+        """
         self._stopping.set()
+        self.runs.shutdown(RUNS_GRACE_SECONDS)
         self.prepare.shutdown(JOBS_GRACE_SECONDS)
         self.instances.stop_reaper()
         self._sources.stop()
@@ -219,6 +248,7 @@ class Engine:
         steps: tuple[tuple[str, Callable[[], object]], ...] = (
             ("instances", self.instances.recover),
             ("files", self._sweep),
+            ("cache", lambda: self.cache.make_room("startup_recovery")),
             ("sources", self._sources.start),
             ("jobs", self.prepare.recover),
             ("reaper", self.instances.start_reaper),

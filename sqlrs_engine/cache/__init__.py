@@ -12,6 +12,7 @@ from typing import Any
 from ..clock import Clock, utc_now
 from ..durations import format as format_duration
 from ..errors import StorageFull
+from ..metrics import Metrics
 from ..store import Store
 from ..store.records import Json
 from .capacity import MIN_STATE_AGE, Disk, Phase, Settings
@@ -40,6 +41,7 @@ class Cache:
         disk: Callable[[], Disk],
         shares_blocks: bool,
         clock: Clock = utc_now,
+        metrics: Metrics | None = None,
     ) -> None:
         """``plan`` returns the plan of a prepare request, and raises as ``prepare`` does.
 
@@ -61,6 +63,7 @@ class Cache:
             disk=disk,
             shares_blocks=shares_blocks,
             clock=clock,
+            metrics=metrics or Metrics(),
         )
 
     def status(self) -> Json:

@@ -2,7 +2,7 @@
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..clock import Timestamp
@@ -18,7 +18,7 @@ class Rules:
 
     now: Timestamp
     youngest: Timestamp
-    protected: Collection[str]
+    protected: frozenset[str]
     leased: Callable[[str], bool]
 
     def keep(self, state: State) -> bool:
@@ -62,17 +62,6 @@ class Candidates:
         if parent is not None:
             self._children[parent.state_id] -= 1
             self._offer(parent)
-
-    def reclaimable(self) -> tuple[int, int]:
-        """Return the size of all that could go, and the number of states that could not.
-
-        Uses the candidates up.
-        """
-        size = 0
-        while (state := self.pop()) is not None:
-            size += state.size_bytes or 0
-            self.gone(state)
-        return size, len(self._states)
 
     def _offer(self, state: State) -> None:
         if not self._children[state.state_id] and not self._rules.keep(state):

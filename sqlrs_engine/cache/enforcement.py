@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection
 
 from .. import clock
 from ..errors import CacheLimitTooSmall, CacheUnavailable, EngineError, StorageFull
+from ..metrics import Metrics
 from ..store import StateStore
 from .candidates import Rules
 from .capacity import MIN_STATE_AGE, Disk, Goal, Limits, Need, Phase, Settings, Usage
@@ -46,6 +47,7 @@ class Enforcement:
         disk: Callable[[], Disk],
         shares_blocks: bool,
         clock: clock.Clock,
+        metrics: Metrics,
     ) -> None:
         """``shares_blocks`` tells whether clones take no space of their own."""
         self._states = states
@@ -55,7 +57,7 @@ class Enforcement:
         self._disk = disk
         self._shares_blocks = shares_blocks
         self._clock = clock
-        self._evictor = Evictor(states, files, leases, self.measure)
+        self._evictor = Evictor(states, files, leases, self.measure, metrics)
 
     def measure(self) -> Usage:
         """Return what the states take, and the disk. Raises CacheUnavailable."""
@@ -134,7 +136,14 @@ class Enforcement:
         )
 
     def _reclaimable(self, rules: Rules) -> tuple[int, int]:
-        return self._evictor.candidates(rules).reclaimable()
+        try:
+            total = self._states.totals()
+            held = self._states.held(
+                rules.youngest, rules.now, rules.protected | self._leases.current()
+            )
+        except EngineError as error:
+            raise CacheUnavailable("the cached states cannot be counted", str(error)) from error
+        return total.size_bytes - held.size_bytes, held.count
 
     def _record(self, phase: Phase, outcome: Outcome, rules: Rules) -> None:
         """Persist what was evicted, if anything was."""

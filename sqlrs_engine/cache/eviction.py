@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import CacheUnavailable, Conflict, EngineError, StorageFull
+from ..metrics import Metrics
 from ..store import StateFilter, StateStore
 from ..store.records import State
 from .candidates import Candidates, Rules
@@ -32,6 +33,9 @@ class Leases(Protocol):
 
     def leased(self, state_id: str) -> bool:
         """Tell whether a state is in use now."""
+
+    def current(self) -> frozenset[str]:
+        """Return the states in use now."""
 
     def retire(self, state_ids: Iterable[str]) -> AbstractContextManager[bool]:
         """Keep states from being leased; yields False when one is leased already."""
@@ -72,12 +76,18 @@ class Evictor:
     """Removes states; one eviction at a time."""
 
     def __init__(
-        self, states: StateStore, files: Files, leases: Leases, measure: Callable[[], Usage]
+        self,
+        states: StateStore,
+        files: Files,
+        leases: Leases,
+        measure: Callable[[], Usage],
+        metrics: Metrics,
     ) -> None:
         self._states = states
         self._files = files
         self._leases = leases
         self._measure = measure
+        self._metrics = metrics
         self._running = threading.Lock()
         self._evicted = 0
 
@@ -108,6 +118,7 @@ class Evictor:
                 if fate is Fate.EVICTED:
                     count += 1
                     self._evicted += 1
+                    self._metrics.evicted(state.size_bytes or 0)
                     freed += state.size_bytes or 0
                 usage = self._settled(self._measure(), goal)
             return Outcome(count, freed, before, usage)

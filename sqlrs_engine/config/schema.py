@@ -7,7 +7,7 @@ Beside the standard keywords (draft 2020-12):
 * ``x-restart``: a change takes effect when the engine starts next.
 
 Paths that are not described here are accepted with any value, except below
-``instances`` and ``postgres``, where they can only be a slip of the pen.
+``instances``, ``postgres`` and ``sources``, where they can only be a slip of the pen.
 """
 
 import copy
@@ -151,8 +151,8 @@ _SCHEMA: Schema = {
                 reserveBytes=_leaf(
                     "integer",
                     None,
-                    "Bytes of the filesystem kept free; null means 10 GiB or a tenth of the "
-                    "filesystem, whichever is more.",
+                    "Bytes of the filesystem that eviction keeps free; null means 10 GiB or a tenth "
+                    "of the filesystem, whichever is more, but at most half of it.",
                     minimum=0,
                 ),
                 highWatermark=_leaf(
@@ -170,6 +170,22 @@ _SCHEMA: Schema = {
                     maximum=1,
                 ),
                 minStateAge=_duration("10m", "Younger states are never evicted."),
+            ),
+        ),
+        sources=_object(
+            "Files of clients on other machines.",
+            closed=True,
+            blobs=_object(
+                "Uploaded files.",
+                closed=True,
+                maxBytes=_leaf(
+                    "integer", 256 * 1024 * 1024, "Size of the largest file in bytes.", minimum=1
+                ),
+                ttl=_duration(
+                    "24h",
+                    "How long an uploaded file is kept that no unfinished job needs, counted from "
+                    "its last use; never less than 10 minutes.",
+                ),
             ),
         ),
         instances=_object(

@@ -1,18 +1,22 @@
-"""JSON request bodies: their media type, their bytes, their value."""
+"""Request bodies: JSON with its media type, bytes and value; or raw, piece by piece."""
 
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio.to_thread
 import orjson
 from starlette.requests import ClientDisconnect
 
-from ..errors import InvalidArgument, UnsupportedMediaType
-from .guards import HAS_BODY
+from ..errors import EngineError, InvalidArgument, UnsupportedMediaType
+from .guards import BODY
 from .replies import Receive, Scope
 from .schemas import Schema
 
 MAX_DEPTH = 64
 _LARGE = 256 * 1024
+_PIECE = 1024 * 1024
 
 
 class BodyReader:
@@ -27,7 +31,9 @@ class BodyReader:
         Raises UnsupportedMediaType unless it says it is JSON in UTF-8, InvalidArgument
         when it is missing, is not JSON or does not fit the schema.
         """
-        if not scope["extensions"][HAS_BODY]:
+        body = scope["extensions"][BODY]
+        body.check()
+        if not body.present:
             raise InvalidArgument("a JSON request body is required")
         _check_media_type(scope)
         raw = await _collect(receive)
@@ -39,6 +45,45 @@ class BodyReader:
         value = parse(raw)
         self._schema.check(value)
         return value
+
+
+class RawBody:
+    """A body of any kind, taken piece by piece; who takes it bounds its size.
+
+    ``declared`` is its size, where the request says it.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        body = scope["extensions"][BODY]
+        body.streamed = True
+        self.declared: int | None = body.declared
+        self._receive = receive
+        self._over = not body.present
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Yield the body in pieces worth writing.
+
+        Raises RequestTimeout, ClientDisconnect.
+        """
+        pending: list[bytes] = []
+        size = 0
+        while not self._over:
+            message = await self._receive()
+            self._over = not message.get("more_body", False)
+            pending.append(message.get("body", b""))
+            size += len(pending[-1])
+            if size >= _PIECE:
+                yield b"".join(pending)
+                pending, size = [], 0
+        if size:
+            yield b"".join(pending)
+
+    async def drain(self, seconds: float) -> None:
+        """Take what is left of it, for so long: a client may listen only when it is done."""
+        with contextlib.suppress(TimeoutError, EngineError):
+            async with asyncio.timeout(seconds):
+                async for _ in self.pieces():
+                    pass
 
 
 def parse(raw: bytes) -> Any:

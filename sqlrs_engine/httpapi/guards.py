@@ -8,6 +8,7 @@ the token, but the guards turn it away earlier: a page on another site sends ``O
 import asyncio
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from starlette.requests import ClientDisconnect
@@ -18,11 +19,41 @@ from .replies import ASGIApp, Message, Receive, Scope, Send
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 MAX_BODY_BYTES = 64 * 1024 * 1024
 BODY_SECONDS = 30.0
-HAS_BODY = "sqlrs_has_body"
+STREAM_SECONDS = 3600.0
+BODY = "sqlrs_body"
 
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _ENCODED = re.compile(rb"[!-~]*")
 _FOREIGN = frozenset({b"cross-site", b"same-site"})
+
+
+@dataclass(slots=True)
+class Body:
+    """What is known of a request's body before it is read, and what bounds it.
+
+    ``declared`` is its size, where the request says it. Read with ``streamed``, it has no
+    limit of size here: who takes it piece by piece has one. Then ``seconds`` bound the wait
+    for each piece.
+    """
+
+    present: bool
+    declared: int | None
+    max_bytes: int
+    seconds: float
+    streamed: bool = False
+
+    def check(self, size: int = 0) -> None:
+        """Raise PayloadTooLarge when so many bytes, or those declared, are too many."""
+        if not self.streamed and max(size, self.declared or 0) > self.max_bytes:
+            raise PayloadTooLarge(
+                "the request body is too large", f"at most {self.max_bytes} bytes are accepted"
+            )
+
+    def deadline(self, began: float, now: float) -> float:
+        """Return until when the next piece may take."""
+        if self.streamed:
+            return min(now + self.seconds, began + STREAM_SECONDS)
+        return began + self.seconds
 
 
 class Guards:
@@ -46,10 +77,10 @@ class Guards:
         self._body_seconds = body_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on.
+        """Pass the request on, with its ``Body`` in the scope.
 
-        Raises Misdirected, Forbidden, InvalidArgument or PayloadTooLarge; reading the
-        body further down raises PayloadTooLarge, RequestTimeout or ClientDisconnect.
+        Raises Misdirected, Forbidden or InvalidArgument; reading the body further down
+        raises PayloadTooLarge, RequestTimeout or ClientDisconnect.
         """
         hosts: list[bytes] = []
         length: bytes | None = None
@@ -69,13 +100,11 @@ class Guards:
         self._check_host(hosts)
         _check_text("path", scope.get("raw_path") or b"")
         _check_text("query", scope["query_string"])
-        if length is not None:
-            declared = _content_length(length)
-            if declared > self._max_body:
-                raise self._too_large()
-            has_body = has_body or declared > 0
-        scope.setdefault("extensions", {})[HAS_BODY] = has_body
-        await self._app(scope, self._bounded(receive) if has_body else receive, send)
+        declared = None if length is None else _content_length(length)
+        has_body = has_body or bool(declared)
+        body = Body(has_body, declared, self._max_body, self._body_seconds)
+        scope.setdefault("extensions", {})[BODY] = body
+        await self._app(scope, _bounded(receive, body) if has_body else receive, send)
 
     def _check_host(self, hosts: list[bytes]) -> None:
         match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
@@ -85,38 +114,35 @@ class Guards:
                 "send a Host header with 127.0.0.1, localhost or the name it listens on",
             )
 
-    def _bounded(self, receive: Receive) -> Receive:
-        """Wrap ``receive`` so that a body can be neither too large nor too slow."""
-        deadline = asyncio.get_running_loop().time() + self._body_seconds
-        size = 0
-        complete = False
 
-        async def bounded() -> Message:
-            nonlocal size, complete
-            if complete:
-                return await receive()
-            try:
-                async with asyncio.timeout_at(deadline):
-                    message = await receive()
-            except TimeoutError:
-                raise RequestTimeout(
-                    "the request body did not arrive in time",
-                    f"it may take {self._body_seconds:g} seconds",
-                ) from None
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            size += len(message.get("body", b""))
-            if size > self._max_body:
-                raise self._too_large()
-            complete = not message.get("more_body", False)
-            return message
+def _bounded(receive: Receive, body: Body) -> Receive:
+    """Wrap ``receive`` so that a body can be neither too large nor too slow."""
+    time = asyncio.get_running_loop().time
+    began = time()
+    size = 0
+    complete = False
 
-        return bounded
+    async def bounded() -> Message:
+        nonlocal size, complete
+        if complete:
+            return await receive()
+        body.check()
+        try:
+            async with asyncio.timeout_at(body.deadline(began, time())):
+                message = await receive()
+        except TimeoutError:
+            raise RequestTimeout(
+                "the request body did not arrive in time",
+                f"{'each piece' if body.streamed else 'it'} may take {body.seconds:g} seconds",
+            ) from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        size += len(message.get("body", b""))
+        body.check(size)
+        complete = not message.get("more_body", False)
+        return message
 
-    def _too_large(self) -> PayloadTooLarge:
-        return PayloadTooLarge(
-            "the request body is too large", f"at most {self._max_body} bytes are accepted"
-        )
+    return bounded
 
 
 def _check_text(part: str, raw: bytes) -> None:

@@ -64,7 +64,7 @@ class Request:
 
     @property
     def body(self) -> Any:
-        """The decoded JSON body."""
+        """The body: JSON decoded, anything else as a ``RawBody``."""
         return self.inputs.body
 
     def header(self, name: bytes) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from ..metrics import Metrics
 from ..prepare.request import PrepareRequest
+from ..sources import Upload
 from ..store import Store
 from ..store.records import Instance, Job, Json, Name, State
 
@@ -183,6 +184,13 @@ class Cache(Protocol):
         """Return what a prepare would hit, fields without a value left out."""
 
 
+class Sources(Protocol):
+    """Files of clients on other machines."""
+
+    def receive(self, digest: str, declared: int | None = None) -> Upload:
+        """Begin an upload. Raises InvalidArgument, SourceBlobTooLarge, StorageFull."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """The engine's services. Operations of the ones that are None answer 501."""
@@ -196,3 +204,4 @@ class Services:
     metrics: Metrics = field(default_factory=Metrics)
     runs: Runs | None = None
     cache: Cache | None = None
+    sources: Sources | None = None

@@ -16,7 +16,8 @@ from connexion.operations import AbstractOperation
 from connexion.validators import JSONResponseBodyValidator
 
 from . import negotiation
-from .bodies import BodyReader
+from .bodies import BodyReader, RawBody
+from .guards import BODY
 from .parameters import ParameterReader
 from .replies import ASGIApp, Receive, Scope, Send
 from .request import INPUTS, Inputs
@@ -31,9 +32,13 @@ class ValidatedOperation(RequestValidationOperation):  # type: ignore[misc]
     def __init__(self, next_app: ASGIApp, *, operation: AbstractOperation, **options: Any) -> None:
         super().__init__(next_app, operation=operation, **options)
         self._parameters = ParameterReader(operation.parameters, creates=operation.method == "put")
-        self._body = BodyReader(operation.body_schema(negotiation.JSON)) if (
-            operation.request_body
-        ) else None  # fmt: skip
+        accepted = operation.request_body.get("content", {}) if operation.request_body else {}
+        self._body = (
+            BodyReader(operation.body_schema(negotiation.JSON))
+            if negotiation.JSON in accepted
+            else None
+        )
+        self._raw = bool(accepted) and self._body is None
         self._produced = _success_types(operation)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,8 +51,12 @@ class ValidatedOperation(RequestValidationOperation):  # type: ignore[misc]
             query=self._parameters.query(scope["query_string"]),
             media_type=negotiation.choose(_accept(scope), self._produced),
         )
-        if self._body is not None:
+        if self._raw:
+            inputs.body = RawBody(scope, receive)
+        elif self._body is not None:
             inputs.body = await self._body.read(scope, receive)
+        else:
+            scope["extensions"][BODY].check()
         scope["extensions"][INPUTS] = inputs
         await self.next_app(scope, receive, send)
 

@@ -39,6 +39,11 @@ class Leases:
         with self._changed:
             return state_id in self._leased
 
+    def current(self) -> frozenset[str]:
+        """Return the states in use now."""
+        with self._changed:
+            return frozenset(self._leased)
+
     @contextmanager
     def retire(self, state_ids: Iterable[str]) -> Iterator[bool]:
         """Keep states from being leased, to delete them; not to be nested.

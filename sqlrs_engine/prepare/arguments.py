@@ -3,13 +3,12 @@
 Each ``-f`` and each ``-c`` is a step; the other options seen before it apply to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..errors import InvalidArgument
-from .files import check_readable
 from .options import Option, parse
 
 __all__ = ["Input", "PsqlArguments", "StepArguments"]
@@ -49,7 +48,7 @@ class StepArguments:
         """All arguments of psql; ``-X`` and ``ON_ERROR_STOP`` come first."""
         line = list(_OWN)
         for letter, value in self.options:
-            flag = letter if letter.startswith("--") else _flag(letter)
+            flag = f"-{letter}" if len(letter) == 1 else f"--{letter}"
             line += [flag] if value is None else [flag, value]
         return [*line, *self.input.arguments()]
 
@@ -66,8 +65,10 @@ class PsqlArguments:
     normalized: str
 
     @classmethod
-    def parse(cls, args: Sequence[str], stdin: str | None) -> "PsqlArguments":
-        """Take the arguments apart.
+    def parse(
+        cls, args: Sequence[str], stdin: str | None, bind: Callable[[str], str]
+    ) -> "PsqlArguments":
+        """Take the arguments apart; ``bind`` checks the path of a file and returns it.
 
         Whatever they are, psql reads no start-up file and stops at the first error.
         Raises InvalidArgument for what is not allowed, for a file that cannot be read and
@@ -77,7 +78,7 @@ class PsqlArguments:
         steps: list[StepArguments] = []
         no_rc = stops = False
         for option in parse(args):
-            given = _input(option)
+            given = _input(option, bind)
             if given is not None:
                 steps.append(StepArguments(tuple(options), given))
             elif option.letter == "X":
@@ -100,11 +101,7 @@ class PsqlArguments:
         return next((file.parent for file in files), None)
 
 
-def _flag(letter: str) -> str:
-    return f"-{letter}" if len(letter) == 1 else f"--{letter}"
-
-
-def _input(option: Option) -> Input | None:
+def _input(option: Option, bind: Callable[[str], str]) -> Input | None:
     value = option.value or ""
     if option.letter == "c":
         return Input("command", value)
@@ -112,16 +109,9 @@ def _input(option: Option) -> Input | None:
         return None
     if value == STDIN:
         return Input("stdin")
-    _check_file(value)
-    return Input("file", value)
-
-
-def _check_file(path: str) -> None:
-    if not path.strip():
+    if not value.strip():
         raise InvalidArgument("file path is empty")
-    if not Path(path).is_absolute():
-        raise InvalidArgument("file path must be absolute", path)
-    check_readable(path)
+    return Input("file", bind(value))
 
 
 def _is_stop(option: Option) -> bool:

@@ -1,19 +1,24 @@
 """Builds states: a clone of the parent, the step's psql on it, a clean stop, a snapshot."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..errors import Conflict
+from ..errors import ClusterFailed, Conflict, StorageFull
+from ..metrics import Metrics
 from ..postgres.cluster import Cluster
 from ..store.records import State
 from . import psql
 from .control import Control
 from .flights import Flights
 from .plan import Plan, Step
+from .projection import Projection
+from .room import Room, Unlimited
 from .states import States
+from .words import printable
 
 LOG_FILE = "postgres.log"
 
@@ -46,6 +51,9 @@ class Files(Protocol):
     def discard(self, path: Path) -> None:
         """Remove a container."""
 
+    def usage(self, path: Path) -> int:
+        """Return the apparent size of a container in bytes."""
+
     def sync(self) -> None:
         """Wait until all that was written has reached the disk."""
 
@@ -62,20 +70,34 @@ class Servers(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a build is done for: who may end it, and who hears of its progress."""
+    """What a build is done for: who may end it, and who hears of its progress.
+
+    ``projection`` has the files of a client on another machine.
+    """
 
     control: Control
     log: OnLog
+    projection: Projection | None = None
 
 
 class Builder:
     """Builds base states and states, each of them once however many ask for it."""
 
-    def __init__(self, files: Files, states: States, servers: Servers, flights: Flights) -> None:
+    def __init__(
+        self,
+        files: Files,
+        states: States,
+        servers: Servers,
+        flights: Flights,
+        metrics: Metrics | None = None,
+        room: Room | None = None,
+    ) -> None:
         self._files = files
         self._states = states
         self._servers = servers
         self._flights = flights
+        self._metrics = metrics or Metrics()
+        self._room = room or Unlimited()
 
     def ensure(self, plan: Plan, step: Step, stdin: str | None, work: Work) -> bool:
         """Build a step's state unless it is there; tell whether it was built.
@@ -91,39 +113,54 @@ class Builder:
             if self._states.exists(step.state_id):
                 return False
             with self._flights.slot(work.control):
-                self._build(plan, step, stdin, work)
+                self._build_or_make_room(plan, step, stdin, work)
         return True
+
+    def _build_or_make_room(self, plan: Plan, step: Step, stdin: str | None, work: Work) -> None:
+        """Build; when the disk is full, once more after an eviction."""
+        try:
+            self._build(plan, step, stdin, work)
+        except StorageFull as failure:
+            if not self._room.relieve("prepare_step", failure, plan.state_ids):
+                raise
+            work.control.check()
+            work.log("the disk was full: states were evicted, and the step runs again")
+            self._build(plan, step, stdin, work)
 
     def _build(self, plan: Plan, step: Step, stdin: str | None, work: Work) -> None:
         if step.parent_state_id is None:
             source = self._base(plan, work)
         else:
             source = self._files.state_dir(plan.image_id, step.parent_state_id)
-        workspace = self._files.clone_to_workspace(source)
+        self._room.make_room("prepare_step", plan.state_ids, self._files.usage(source))
+        with self._metrics.phase("clone"):
+            workspace = self._files.clone_to_workspace(source)
         try:
-            self._run(plan, step, stdin, workspace, work)
-            self._publish(plan, step, workspace)
+            with self._full_disk_told():
+                self._run(plan, step, stdin, workspace, work)
+            self._room.make_room("snapshot", plan.state_ids, self._files.usage(workspace))
+            with self._metrics.phase("snapshot"):
+                self._publish(plan, step, workspace)
         except BaseException:
             self._scrap(workspace)
             raise
         work.log(f"state {step.state_id[:12]} is cached")
+        self._room.make_room("metadata_commit", plan.state_ids)
 
     def _run(self, plan: Plan, step: Step, stdin: str | None, workspace: Path, work: Work) -> None:
         cluster = self._servers.server(plan.image_id, workspace)
-        cluster.start(port=None, settings={**_BUILD_SETTINGS, **plan.settings})
+        with self._metrics.phase("start"):
+            cluster.start(port=None, settings={**_BUILD_SETTINGS, **plan.settings})
+        script = _script(step, stdin, work.projection)
         work.log("psql: start")
-        script = psql.Script(
-            step.arguments.command_line(),
-            step.directory,
-            stdin if step.arguments.input.kind == "stdin" else None,
-        )
-        psql.run(cluster, script, work.control, lambda line: work.log(f"psql: {line}"))
+        with self._metrics.phase("psql"):
+            psql.run(cluster, script, work.control, lambda line: work.log(f"psql: {line}"))
         cluster.stop("fast")
         (workspace / LOG_FILE).unlink(missing_ok=True)
         if step.changed_files:
             raise Conflict(
                 "a script changed while it ran: prepare again",
-                ", ".join(map(str, step.changed_files)),
+                printable(", ".join(map(str, step.changed_files))),
             )
 
     def _publish(self, plan: Plan, step: Step, workspace: Path) -> None:
@@ -137,6 +174,7 @@ class Builder:
                 prepare_args_normalized=plan.normalized,
                 created_at="",
             ),
+            step.recipe,
         )
 
     def _base(self, plan: Plan, work: Work) -> Path:
@@ -153,7 +191,8 @@ class Builder:
             workspace = self._files.new_workspace()
             try:
                 cluster = self._servers.server(plan.image_id, workspace)
-                cluster.initdb(lambda line: work.log(f"initdb: {line}"))
+                with self._metrics.phase("initdb"), self._full_disk_told():
+                    cluster.initdb(lambda line: work.log(f"initdb: {line}"))
                 # It has no row to say that it may be damaged after a power loss.
                 self._files.sync()
                 self._files.publish(workspace, base)
@@ -162,6 +201,19 @@ class Builder:
                 raise
         return base
 
+    @contextmanager
+    def _full_disk_told(self) -> Iterator[None]:
+        """Tell a server that found no room on the disk from one that failed.
+
+        On a disk without any space it cannot say so itself: its log has no room either.
+        """
+        try:
+            yield
+        except ClusterFailed as error:
+            if psql.DISK_FULL not in (error.details or "") and not self._room.exhausted():
+                raise
+            raise StorageFull("the disk became full: make room", error.details) from error
+
     def _scrap(self, workspace: Path) -> None:
         """Leave nothing of a failed build; the failure itself goes on."""
         try:
@@ -169,3 +221,12 @@ class Builder:
             self._files.discard(workspace)
         except Exception:
             _log.exception("cannot clean up %s, the next start will", workspace)
+
+
+def _script(step: Step, stdin: str | None, projection: Projection | None) -> psql.Script:
+    """Return what psql is to do, with the files where they are on this machine."""
+    given = stdin if step.arguments.input.kind == "stdin" else None
+    if projection is None:
+        return psql.Script(step.arguments.command_line(), step.directory, given)
+    arguments, directory = projection.step(step)
+    return psql.Script(arguments.command_line(), directory, given, projection.told)

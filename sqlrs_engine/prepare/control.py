@@ -18,6 +18,7 @@ class Control:
         self._lock = threading.Lock()
         self._reason: Exception | None = None
         self._callbacks: list[Callable[[], None]] = []
+        self._interrupted = threading.Event()
 
     def cancel(self) -> None:
         """End the job for good."""
@@ -25,7 +26,12 @@ class Control:
 
     def interrupt(self) -> None:
         """End the job for now."""
+        self._interrupted.set()
         self._end(Interrupted())
+
+    def interrupted_within(self, seconds: float) -> bool:
+        """Wait for the engine to stop, at most so long; tell whether it does."""
+        return self._interrupted.wait(seconds)
 
     @property
     def ended(self) -> bool:
@@ -39,7 +45,10 @@ class Control:
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call back, from the thread that ends the job, if that happens within the block."""
+        """Call back, from the thread that ends the job, if that happens within the block.
+
+        Never later: leaving the block waits for a callback under way.
+        """
         with self._lock:
             self._callbacks.append(callback)
             ended = self.ended
@@ -56,6 +65,5 @@ class Control:
             # A request to cancel stands even when the engine stops before it is met.
             if self._reason is None or isinstance(reason, Cancelled):
                 self._reason = reason
-            callbacks = list(self._callbacks)
-        for callback in callbacks:
-            callback()
+            for callback in self._callbacks:
+                callback()

@@ -7,12 +7,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from ..errors import InvalidArgument
+from .arguments import StepArguments
 from .script import Scan, scan
 
 _REMEMBERED = 4096
@@ -45,6 +47,42 @@ class SourceFiles:
     def __init__(self) -> None:
         self._scripts = _Memory(lambda file: scan(file.read()))
         self._data = _Memory(lambda file: hashlib.file_digest(file, "sha256").hexdigest())
+
+    root: Path | None = None
+    work_dir: str | None = None
+
+    def bind(self, path: str) -> str:
+        """Return the path of a file that an argument names. Raises InvalidArgument."""
+        if not Path(path).is_absolute():
+            raise InvalidArgument("file path must be absolute", path)
+        check_readable(path)
+        return path
+
+    def directory(self, path: str | None) -> Path | None:
+        """Return a working directory, None when there is none."""
+        return Path(path) if path else None
+
+    def check_options(self, step: StepArguments) -> None:
+        """Allow any options."""
+
+    def of_step(self) -> "SourceFiles":
+        """Return the files as one run of psql sees them."""
+        return self
+
+    def complete(self) -> AbstractContextManager[None]:
+        """Do nothing: what is missing here is an error at once."""
+        return nullcontext()
+
+    def admit(self, name: str) -> None:
+        """Allow any name in a script."""
+
+    def exists(self, path: Path) -> bool:
+        """Tell whether there is anything at a path."""
+        try:
+            path.stat()
+        except (OSError, ValueError):
+            return False
+        return True
 
     def script(self, path: Path) -> tuple[Scan, FileRead]:
         """Return a script taken apart. Raises InvalidArgument when it cannot be read."""

@@ -3,22 +3,28 @@
 import errno
 import hashlib
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..clock import Clock
-from ..errors import Cancelled, EngineError, StorageFull
+from ..clock import Clock, seconds_between
+from ..errors import Cancelled, EngineError, StorageFull, Unavailable
+from ..metrics import Metrics
 from ..postgres.distribution import Distribution
+from ..sources import Trees
 from ..store import JobStore
-from ..store.records import Instance, Job, Json
+from ..store.records import Instance, Job, JobStatus, Json
 from .builder import Builder, Work
 from .control import Control, Interrupted
 from .events import EventLog
 from .plan import Plan, Planner, tasks_of
+from .projection import Projection
 from .request import PrepareRequest
+from .room import Room, Unlimited
 from .states import States
+
+_RETRY_SECONDS = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +71,9 @@ class Tools:
     instances: Instances
     settings: Settings
     clock: Clock
+    metrics: Metrics = field(default_factory=Metrics)
+    trees: Trees | None = None
+    room: Room = field(default_factory=Unlimited)
 
 
 class JobRun:
@@ -75,15 +84,33 @@ class JobRun:
         self._control = control
         self._tools = tools
         self._task: str | None = None
+        self._built = False
 
     def run(self) -> Job | None:
         """Run to the end and return the terminal record; None when interrupted.
 
         Whatever goes wrong becomes the job's error.
         """
+        ended = self._run()
+        if ended is not None and ended.finished_at is not None:
+            self._tools.metrics.job_ended(
+                ended.prepare_kind,
+                ended.status,
+                seconds_between(ended.created_at, ended.finished_at),
+                self._kind_of_end(ended),
+            )
+        return ended
+
+    def _kind_of_end(self, ended: Job) -> str:
+        if ended.status == "failed":
+            return "failed"
+        if ended.plan_only:
+            return "planned"
+        return "built" if self._built else "cached"
+
+    def _run(self) -> Job | None:
         try:
             result = self._perform()
-            return self._tools.events.finish(self._job.job_id, "succeeded", result=result)
         except Interrupted:
             return None
         except EngineError as error:
@@ -94,6 +121,7 @@ class JobRun:
             return self._broken(error)
         except Exception as error:
             return self._broken(error)
+        return self._finish("succeeded", result=result)
 
     def _perform(self) -> Json | None:
         job_id, tools = self._job.job_id, self._tools
@@ -105,9 +133,21 @@ class JobRun:
         if request.plan_only:
             return None
         # Whatever is there now stays until the instance is made.
-        with tools.leases.lease(*plan.state_ids):
-            self._build(plan, request)
+        with tools.leases.lease(*plan.state_ids), self._projected(plan) as projection:
+            self._build(plan, request, projection)
             return self._hand_over(plan)
+
+    @contextmanager
+    def _projected(self, plan: Plan) -> Iterator[Projection | None]:
+        """Yield the files of a client on another machine; None when they are of this one."""
+        if plan.root is None or self._tools.trees is None:
+            yield None
+            return
+        projection = Projection(plan, self._tools.trees, self._job.job_id)
+        try:
+            yield projection
+        finally:
+            projection.remove()
 
     def _plan(self, request: PrepareRequest) -> Plan:
         """Resolve the image and plan; the tasks are stored with what is cached."""
@@ -142,23 +182,28 @@ class JobRun:
             self._task_done(task_id)
         return plan
 
-    def _build(self, plan: Plan, request: PrepareRequest) -> None:
-        work = Work(self._control, self._log)
+    def _build(self, plan: Plan, request: PrepareRequest, projection: Projection | None) -> None:
+        work = Work(self._control, self._log, projection)
         for number, step in enumerate(plan.steps):
             self._control.check()
             task_id = f"execute-{number}"
-            if not self._tools.states.exists(step.state_id):
+            cached = self._tools.states.exists(step.state_id)
+            self._tools.metrics.looked_up(hit=cached)
+            if not cached:
                 self._begin(task_id)
-                self._tools.builder.ensure(plan, step, request.stdin, work)
+                self._built |= self._tools.builder.ensure(plan, step, request.stdin, work)
             self._task_done(task_id)
 
     def _hand_over(self, plan: Plan) -> Json:
         self._control.check()
         self._begin("prepare-instance")
         state_id = plan.state_ids[-1]
-        instance = self._tools.instances.create(
-            state_id, instance_id=instance_id_of(self._job.job_id), on_log=self._log
-        )
+        try:
+            instance = self._create(state_id)
+        except StorageFull as failure:
+            if not self._tools.room.relieve("prepare_instance", failure, plan.state_ids):
+                raise
+            instance = self._create(state_id)
         self._task_done("prepare-instance")
         return {
             "dsn": instance.dsn,
@@ -169,6 +214,12 @@ class JobRun:
             "prepare_args_normalized": plan.normalized,
         }
 
+    def _create(self, state_id: str) -> Instance:
+        """Make the instance, or return it if it was made before."""
+        return self._tools.instances.create(
+            state_id, instance_id=instance_id_of(self._job.job_id), on_log=self._log
+        )
+
     def _begin(self, task_id: str) -> None:
         self._task = task_id
         self._tools.jobs.update_task(self._job.job_id, task_id, status="running")
@@ -176,25 +227,51 @@ class JobRun:
 
     def _task_done(self, task_id: str) -> None:
         self._task = None
+        self._count(task_id, "succeeded")
         self._tools.jobs.update_task(self._job.job_id, task_id, status="succeeded")
         self._event("task", task_id=task_id, status="succeeded")
 
     def _fail(self, error: EngineError) -> Job | None:
         envelope = error.as_dict()
         if self._task is not None:
+            self._count(self._task, "failed")
             message = error.message
             self._event(
                 "task", task_id=self._task, status="failed", message=message, error=envelope
             )
         if not isinstance(error, Cancelled):
             _log.info("job %s failed: %s", self._job.job_id, error.message)
-        return self._tools.events.finish(self._job.job_id, "failed", error=envelope)
+        return self._finish("failed", error=envelope)
+
+    def _finish(
+        self, status: JobStatus, *, result: Json | None = None, error: Json | None = None
+    ) -> Job | None:
+        """Make the job terminal, as soon as the store has room for it.
+
+        Raises what the store does when the engine stops before.
+        """
+        told = False
+        while True:
+            try:
+                return self._tools.events.finish(
+                    self._job.job_id, status, result=result, error=error
+                )
+            except (StorageFull, Unavailable) as problem:
+                if not told:
+                    _log.warning("the end of job %s waits: %s", self._job.job_id, problem)
+                    told = True
+                if self._control.interrupted_within(_RETRY_SECONDS):
+                    raise
 
     def _broken(self, error: Exception) -> Job | None:
         _log.exception("job %s broke", self._job.job_id)
         return self._fail(
             EngineError("the preparation broke; the engine's log says why", str(error) or None)
         )
+
+    def _count(self, task_id: str, status: str) -> None:
+        kind = "state_execute" if task_id.startswith("execute-") else task_id.replace("-", "_")
+        self._tools.metrics.task_ended(kind, status)
 
     def _event(self, kind: str, **fields: Any) -> None:
         self._tools.events.append(self._job.job_id, kind, **fields)

@@ -48,6 +48,7 @@ _LONG = {
     "help": "?",
     "csv": "csv",
 }
+_LETTERS = frozenset(_LONG.values()) - {"csv"}
 _CONNECTION = "hpUd"
 _NOTHING_RUNS = "?Vl"
 _INTERACTIVE = "sW"
@@ -55,10 +56,7 @@ _INTERACTIVE = "sW"
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: its letter (``csv`` has none), its value, and how it was written.
-
-    A letter that psql does not have stands for itself: psql will say what it thinks.
-    """
+    """One option: its letter (``csv`` has none), its value, and how it was written."""
 
     letter: str
     value: str | None
@@ -69,8 +67,11 @@ def parse(args: Sequence[str]) -> Iterator[Option]:
     """Yield the options of psql's arguments; empty arguments are skipped.
 
     Raises InvalidArgument for connection options, positional arguments, options that keep
-    psql from running anything or that need a terminal, and missing values.
+    psql from running anything or that need a terminal, those that psql does not have, and
+    for values that are missing or too many.
     """
+    if any("\0" in argument for argument in args):
+        raise InvalidArgument("arguments cannot hold a NUL character")
     rest = iter(args)
     for argument in rest:
         if argument == "--":
@@ -89,10 +90,12 @@ def _long(argument: str, rest: Iterator[str]) -> Option:
     name, separator, value = argument[2:].partition("=")
     if name == "database":  # none of psql's, but what everyone would take it for
         raise InvalidArgument("connection flags are not allowed", argument)
-    letter = _letter(name)
+    letter = _letter(name, argument)
     _refuse(letter, argument)
-    if letter not in _WITH_VALUE or len(letter) != 1:
-        return Option(letter, value if separator else None, argument)
+    if letter not in _WITH_VALUE:
+        if separator:
+            raise InvalidArgument("the flag takes no value", argument)
+        return Option(letter, None, argument)
     if not separator:
         return Option(letter, _next(rest, letter, argument), argument)
     if not value and letter in "fcv":
@@ -100,17 +103,21 @@ def _long(argument: str, rest: Iterator[str]) -> Option:
     return Option(letter, value, argument)
 
 
-def _letter(name: str) -> str:
+def _letter(name: str, argument: str) -> str:
     """Return the letter of a long option, which may be shortened while it is unambiguous."""
     if name in _LONG:
         return _LONG[name]
     meant = {letter for full, letter in _LONG.items() if name and full.startswith(name)}
-    return meant.pop() if len(meant) == 1 else f"--{name}"
+    if len(meant) == 1:
+        return meant.pop()
+    raise InvalidArgument("ambiguous flag" if meant else "psql has no such flag", argument)
 
 
 def _short(argument: str, rest: Iterator[str]) -> Iterator[Option]:
     for position, letter in enumerate(argument[1:], start=1):
         text = argument if position == 1 else f"-{argument[position:]}"
+        if letter not in _LETTERS:
+            raise InvalidArgument("psql has no such flag", argument)
         _refuse(letter, argument)
         if letter in _WITH_VALUE:
             glued = argument[position + 1 :]

@@ -2,19 +2,25 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from ..errors import NotImplementedYet
 from ..postgres.distribution import Distribution
-from ..store.records import Task
+from ..sources import Blobs
+from ..store.records import Json, Task
 from . import identity
 from .arguments import PsqlArguments, StepArguments
-from .content import Content, content_of
+from .content import Content, Files, content_of
 from .files import FileRead, SourceFiles
+from .remote import RemoteSources, Scripts
 from .request import PrepareRequest
 
 KIND = "psql"
+
+_SUMMARY_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +28,8 @@ class Step:
     """One run of psql, and the state it makes of its parent (None: of the base state).
 
     ``files`` are those whose content counts in ``state_id``. ``volatile`` is the reason
-    why the state must not be used again, None for the usual case.
+    why the state must not be used again, None for the usual case. ``recipe`` tells, as JSON,
+    what the step is made of, so that a later one can be told from it.
     """
 
     parent_state_id: str | None
@@ -32,6 +39,7 @@ class Step:
     directory: Path | None
     files: tuple[FileRead, ...]
     volatile: str | None
+    recipe: Json = field(default_factory=dict)
 
     @property
     def changed_files(self) -> list[Path]:
@@ -41,7 +49,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a request comes to on a distribution."""
+    """What a request comes to on a distribution.
+
+    ``root`` is the workspace of a client on another machine, None when its files are here.
+    """
 
     kind: str
     distribution: Distribution
@@ -49,6 +60,7 @@ class Plan:
     normalized: str
     signature: str
     settings: Mapping[str, Any]
+    root: Path | None = None
 
     @property
     def image_id(self) -> str:
@@ -61,19 +73,47 @@ class Plan:
         return [step.state_id for step in self.steps]
 
 
+class Sources(Protocol):
+    """The files of a request, here or on another machine."""
+
+    @property
+    def root(self) -> Path | None:
+        """The workspace of a client on another machine."""
+
+    @property
+    def work_dir(self) -> str | None:
+        """The working directory of that client."""
+
+    def bind(self, path: str) -> str:
+        """Return the path of a file that an argument names. Raises InvalidArgument."""
+
+    def check_options(self, step: StepArguments) -> None:
+        """Raise InvalidArgument for options that are not allowed."""
+
+    def directory(self, path: str | None) -> Path | None:
+        """Return a working directory, None when there is none."""
+
+    def of_step(self) -> Files:
+        """Return the files as one run of psql sees them."""
+
+    def complete(self) -> AbstractContextManager[None]:
+        """Raise SourceInputsMissing when anything turns out to be missing in the block."""
+
+
 class Planner:
     """Makes plans; what it learnt about files it remembers."""
 
-    def __init__(self, files: SourceFiles | None = None) -> None:
-        self._files = files or SourceFiles()
+    def __init__(self, blobs: Blobs | None = None) -> None:
+        """``blobs`` are the contents that clients on other machines have uploaded."""
+        self._files = SourceFiles()
+        self._scripts = Scripts(blobs) if blobs is not None else None
 
     def check(self, request: PrepareRequest) -> PsqlArguments:
         """Return a request's arguments, checked with every file they lead to.
 
-        Raises InvalidArgument.
+        Raises InvalidArgument, SourceInputsMissing.
         """
-        arguments = PsqlArguments.parse(request.psql_args, request.stdin)
-        self._contents(arguments, request)
+        arguments, _ = _read(request, self._sources(request))
         return arguments
 
     def plan(
@@ -81,14 +121,15 @@ class Planner:
     ) -> Plan:
         """Plan a request. ``settings`` are the server's, beyond the engine's own.
 
-        Raises InvalidArgument as ``check`` does.
+        Raises as ``check`` does.
         """
-        arguments = PsqlArguments.parse(request.psql_args, request.stdin)
-        contents = self._contents(arguments, request)
+        sources = self._sources(request)
+        arguments, contents = _read(request, sources)
         steps: list[Step] = []
         parent: str | None = None
         for step, (content, directory) in zip(arguments.steps, contents, strict=True):
-            task_hash = identity.step_hash(_recipe(step, content, settings))
+            recipe = _recipe(step, content, settings)
+            task_hash = identity.step_hash(recipe)
             state_id = identity.state_id(parent or distribution.image_id, KIND, task_hash)
             steps.append(
                 Step(
@@ -99,6 +140,7 @@ class Planner:
                     directory=directory,
                     files=content.files,
                     volatile=content.volatile,
+                    recipe=recipe | _origin(step, content),
                 )
             )
             parent = state_id
@@ -114,26 +156,41 @@ class Planner:
                 plan_only=request.plan_only,
             ),
             settings=settings,
+            root=sources.root,
         )
 
-    def _contents(
-        self, arguments: PsqlArguments, request: PrepareRequest
-    ) -> list[tuple[Content, Path | None]]:
-        """Return the content of each step's input, and psql's working directory for it."""
-        fallback = Path(request.work_dir) if request.work_dir else arguments.directory()
-        contents = []
+    def _sources(self, request: PrepareRequest) -> Sources:
+        if request.source_manifest is None:
+            return self._files
+        if self._scripts is None:
+            raise NotImplementedYet("this engine prepares from its own files only")
+        return RemoteSources(request.source_manifest, self._scripts)
+
+
+def _read(
+    request: PrepareRequest, sources: Sources
+) -> tuple[PsqlArguments, list[tuple[Content, Path | None]]]:
+    """Return a request's arguments; for each step its content and psql's working directory."""
+    arguments = PsqlArguments.parse(request.psql_args, request.stdin, sources.bind)
+    if request.work_dir:
+        fallback = sources.directory(request.work_dir)
+    else:
+        fallback = arguments.directory() or sources.directory(sources.work_dir)
+    contents = []
+    with sources.complete():
         for step in arguments.steps:
+            sources.check_options(step)
             is_file = step.input.kind == "file"
             directory = Path(step.input.text).parent if is_file else fallback
             content = content_of(
                 step.input,
                 request.stdin,
-                files=self._files,
+                files=sources.of_step(),
                 directory=directory,
                 variables=_variables(step),
             )
             contents.append((content, directory))
-        return contents
+    return arguments, contents
 
 
 def tasks_of(plan: Plan, job_id: str, image: str, cached: Mapping[str, bool]) -> list[Task]:
@@ -195,10 +252,26 @@ def _recipe(step: StepArguments, content: Content, settings: Mapping[str, Any]) 
     return recipe
 
 
+def _origin(step: StepArguments, content: Content) -> Json:
+    """Return where the inputs of a step come from: what a recipe tells but an id does not."""
+    origin: Json = {
+        "source": step.input.kind,
+        "summary": step.summary()[:_SUMMARY_CHARS],
+        "files": [{"path": path, "digest": each} for path, each in content.sources.items()],
+    }
+    if content.text is not None:
+        origin["text"] = content.text
+    if content.volatile:
+        origin["volatile"] = content.volatile
+    return origin
+
+
 def _variables(step: StepArguments) -> dict[str, str]:
     variables = {}
     for letter, given in step.options:
         if letter == "v":
-            name, _, text = (given or "").partition("=")
+            name, separator, text = (given or "").partition("=")
             variables[name] = text
+            if not separator:
+                del variables[name]  # that is how psql is told to unset one
     return variables

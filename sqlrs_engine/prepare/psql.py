@@ -29,7 +29,7 @@ _LOCATED = re.compile(
     r"^psql:(?P<file>.+):(?P<line>\d+): (?P<error>(?:ERROR|FATAL|PANIC|error):.*)"
 )
 _PLAIN = re.compile(r"^(?:psql: )?(?:ERROR|FATAL|PANIC|error):.*")
-_DISK_FULL = "No space left on device"
+DISK_FULL = "No space left on device"
 
 
 class Client(Protocol):
@@ -51,11 +51,15 @@ class Client(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What psql is to do: its arguments, its working directory, its standard input."""
+    """What psql is to do: its arguments, its working directory, its standard input.
+
+    ``told`` turns a line it prints into what users get to read.
+    """
 
     arguments: Sequence[str]
     directory: Path | None
     stdin: str | None
+    told: Callable[[str], str] = str
 
 
 def run(cluster: Client, script: Script, control: Control, on_line: OnLine) -> None:
@@ -68,6 +72,7 @@ def run(cluster: Client, script: Script, control: Control, on_line: OnLine) -> N
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
 
     def heard(line: str) -> None:
+        line = script.told(line)
         tail.append(line)
         on_line(line)
 
@@ -118,7 +123,7 @@ def _follow(process: "subprocess.Popen[bytes]", control: Control, on_line: OnLin
                     if not chunk:
                         poll.unregister(pipe)
                         open_for_reading = False
-                elif exited in ready:
+                if exited in ready:
                     poll.unregister(exited)
                     ended, deadline = True, time.monotonic() + _GRACE_SECONDS
                 if time.monotonic() >= deadline:
@@ -149,7 +154,13 @@ class _Lines:
         for line in lines:
             self._on_line(_text(line))
         if len(self._rest) > _LONGEST_LINE:
+            # Not within a character: where one begins, there is a byte other than 10xxxxxx.
+            cut = max(len(self._rest) - 4, 0)
+            while cut < len(self._rest) and self._rest[cut] & 0xC0 == 0x80:
+                cut += 1
+            rest, self._rest = self._rest[cut:], self._rest[:cut]
             self.end()
+            self._rest = rest
 
     def end(self) -> None:
         if self._rest:
@@ -192,6 +203,6 @@ def _failure(code: int, tail: list[str]) -> StepFailed | StorageFull:
     else:
         details = "\n".join([f"psql ended with code {code}", *tail])
     details = details[:_TAIL_CHARS]
-    if _DISK_FULL in details:
+    if DISK_FULL in details:
         return StorageFull("the disk became full while psql ran: make room", details)
     return StepFailed("psql execution failed", details)

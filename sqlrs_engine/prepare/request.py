@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InvalidArgument
+from ..sources import Manifest, paths
 from ..store.records import Json
 
 KINDS = ("psql", "lb")
@@ -15,7 +16,8 @@ class PrepareRequest:
     """The body of ``POST /v1/prepare-jobs``; absent and ``null`` are the same.
 
     ``work_dir`` is where relative includes of commands and of standard input are looked
-    for; ``stdin`` is what ``-f -`` reads.
+    for; ``stdin`` is what ``-f -`` reads. With a ``source_manifest`` all paths are those of
+    another machine.
     """
 
     prepare_kind: str
@@ -27,14 +29,15 @@ class PrepareRequest:
     liquibase_env: Json | None = None
     work_dir: str | None = None
     stdin: str | None = None
+    source_manifest: Manifest | None = None
     plan_only: bool = False
 
     @classmethod
     def from_json(cls, body: Json) -> "PrepareRequest":
         """Read a request whose types the API document has checked; other fields pass.
 
-        Raises InvalidArgument without a known kind or without an image, and for a
-        ``work_dir`` that is no directory.
+        Raises InvalidArgument without a known kind or without an image, for a ``work_dir``
+        that is not absolute, and for a manifest that makes no sense.
         """
         kind = (body.get("prepare_kind") or "").strip()
         if not kind:
@@ -44,6 +47,7 @@ class PrepareRequest:
         image = (body.get("image_id") or "").strip()
         if not image:
             raise InvalidArgument("image_id is required", "name an image such as postgres:17")
+        manifest = body.get("source_manifest")
         return cls(
             prepare_kind=kind,
             image_id=image,
@@ -52,8 +56,9 @@ class PrepareRequest:
             liquibase_exec=body.get("liquibase_exec"),
             liquibase_exec_mode=body.get("liquibase_exec_mode"),
             liquibase_env=body.get("liquibase_env"),
-            work_dir=_work_dir(body.get("work_dir")),
+            work_dir=_work_dir(body.get("work_dir"), remote=manifest is not None),
             stdin=body.get("stdin"),
+            source_manifest=None if manifest is None else Manifest.from_json(manifest),
             plan_only=bool(body.get("plan_only")),
         )
 
@@ -69,14 +74,17 @@ class PrepareRequest:
             "liquibase_env": self.liquibase_env,
             "work_dir": self.work_dir,
             "stdin": self.stdin,
+            "source_manifest": self.source_manifest and self.source_manifest.to_json(),
             "plan_only": self.plan_only,
         }
         return {name: value for name, value in fields.items() if value not in (None, [], False)}
 
 
-def _work_dir(path: str | None) -> str | None:
+def _work_dir(path: str | None, *, remote: bool) -> str | None:
     if not path:
         return None
-    if not Path(path).is_absolute():
+    if not (paths.is_absolute(path) if remote else Path(path).is_absolute()):
         raise InvalidArgument("work_dir must be absolute", path)
+    if not remote and not Path(path).is_dir():
+        raise InvalidArgument("work_dir is not a directory", path)
     return path

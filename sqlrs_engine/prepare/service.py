@@ -14,6 +14,7 @@ from ..store.records import Job
 from .control import Control
 from .events import EventLog
 from .job import JobRun, Tools
+from .plan import Plan
 from .request import PrepareRequest
 from .retention import MAX_IDENTICAL, Retention
 
@@ -52,8 +53,7 @@ class PrepareService:
         Raises InvalidArgument for anything wrong that can be seen now, NotImplementedYet
         for Liquibase, Unavailable when the engine is stopping.
         """
-        if request.prepare_kind != "psql":
-            raise NotImplementedYet("this version prepares by psql only", request.prepare_kind)
+        _check_kind(request)
         parse_image(request.image_id)
         arguments = self._tools.planner.check(request)
         job = Job(
@@ -73,6 +73,16 @@ class PrepareService:
             self._enqueue(job)
         return job
 
+    def plan(self, request: PrepareRequest) -> Plan:
+        """Return what a request comes to, without making a job of it.
+
+        Raises what ``submit`` does, and ImageUnavailable.
+        """
+        _check_kind(request)
+        distribution = self._tools.images.resolve(request.image_id)
+        settings = self._tools.settings.value("postgres.settings") or {}
+        return self._tools.planner.plan(request, distribution, settings)
+
     def cancel(self, job_id: str) -> tuple[Job, bool]:
         """Cancel a job; also return whether it was not over yet. Raises NotFound."""
         job = self._get(job_id)
@@ -80,10 +90,10 @@ class PrepareService:
             return job, False
         with self._changed:
             control = self._controls.get(job_id)
+            if control is None and not self._stopping:
+                self._cancel_stranded(job_id)
         if control is not None:
             control.cancel()
-        elif not self._stopping:
-            self._cancel_stranded(job_id)
         return self._get(job_id), True
 
     def delete(self, job_id: str, *, force: bool = False, dry_run: bool = False) -> DeleteResult:
@@ -109,9 +119,12 @@ class PrepareService:
 
     def recover(self) -> None:
         """Resume the jobs that an earlier engine left."""
-        for job in self._tools.jobs.unfinished():
+        for found in self._tools.jobs.unfinished():
             with self._changed:
-                if not self._stopping and job.job_id not in self._controls:
+                if self._stopping or found.job_id in self._controls:
+                    continue
+                job = self._tools.jobs.get(found.job_id)  # it may have been cancelled by now
+                if job is not None and job.status in ("queued", "running"):
                     _log.info("resuming job %s", job.job_id)
                     self._enqueue(job)
         self._durable.set()
@@ -193,3 +206,8 @@ class PrepareService:
                 self._tools.states.make_durable()
             except Exception:
                 _log.exception("states are not known to be on the disk yet")
+
+
+def _check_kind(request: PrepareRequest) -> None:
+    if request.prepare_kind != "psql":
+        raise NotImplementedYet("this version prepares by psql only", request.prepare_kind)

@@ -13,8 +13,8 @@ from typing import Protocol
 
 from ..clock import Clock
 from ..errors import Conflict, EngineError
-from ..store import StateFilter, StateStore
-from ..store.records import State
+from ..store import StateStore
+from ..store.records import Json, State
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -54,16 +54,18 @@ class States:
         self._clock = clock
         self._boot_id = boot_id_file.read_text().strip()
         self._syncing = threading.Lock()
+        # Held while files and row may disagree, which is not what a sweep is for.
+        self._publishing = threading.Lock()
 
     def exists(self, state_id: str) -> bool:
         """Tell whether a state can be cloned."""
         state = self._store.get(state_id)
-        return state is not None and self._dir(state).is_dir()
+        return state is not None and not self._doubtful(state) and self._dir(state).is_dir()
 
-    def publish(self, workspace: Path, state: State) -> State:
+    def publish(self, workspace: Path, state: State, recipe: Json | None = None) -> State:
         """Make a workspace the state of a row, which is completed and returned.
 
-        The caller is the only one to build this state now.
+        ``recipe`` is what its step was made of. The caller is the only one to build this state now.
         """
         complete = State(
             state_id=state.state_id,
@@ -76,14 +78,16 @@ class States:
             boot_id=self._boot_id,
         )
         target = self._dir(state)
-        if target.exists():
-            self._files.discard(target)  # a crash came between its files and its row
-        self._files.publish(workspace, target)
-        try:
-            self._store.add(complete)
-        except BaseException:
-            self._files.discard(target)
-            raise
+        with self._publishing:
+            if target.exists():
+                self._files.discard(target)  # a crash came between its files and its row
+            self._files.publish(workspace, target)
+            try:
+                self._store.add(complete, recipe)
+                self._renew(state.state_id)
+            except BaseException:
+                self._files.discard(target)
+                raise
         return complete
 
     def make_durable(self) -> None:
@@ -96,15 +100,28 @@ class States:
                 self._store.set_durable(waiting)
 
     def sweep(self) -> None:
-        """Make files and rows agree after a start, before anything is built."""
-        for state in reversed(self._store.undurable()):
-            if state.boot_id != self._boot_id:
-                self._drop(state)
-        known = {state.state_id for state in self._store.find(StateFilter())}
+        """Make files and rows agree after a start; jobs may be building already."""
+        for state_id in [state.state_id for state in reversed(self._store.undurable())]:
+            with self._publishing:
+                state = self._store.get(state_id)
+                if state is not None and self._doubtful(state):
+                    self._drop(state)
         for directory in self._files.state_dirs():
-            if directory.name not in known:
-                _log.warning("removing the files of unknown state %s", directory.name)
-                self._discard(directory)
+            with self._publishing:
+                if self._store.get(directory.name) is None:
+                    _log.warning("removing the files of unknown state %s", directory.name)
+                    self._discard(directory)
+
+    def _doubtful(self, state: State) -> bool:
+        """Tell whether a power loss may have damaged a state's files."""
+        return state.boot_id not in (None, self._boot_id)
+
+    def _renew(self, state_id: str) -> None:
+        """Make the row of a dropped state, kept for its dependants, vouch for its new files."""
+        row = self._store.get(state_id)
+        if row is not None and self._doubtful(row):
+            self._files.sync()
+            self._store.set_durable([state_id])
 
     def _drop(self, state: State) -> None:
         """Forget a state that may be damaged; its row stays while something needs it."""

@@ -2,6 +2,7 @@ r"""The arguments of psql's backslash commands: quoting and variables (psql(1), 
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 _WORD = re.compile(r"""(?:'(?:[^'\\]|''|\\.)*'|"[^"]*"|`[^`]*`|[^\s'"`\\])+""")
 _PIECE = re.compile(
@@ -21,15 +22,24 @@ _CONTROL = {"n": "\n", "t": "\t", "b": "\b", "r": "\r", "f": "\f"}
 
 _COPY_FROM = re.compile(
     r"""
-    (?:binary\s+)?
-    (?:"[^"]*"|[^\s("'])+                       # the table, not a query
-    \s*(?:\((?:"[^"]*"|[^)"])*\))?\s*           # its columns
-    \bfrom\s+
-    (?P<file>'(?:[^'\\]|''|\\.)*'|\S+)
+    \s*(?:binary\s++)?
+    (?:"(?:[^"]|"")*"|[^\s.,()"]++)                    # the table, not a query
+    (?:\s*\.\s*(?:"(?:[^"]|"")*"|[^\s.,()"]++))?      # if that was its schema
+    \s*(?:\((?:"[^"]*"|[^)"])*\)\s*)?                 # its columns
+    from\s+
+    (?P<file>'(?:[^']|'')*'|[^\s;']+)
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-_NO_FILE = ("stdin", "pstdin", "program")
+_NO_FILE = ("pstdin", "program", "stdout", "pstdout")
+
+
+@dataclass(frozen=True, slots=True)
+class CopySource:
+    r"""What a ``\copy`` reads: a file, or the lines after it (None); and its other words."""
+
+    file: str | None
+    rest: tuple[str, str]
 
 
 def words(arguments: str) -> list[str]:
@@ -48,8 +58,10 @@ def value(word: str, variables: Mapping[str, str]) -> str | None:
         kind = piece.lastgroup
         if kind == "single":
             result += _unescape(piece["single"])
-        elif kind in ("double", "plain"):
-            result += piece[kind]
+        elif kind == "double":
+            result += piece.group()  # these quotes are for names of SQL, and stay
+        elif kind == "plain":
+            result += piece["plain"]
         elif kind == "name" and piece["name"] in variables:
             result += variables[piece["name"]]
         else:
@@ -57,28 +69,42 @@ def value(word: str, variables: Mapping[str, str]) -> str | None:
     return result
 
 
-def copy_source(arguments: str) -> str | None:
-    r"""Return the file that a ``\copy`` reads, None when it reads none.
+def copy_source(arguments: str) -> CopySource | None:
+    r"""Return what a ``\copy`` reads, None when psql would read no file and no lines.
 
-    psql expands no variables here.
+    psql expands no variables here, and knows no escapes.
     """
     match = _COPY_FROM.match(arguments)
     if match is None:
         return None
-    file = match["file"]
+    file: str | None = match["file"]
+    rest = arguments[: match.start("file")], arguments[match.end("file") :]
+    assert file is not None  # noqa: S101 - the group is not optional
     if file.startswith("'"):
-        return _unescape(file[1:-1])
-    return None if file.lower().rstrip(";") in _NO_FILE else file
+        return CopySource(file[1:-1].replace("''", "'"), rest)
+    if file.lower() in _NO_FILE:
+        return None
+    return CopySource(None if file.lower() == "stdin" else file, rest)
+
+
+def printable(text: str) -> str:
+    """Return text, such as a file's name, without what is not UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _unescape(text: str) -> str:
     def replace(match: "re.Match[str]") -> str:
         if match["octal"]:
-            return chr(int(match["octal"], 8) & 0xFF)
+            return _byte(int(match["octal"], 8) & 0xFF)
         if match["hex"]:
-            return chr(int(match["hex"], 16))
+            return _byte(int(match["hex"], 16))
         if match["one"]:
             return _CONTROL.get(match["one"], match["one"])
         return "'"
 
     return _ESCAPE.sub(replace, text)
+
+
+def _byte(number: int) -> str:
+    """Return a byte as it is in the names of files: UTF-8 may be made of several."""
+    return bytes([number]).decode("utf-8", "surrogateescape")

@@ -4,7 +4,7 @@ Each call is one transaction. Lists are ordered by creation time, oldest first (
 by name, tasks by job and position). Implementations are safe to call from any thread.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Protocol
 
 from ..clock import Timestamp
@@ -41,6 +41,13 @@ class StateStore(Protocol):
 
     def totals(self) -> Totals:
         """Return how many states there are, and their size."""
+
+    def held(self, youngest: Timestamp, now: Timestamp, also: Collection[str]) -> Totals:
+        """Return how many states are needed, and their size.
+
+        Those with instances, created after ``youngest``, to be retained until after
+        ``now``, or in ``also``; and whatever any of them is built on.
+        """
 
     def recipes(self, parent_state_id: str | None, limit: int) -> list[Recipe]:
         """Return the recipes of a state's children (None: of the states without a parent).

@@ -4,6 +4,7 @@ A schema cannot say which psql arguments or settings make sense, so bodies that 
 to be accepted get some that do. Bodies that are meant to be refused are left alone.
 """
 
+import hashlib
 import json
 
 import schemathesis
@@ -38,11 +39,21 @@ def before_call(_context, case, _kwargs):
         case.query.pop("dry_run", None)
     body = case.meta and case.meta.components.get(ParameterLocation.BODY)
     positive = phase == "examples" or (body and body.mode == GenerationMode.POSITIVE)
+    if positive and case.operation.definition.raw.get("operationId") == "putSourceBlob":
+        _give_its_digest(case)
     if not positive or not isinstance(case.body, dict):
         return
     sensible = _SENSIBLE.get(case.operation.definition.raw.get("operationId"))
     if sensible:
         case.body = sensible(case.body, len(json.dumps(case.body)), stateful)
+
+
+def _give_its_digest(case):
+    """Upload the body under its own digest, unless the path is meant to be refused."""
+    path = case.meta.components.get(ParameterLocation.PATH)
+    if path is None or path.mode == GenerationMode.POSITIVE:
+        body = getattr(case.body, "data", case.body)
+        case.path_parameters["digest"] = hashlib.sha256(body).hexdigest()
 
 
 def _prepare(_body, size, stateful):

@@ -60,7 +60,8 @@ def test_the_answers_have_the_shapes_clients_read(
         "image_id": "postgres:18",
         "psql_args": ["-f", str(scripts / "one.sql")],
         "liquibase_args": None,
-        "source_manifest": {"unknown": "fields pass"},
+        "source_manifest": None,
+        "unknown": {"fields": "pass"},
     }
     answer = shared_engine.call("POST", "/v1/prepare-jobs", json=body)
     accepted = answer.json()

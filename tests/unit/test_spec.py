@@ -54,6 +54,7 @@ ADDED = {
     "putName": "put /v1/names/{name}",
     "deleteName": "delete /v1/names/{name}",
     "getMetrics": "get /metrics",
+    "putSourceBlob": "put /v1/source-blobs/sha256/{digest}",
 }
 
 

@@ -188,3 +188,24 @@ def test_a_recipe_goes_with_its_state(store: SqliteStore) -> None:
     store.states.remove(state(1).state_id)
     store.states.add(state(1))
     assert store.states.recipes(None, 10) == []
+
+
+def test_held_are_the_needed_states_and_what_they_are_built_on(store: SqliteStore) -> None:
+    for number, parent, changes in (
+        (1, None, {}),  # an ancestor of 3
+        (2, 1, {}),  # of 3 too
+        (3, 2, {}),  # has an instance
+        (4, 1, {}),  # nothing needs it
+        (5, None, {"created_at": at(500)}),  # young
+        (6, None, {"min_retention_until": at(900)}),
+        (7, None, {}),  # in use
+        (8, None, {"min_retention_until": at(200)}),  # no longer to be retained
+    ):
+        parent_id = None if parent is None else state(parent).state_id
+        store.states.add(state(number, parent_state_id=parent_id, size_bytes=10**number, **changes))
+    store.instances.add(instance(1, state_id=state(3).state_id))
+
+    held = store.states.held(youngest=at(400), now=at(450), also={state(7).state_id})
+
+    assert held == Totals(count=6, size_bytes=sum(10**n for n in (1, 2, 3, 5, 6, 7)))
+    assert store.states.held(youngest=at(999), now=at(999), also=()).count == 3

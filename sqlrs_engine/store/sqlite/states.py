@@ -1,6 +1,6 @@
 """Rows of states."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import orjson
 
@@ -18,6 +18,19 @@ _STATES = Table(
     order="s.created_at, s.rowid",
     derived={"refcount": "(SELECT count(*) FROM instances i WHERE i.state_id = s.state_id)"},
 )
+
+_HELD = """\
+SELECT count(*), sum(size_bytes) FROM states WHERE state_id IN (
+    WITH RECURSIVE held (state_id) AS (
+        SELECT state_id FROM states WHERE created_at > $youngest OR min_retention_until > $now
+        UNION SELECT state_id FROM instances
+        UNION SELECT value FROM json_each($also)
+        UNION SELECT built.parent_state_id FROM held JOIN states built USING (state_id)
+               WHERE built.parent_state_id IS NOT NULL
+    )
+    SELECT state_id FROM held
+)
+"""
 
 
 class States:
@@ -66,6 +79,14 @@ class States:
         """Return how many states there are, and their size."""
         with self._database.reading() as session:
             [(count, size)] = session.rows("SELECT count(*), sum(size_bytes) FROM states")
+        return Totals(count=count, size_bytes=size or 0)
+
+    def held(self, youngest: Timestamp, now: Timestamp, also: Collection[str]) -> Totals:
+        """Return how many states are needed, and their size; see ``StateStore.held``."""
+        with self._database.reading() as session:
+            [(count, size)] = session.rows(
+                _HELD, youngest=youngest, now=now, also=orjson.dumps([*also]).decode()
+            )
         return Totals(count=count, size_bytes=size or 0)
 
     def recipes(self, parent_state_id: str | None, limit: int) -> list[Recipe]:

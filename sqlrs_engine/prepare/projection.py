@@ -1,0 +1,51 @@
+"""A client's files as psql gets to see them: laid out on this machine while a job runs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ..sources import Trees
+from .arguments import StepArguments
+from .plan import Plan, Step
+from .remote import BlobRead
+
+
+class Projection:
+    """The files of a plan on this machine, laid out when the first step needs them."""
+
+    def __init__(self, plan: Plan, trees: Trees, job_id: str) -> None:
+        self._plan = plan
+        self._trees = trees
+        self._job_id = job_id
+        self._tree: Path | None = None
+
+    def step(self, step: Step) -> tuple[StepArguments, Path]:
+        """Return a step's arguments and working directory as they are here.
+
+        Raises Conflict when an uploaded file is gone, StorageFull.
+        """
+        if self._tree is None:
+            self._tree = self._trees.lay_out(self._job_id, self._files())
+        arguments = step.arguments
+        if arguments.input.kind == "file":
+            file = self._tree / self._relative(Path(arguments.input.text))
+            arguments = replace(arguments, input=replace(arguments.input, text=str(file)))
+        directory = self._tree / self._relative(step.directory) if step.directory else self._tree
+        directory.mkdir(parents=True, exist_ok=True)
+        return arguments, directory
+
+    def told(self, line: str) -> str:
+        """Return a line of psql's with the client's paths in place of ours."""
+        if self._tree is None:
+            return line
+        return line.replace(str(self._tree), str(self._plan.root).rstrip("/"))
+
+    def remove(self) -> None:
+        """Remove what was laid out."""
+        self._trees.remove(self._job_id)
+
+    def _files(self) -> dict[str, str]:
+        reads = (read for step in self._plan.steps for read in step.files)
+        return {read.key: read.digest for read in reads if isinstance(read, BlobRead)}
+
+    def _relative(self, path: Path) -> str:
+        return str(path).removeprefix(str(self._plan.root)).lstrip("/")

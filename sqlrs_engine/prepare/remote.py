@@ -1,0 +1,194 @@
+"""Files of a request from another machine: read from its manifest and what it has uploaded.
+
+Nothing here opens a path of the request. What is missing is collected, not raised at the
+first: a missing script counts as empty until the client has been asked for all the rest.
+"""
+
+import posixpath
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import InvalidArgument
+from ..sources import Blobs, Manifest, Missing, paths
+from .arguments import StepArguments
+from .files import FileRead
+from .script import Scan, scan
+
+_REMEMBERED = 4096
+_NOTHING = Scan(())
+# Files that psql would write; the client would look for them on its own machine.
+_WRITTEN = {"o": "--output", "L": "--log-file"}
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRead(FileRead):
+    """A file of the client's; its content cannot change, only be another one."""
+
+    key: str
+    digest: str
+
+    def unchanged(self) -> bool:
+        """Tell that it is as it was."""
+        return True
+
+
+class Scripts:
+    """Uploaded scripts, taken apart and remembered; thread-safe."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self.blobs = blobs
+        self._lock = threading.Lock()
+        self._known: OrderedDict[str, Scan] = OrderedDict()
+
+    def script(self, digest: str) -> Scan | None:
+        """Return a script, None when it has not been uploaded."""
+        if not self.blobs.use(digest):
+            return None
+        with self._lock:
+            known = self._known.get(digest)
+        if known is not None:
+            return known
+        content = self.blobs.read(digest)
+        if content is None:
+            return None
+        parts = scan(content)
+        with self._lock:
+            self._known[digest] = parts
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return parts
+
+
+class RemoteSources:
+    """The files of one request.
+
+    A file's path is ``root`` with its key: on a POSIX client, what the path is there.
+    """
+
+    def __init__(self, manifest: Manifest, scripts: Scripts) -> None:
+        self.manifest = manifest
+        self.scripts = scripts
+        self.missing = Missing()
+        self.work_dir = manifest.work_dir
+        self.root: Path | None = Path(paths.normal(manifest.root)) if manifest.root else Path()
+
+    def bind(self, path: str) -> str:
+        """Return the path of a file that an argument names. Raises InvalidArgument."""
+        if not paths.is_absolute(path):
+            raise InvalidArgument("file path must be absolute", path)
+        return str(self._place(path))
+
+    def check_options(self, step: StepArguments) -> None:
+        """Raise InvalidArgument for options that have psql write files."""
+        for letter, value in step.options:
+            if letter in _WRITTEN:
+                raise InvalidArgument(
+                    f"{_WRITTEN[letter]} is not possible from another machine", value
+                )
+
+    def directory(self, path: str | None) -> Path | None:
+        """Return a working directory; None when there is none, or not in the workspace."""
+        if path is None or self.manifest.root is None:
+            return None
+        try:
+            return self._place(path)
+        except InvalidArgument:
+            return None
+
+    def of_step(self) -> "RemoteFiles":
+        """Return the files as one run of psql sees them."""
+        return RemoteFiles(self)
+
+    @contextmanager
+    def complete(self) -> Iterator[None]:
+        """Raise SourceInputsMissing when anything turns out to be missing in the block.
+
+        It goes before what else is raised, which may be wrong without what is missing.
+        """
+        try:
+            yield
+        except InvalidArgument:
+            if self.missing:
+                raise self.missing.error() from None
+            raise
+        if self.missing:
+            raise self.missing.error()
+
+    def key(self, path: Path) -> str:
+        """Return the key of a file. Raises InvalidArgument when it is not in the workspace."""
+        rest = str(path).removeprefix(str(self.root)).lstrip("/")
+        key = posixpath.normpath(rest)
+        if key.split("/")[0] == "..":
+            raise InvalidArgument("the file lies outside the workspace", str(path))
+        return key
+
+    def _place(self, path: str) -> Path:
+        key = self.manifest.key_of(path)
+        assert self.root is not None  # noqa: S101 - there is a key
+        return self.root / key
+
+
+class RemoteFiles:
+    """See ``content.Files``.
+
+    What follows a missing script cannot be told for sure: that may have changed the
+    directory or a variable, or written a file. Then only what is known to exist is asked for.
+    """
+
+    def __init__(self, sources: RemoteSources) -> None:
+        self._sources = sources
+        self._unsure = False
+
+    def admit(self, name: str) -> None:
+        """Raise InvalidArgument for names that psql would look for outside its directory."""
+        if paths.is_absolute(name) or name.startswith("~"):
+            raise InvalidArgument(
+                "absolute paths in scripts are not possible from another machine",
+                f"write {name} relative to the script (\\ir) or the working directory",
+            )
+
+    def exists(self, path: Path) -> bool:
+        """Tell whether a file is there; what cannot be told yet is asked for."""
+        known = self._sources.manifest.holds(self._sources.key(path))
+        if isinstance(known, str):
+            self._sources.missing.listing_of(known)
+            self._unsure = True
+            return False
+        return known
+
+    def script(self, path: Path) -> tuple[Scan, FileRead]:
+        """Return a script taken apart. Raises InvalidArgument when there is no such file."""
+        key, digest = self._find(path)
+        parts = self._sources.scripts.script(digest) if digest else None
+        if parts is None:
+            self._unsure = True
+            if digest:
+                self._sources.missing.blob(key, digest)
+            parts = _NOTHING
+        return parts, BlobRead(path, (), key, digest)
+
+    def digest(self, path: Path) -> tuple[str, FileRead]:
+        """Return the SHA-256 of a data file. Raises InvalidArgument when there is none."""
+        key, digest = self._find(path)
+        if digest and not self._sources.scripts.blobs.use(digest):
+            self._sources.missing.blob(key, digest)
+        return digest, BlobRead(path, (), key, digest)
+
+    def _find(self, path: Path) -> tuple[str, str]:
+        """Return a file's key and digest; the latter empty when it has been asked for."""
+        key = self._sources.key(path)
+        digest = self._sources.manifest.files.get(key)
+        if digest is not None:
+            return key, digest
+        known = self._sources.manifest.holds(key)
+        if isinstance(known, str) and self._unsure:
+            self._sources.missing.listing_of(known)
+        elif known is not False:
+            self._sources.missing.hash_of(key)
+        elif not self._unsure:
+            raise InvalidArgument("cannot read file", str(path))
+        return key, ""

@@ -1,0 +1,124 @@
+"""What a client on another machine says of its files: hashes, directories, its workspace."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import InvalidArgument
+from ..store.records import Json
+from . import paths
+
+HASH = "sha256:"
+MAX_ENTRIES = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A ``source_manifest``; absent fields and ``null`` are the same as empty ones.
+
+    ``root`` and ``work_dir`` are absolute paths in the client's own syntax. ``files`` maps
+    keys to SHA-256 digests. ``directories`` maps keys to the names in a directory; only
+    those whose listing is complete are kept, as others cannot tell what is not there.
+    """
+
+    root: str | None = None
+    work_dir: str | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    directories: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    _seen: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        seen = {paths.ROOT, *self.directories}
+        for key in (*self.files, *self.directories):
+            seen.update(_ancestors(key))
+        object.__setattr__(self, "_seen", frozenset(seen))
+
+    @classmethod
+    def from_json(cls, body: Json) -> "Manifest":
+        """Read a manifest whose types the API document has checked; other fields pass.
+
+        Raises InvalidArgument for paths that are absolute, lead out of the workspace, or
+        cannot exist beside each other, and when there are too many.
+        """
+        workspace = body.get("workspace_ref") or {}
+        files = {
+            paths.key(name): digest.removeprefix(HASH)
+            for name, digest in (body.get("files") or {}).items()
+        }
+        directories = {
+            paths.key(name): _names(listing)
+            for name, listing in (body.get("directories") or {}).items()
+            if listing.get("complete") is not False
+        }
+        if len(files) + sum(1 + len(names) for names in directories.values()) > MAX_ENTRIES:
+            raise InvalidArgument("source_manifest is too large", f"at most {MAX_ENTRIES} entries")
+        for file in files:
+            if file == paths.ROOT or not files.keys().isdisjoint(_ancestors(file)):
+                raise InvalidArgument("invalid path in source_manifest", f"{file} is a directory")
+        return cls(
+            root=_absolute("root_path", workspace.get("root_path")),
+            work_dir=_absolute("work_dir", workspace.get("work_dir")),
+            files=files,
+            directories=directories,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``from_json`` reads back."""
+        return {
+            "workspace_ref": {"root_path": self.root, "work_dir": self.work_dir},
+            "files": {name: HASH + digest for name, digest in self.files.items()},
+            "directories": {
+                name: {"entries": [{"name": entry, "kind": "file"} for entry in sorted(entries)]}
+                for name, entries in self.directories.items()
+            },
+        }
+
+    def key_of(self, path: str) -> str:
+        """Return the key of an absolute path of the client's.
+
+        Raises InvalidArgument when it is outside the workspace, or there is none.
+        """
+        if self.root is None:
+            raise InvalidArgument(
+                "source_manifest lacks workspace_ref.root_path",
+                f"without it nobody can tell where {path} is in the workspace",
+            )
+        return paths.key_in(self.root, path)
+
+    def holds(self, key: str) -> bool | str:
+        """Tell whether something is there, or which directory's listing would tell more."""
+        if key in self.files or key in self._seen:
+            return True
+        above = paths.parent(key)
+        names = self.directories.get(above)
+        if names is not None:
+            return key.rpartition("/")[2] in names
+        known = self.holds(above)
+        return above if known is True else known
+
+
+def digests(body: Json | None) -> Iterable[str]:
+    """Return the digests of all files of a manifest in JSON; none of a broken one."""
+    files = (body or {}).get("files")
+    return [value.removeprefix(HASH) for value in files.values()] if files else []
+
+
+def _names(listing: Json) -> frozenset[str]:
+    names = frozenset(entry["name"] for entry in listing.get("entries") or ())
+    for name in names:
+        if "/" in name or name in (".", ".."):
+            raise InvalidArgument("invalid name in source_manifest", name[:200])
+    return names
+
+
+def _ancestors(key: str) -> Iterator[str]:
+    while (key := paths.parent(key)) != paths.ROOT:
+        yield key
+
+
+def _absolute(field_name: str, path: str | None) -> str | None:
+    if not path:
+        return None
+    if not paths.is_absolute(path):
+        raise InvalidArgument(f"workspace_ref.{field_name} must be absolute", path)
+    return path

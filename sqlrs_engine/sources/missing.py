@@ -1,0 +1,38 @@
+"""What a client has to send before its files are all there."""
+
+from ..errors import SourceInputsMissing
+from .manifest import HASH
+
+
+class Missing:
+    """Collects what is missing, so that one answer asks for all that is known to be."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str], dict[str, str]] = {}
+        self._blobs: dict[str, dict[str, str]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._entries or self._blobs)
+
+    def hash_of(self, key: str) -> None:
+        """Ask for the hash of a file."""
+        self._entry(key, "file_hash")
+
+    def listing_of(self, key: str) -> None:
+        """Ask what a directory holds."""
+        self._entry(key, "directory_listing")
+
+    def blob(self, key: str, digest: str) -> None:
+        """Ask for the content of a file."""
+        self._blobs.setdefault(digest, {"path": key, "hash": HASH + digest})
+
+    def error(self) -> SourceInputsMissing:
+        """Return the error that asks for everything."""
+        return SourceInputsMissing(
+            "source inputs are missing",
+            entries=list(self._entries.values()),
+            blobs=list(self._blobs.values()),
+        )
+
+    def _entry(self, key: str, kind: str) -> None:
+        self._entries.setdefault((key, kind), {"path": key, "kind": kind})

@@ -1,0 +1,77 @@
+"""Clients' files laid out as files of this machine, for psql to read: one tree a job.
+
+::
+
+    sources/<run>-<job id>      the workspace, as much of it as the job needs
+
+psql may do with a tree as it likes, so the files are copies. ``run`` is one life of an
+engine: the trees of another are of no use to anyone.
+"""
+
+import logging
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import Conflict
+from ..statefs import tree
+from ..statefs.space import space_on
+from .blobs import DIRECTORY_MODE, Blobs
+
+FILE_MODE = 0o400
+
+_log = logging.getLogger(__name__)
+
+
+class Trees:
+    """The trees of one engine; safe to use from any thread."""
+
+    def __init__(self, directory: Path, blobs: Blobs) -> None:
+        self._root = directory
+        self._blobs = blobs
+        self._run = secrets.token_hex(8)
+
+    def lay_out(self, job_id: str, files: Mapping[str, str]) -> Path:
+        """Make a job's tree of files, digests by keys, and return where it is.
+
+        Raises Conflict when a content is not there, StorageFull.
+        """
+        place = self._place(job_id)
+        with space_on(self._root):
+            place.mkdir(DIRECTORY_MODE, parents=True)
+            for key, digest in files.items():
+                self._lay_out(place / key, key, digest)
+        return place
+
+    def remove(self, job_id: str) -> None:
+        """Remove a job's tree, if there is one."""
+        self._remove(self._place(job_id).name)
+
+    def sweep(self) -> None:
+        """Remove the trees that an earlier engine left."""
+        if self._root.is_dir():
+            for path in self._root.iterdir():
+                if not path.name.startswith(f"{self._run}-"):
+                    self._remove(path.name)
+
+    def _place(self, job_id: str) -> Path:
+        return self._root / f"{self._run}-{job_id}"
+
+    def _lay_out(self, path: Path, key: str, digest: str) -> None:
+        path.parent.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(path, flags, FILE_MODE), "wb") as file:
+            if not self._blobs.copy(digest, file):
+                raise Conflict("an uploaded file is gone: prepare again", key)
+
+    def _remove(self, name: str) -> None:
+        try:
+            with tree.opened(self._root) as parent:
+                with tree.opened(name, within=parent) as directory:
+                    tree.empty(directory)
+                os.rmdir(name, dir_fd=parent)
+        except FileNotFoundError:
+            return
+        except OSError:
+            _log.exception("cannot remove %s, the next start tries again", self._root / name)

@@ -1,0 +1,506 @@
+"""Preparations on real PostgreSQL, by the parts of an engine as the engine puts them together."""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import fix_mounts
+import psutil
+import psycopg
+import pytest
+from prepare_fakes import until
+from psycopg.conninfo import make_conninfo
+
+from sqlrs_engine.engine import Engine
+from sqlrs_engine.errors import ImageUnavailable
+from sqlrs_engine.postgres.distributions import Distributions
+from sqlrs_engine.prepare import PrepareRequest
+from sqlrs_engine.store import InstanceFilter, StateFilter
+from sqlrs_engine.store.records import Job
+
+pytestmark = pytest.mark.postgres
+
+PATIENCE = 120.0
+MIB = 1024 * 1024
+
+
+class Store:
+    """An engine over a store of its own, and what tests do with it."""
+
+    def __init__(self, root: Path, image: str) -> None:
+        root.mkdir(exist_ok=True)
+        self.root = root
+        self.image = image
+        self.engine = Engine(root)
+        self.engine.start()
+        self.store = self.engine.store
+
+    def close(self) -> None:
+        for instance in self.store.instances.find(InstanceFilter()):
+            self.engine.instances.remove(instance.instance_id)
+        self.engine.stop()
+        self.engine.close()
+        assert self.processes() == []
+
+    def submit(self, *args: str, **fields) -> str:
+        request = PrepareRequest(prepare_kind="psql", image_id=self.image, psql_args=args, **fields)
+        return self.engine.prepare.submit(request).job_id
+
+    def wait(self, job_id: str) -> Job:
+        deadline = time.monotonic() + PATIENCE
+        while not self.engine.prepare.events.finished(job_id):
+            assert time.monotonic() < deadline, self.logs(job_id)
+            time.sleep(0.01)
+        job = self.store.jobs.get(job_id)
+        assert job is not None
+        return job
+
+    def job(self, *args: str, **fields) -> Job:
+        return self.wait(self.submit(*args, **fields))
+
+    def prepare(self, *args: str, **fields) -> dict:
+        job = self.job(*args, **fields)
+        assert job.status == "succeeded", job.error
+        return job.result
+
+    def failure(self, *args: str, **fields) -> dict:
+        job = self.job(*args, **fields)
+        assert job.status == "failed", job.result
+        return job.error
+
+    def logs(self, job_id: str) -> list[str]:
+        import json
+
+        events = map(json.loads, self.engine.prepare.events.lines(job_id, 0))
+        return [event["message"] for event in events if event["type"] == "log"]
+
+    def task_statuses(self, job_id: str) -> dict[str, str]:
+        return {task.task_id: task.status for task in self.store.jobs.tasks(job_id)}
+
+    def cached(self, job_id: str) -> list[bool]:
+        tasks = self.store.jobs.tasks(job_id)
+        return [bool(task.cached) for task in tasks if task.type == "state_execute"]
+
+    def states(self) -> set[str]:
+        return {state.state_id for state in self.store.states.find(StateFilter())}
+
+    def workspaces(self) -> list[Path]:
+        work = self.root / "work"
+        return list(work.iterdir()) if work.exists() else []
+
+    def processes(self) -> list[psutil.Process]:
+        """Return what runs anywhere below the store."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if Path(process.cwd()).is_relative_to(self.root):
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+
+def query(result, sql, **conninfo):
+    with psycopg.connect(make_conninfo(result["dsn"], **conninfo)) as connection:
+        row = connection.execute(sql).fetchone()
+        assert row is not None
+        return row[0]
+
+
+@pytest.fixture(scope="module", params=["postgres:15", "postgres:18"])
+def image(request, tmp_path_factory):
+    search = [Path(each) for each in os.get_exec_path()]
+    try:
+        Distributions(tmp_path_factory.mktemp("d"), search=search).resolve(request.param)
+    except ImageUnavailable:
+        pytest.skip(f"there is no {request.param} here")
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def store(image, tmp_path_factory):
+    """A store that the tests of an image share."""
+    store = Store(tmp_path_factory.mktemp("store"), image)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def scripts(tmp_path):
+    tmp_path.chmod(0o755)
+    (tmp_path / "one.sql").write_text("create table t (id int primary key);\n")
+    (tmp_path / "two.sql").write_text("insert into t select generate_series(1, 10);\n")
+    return tmp_path
+
+
+def test_two_steps_and_the_cache(store, scripts):
+    args = ("-f", str(scripts / "one.sql"), "-f", str(scripts / "two.sql"))
+    first, second = store.prepare(*args), store.prepare(*args)
+    assert first["state_id"] == second["state_id"]
+    assert first["instance_id"] != second["instance_id"]
+    assert query(first, "select count(*) from t") == query(second, "select count(*) from t") == 10
+    assert query(first, "show server_version").startswith(store.image.partition(":")[2])
+
+
+def test_only_the_changed_tail_is_rebuilt(store, scripts):
+    (scripts / "three.sql").write_text("create table three as select 1 as n;\n")
+    args = [f"-f{scripts / name}.sql" for name in ("one", "two", "three")]
+    before = store.prepare(*args)
+    (scripts / "three.sql").write_text("create table three as select 2 as n;\n")
+    job_id = store.submit(*args)
+    after = store.wait(job_id).result
+    assert store.cached(job_id) == [True, True, False]
+    assert query(before, "select n from three") == 1
+    assert query(after, "select n from three") == 2
+
+
+def test_variables_count(store, scripts):
+    """B3."""
+    (scripts / "v.sql").write_text("create table v as select :x::int as n, :'x' as t;\n")
+    script = str(scripts / "v.sql")
+    one = store.prepare("-v", "x=1", "-f", script)
+    two = store.prepare("--set=x=2", "-f", script)
+    assert (query(one, "select n from v"), query(two, "select n from v")) == (1, 2)
+    assert one["state_id"] != two["state_id"]
+    assert store.prepare("-vx=1", "-f", script)["state_id"] == one["state_id"]
+
+
+def test_standard_input(store):
+    result = store.prepare("-f", "-", stdin="create table s (n int);\ncopy s from stdin;\n7\n\\.\n")
+    assert query(result, "select n from s") == 7
+
+
+def test_includes_and_data_files(store, scripts):
+    (scripts / "sub").mkdir()
+    (scripts / "main.sql").write_text("\\set dir sub\n\\i :dir/a.sql\n")
+    (scripts / "sub/a.sql").write_text("\\ir ../one.sql\n\\copy t from data.csv\n")
+    (scripts / "data.csv").write_text("1\n2\n")
+    args = ("-f", str(scripts / "main.sql"))
+    first = store.prepare(*args)
+    assert query(first, "select sum(id) from t") == 3
+    (scripts / "data.csv").write_text("1\n2\n3\n")
+    assert query(store.prepare(*args), "select sum(id) from t") == 6
+    (scripts / "data.csv").write_text("1\n2\n")
+    assert store.prepare(*args)["state_id"] == first["state_id"]
+
+
+def test_one_transaction(store, scripts):
+    script = scripts / "tx.sql"
+    script.write_text("create table tx as select pg_current_xact_id()::text as id;\n"
+                      "insert into tx select pg_current_xact_id()::text;\n")  # fmt: skip
+    apart = store.prepare("-f", str(script))
+    together = store.prepare("-1", "-f", str(script))
+    assert query(apart, "select count(distinct id) from tx") == 2
+    assert query(together, "select count(distinct id) from tx") == 1
+
+
+def test_databases_of_their_own(store):
+    stdin = "create database newdb;\n\\c newdb\ncreate table there as select 5 as n;\n"
+    result = store.prepare("-f", "-", stdin=stdin)
+    assert query(result, "select n from there", dbname="newdb") == 5
+
+
+def test_long_lines(store, scripts):
+    """B9."""
+    script = scripts / "long.sql"
+    script.write_text(f"create table long as select '{'x' * 300_000}' as t;\ntable long;\n")
+    result = store.prepare("-f", str(script))
+    assert query(result, "select length(t) from long") == 300_000
+
+
+def test_start_up_files_are_not_read(store, scripts, monkeypatch):
+    (scripts / "psqlrc").write_text("create table rc ();\n")
+    monkeypatch.setenv("PSQLRC", str(scripts / "psqlrc"))
+    result = store.prepare("-c", "select 'no rc'")
+    assert query(result, "select to_regclass('rc')") is None
+
+
+def test_failing_sql_is_never_cached(store, scripts):
+    """B2: twice, and then with ON_ERROR_STOP given."""
+    script = scripts / "bad.sql"
+    script.write_text("create table before_it ();\n\nselect nonsense;\ncreate table after_it ();\n")
+    before = store.states()
+    for args in (
+        ["-f", str(script)],
+        ["-f", str(script)],
+        ["-v", "ON_ERROR_STOP=1", "-f", str(script)],
+    ):
+        error = store.failure(*args)
+        assert (error["code"], error["message"]) == ("step_failed", "psql execution failed")
+        assert error["details"].startswith(
+            f'{script}:3: ERROR:  column "nonsense" does not exist\nLINE 1: select nonsense;'
+        )
+    assert store.states() == before
+    assert store.workspaces() == []
+
+
+def test_errors_in_included_files_and_commands(store, scripts):
+    (scripts / "main.sql").write_text("\\i one.sql\n\\i bad.sql\n")
+    (scripts / "bad.sql").write_text("select 1;\nselect 1/0;\n")
+    details = store.failure("-f", str(scripts / "main.sql"))["details"]
+    assert "bad.sql:2: ERROR:  division by zero" in details
+    assert store.failure("-c", "select 1/0")["details"] == "ERROR:  division by zero"
+    stdin = store.failure("-f", "-", stdin="select 1/0;\n")["details"]
+    assert stdin == "<stdin>:1: ERROR:  division by zero"
+
+
+def test_a_lost_connection_fails_the_step(store, scripts):
+    script = scripts / "lost.sql"
+    script.write_text("select pg_terminate_backend(pg_backend_pid());\nselect 'more';\n")
+    before = store.states()
+    for _ in range(2):
+        error = store.failure("-f", str(script))
+        assert error["code"] == "step_failed"
+        assert error["details"].startswith(f"{script}:1: FATAL:  terminating connection")
+    assert store.states() == before
+
+
+def test_cancelling_leaves_no_process_and_no_running_task(store):
+    """B7."""
+    before = {process.pid for process in store.processes()}
+    job_id = store.submit("-c", "select 'cancelled', pg_sleep(600)")
+    until(lambda: "psql: start" in store.logs(job_id))
+    time.sleep(0.1)
+    began = time.monotonic()
+    store.engine.prepare.cancel(job_id)
+    job = store.wait(job_id)
+    assert time.monotonic() - began < 10
+    assert (job.status, job.error["code"]) == ("failed", "cancelled")
+    assert "running" not in store.task_statuses(job_id).values()
+    until(lambda: {process.pid for process in store.processes()} <= before)
+    assert store.workspaces() == []
+    assert store.engine.prepare.delete(job_id).outcome == "deleted"
+
+
+def test_identical_jobs_at_once_build_once(store):
+    before = store.states()
+    jobs = [store.submit("-c", "create table once as select 1 as n; select pg_sleep(0.5)")
+            for _ in range(4)]  # fmt: skip
+    logs = {}
+    for job_id in jobs:
+        assert store.wait(job_id).status == "succeeded"
+        logs[job_id] = store.logs(job_id)
+    assert len(store.states() - before) == 1
+    assert sum("psql: start" in each for each in logs.values()) == 1
+    waiting = [each for each in logs.values() if any("waiting for another job" in m for m in each)]
+    assert len(waiting) == 3
+
+
+def test_a_script_changed_while_it_runs_is_not_cached(store, scripts):
+    script = scripts / "slow.sql"
+    script.write_text("select pg_sleep(1);\n")
+    before = store.states()
+    job_id = store.submit("-f", str(script))
+    until(lambda: "psql: start" in store.logs(job_id))
+    script.write_text("select pg_sleep(1); -- changed\n")
+    job = store.wait(job_id)
+    assert (job.error["code"], job.error["details"]) == ("conflict", str(script))
+    assert store.states() == before
+    assert store.prepare("-f", str(script))["state_id"] in store.states() - before
+
+
+def test_the_users_settings_count(store):
+    plain = store.prepare("-c", "create table s as select current_setting('work_mem') as v")
+    store.engine.config.set("postgres.settings", {"work_mem": "7MB"})
+    try:
+        other = store.prepare("-c", "create table s as select current_setting('work_mem') as v")
+    finally:
+        store.engine.config.remove("postgres.settings")
+    assert other["state_id"] != plain["state_id"]
+    assert query(other, "select v from s") == "7MB"
+    assert query(plain, "select v from s") != "7MB"
+
+
+def test_what_only_psql_knows_is_not_reused(store, scripts):
+    stdin = f"select '{scripts}/one.sql' as f \\gset\n\\i :f\n"
+    one, other = (store.job("-f", "-", stdin=stdin) for _ in range(2))
+    assert one.status == other.status == "succeeded"
+    assert one.result["state_id"] != other.result["state_id"]
+    assert any(line.startswith("not cacheable: ") for line in store.logs(one.job_id))
+
+
+def test_a_plan_runs_nothing(store):
+    before = store.states()
+    job_id = store.submit("-c", "select 'only planned'", plan_only=True)
+    job = store.wait(job_id)
+    assert (job.status, job.result, store.cached(job_id)) == ("succeeded", None, [False])
+    assert store.states() == before
+
+
+def test_deleting_a_job_leaves_its_instance(store):
+    """B1."""
+    job = store.job("-c", "create table kept as select 1 as n")
+    assert store.engine.prepare.delete(job.job_id).outcome == "deleted"
+    assert store.store.jobs.get(job.job_id) is None
+    assert query(job.result, "select n from kept") == 1
+
+
+def test_retention_leaves_instances(store):
+    """B1: with two identical jobs to be kept, the third destroyed the first's database."""
+    jobs = []
+    for _ in range(4):
+        jobs.append(store.job("-c", "create table retained as select 1 as n"))
+        store.engine.prepare.read(jobs[-1])
+    left = [store.store.jobs.get(job.job_id) for job in jobs]
+    assert [job is None for job in left] == [True, True, False, False]
+    for job in jobs:
+        assert query(job.result, "select n from retained") == 1
+
+
+def test_includes_are_found_where_psql_finds_them(store, scripts):
+    """Whatever psql reads is part of the state: each of these changes it when it changes."""
+    (scripts / "sub").mkdir()
+    (scripts / "sub/x.sql").write_text("select 1;\n")
+    (scripts / "x.sql").write_text("select 1;\n")
+    forms = {
+        "one_line": "\\set a 1 \\i x.sql\n",
+        "condition": "\\if true \\i x.sql \\endif\n",
+        "quoted": "\\set a 'b\\\\c'\n\\i x.sql\n",
+        "cd": "\\cd sub\n\\i x.sql\n",
+        "data": "create table d (t text);\n\\copy d from stdin\nO'Brien\n\\.\n\\i x.sql\n",
+        "sent": "create table d (t text);\ncopy d from stdin \\g\nO'Brien\n\\.\n\\i x.sql\n",
+        "comment": "comment on schema public is 'copy from stdin';\n\\i x.sql\n",
+    }
+    planner = store.engine.prepare._tools.planner
+    distribution = store.engine.prepare._tools.images.resolve(store.image)
+
+    def plan(script):
+        request = PrepareRequest(
+            prepare_kind="psql", image_id=store.image, psql_args=("-f", str(script))
+        )
+        return planner.plan(request, distribution, {}).state_ids
+
+    args, before = [], {}
+    for name, text in forms.items():
+        script = scripts / f"{name}.sql"
+        script.write_text(text)
+        args += ["-f", str(script)]
+        before[name] = plan(script)
+    (scripts / "x.sql").write_text("select 1/0;\n")
+    (scripts / "sub/x.sql").write_text("select 1/0;\n")
+    for name in forms:
+        script = scripts / f"{name}.sql"
+        assert plan(script) != before[name], name
+        # psql does read it.
+        assert "x.sql:1: ERROR:  division by zero" in store.failure("-f", str(script))["details"]
+
+
+def test_a_program_left_behind_does_not_hold_a_job(store, scripts):
+    stdin = "\\! sleep 600 &\ncreate table bg as select 1 as n;\n"
+    result = store.prepare("-f", "-", stdin=stdin, work_dir=str(scripts))
+    assert query(result, "select n from bg") == 1
+
+    def sleeping():
+        return [p for p in psutil.process_iter(["cmdline"])
+                if p.info["cmdline"] == ["sleep", "600"] and p.cwd() == str(scripts)]  # fmt: skip
+
+    until(lambda: not sleeping())
+
+
+def test_a_stopped_engine_resumes_its_jobs(image, tmp_path):
+    """B5, B6: stopped in the middle of a build, the next engine finishes the job."""
+    store = Store(tmp_path / "store", image)
+    job_id = store.submit("-c", "create table r as select 1 as n; select pg_sleep(1)")
+    until(lambda: "psql: start" in store.logs(job_id), "psql")
+    store.engine.stop()
+    store.engine.close()
+    assert store.processes() == []
+    following = Store(tmp_path / "store", image)
+    try:
+        until(lambda: following.engine.prepare.active() or following.store.jobs.unfinished() == [])
+        job = following.wait(job_id)
+        assert job.status == "succeeded", job.error
+        assert query(job.result, "select n from r") == 1
+    finally:
+        following.close()
+
+
+# -- a full disk --
+
+
+@pytest.fixture
+def roomy_disk(monkeypatch):
+    """An ext4 with room for a base state, two states and an instance."""
+    command, _ = fix_mounts.MAKE["ext4"]
+    monkeypatch.setitem(fix_mounts.MAKE, "ext4", (command, 200 * MIB))
+    with fix_mounts.mounted("ext4") as root:
+        yield root
+
+
+def free(root: Path) -> int:
+    status = os.statvfs(root)
+    return status.f_bavail * status.f_frsize
+
+
+def nothing_half_published(store: Store) -> None:
+    """Every state has files and a row, and nothing else is there."""
+    assert store.engine._files.wait_idle(30)
+    assert store.workspaces() == []
+    directories = {path.name for path in store.engine._files.state_dirs()}
+    assert directories == store.states()
+
+
+@pytest.mark.root
+def test_a_disk_too_small_for_a_clone(image, small_disk):
+    store = Store(small_disk / "store", image)
+    try:
+        for _ in range(2):
+            error = store.failure("-c", "select 1")
+            assert error["code"] == "cache_full_unreclaimable"
+            nothing_half_published(store)
+        assert store.states() == set()
+    finally:
+        store.close()
+
+
+@pytest.mark.root
+def test_a_disk_filled_by_a_script(image, roomy_disk):
+    store = Store(roomy_disk / "store", image)
+    try:
+        store.prepare("-c", "select 1")
+        assert store.engine._files.wait_idle(30)
+        before = free(roomy_disk)
+        error = store.failure(
+            "-c", "create table big as select repeat('x', 1000) from generate_series(1, 1000000)"
+        )
+        assert error["code"] == "cache_full_unreclaimable"
+        assert "No space left on device" in error["details"]
+        nothing_half_published(store)
+        assert free(roomy_disk) > before - 5 * MIB
+        assert store.prepare("-c", "select 2")["state_id"] in store.states()
+    finally:
+        store.close()
+
+
+@pytest.mark.root
+def test_a_disk_without_any_room(image, roomy_disk):
+    """Even the job's end has to wait for room; then all is as if nothing had been."""
+    store = Store(roomy_disk / "store", image)
+    ballast = roomy_disk / "ballast"
+    try:
+        store.prepare("-c", "select 1")
+        job_id = store.submit("-c", "select pg_sleep(2)")
+        until(lambda: "psql: start" in store.logs(job_id))
+        with ballast.open("wb", buffering=0) as file:
+            fill(file, 65536)
+            fill(file, 512)
+        timer = threading.Timer(4, ballast.unlink)
+        timer.start()
+        job = store.wait(job_id)
+        timer.join()
+        assert job.status == "succeeded" or job.error["code"] == "cache_full_unreclaimable"
+        assert "running" not in store.task_statuses(job_id).values()
+        nothing_half_published(store)
+        assert store.prepare("-c", "select 3")
+    finally:
+        ballast.unlink(missing_ok=True)
+        store.close()
+
+
+def fill(file, size: int) -> None:
+    try:
+        while True:
+            file.write(b"x" * size)
+    except OSError:
+        return

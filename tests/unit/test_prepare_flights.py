@@ -1,0 +1,106 @@
+"""Each state has one builder at a time, and only so many are at work."""
+
+import threading
+
+import pytest
+from prepare_fakes import Gate, in_thread, until
+
+from sqlrs_engine.errors import Cancelled
+from sqlrs_engine.prepare import Flights
+from sqlrs_engine.prepare.control import Control
+
+
+def nothing():
+    pytest.fail("nobody else has it")
+
+
+def test_a_key_is_held_by_one():
+    flights, gate, order, waited = Flights(4), Gate(), [], []
+
+    def first():
+        with flights.hold("a", Control(), nothing):
+            gate()
+            order.append("first")
+
+    def second():
+        with flights.hold("a", Control(), lambda: waited.append(True)):
+            order.append("second")
+
+    with in_thread(first):
+        gate.reached.wait()
+        with in_thread(second):
+            until(lambda: waited)
+            assert order == []
+            gate.open.set()
+    assert order == ["first", "second"]
+
+
+def test_keys_are_independent():
+    flights = Flights(1)
+    with flights.hold("a", Control(), nothing), flights.hold("b", Control(), nothing):
+        pass
+
+
+def test_a_failure_gives_the_key_back():
+    flights = Flights(1)
+    with pytest.raises(ValueError, match="x"), flights.hold("a", Control(), nothing):
+        raise ValueError("x")
+    with pytest.raises(ValueError, match="x"), flights.slot(Control()):
+        raise ValueError("x")
+    with flights.hold("a", Control(), nothing), flights.slot(Control()):
+        pass
+
+
+def test_there_are_so_many_slots():
+    flights, busy, most = Flights(2), [], []
+    lock = threading.Lock()
+
+    def work():
+        with flights.slot(Control()):
+            with lock:
+                busy.append(1)
+                most.append(len(busy))
+            threading.Event().wait(0.005)
+            with lock:
+                busy.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(most) == 2
+    assert len(most) == 8
+
+
+@pytest.mark.parametrize("what", ["hold", "slot"])
+def test_who_waits_can_be_cancelled(what):
+    flights, control, raised, waiting = Flights(1), Control(), [], threading.Event()
+
+    def wait():
+        waiting.set()
+        with pytest.raises(Cancelled):  # noqa: SIM117
+            with flights.hold("a", control, lambda: None), flights.slot(control):
+                pytest.fail("it is taken")
+        raised.append(True)
+
+    key = "a" if what == "hold" else "b"
+    with (
+        flights.hold(key, Control(), nothing),
+        flights.slot(Control()),
+        in_thread(wait),
+    ):
+        waiting.wait()
+        control.cancel()
+        until(lambda: raised)
+    with flights.hold("a", Control(), nothing), flights.slot(Control()):
+        pass
+
+
+def test_who_was_cancelled_before_gets_nothing():
+    flights, control = Flights(1), Control()
+    control.cancel()
+    with pytest.raises(Cancelled), flights.hold("a", control, nothing):
+        pytest.fail("cancelled")
+    with flights.hold("a", Control(), nothing):
+        pass

@@ -1,0 +1,96 @@
+"""Of identical jobs the latest few are kept, and those whose end nobody has seen."""
+
+import pytest
+import store_samples as samples
+
+from sqlrs_engine.prepare.retention import UNREAD_SECONDS, Retention
+from sqlrs_engine.store.sqlite import SqliteStore
+
+
+class Kept:
+    """Finished jobs and the retention that retires them."""
+
+    def __init__(self, root):
+        self.store = SqliteStore(root / "state.db")
+        self.limit = 2
+        self.followed = set()
+        self.now = 1000.0
+        self.retention = Retention(
+            self.store.jobs,
+            lambda: self.limit,
+            lambda job_id: job_id in self.followed,
+            monotonic=lambda: self.now,
+        )
+
+    def finish(self, number, signature="s", read=True):
+        job = samples.job(
+            number, status="succeeded", signature=signature, finished_at=samples.at(number)
+        )
+        self.store.jobs.add(job)
+        self.retention.finished(job)
+        if read:
+            self.retention.read(job)
+        return job
+
+    def numbers(self):
+        return [int(job.job_id, 16) for job in self.store.jobs.find()]
+
+
+@pytest.fixture
+def kept(tmp_path):
+    kept = Kept(tmp_path)
+    yield kept
+    kept.store.close()
+
+
+def test_the_latest_are_kept(kept):
+    for number in range(1, 6):
+        kept.finish(number)
+    assert kept.numbers() == [4, 5]
+
+
+def test_zero_keeps_all(kept):
+    kept.limit = 0
+    for number in range(1, 6):
+        kept.finish(number)
+    assert kept.numbers() == [1, 2, 3, 4, 5]
+
+
+def test_only_identical_jobs_count(kept):
+    kept.limit = 1
+    kept.finish(1, "a")
+    kept.finish(2, "b")
+    kept.finish(3, None)
+    kept.finish(4, None)
+    kept.finish(5, "a")
+    assert kept.numbers() == [2, 3, 4, 5]
+
+
+def test_running_jobs_do_not_count(kept):
+    kept.limit = 1
+    kept.store.jobs.add(samples.job(1, status="running", signature="s"))
+    kept.finish(2)
+    kept.finish(3)
+    assert kept.numbers() == [1, 3]
+
+
+def test_whose_end_nobody_has_seen_is_spared_for_a_while(kept):
+    jobs = [kept.finish(number, read=False) for number in range(1, 5)]
+    assert kept.numbers() == [1, 2, 3, 4]
+    kept.retention.read(jobs[0])
+    assert kept.numbers() == [2, 3, 4]
+    kept.retention.read(jobs[0])  # once more is harmless
+    kept.now += UNREAD_SECONDS
+    kept.finish(5)
+    assert kept.numbers() == [4, 5]
+
+
+def test_who_is_followed_is_spared(kept):
+    first = kept.finish(1)
+    kept.followed.add(first.job_id)
+    kept.finish(2)
+    kept.finish(3)
+    assert kept.numbers() == [1, 2, 3]
+    kept.followed.clear()
+    kept.finish(4)
+    assert kept.numbers() == [3, 4]

@@ -1,0 +1,304 @@
+r"""Where psql scripts read other files: found as psql itself reads them.
+
+What the scripts here do was looked up by running the psql of PostgreSQL 15 and 18.
+"""
+
+import hashlib
+
+import pytest
+
+from sqlrs_engine.prepare.script import Command, Text, scan
+from sqlrs_engine.prepare.words import copy_source, printable, value, words
+
+
+def reads(script):
+    """Return the names and arguments of the commands that read files."""
+    wanted = ("i", "ir", "include", "include_relative", "copy", "lo_import")
+    text = script if isinstance(script, bytes) else script.encode()
+    return [
+        (part.name, part.arguments)
+        for part in scan(text).parts
+        if isinstance(part, Command) and part.name in wanted
+    ]
+
+
+def commands(script):
+    return [part for part in scan(script.encode()).parts if isinstance(part, Command)]
+
+
+FOUND = [("i", "x.sql")]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "\\i x.sql",
+        "\\i x.sql\n",
+        "\\i x.sql\r\n",
+        "\\i\tx.sql  \n",
+        "select 1;\n\\i x.sql\nselect 2;\n",
+        "select 1; \\i x.sql\n",
+        "select 1 \\i x.sql\n",
+        "  \\i x.sql\n",
+        "\\set a 1 \\i x.sql\n",
+        "\\echo hello \\i x.sql\n",
+        "\\if true \\i x.sql \\endif\n",
+        "\\set a 1 \\\\ select 1; \\i x.sql\n",
+        "\\i x.sql \\\\ select 1;\n",
+        "\\set a 'b\\\\c'\n\\i x.sql\n",
+        "\\set a 'b\\'c'\n\\i x.sql\n",
+        "\\echo `echo '\\\\'`\n\\i x.sql\n",
+        "\\echo it's\n\\i x.sql\n",
+        "\\! echo it's\n\\i x.sql\n",
+        "\\o | sed 's/\\\\//'\n\\i x.sql\n",
+        "select 1\\:\\:text; \\i x.sql\n",
+        "select 1 \\; select 2; \\i x.sql\n",
+        "select 'it''s';\n\\i x.sql\n",
+        "select E'it\\'s';\n\\i x.sql\n",
+        "select 'a\\';\n\\i x.sql\n",
+        "select $$it's$$, $tag$ $$ it's $tag$;\n\\i x.sql\n",
+        'select 1 as "it\'s";\n\\i x.sql\n',
+        "-- it's\n\\i x.sql\n",
+        "/* it's /* nested */ it's */ \\i x.sql\n",
+        "select a$$ from t; \\i x.sql\n$$",
+        "select :'name', :\"name\", :{?name};\n\\i x.sql\n",
+        "create function f() returns int begin atomic select 1; end;\n\\i x.sql\n",
+        "select 'copy t from stdin';\n\\i x.sql\n\\.\n",
+        "comment on table t is 'see copy from stdin';\n\\i x.sql\n\\.\n",
+        "/* copy t from stdin */ select 1;\n\\i x.sql\n\\.\n",
+        "copy t from 'stdin';\n\\i x.sql\n\\.\n",
+        "copy t to stdout;\n\\i x.sql\n\\.\n",
+        "copy t from stdin\n\\r\nselect 1;\n\\i x.sql\n\\.\n",
+        "copy t from stdin; \\i x.sql\nO'Brien\n\\.\n",
+    ],
+)
+def test_an_include_is_found(script):
+    assert reads(script) == FOUND
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "select '\\i x.sql';",
+        "select '\n\\i x.sql\n';",
+        "select E'\\'\n\\i x.sql\n';",
+        "select $$\n\\i x.sql\n$$;",
+        "select $body$\n\\i x.sql\n$$ $other$ $body$;",
+        'select 1 as "\n\\i x.sql\n";',
+        "-- \\i x.sql\n",
+        "select 1; -- \\i x.sql\n",
+        "/* \\i x.sql */",
+        "/* /* */ \\i x.sql */",
+        "\\echo '\\i x.sql'\n",
+        "\\! echo a \\\\ \\i x.sql\n",
+        "\\o |cat \\\\ \\i x.sql\n",
+        "\\ix.sql\n",
+        "\\include_x.sql\n",
+        "\\info \\\\ select '\\i x.sql';",
+        "\\",
+        "\\\n",
+        "select '\\i x.sql",
+        "select $$\\i x.sql",
+        "/* \\i x.sql",
+        '"\\i x.sql',
+    ],
+)
+def test_no_include_is_found(script):
+    assert reads(script) == []
+
+
+DATA = "O'Brien\\i data.sql\n\\i data.sql\n\\N\n\\.\n"
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        "copy t from stdin;",
+        "COPY t (a, b)\nFROM\nSTDIN\nWITH (FORMAT csv);",
+        "/* c */ copy t from /* c */ stdin;",
+        "-- c\ncopy t from stdin;",
+        'copy "it\'s" from stdin;',
+        "copy public.t from stdin; select 1;",
+        "select 1 \\; copy t from stdin;",
+        "copy t from stdin \\g",
+        "\\set a 1\ncopy t from stdin;",
+        "select 1 \\gset\ncopy t from stdin;",
+        "\\copy t from stdin",
+        "\\copy t (a) FROM STDIN with (format csv)",
+    ],
+)
+def test_data_of_copy_are_passed_over(copy):
+    script = f"{copy}\n{DATA}\\i x.sql\n"
+    assert [each for each in reads(script) if each[0] != "copy"] == FOUND
+    crlf = script.replace("\n", "\r\n")
+    assert [each for each in reads(crlf) if each[0] != "copy"] == FOUND
+
+
+def test_two_copies_on_one_line_have_their_data_one_after_the_other():
+    assert reads(f"copy t from stdin; copy u from stdin;\n{DATA}{DATA}\\i x.sql\n") == FOUND
+
+
+@pytest.mark.parametrize("source", ["pstdin", "program 'cat'", "'stdin'"])
+def test_other_copies_have_no_data_in_the_script(source):
+    assert ("i", "x.sql") in reads(f"\\copy t from {source}\n\\i x.sql\n\\.\n")
+
+
+@pytest.mark.parametrize("name", ["i", "include", "ir", "include_relative", "lo_import"])
+def test_every_command_that_reads(name):
+    assert reads(f"\\{name} x.sql\n") == [(name, "x.sql")]
+
+
+def test_lines_are_counted_from_one():
+    script = "select 1;\n\n/* \n */ \\i a.sql\nselect '\n\n'; \\i b.sql\n\\copy t from c.csv\n"
+    assert [(c.arguments, c.line) for c in commands(script)] == [
+        ("a.sql", 4),
+        ("b.sql", 7),
+        ("t from c.csv", 8),
+    ]
+
+
+def test_what_stands_in_a_condition_is_marked():
+    script = """
+\\i a.sql
+\\if :x
+\\i b.sql
+\\if :y
+\\i c.sql
+\\endif
+\\i d.sql
+\\else
+\\i e.sql
+\\endif
+\\endif
+\\i f.sql
+"""
+    conditional = {c.arguments: c.conditional for c in commands(script) if c.name == "i"}
+    assert conditional == {
+        "a.sql": False,
+        "b.sql": True,
+        "c.sql": True,
+        "d.sql": True,
+        "e.sql": True,
+        "f.sql": False,
+    }
+
+
+def test_a_script_that_reads_nothing_is_one_piece_of_text():
+    script = b"select 'a'; \\set x 1\n\\echo :x\n"
+    assert scan(script).parts == (Text(hashlib.sha256(script).hexdigest()),)
+
+
+def test_invalid_utf8_is_kept():
+    script = b"\\i caf\xe9.sql\n"
+    (name, arguments) = reads(script)[0]
+    assert (name, arguments.encode("utf-8", "surrogateescape")) == ("i", b"caf\xe9.sql")
+    assert printable(arguments) == "caf\ufffd.sql"
+
+
+# -- words --
+
+
+@pytest.mark.parametrize(
+    ("word", "meaning"),
+    [
+        ("x.sql", "x.sql"),
+        ("'a b.sql'", "a b.sql"),
+        ("'it''s'", "it's"),
+        ("'it\\'s'", "it's"),
+        ("'a\\tb\\n'", "a\tb\n"),
+        ("'\\303\\251\\xc3\\xa9'", "éé"),
+        ("'\\q'", "q"),
+        ('"a b"', '"a b"'),
+        (":dir/x.sql", "/w/x.sql"),
+        (":dir':dir'", "/w:dir"),
+        ('":dir"', '":dir"'),
+        (":unknown", None),
+        (":'dir'", None),
+        (':"dir"', None),
+        (":{?dir}", None),
+        ("`pwd`/x.sql", None),
+        ("''", ""),
+    ],
+)
+def test_what_a_word_means(word, meaning):
+    found = value(word, {"dir": "/w"})
+    assert (found and printable(found)) == meaning
+
+
+def test_words_are_split_at_blanks_outside_quotes():
+    assert words(" a 'b c' \"d e\"`f g`  h") == ["a", "'b c'", '"d e"`f g`', "h"]
+
+
+# -- \copy --
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "t from d.csv",
+        "t FROM d.csv",
+        "t from 'd.csv'",
+        "t from d.csv;",
+        "t from d.csv csv header",
+        "t from d.csv with (format csv)",
+        "t(a,b) from d.csv",
+        "t (a, b) from d.csv",
+        't ("a)b", c)from d.csv',
+        '"My ""table" from d.csv',
+        "public.t from d.csv",
+        'public . "t" (a) from d.csv',
+        "binary t from d.csv",
+        "binary from d.csv",
+        "from from d.csv",
+    ],
+)
+def test_the_file_that_a_copy_reads(arguments):
+    source = copy_source(arguments)
+    assert source is not None
+    assert source.file == "d.csv"
+    assert "d.csv" not in "".join(source.rest).replace("'d.csv'", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file"),
+    [
+        ("t from 'a b.csv'", "a b.csv"),
+        ("t from 'it''s.csv'", "it's.csv"),
+        ("t from 'a\\tb.csv'", "a\\tb.csv"),
+        ("t from a\\tb.csv", "a\\tb.csv"),
+        ("t from :file", ":file"),
+        ("t from 'stdin'", "stdin"),
+        ("t from ~/d.csv", "~/d.csv"),
+        ("t from d'x'", "d"),
+        ("t from stdin", None),
+        ("t from STDIN csv", None),
+        ("t from stdin;", None),
+    ],
+)
+def test_names_of_files_in_a_copy(arguments, file):
+    source = copy_source(arguments)
+    assert source is not None
+    assert source.file == file
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "",
+        "t",
+        "t from",
+        "t to d.csv",
+        "tfrom to d.csv",
+        "(select a from t) to d.csv",
+        "t from pstdin",
+        "t from program 'cat d.csv'",
+        "t (a",
+    ],
+)
+def test_copies_that_read_nothing(arguments):
+    assert copy_source(arguments) is None
+
+
+def test_only_the_name_is_left_out_of_the_rest():
+    assert copy_source("t from t csv").rest == ("t from ", " csv")
+    assert copy_source("xt from t").rest != copy_source("tx from t").rest
