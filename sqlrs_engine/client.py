@@ -96,7 +96,10 @@ class EngineClient:
                     raise _api_error(response)
                 yield from ndjson.reader(_lines(response.iter_bytes()))
         except httpx.HTTPError as error:
-            raise Unavailable("the engine went away", str(error)) from error
+            raise Unavailable(
+                "the engine went away: what it was doing goes on when it is started again",
+                str(error),
+            ) from error
 
 
 def find(path: Path) -> EngineRecord | None:

@@ -98,7 +98,7 @@ RESULT: Shape = {
 }
 ERROR: Shape = {"code": str, "message": str, "details?": str}
 JOB_DETAILS: Shape = {
-    **{name: form for name, form in JOB.items() if name not in ("resolved_image_id?",)},
+    **JOB,
     "tasks?": [PLAN_TASK],
     "result?": RESULT,
     "error?": ERROR,

@@ -155,6 +155,7 @@ class FakeEvents:
         self._lock = threading.Lock()
         self._lines = defaultdict(list)
         self._over = set()
+        self.stopped = False
         self.callbacks = defaultdict(list)
 
     def lines(self, job_id, start):

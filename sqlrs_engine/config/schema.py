@@ -151,8 +151,8 @@ _SCHEMA: Schema = {
                 reserveBytes=_leaf(
                     "integer",
                     None,
-                    "Bytes of the filesystem that eviction keeps free; null means 10 GiB or a tenth "
-                    "of the filesystem, whichever is more, but at most half of it.",
+                    "Bytes of the filesystem that eviction keeps free; null means 10 GiB or a "
+                    "tenth of the filesystem, whichever is more, but at most half of it.",
                     minimum=0,
                 ),
                 highWatermark=_leaf(

@@ -9,7 +9,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 
 from .. import stream
-from .replies import StreamReply
+from .replies import CutShort, StreamReply
 from .request import Request
 from .services import EventLog, Run, Runs
 
@@ -84,6 +84,8 @@ async def _job_lines(
                 yield stream.join(lines)
             elif finished:
                 return
+            elif events.stopped:
+                raise CutShort
             else:
                 await bell.listen()
     finally:

@@ -46,8 +46,16 @@ class Reply:
         await send({"type": "http.response.body", "body": self.body})
 
 
+class CutShort(Exception):  # noqa: N818 - the stream is at fault, not its source
+    """Raised by the source of a stream that must not look complete."""
+
+
 class StreamReply(StreamingResponse):
-    """A chunked NDJSON response that calls ``on_end`` however it ends."""
+    """A chunked NDJSON response that calls ``on_end`` however it ends.
+
+    A source that raises ``CutShort`` ends it without the last chunk: the client sees that
+    the connection broke (RFC 9112, section 8).
+    """
 
     media_type = stream.MEDIA_TYPE
 
@@ -66,6 +74,11 @@ class StreamReply(StreamingResponse):
         """Send it, chunk by chunk, until it ends or the client goes away."""
         try:
             await super().__call__(scope, receive, send)
+        except CutShort:
+            return
+        except BaseExceptionGroup as group:
+            if group.split(CutShort)[1] is not None:
+                raise
         finally:
             self._on_end()
 

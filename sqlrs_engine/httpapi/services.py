@@ -107,6 +107,10 @@ class EventLog(Protocol):
     def finished(self, job_id: str) -> bool:
         """Tell whether no event will follow: the terminal one is there, or the job is gone."""
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the engine stops: jobs that are not over go on at its next start."""
+
 
 class Prepare(Protocol):
     """Prepare jobs."""

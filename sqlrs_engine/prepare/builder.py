@@ -157,10 +157,12 @@ class Builder:
             psql.run(cluster, script, work.control, lambda line: work.log(f"psql: {line}"))
         cluster.stop("fast")
         (workspace / LOG_FILE).unlink(missing_ok=True)
-        if step.changed_files:
+        here = work.projection
+        changed = step.changed_files if here is None else here.changed_files(step)
+        if changed:
             raise Conflict(
                 "a script changed while it ran: prepare again",
-                printable(", ".join(map(str, step.changed_files))),
+                printable(", ".join(map(str, changed))),
             )
 
     def _publish(self, plan: Plan, step: Step, workspace: Path) -> None:

@@ -20,6 +20,7 @@ from ..store.records import Job, JobStatus, Json
 _BATCH_SECONDS = 0.03
 _RETRY_SECONDS = 1.0
 _READ_LIMIT = 1000
+_ALL = 2**31
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class EventLog:
         self._lock = threading.Lock()
         self._live: dict[str, _Live] = {}
         self._listeners: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
+        self._kept: dict[str, list[bytes]] = {}
         self._dirty = threading.Event()
         self._closed = threading.Event()
         self._writer = threading.Thread(target=self._write, name="event-writer", daemon=True)
@@ -104,6 +106,14 @@ class EventLog:
             self._live.pop(job_id, None)
         self._notify(job_id)
 
+    def keep(self, job_id: str) -> None:
+        """Hold the events of a job that is about to be deleted for those who follow it now."""
+        if self.followed(job_id):
+            lines = self._jobs.events(job_id, 0, _ALL)
+            with self._lock:
+                if job_id in self._listeners:
+                    self._kept[job_id] = lines
+
     def shut(self) -> None:
         """Store what is left, and let all readers end: the engine stops."""
         self._closed.set()
@@ -120,7 +130,12 @@ class EventLog:
             live = self._live.get(job_id)
             if live is not None and start >= live.stored:
                 return live.lines[start - live.stored :][:_READ_LIMIT]
-        return self._jobs.events(job_id, start, _READ_LIMIT)
+        lines = self._jobs.events(job_id, start, _READ_LIMIT)
+        if not lines:
+            # Asked last: the job may have been deleted just now, after they were kept.
+            with self._lock:
+                lines = self._kept.get(job_id, [])[start:]
+        return lines
 
     def subscribe(self, job_id: str, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back, from any thread, after each change; return what ends that."""
@@ -132,6 +147,7 @@ class EventLog:
                 self._listeners[job_id].remove(callback)
                 if not self._listeners[job_id]:
                     del self._listeners[job_id]
+                    self._kept.pop(job_id, None)
 
         return end
 
@@ -141,14 +157,17 @@ class EventLog:
             return job_id in self._listeners
 
     def finished(self, job_id: str) -> bool:
-        """Tell whether no event will follow: the job is over or gone, or the engine stops."""
+        """Tell whether no event will follow: the job is over or gone."""
         with self._lock:
             if job_id in self._live:
-                return self._closed.is_set()
-        if self._closed.is_set():
-            return True
+                return False
         job = self._jobs.get(job_id)
         return job is None or job.status in ("succeeded", "failed")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the engine stops: jobs that are not over go on at its next start."""
+        return self._closed.is_set()
 
     def _encode(self, kind: str, fields: dict[str, Any]) -> bytes:
         event = {"type": kind, "ts": self._clock()}

@@ -33,6 +33,11 @@ class FileRead:
     path: Path
     identity: Identity
 
+    @classmethod
+    def now(cls, path: Path) -> "FileRead":
+        """Return a file as it is now. Raises OSError."""
+        return cls(path, _identity(path.stat()))
+
     def unchanged(self) -> bool:
         """Tell whether the file is still as it was."""
         try:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..sources import Trees
 from .arguments import StepArguments
+from .files import FileRead
 from .plan import Plan, Step
 from .remote import BlobRead
 
@@ -17,6 +18,7 @@ class Projection:
         self._trees = trees
         self._job_id = job_id
         self._tree: Path | None = None
+        self._laid_out: dict[str, FileRead] = {}
 
     def step(self, step: Step) -> tuple[StepArguments, Path]:
         """Return a step's arguments and working directory as they are here.
@@ -24,7 +26,9 @@ class Projection:
         Raises Conflict when an uploaded file is gone, StorageFull.
         """
         if self._tree is None:
-            self._tree = self._trees.lay_out(self._job_id, self._files())
+            files = self._files()
+            self._tree = self._trees.lay_out(self._job_id, files)
+            self._laid_out = {key: FileRead.now(self._tree / key) for key in files}
         arguments = step.arguments
         if arguments.input.kind == "file":
             file = self._tree / self._relative(Path(arguments.input.text))
@@ -32,6 +36,11 @@ class Projection:
         directory = self._tree / self._relative(step.directory) if step.directory else self._tree
         directory.mkdir(parents=True, exist_ok=True)
         return arguments, directory
+
+    def changed_files(self, step: Step) -> list[Path]:
+        """Return the files of a step that are not what the client has sent any more."""
+        reads = (read for read in step.files if isinstance(read, BlobRead))
+        return [read.path for read in reads if not self._laid_out[read.key].unchanged()]
 
     def told(self, line: str) -> str:
         """Return a line of psql's with the client's paths in place of ours."""

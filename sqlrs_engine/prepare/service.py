@@ -106,9 +106,10 @@ class PrepareService:
         if not blocked and not dry_run:
             if active:
                 self.cancel(job_id)
-                self._await_end([job_id], _DELETE_PATIENCE_SECONDS)
-            if self._tools.jobs.get(job_id) is not None and job_id in self._controls:
+            # Also when it is over: its thread may have a last thing to do.
+            if not self._await_end([job_id], _DELETE_PATIENCE_SECONDS):
                 raise Conflict("the job does not end: try again in a moment", job_id)
+            self._tools.events.keep(job_id)
             self._tools.jobs.remove(job_id)
         return DeleteResult.of(Node(kind="job", id=job_id, blocked=blocked), dry_run=dry_run)
 

@@ -35,13 +35,17 @@ class Trees:
     def lay_out(self, job_id: str, files: Mapping[str, str]) -> Path:
         """Make a job's tree of files, digests by keys, and return where it is.
 
-        Raises Conflict when a content is not there, StorageFull.
+        Raises Conflict when a content is not there, StorageFull; then there is no tree.
         """
         place = self._place(job_id)
-        with space_on(self._root):
-            place.mkdir(DIRECTORY_MODE, parents=True)
-            for key, digest in files.items():
-                self._lay_out(place / key, key, digest)
+        try:
+            with space_on(self._root):
+                place.mkdir(DIRECTORY_MODE, parents=True)
+                for key, digest in files.items():
+                    self._lay_out(place / key, key, digest)
+        except BaseException:
+            self._remove(place.name)
+            raise
         return place
 
     def remove(self, job_id: str) -> None:

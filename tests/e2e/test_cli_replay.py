@@ -29,7 +29,6 @@ from cli_replay import (
     STATE,
     TASK,
     Cli,
-    Watched,
     check,
     go_json,
     nodes,
@@ -144,10 +143,6 @@ def replay(cli: Cli, job_id: str, start: int | None = None) -> list[dict[str, An
     if start is not None:
         assert stream.headers["content-range"].startswith(f"events {start}-")
     return [check(EVENT, json.loads(line)) for line in stream.lines()]
-
-
-def endings(watched: Watched) -> list[str]:
-    return [row["status"] for _, row in watched.rows]
 
 
 def query(dsn: str, sql: str) -> object:
@@ -599,7 +594,6 @@ def test_prepare_psql_resumed_anywhere(cli: Cli) -> None:
         assert replay(cli, job_id, start=start) == everything[start:]
 
 
-@pytest.mark.xfail(reason="the stream of a running job ends properly when the engine stops")
 def test_prepare_psql_watched_while_the_engine_stops(engine: EngineProcess) -> None:
     with Cli(engine) as cli:
         job_id = cli.submit(psql("-c", "select pg_sleep(60)"))["job_id"]
@@ -810,7 +804,6 @@ def test_rm_of_a_running_job(cli: Cli) -> None:
     assert remove(cli, f"/v1/prepare-jobs/{job_id}?force=true")["outcome"] == "deleted"
 
 
-@pytest.mark.xfail(reason="a forced deletion may end the stream without the last events")
 def test_rm_of_a_running_job_that_is_watched(cli: Cli, daemon: EngineProcess) -> None:
     for _ in range(5):
         job_id = cli.submit(psql("-c", "select pg_sleep(60)"))["job_id"]

@@ -204,6 +204,14 @@ def test_psql_speaks_of_the_clients_files(shared_engine: EngineProcess) -> None:
     assert trees(shared_engine) == []
 
 
+def test_a_script_that_changes_its_inputs_is_not_cached(shared_engine: EngineProcess) -> None:
+    files = {"main.sql": "\\! rm d.csv; echo 2 > d.csv\n\\copy t from d.csv\n", "d.csv": "1\n"}
+    client = RemoteClient(shared_engine, files)
+    job_id = client.submit("-c", "create table t (n int)", "-f", "/client/project/main.sql")
+    error = shared_engine.events(job_id)[-1]["error"]
+    assert (error["code"], error["details"]) == ("conflict", "/client/project/d.csv")
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -67,7 +67,7 @@ def test_nobody_is_called_after_the_block():
     def leave():
         with control.calling(lambda: late.append(left.is_set())):
             inside.set()
-            gate.reached.wait()
+            gate.reached.wait(20)
         left.set()
 
     inside = threading.Event()

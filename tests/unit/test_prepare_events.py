@@ -241,11 +241,24 @@ def test_a_log_goes_on_after_a_restart(log, jobs):
 def test_a_stop_ends_all_readers(log):
     calls = []
     log.subscribe(JOB, lambda: calls.append(1))
-    assert not log.finished(JOB)
+    assert not log.stopped
     log.shut()
     assert calls
+    assert log.stopped
+    assert not log.finished(JOB)  # it goes on at the next start
+
+
+def test_who_follows_a_job_that_is_deleted_reads_it_to_its_end(log, jobs):
+    end = log.subscribe(JOB, lambda: None)
+    log.finish(JOB, "succeeded", result={})
+    log.keep(JOB)
+    jobs.remove(JOB)
+    assert messages(log) == ["succeeded", "result"]
+    assert messages(log, 1) == ["result"]
     assert log.finished(JOB)
-    assert log.finished("unknown")
+    end()
+    log.keep(JOB)  # nobody follows it
+    assert messages(log) == []
 
 
 def test_a_job_that_is_gone_is_over(log):

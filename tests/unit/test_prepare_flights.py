@@ -27,7 +27,7 @@ def test_a_key_is_held_by_one():
             order.append("second")
 
     with in_thread(first):
-        gate.reached.wait()
+        assert gate.reached.wait(20)
         with in_thread(second):
             until(lambda: waited)
             assert order == []

@@ -313,5 +313,10 @@ def test_psql_gets_copies_in_their_places(blobs: Blobs, tmp_path: Path) -> None:
     told = projection.told(f"psql:{file}:3: ERROR:  no")
     assert told == f"psql:{CLIENT}/sql/main.sql:3: ERROR:  no"
     assert projection.step(plan.steps[1])[1] == directory
+    assert projection.changed_files(plan.steps[0]) == []
+    (directory / "tables.sql").unlink()
+    (directory / "tables.sql").write_text("written by a script")
+    assert projection.changed_files(plan.steps[0]) == [Path(CLIENT, "sql/tables.sql")]
+    assert projection.changed_files(plan.steps[1]) == []
     projection.remove()
     assert list((tmp_path / "sources").iterdir()) == []

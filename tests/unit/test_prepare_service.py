@@ -312,7 +312,7 @@ def test_a_script_changed_before_the_job_ran_is_planned_anew(world, tmp_path):
 
     world.resolve = slowly
     job_id = world.submit("-f", str(script))
-    gate.reached.wait()
+    assert gate.reached.wait(20)
     script.unlink()
     gate.open.set()
     error = failed(world.wait(job_id), "invalid_argument")
@@ -366,7 +366,7 @@ def test_the_base_is_waited_for(world):
     gate = Gate()
     world.files.sync = gate
     first = world.submit("-c", WRITE)
-    gate.reached.wait()
+    assert gate.reached.wait(20)
     second = world.submit("-c", "echo two >> $DATA")
     until(lambda: any("initialises the image" in m for m in world.logs(second)))
     gate.open.set()
@@ -467,7 +467,7 @@ def test_a_job_that_does_not_end_is_not_deleted(world, monkeypatch):
     gate = Gate()
     world.files.sync = gate
     job_id = world.submit("-c", WRITE)
-    gate.reached.wait()
+    assert gate.reached.wait(20)
     with pytest.raises(Conflict, match="does not end"):
         world.service.delete(job_id, force=True)
     gate.open.set()
@@ -572,7 +572,7 @@ def test_jobs_that_do_not_stop_are_left(world, caplog):
     gate = Gate()
     world.files.sync = gate
     world.submit("-c", WRITE)
-    gate.reached.wait()
+    assert gate.reached.wait(20)
     world.service.shutdown(0.01)
     assert "did not stop in time" in caplog.text
     gate.open.set()

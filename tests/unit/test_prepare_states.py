@@ -86,7 +86,7 @@ def test_files_without_a_row_are_swept(store):
 
 
 def test_a_row_that_cannot_be_stored_leaves_no_files(store, monkeypatch):
-    def full(state):
+    def full(*args):
         raise StorageFull("the disk is full")
 
     monkeypatch.setattr(store.store.states, "add", full)
@@ -99,13 +99,13 @@ def test_a_state_being_published_is_not_swept(store, monkeypatch):
     """Jobs run from the first moment, so a sweep may come between the files and the row."""
     gate, add = Gate(), store.store.states.add
 
-    def slowly(state):
+    def slowly(*args):
         gate()
-        add(state)
+        add(*args)
 
     monkeypatch.setattr(store.store.states, "add", slowly)
     with in_thread(store.publish):
-        gate.reached.wait()
+        assert gate.reached.wait(20)
         assert store.dir().exists()
         with in_thread(store.states.sweep):
             gate.open.set()

@@ -178,7 +178,8 @@ def test_a_tree_needs_its_contents(blobs: Blobs, tmp_path: Path) -> None:
     trees = Trees(tmp_path / "sources", blobs)
     with pytest.raises(Conflict, match="prepare again"):
         trees.lay_out("job", {"a.sql": "ab" * 32})
-    trees.remove("job")
+    assert list((tmp_path / "sources").iterdir()) == []
+    trees.lay_out("job", {"a.sql": put(blobs, b"there by now", 100)})
 
 
 def test_trees_of_an_earlier_engine_are_swept(blobs: Blobs, tmp_path: Path) -> None:
