@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import ClusterFailed
+from .control_file import shut_down_cleanly
 from .distribution import Distribution
 from .initdb import OnLine, initialise
 from .launch import File, Launcher, Popen, socket_fits
@@ -125,7 +126,8 @@ class Cluster:
 
         ``fast`` writes everything to the data directory's files, ``immediate`` leaves the
         next start to recover from the log. A server that does not obey within ``seconds``
-        is killed, which for ``fast`` raises ClusterFailed: the files are not as asked.
+        is killed. When the files are not as ``fast`` should leave them, it raises
+        ClusterFailed.
         """
         running = self.postmaster()
         if running is None:
@@ -137,12 +139,22 @@ class Cluster:
                 return
             send(process, _SIGNALS[mode])
             if wait_exit(process, seconds):
+                if mode == "fast":
+                    self._check_clean_end()
                 return
             self._kill(process)
         self._clear_remains()
         if mode == "fast":
             raise ClusterFailed(
                 f"PostgreSQL did not stop within {seconds:g} s and was killed", str(self.data_dir)
+            )
+
+    def _check_clean_end(self) -> None:
+        if shut_down_cleanly(self.data_dir):
+            return
+        with open_log(self._log_file) as log:
+            raise ClusterFailed(
+                "PostgreSQL failed while it stopped", LogFile(log.descriptor, 0).tail()
             )
 
     def connect(

@@ -31,8 +31,9 @@ _PIPES = frozenset({"o", "out", "w", "write", "g", "gx"})
 _SENDS = frozenset({"g", "gx", "gset", "gexec", "gdesc", "crosstabview", "watch"})
 _FORGETS = frozenset({"r", "reset"})
 
-# Nothing else matters in a script without one of these, and few scripts have any.
-_READS_SOMETHING = re.compile(rb"\\(?:i|ir|include|include_relative|copy|lo_import)\b")
+# Nothing else matters in a script without one of these, and most scripts have none. An
+# included file that reads nothing may yet set a variable that names the next file.
+_MATTERS = re.compile(rb"\\(?:!|(?:%s)\b)" % "|".join(sorted(_KNOWN - CONDITIONS - {"!"})).encode())
 _TOKEN = re.compile(
     rb"""
       (?P<escaped>\b[eE]')
@@ -87,7 +88,7 @@ class Scan:
 
 def scan(script: bytes) -> Scan:
     """Take a script apart."""
-    if not _READS_SOMETHING.search(script):
+    if not _MATTERS.search(script):
         return Scan((Text(hashlib.sha256(script).hexdigest()),))
     return Scan(tuple(_parts(script)))
 

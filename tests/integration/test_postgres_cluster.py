@@ -22,6 +22,7 @@ import pytest
 from sqlrs_engine.errors import ClusterFailed, InvalidArgument
 from sqlrs_engine.postgres import cluster as cluster_module
 from sqlrs_engine.postgres.cluster import Cluster, PortTaken
+from sqlrs_engine.postgres.control_file import shut_down_cleanly
 from sqlrs_engine.postgres.distribution import Distribution
 from sqlrs_engine.postgres.os_user import OsUser
 from sqlrs_engine.postgres.postmaster import DEFAULT_PORT
@@ -790,3 +791,25 @@ def test_programs_that_root_alone_can_reach_are_copied(
         assert ask(cluster, "SELECT 1") == 1
     finally:
         shutil.rmtree(hidden)
+
+
+def test_the_data_directory_tells_a_clean_end_from_another(cluster: Cluster) -> None:
+    assert shut_down_cleanly(cluster.data_dir)  # as initdb left it
+    cluster.start(port=None)
+    assert not shut_down_cleanly(cluster.data_dir)
+    cluster.stop("immediate")
+    assert not shut_down_cleanly(cluster.data_dir)
+    cluster.start(port=None)
+    cluster.stop("fast")
+    assert shut_down_cleanly(cluster.data_dir)
+    assert not shut_down_cleanly(cluster.data_dir / "nowhere")
+
+
+def test_a_server_that_fails_while_it_stops_is_no_success(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.start(port=None)
+    monkeypatch.setattr(cluster_module, "shut_down_cleanly", lambda _: False)
+    with pytest.raises(ClusterFailed, match="failed while it stopped") as failure:
+        cluster.stop("fast")
+    assert "database system is shut down" in (failure.value.details or "")

@@ -458,3 +458,11 @@ def test_a_change_after_the_reading_is_noticed(work):
     assert not read.unchanged()
     (work.root / "main.sql").unlink()
     assert not read.unchanged()
+
+
+def test_an_included_file_may_set_what_names_the_next(work):
+    work.write("main.sql", "\\set dir a\n\\ir setup.sql\n\\i :dir/x.sql\n")
+    work.write("setup.sql", "\\set dir b\n")
+    work.write("a/x.sql", "1\n")
+    work.write("b/x.sql", "2\n")
+    assert work.reads() == ["main.sql", "setup.sql", "b/x.sql"]
