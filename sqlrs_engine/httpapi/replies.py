@@ -67,8 +67,9 @@ class StreamReply(StreamingResponse):
         headers: dict[str, str] | None = None,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(chunks, status_code=status, headers=headers)
+        super().__init__(self._to_the_end(chunks), status_code=status, headers=headers)
         self._on_end = on_end
+        self._has_ended = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it, chunk by chunk, until it ends or the client goes away."""
@@ -80,6 +81,17 @@ class StreamReply(StreamingResponse):
             if group.split(CutShort)[1] is not None:
                 raise
         finally:
+            self._end()
+
+    async def _to_the_end(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            yield chunk
+        # Before the last chunk: whoever has read the stream may rely on its end.
+        self._end()
+
+    def _end(self) -> None:
+        if not self._has_ended:
+            self._has_ended = True
             self._on_end()
 
 
