@@ -85,6 +85,7 @@ class JobRun:
         self._tools = tools
         self._task: str | None = None
         self._built = False
+        self._stored: set[str] = set()  # the tasks whose success the store knows already
 
     def run(self) -> Job | None:
         """Run to the end and return the terminal record; None when interrupted.
@@ -171,9 +172,12 @@ class JobRun:
             prepare_args_normalized=plan.normalized,
             signature=plan.signature,
         )
-        tools.jobs.put_tasks(job_id, tasks_of(plan, job_id, request.image_id, cached))
+        tasks = tasks_of(plan, job_id, request.image_id, cached)
+        tools.jobs.put_tasks(job_id, tasks)
+        self._stored = {task.task_id for task in tasks if task.status == "succeeded"}
         done = ["plan", "resolve-image"] if by_tag else ["plan"]
         if request.plan_only:
+            self._stored = {task.task_id for task in tasks}  # they succeed with the job
             done += [f"execute-{number}" for number in range(len(plan.steps))]
             done.append("prepare-instance")
         for task_id in done:
@@ -222,13 +226,15 @@ class JobRun:
 
     def _begin(self, task_id: str) -> None:
         self._task = task_id
+        self._stored.discard(task_id)
         self._tools.jobs.update_task(self._job.job_id, task_id, status="running")
         self._event("task", task_id=task_id, status="running")
 
     def _task_done(self, task_id: str) -> None:
         self._task = None
         self._count(task_id, "succeeded")
-        self._tools.jobs.update_task(self._job.job_id, task_id, status="succeeded")
+        if task_id not in self._stored:
+            self._tools.jobs.update_task(self._job.job_id, task_id, status="succeeded")
         self._event("task", task_id=task_id, status="succeeded")
 
     def _fail(self, error: EngineError) -> Job | None:

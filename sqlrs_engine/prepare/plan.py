@@ -194,8 +194,20 @@ def _read(
 
 
 def tasks_of(plan: Plan, job_id: str, image: str, cached: Mapping[str, bool]) -> list[Task]:
-    """Return the tasks of a job; ``cached`` tells which states there are already."""
-    tasks = [Task(job_id=job_id, task_id="plan", position=0, type="plan", planner_kind=plan.kind)]
+    """Return the tasks of a job; ``cached`` tells which states there are already.
+
+    What is done by then, the plan included, has succeeded.
+    """
+    tasks = [
+        Task(
+            job_id=job_id,
+            task_id="plan",
+            position=0,
+            type="plan",
+            status="succeeded",
+            planner_kind=plan.kind,
+        )
+    ]
     if "@" not in image:
         tasks.append(
             Task(
@@ -203,6 +215,7 @@ def tasks_of(plan: Plan, job_id: str, image: str, cached: Mapping[str, bool]) ->
                 task_id="resolve-image",
                 position=1,
                 type="resolve_image",
+                status="succeeded",
                 image_id=image,
                 resolved_image_id=plan.image_id,
             )
@@ -214,6 +227,7 @@ def tasks_of(plan: Plan, job_id: str, image: str, cached: Mapping[str, bool]) ->
                 task_id=f"execute-{number}",
                 position=len(tasks),
                 type="state_execute",
+                status="succeeded" if cached[step.state_id] else "queued",
                 input_kind="state" if step.parent_state_id else "image",
                 input_id=step.parent_state_id or plan.image_id,
                 task_hash=step.task_hash,

@@ -78,7 +78,8 @@ class StateFs:
                 check_tablespaces(container)
             workspace = self._fresh_workspace()
             try:
-                self.backend.clone(source, workspace, self._owner)
+                with self._trash.waiting():
+                    self.backend.clone(source, workspace, self._owner)
             except BaseException:
                 self._drop(workspace)
                 raise

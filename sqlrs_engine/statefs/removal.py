@@ -10,6 +10,8 @@ import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import Conflict
@@ -19,11 +21,15 @@ from .layout import MARKER, Layout
 from .mounts import mounts_in
 from .space import is_full
 
+_LONGEST_PAUSE_SECONDS = 0.5
+
 _log = logging.getLogger(__name__)
 
 
-def remove(container: Path) -> None:
+def remove(container: Path, pause: Callable[[], object] = lambda: None) -> None:
     """Delete a container, or what an interrupted deletion left of one.
+
+    ``pause`` is called now and then, to let more urgent work go first.
 
     Raises OSError when it cannot be deleted, or has no marker and is not empty.
     """
@@ -31,28 +37,44 @@ def remove(container: Path) -> None:
         with tree.opened(container.name, within=parent) as directory:
             marked = is_marked(directory)
         if marked:
-            remove_directory(parent, container.name)
+            remove_directory(parent, container.name, pause)
         else:
             os.rmdir(container.name, dir_fd=parent)
 
 
-def remove_directory(parent: int, name: str) -> None:
+def remove_directory(parent: int, name: str, pause: Callable[[], object] = lambda: None) -> None:
     """Delete a directory or subvolume with all it holds, a marker last."""
     with tree.opened(name, within=parent) as directory:
         if btrfs.is_subvolume(directory) and btrfs.destroy(parent, name):
             return
-        tree.empty(directory, last=MARKER)
+        tree.empty(directory, last=MARKER, pause=pause)
     os.rmdir(name, dir_fd=parent)
 
 
 class Trash:
-    """The containers being deleted. A thread works on them while there are any."""
+    """The containers being deleted. A thread works on them while there are any.
+
+    Somebody waits for a clone and nobody for a deletion, so clones go first.
+    """
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._queue: deque[Path] = deque()
         self._state = threading.Condition()
         self._working = False
+        self._urgent = 0
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Let deletions rest while the block runs, unless it takes very long."""
+        with self._state:
+            self._urgent += 1
+        try:
+            yield
+        finally:
+            with self._state:
+                self._urgent -= 1
+                self._state.notify_all()
 
     def discard(self, container: Path) -> None:
         """Move a container here and have it deleted; harmless when it is gone.
@@ -122,11 +144,15 @@ class Trash:
     def _work(self) -> None:
         while (grave := self._next()) is not None:
             try:
-                remove(grave)
+                remove(grave, self._pause)
             except FileNotFoundError:
                 continue
             except Exception:
                 _log.exception("cannot delete %s, the next start tries again", grave)
+
+    def _pause(self) -> None:
+        with self._state:
+            self._state.wait_for(lambda: not self._urgent, _LONGEST_PAUSE_SECONDS)
 
     def _next(self) -> Path | None:
         with self._state:

@@ -7,7 +7,7 @@ moment. A path checked first and used later could lead anywhere by then.
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,15 +55,20 @@ def give_to(directory: int, uid: int, gid: int) -> None:
                 os.chown(entry.name, uid, gid, dir_fd=directory, follow_symlinks=False)
 
 
-def empty(directory: int, *, last: str | None = None) -> None:
+def empty(
+    directory: int, *, last: str | None = None, pause: Callable[[], object] = lambda: None
+) -> None:
     """Delete everything below a directory, the entry named ``last`` after all others.
+
+    ``pause`` is called before each directory, to let more urgent work go first.
 
     Raises OSError, also when a filesystem is mounted below: it is not entered.
     """
-    _empty(directory, _mount_id(directory), last)
+    _empty(directory, _mount_id(directory), last, pause)
 
 
-def _empty(directory: int, mount: str, last: str | None) -> None:
+def _empty(directory: int, mount: str, last: str | None, pause: Callable[[], object]) -> None:
+    pause()
     mode = os.fstat(directory).st_mode
     if mode & WRITABLE != WRITABLE:
         os.fchmod(directory, WRITABLE)
@@ -76,7 +81,7 @@ def _empty(directory: int, mount: str, last: str | None) -> None:
         with opened(entry.name, within=directory) as below:
             if _mount_id(below) != mount:
                 raise OSError(errno.EBUSY, "a filesystem is mounted there", entry.name)
-            _empty(below, mount, None)
+            _empty(below, mount, None, pause)
         os.rmdir(entry.name, dir_fd=directory)
 
 

@@ -227,10 +227,27 @@ def test_what_cannot_be_deleted_is_logged_and_the_rest_deleted(files, root, monk
 
 def test_waiting_for_the_deletion_is_bounded(files, monkeypatch):
     go_on = threading.Event()
-    monkeypatch.setattr(removal, "remove", lambda _: go_on.wait(10))
+    monkeypatch.setattr(removal, "remove", lambda *_: go_on.wait(10))
     files.discard(make(files))
     assert not files.wait_idle(0.01)
     go_on.set()
+    assert files.wait_idle()
+
+
+def test_clones_go_before_deletions(files):
+    container, copy = make(files), make(files)
+    clone = files.backend.clone
+    discarded = threading.Event()
+
+    def slow_clone(*arguments):
+        files.discard(container)
+        assert not files.wait_idle(0.1)  # the deletion rests
+        clone(*arguments)
+        discarded.set()
+
+    files.backend.clone = slow_clone
+    files.clone_to_workspace(copy)
+    assert discarded.is_set()
     assert files.wait_idle()
 
 
