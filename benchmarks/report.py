@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ def show(timings: Sequence[Timing], about: dict[str, Any], console: Console | No
             verdict,
             ratio(timing, rivals),
         )
-    console = console or Console()
+    # Where nobody watches, wide enough for the table to stay in lines.
+    console = console or Console(width=None if sys.stdout.isatty() else 150)
     console.print(table)
     for key, value in about.items():
         console.print(f"{key}: {value}", highlight=False)

@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import Any
 
 from .. import durations
-from ..store.records import Instance, Job, Json, Task
+from ..store.records import Instance, Job, JobSummary, Json, Task
 from .replies import Reply, json_reply
 from .services import DeleteNode, DeleteResult
 
@@ -104,7 +104,7 @@ def instance_details(instance: Instance) -> Json:
     return details
 
 
-def job_entry(job: Job) -> Json:
+def job_entry(job: JobSummary) -> Json:
     """A job of a list."""
     entry = _job_entry(job)
     if job.plan_only:

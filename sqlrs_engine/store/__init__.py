@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..clock import Timestamp
 from .filters import InstanceFilter, NameFilter, StateFilter
-from .records import Instance, Job, JobStatus, Json, Name, Recipe, State, Task, Totals
+from .records import Instance, Job, JobStatus, JobSummary, Json, Name, Recipe, State, Task, Totals
 
 __all__ = [
     "InstanceFilter",
@@ -122,11 +122,8 @@ class JobStore(Protocol):
     def get(self, job_id: str) -> Job | None:
         """Return the job."""
 
-    def find(self, id_prefix: str | None = None) -> list[Job]:
-        """Return the jobs, or those whose id starts with the prefix (any length).
-
-        Their ``request``, ``result`` and ``error`` are left empty: they may be large.
-        """
+    def find(self, id_prefix: str | None = None) -> list[JobSummary]:
+        """Return the jobs, or those whose id starts with the prefix (any length)."""
 
     def add(self, job: Job) -> None:
         """Insert a job."""
@@ -158,11 +155,8 @@ class JobStore(Protocol):
     def unfinished(self) -> list[Job]:
         """Return the queued and running jobs."""
 
-    def finished_with(self, signature: str) -> list[Job]:
-        """Return the terminal jobs of a signature, the latest finished first.
-
-        What is left empty by ``find`` is here as well.
-        """
+    def finished_with(self, signature: str) -> list[JobSummary]:
+        """Return the terminal jobs of a signature, the latest finished first."""
 
     def put_tasks(self, job_id: str, tasks: Sequence[Task]) -> None:
         """Replace the job's tasks. Raises NotFound when the job is gone."""

@@ -5,7 +5,7 @@ in bytes.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..clock import Timestamp
 
@@ -125,6 +125,25 @@ class Job:
     finished_at: Timestamp | None = None
     result: Json | None = None
     error: Json | None = None
+
+
+class JobSummary(NamedTuple):
+    """A job as it is listed: without what may be large.
+
+    A plain tuple, because lists have hundreds of them and every client asks for one.
+    """
+
+    job_id: str
+    status: JobStatus
+    prepare_kind: str
+    image_id: str
+    created_at: Timestamp
+    plan_only: bool
+    resolved_image_id: str | None
+    prepare_args_normalized: str | None
+    signature: str | None
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +6,7 @@ import pytest
 from store_samples import at, job, task
 
 from sqlrs_engine.errors import NotFound
-from sqlrs_engine.store.records import Job, JobStatus, Task
+from sqlrs_engine.store.records import Job, JobStatus, JobSummary, Task
 from sqlrs_engine.store.sqlite import SqliteStore
 
 ID = job(1).job_id
@@ -20,8 +19,8 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     store.close()
 
 
-def listed(*jobs: Job) -> list[Job]:
-    return [replace(each, request={}) for each in jobs]
+def listed(*jobs: Job) -> list[JobSummary]:
+    return [JobSummary(*(getattr(each, name) for name in JobSummary._fields)) for each in jobs]
 
 
 # Jobs

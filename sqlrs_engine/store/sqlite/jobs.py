@@ -5,7 +5,7 @@ from typing import Any
 
 from ...clock import Timestamp
 from ...errors import NotFound
-from ..records import Job, JobStatus, Json, Task
+from ..records import Job, JobStatus, JobSummary, Json, Task
 from .database import Database, Session
 from .rows import Table, Where
 
@@ -14,17 +14,6 @@ _JOBS = Table(
     source="jobs j",
     alias="j",
     order="j.created_at, j.rowid",
-    json=("request", "result", "error"),
-    flags=("plan_only",),
-)
-# A request may hold megabytes of standard input, an error pages of output, and nobody
-# lists jobs to see them.
-_LISTED_JOBS = Table(
-    Job,
-    source="jobs j",
-    alias="j",
-    order="j.created_at, j.rowid",
-    derived={"request": "'{}'", "result": "NULL", "error": "NULL"},
     json=("request", "result", "error"),
     flags=("plan_only",),
 )
@@ -50,15 +39,12 @@ class Jobs:
         with self._database.reading() as session:
             return _read(session, job_id)
 
-    def find(self, id_prefix: str | None = None) -> list[Job]:
-        """Return the jobs, or those whose id starts with the prefix (any length).
-
-        Their ``request``, ``result`` and ``error`` are left empty: they may be large.
-        """
+    def find(self, id_prefix: str | None = None) -> list[JobSummary]:
+        """Return the jobs, or those whose id starts with the prefix (any length)."""
         where = Where("j").prefix("job_id", id_prefix)
         with self._database.reading() as session:
-            rows = session.rows(_LISTED_JOBS.select(str(where)), **where.params)
-        return _LISTED_JOBS.records(rows)
+            rows = session.rows(_summaries(str(where), "j.created_at, j.rowid"), **where.params)
+        return [*map(JobSummary._make, rows)]
 
     def add(self, job: Job) -> None:
         """Insert a job."""
@@ -120,18 +106,15 @@ class Jobs:
             rows = session.rows(_JOBS.select(f"j.{_UNFINISHED}"))
         return _JOBS.records(rows)
 
-    def finished_with(self, signature: str) -> list[Job]:
-        """Return the terminal jobs of a signature, the latest finished first.
-
-        What is left empty by ``find`` is here as well.
-        """
-        sql = _LISTED_JOBS.select(
+    def finished_with(self, signature: str) -> list[JobSummary]:
+        """Return the terminal jobs of a signature, the latest finished first."""
+        sql = _summaries(
             "j.signature = $signature AND j.status IN ('succeeded', 'failed')",
-            order="j.finished_at DESC, j.rowid DESC",
+            "j.finished_at DESC, j.rowid DESC",
         )
         with self._database.reading() as session:
             rows = session.rows(sql, signature=signature)
-        return _LISTED_JOBS.records(rows)
+        return [*map(JobSummary._make, rows)]
 
     def put_tasks(self, job_id: str, tasks: Sequence[Task]) -> None:
         """Replace the job's tasks.
@@ -188,6 +171,12 @@ class Jobs:
                 "SELECT max(position) FROM events WHERE job_id = $job_id", job_id=job_id
             )
         return 0 if last is None else int(last) + 1
+
+
+def _summaries(where: str, order: str) -> str:
+    columns = ", ".join(f"j.{name}" for name in JobSummary._fields)
+    condition = f"WHERE {where}" if where else ""
+    return f"SELECT {columns} FROM jobs j {condition} ORDER BY {order}"  # noqa: S608 - no input
 
 
 def _read(session: Session, job_id: str) -> Job | None:

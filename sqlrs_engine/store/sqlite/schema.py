@@ -142,6 +142,7 @@ STEPS: tuple[Step, ...] = (
         """,
         "CREATE TABLE meta (key TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL)",
         "CREATE INDEX states_by_size ON states (size_bytes)",
+        "CREATE INDEX jobs_by_age ON jobs (created_at)",
     ),
 )
 

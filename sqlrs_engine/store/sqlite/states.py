@@ -20,15 +20,17 @@ _STATES = Table(
 )
 
 _HELD = """\
-SELECT count(*), sum(size_bytes) FROM states WHERE state_id IN (
-    WITH RECURSIVE held (state_id) AS (
-        SELECT state_id FROM states WHERE created_at > $youngest OR min_retention_until > $now
-        UNION SELECT state_id FROM instances
-        UNION SELECT value FROM json_each($also)
-        UNION SELECT built.parent_state_id FROM held JOIN states built USING (state_id)
-               WHERE built.parent_state_id IS NOT NULL
+SELECT count(*), sum(size_bytes) FROM states WHERE rowid IN (
+    WITH RECURSIVE held (number, parent_state_id) AS (
+        SELECT rowid, parent_state_id FROM states
+         WHERE created_at > $youngest OR min_retention_until > $now
+            OR state_id IN (SELECT state_id FROM instances)
+            OR state_id IN (SELECT value FROM json_each($also))
+        UNION
+        SELECT parent.rowid, parent.parent_state_id
+          FROM held JOIN states parent ON parent.state_id = held.parent_state_id
     )
-    SELECT state_id FROM held
+    SELECT number FROM held
 )
 """
 
