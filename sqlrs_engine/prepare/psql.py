@@ -9,12 +9,13 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
 from ..errors import StepFailed, StorageFull
+from ..postgres.text_file import text_file
 from .control import Control
 
 OnLine = Callable[[str], None]
@@ -76,7 +77,10 @@ def run(cluster: Client, script: Script, control: Control, on_line: OnLine) -> N
         tail.append(line)
         on_line(line)
 
-    with _standard_input(script.stdin) as stdin:
+    with contextlib.ExitStack() as cleanup:
+        stdin = None
+        if script.stdin is not None:
+            stdin = cleanup.enter_context(text_file(script.stdin))
         process = cluster.client(
             "psql",
             script.arguments,
@@ -175,18 +179,6 @@ def _text(line: bytes) -> str:
 def _signal_group(process: "subprocess.Popen[bytes]", number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-
-
-@contextlib.contextmanager
-def _standard_input(text: str | None) -> Iterator[IO[bytes] | None]:
-    """Yield an anonymous file with the text, None without any."""
-    if text is None:
-        yield None
-        return
-    with os.fdopen(os.memfd_create("sqlrs-stdin", os.MFD_CLOEXEC), "w+b") as file:
-        file.write(text.encode("utf-8", "surrogatepass"))
-        file.seek(0)
-        yield file
 
 
 def _failure(code: int, tail: list[str]) -> StepFailed | StorageFull:

@@ -21,8 +21,9 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 from ..clock import Clock, utc_now
 from ..errors import ClusterFailed, InvalidArgument, Unavailable
 from ..postgres.distribution import Distribution
+from ..postgres.text_file import text_file
 from ..store.records import Instance
-from .program import Popen, text_file
+from .program import Popen
 from .request import RunRequest, RunStep
 from .run import KILL_SECONDS, TERM_SECONDS, Run
 from .sessions import end_sessions

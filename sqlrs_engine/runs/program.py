@@ -19,7 +19,6 @@ LEFTOVER_SECONDS = 1.0
 
 _READ_BYTES = 32 * 1024
 _PIPE_BYTES = 64 * 1024  # what a pipe holds
-_SLICE_CHARS = 1024 * 1024
 
 
 class Program:
@@ -141,12 +140,3 @@ def _drain(selector: selectors.BaseSelector, on_text: OnText) -> None:
     for key in list(selector.get_map().values()):
         if key.data:
             key.data.pass_on(b"", on_text)
-
-
-def text_file(text: str) -> IO[bytes]:
-    """Return an anonymous file holding ``text``, to be a program's standard input."""
-    file = os.fdopen(os.memfd_create("sqlrs-stdin", os.MFD_CLOEXEC), "w+b")
-    for start in range(0, len(text), _SLICE_CHARS):
-        file.write(text[start : start + _SLICE_CHARS].encode())
-    file.seek(0)
-    return file

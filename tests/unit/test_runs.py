@@ -23,10 +23,10 @@ from sqlrs_engine.errors import (
     Unavailable,
 )
 from sqlrs_engine.postgres.distribution import Distribution
+from sqlrs_engine.postgres.text_file import text_file
 from sqlrs_engine.runs import Runs, program, sessions
 from sqlrs_engine.runs import run as run_module
 from sqlrs_engine.runs.backlog import LIMIT_BYTES, Backlog
-from sqlrs_engine.runs.program import text_file
 from sqlrs_engine.runs.run import Run
 from sqlrs_engine.store.records import Instance
 
