@@ -24,6 +24,7 @@ from . import engine_file, ids, logs
 from .clock import utc_now
 from .config import Config
 from .engine_file import EngineRecord
+from .errors import EngineError
 from .listen import Listener, listen_on
 from .lock import StoreLock
 from .postgres.os_user import OsUser
@@ -123,6 +124,7 @@ class Engine:
         leases = Leases()
         expiry = Expiry(store, config, utc_now)
         registry = Registry(store, on_names_changed=expiry.renew)
+        self._states = States(store.states, files, utc_now)
         self.instances = Instances(
             store,
             files,
@@ -131,9 +133,9 @@ class Engine:
             names=registry,
             leases=leases,
             expiry=expiry,
+            states=self._states,
             metrics=metrics,
         )
-        self._states = States(store.states, files, utc_now)
         self._sources = sources = Sources(store_root, config, store.jobs.unfinished)
         self.cache = cache = Cache(
             store,
@@ -224,10 +226,21 @@ class Engine:
         Instances stay.
         """
         self._stopping.set()
-        self.runs.shutdown(RUNS_GRACE_SECONDS)
-        self.prepare.shutdown(JOBS_GRACE_SECONDS)
-        self.instances.stop_reaper()
-        self._sources.stop()
+        steps: tuple[Callable[[], object], ...] = (
+            lambda: self.runs.shutdown(RUNS_GRACE_SECONDS),
+            lambda: self.prepare.shutdown(JOBS_GRACE_SECONDS),
+            self.instances.stop_reaper,
+            self._sources.stop,
+        )
+        for step in steps:
+            try:
+                step()
+            except Exception:
+                _log.exception("a part of the engine did not stop as it should")
+
+    def stuck(self) -> bool:
+        """Tell whether work goes on although it was told to end in time."""
+        return self.prepare.active() + self.runs.active() > 0
 
     def close(self) -> None:
         """Release the store."""
@@ -240,12 +253,19 @@ class Engine:
         """Remove the files that an earlier engine left half made or half deleted."""
         for workspace in self._files.leftovers():
             # A server outlives the engine that was building on it.
-            self._servers.kill(workspace)
+            try:
+                self._servers.kill(workspace)
+            except EngineError:
+                # Sweeping on would delete files under it: all the rest is swept next time.
+                _log.exception("cannot end what runs in %s", workspace)
+                self._states.sweep()
+                return
         self._states.sweep()
         self._files.sweep()
 
     def _recover(self) -> None:
         steps: tuple[tuple[str, Callable[[], object]], ...] = (
+            ("states", self._states.drop_doubtful),
             ("instances", self.instances.recover),
             ("files", self._sweep),
             ("cache", lambda: self.cache.make_room("startup_recovery")),
@@ -279,6 +299,8 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
         lock = StoreLock(options.store_root / "engine.lock")
         lock.acquire(LOCK_PATIENCE_SECONDS)
         cleanup.callback(lock.release)
+        engine: Engine | None = None
+        cleanup.callback(lambda: _leave_if_stuck(engine))
         listener = listen_on(options.listen)
         cleanup.callback(listener.socket.close)
         cleanup.enter_context(logs.logging_to(options.engine_file.parent / "logs" / "engine.log"))
@@ -298,6 +320,16 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
         _log.info("engine %s listens on %s", options.version, record.endpoint)
         _serve(engine, options, listener, record, lock, announce)
         _log.info("engine stopped")
+
+
+def _leave_if_stuck(engine: "Engine | None") -> None:
+    """End the process, before the store's lock is given up, when threads still work on it.
+
+    The next engine must not meet them. What they were doing is taken up again as after any
+    other crash.
+    """
+    if engine is not None and engine.stuck():
+        os._exit(0)
 
 
 def _forget_libpq_environment() -> None:

@@ -46,7 +46,8 @@ class StoreLock:
     def announce_stop(self) -> None:
         """Let a newcomer know that waiting for the lock is worthwhile."""
         if self._fd is not None:
-            _write(self._fd, {"pid": os.getpid(), "stopping": True})
+            with contextlib.suppress(OSError):  # a full disk: the newcomer just does not wait
+                _write(self._fd, {"pid": os.getpid(), "stopping": True})
 
     def release(self) -> None:
         """Give the lock back; idempotent."""

@@ -85,8 +85,10 @@ class Server(uvicorn.Server):
         """Stop accepting, then let what is open end within the grace period."""
         for server in self.servers:
             server.close()
-        await asyncio.get_running_loop().run_in_executor(None, self._on_stop)
-        await super().shutdown(sockets)
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._on_stop)
+        finally:
+            await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -155,7 +155,6 @@ class FakeEvents:
         self._lock = threading.Lock()
         self._lines = defaultdict(list)
         self._over = set()
-        self.stopped = False
         self.callbacks = defaultdict(list)
 
     def lines(self, job_id, start):
@@ -168,6 +167,9 @@ class FakeEvents:
 
     def finished(self, job_id):
         return job_id in self._over
+
+    def broken_off(self, job_id):
+        return False
 
     def append(self, job_id, **event):
         with self._lock:

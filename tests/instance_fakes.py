@@ -13,6 +13,7 @@ from sqlrs_engine.instances import Expiry, Instances, Leases
 from sqlrs_engine.instances.ports import Ports
 from sqlrs_engine.postgres.cluster import PortTaken
 from sqlrs_engine.postgres.postmaster import Postmaster
+from sqlrs_engine.prepare import States
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.store.records import Instance, State
 from sqlrs_engine.store.sqlite import SqliteStore
@@ -70,6 +71,10 @@ class FakeFiles:
 
     def discard(self, path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
+
+    def replace(self, container: Path, workspace: Path) -> None:
+        self.discard(container)
+        workspace.rename(container)
 
     def usage(self, path: Path) -> int:
         return sum(file.stat().st_size for file in path.rglob("*"))
@@ -174,6 +179,7 @@ class World:
             names=self.registry,
             leases=self.leases,
             expiry=expiry,
+            states=States(self.store.states, self.files, self.clock),
             conntrack=self,
             ports=Ports(
                 lambda: (20000, 20999),

@@ -17,7 +17,7 @@ from typing import Any
 
 from sqlrs_engine.clock import utc_now
 from sqlrs_engine.config import Config
-from sqlrs_engine.errors import ClusterFailed, ImageUnavailable
+from sqlrs_engine.errors import ClusterFailed, Conflict, ImageUnavailable
 from sqlrs_engine.instances.leases import Leases
 from sqlrs_engine.postgres.distribution import Distribution
 from sqlrs_engine.prepare import (
@@ -135,6 +135,9 @@ class FakeCluster:
     def stop(self, mode: str) -> None:
         self._do(f"stop {mode}")
 
+    def check_clean_end(self) -> None:
+        self._do("check")
+
     def client(
         self,
         program: str,
@@ -184,7 +187,7 @@ class FakeInstances:
         if self.fail is not None:
             raise self.fail
         on_log(f"instance created {instance_id}")
-        return self.made.setdefault(
+        there = self.made.setdefault(
             instance_id,
             Instance(
                 instance_id=instance_id,
@@ -195,6 +198,12 @@ class FakeInstances:
                 password="secret",
             ),
         )
+        if there.state_id != state_id:
+            raise Conflict("the instance id is taken", instance_id)
+        return there
+
+    def remove(self, instance_id: str) -> bool:
+        return self.made.pop(instance_id, None) is not None
 
 
 class World:

@@ -84,7 +84,7 @@ async def _job_lines(
                 yield stream.join(lines)
             elif finished:
                 return
-            elif events.stopped:
+            elif events.broken_off(job_id):
                 raise CutShort
             else:
                 await bell.listen()

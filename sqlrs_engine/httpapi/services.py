@@ -107,9 +107,8 @@ class EventLog(Protocol):
     def finished(self, job_id: str) -> bool:
         """Tell whether no event will follow: the terminal one is there, or the job is gone."""
 
-    @property
-    def stopped(self) -> bool:
-        """Whether the engine stops: jobs that are not over go on at its next start."""
+    def broken_off(self, job_id: str) -> bool:
+        """Tell whether a job that is not over goes on at the engine's next start only."""
 
 
 class Prepare(Protocol):

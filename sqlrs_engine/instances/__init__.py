@@ -10,7 +10,7 @@ from ..metrics import Metrics
 from ..store import Store
 from ..store.records import Instance, State
 from .activity import Activity
-from .deps import ConnectionReader, Dependencies, Names
+from .deps import ConnectionReader, Dependencies, Names, States
 from .expiry import DEFAULT_TTL, UNSET, Expiry, MaybeFlag, MaybeTtl
 from .leases import Leases
 from .lifecycle import Lifecycle
@@ -51,6 +51,7 @@ class Instances:
         names: Names,
         leases: Leases,
         expiry: Expiry,
+        states: States,
         conntrack: ConnectionReader | None = None,
         ports: Ports | None = None,
         clock: Clock = utc_now,
@@ -70,6 +71,7 @@ class Instances:
             expiry=expiry,
             clock=clock,
             metrics=metrics or Metrics(),
+            states=states,
         )
         self._activity = Activity(deps)
         self._lifecycle = Lifecycle(deps)

@@ -1,13 +1,14 @@
 """What the modules of this package share."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from ..clock import Clock
 from ..conntrack import Reading
 from ..metrics import Metrics
 from ..store import Store
-from ..store.records import Instance, Name
+from ..store.records import Instance, Name, State
 from .expiry import Expiry
 from .leases import Leases
 from .locks import KeyedLocks
@@ -42,6 +43,16 @@ class ConnectionReader(Protocol):
         """Return its connections and session counter."""
 
 
+class States(Protocol):
+    """The cached states; ``prepare`` has them."""
+
+    def exists(self, state_id: str) -> bool:
+        """Tell whether a state is there, its files included, and can be trusted."""
+
+    def publish_durably(self, workspace: Path, state: State) -> State:
+        """Make a workspace a state; it is on the disk by then."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependencies:
     """The engine's parts as instances see them."""
@@ -58,3 +69,4 @@ class Dependencies:
     expiry: Expiry
     clock: Clock
     metrics: Metrics
+    states: States

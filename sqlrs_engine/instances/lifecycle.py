@@ -144,8 +144,11 @@ class Lifecycle:
         state = self._deps.store.states.get(state_id)
         if state is None:
             raise NotFound("state not found", state_id)
-        if not self._deps.files.state_dir(state.image_id, state_id).is_dir():
-            raise NotFound("the state's files are gone: delete it and prepare it again", state_id)
+        if not self._deps.states.exists(state_id):
+            raise NotFound(
+                "the state's files are gone, or may be damaged: delete it and prepare it again",
+                state_id,
+            )
         return state
 
     def _resumed(self, there: Instance, state: State, name: str | None, on_log: OnLog) -> Instance:

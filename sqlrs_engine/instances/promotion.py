@@ -45,8 +45,15 @@ class Promotion:
     def _copy(self, instance: Instance, on_log: OnLog) -> Path:
         on_log(f"instance {instance.instance_id} stops to be copied")
         container = self._deps.files.instance_dir(instance.instance_id)
-        with self._stopped(instance, container, on_log):
-            return self._deps.files.clone_to_workspace(container)
+        workspace = None
+        try:
+            with self._stopped(instance, container, on_log):
+                workspace = self._deps.files.clone_to_workspace(container)
+        except BaseException:
+            if workspace is not None:
+                self._deps.files.discard(workspace)
+            raise
+        return workspace
 
     @contextmanager
     def _stopped(self, instance: Instance, container: Path, on_log: OnLog) -> Iterator[None]:
@@ -69,7 +76,6 @@ class Promotion:
         (workspace / LOG_FILE).unlink(missing_ok=True)
 
     def _publish(self, instance: Instance, workspace: Path) -> State:
-        files = self._deps.files
         state = State(
             state_id=_new_state_id(instance.state_id),
             parent_state_id=instance.state_id,
@@ -77,18 +83,8 @@ class Promotion:
             prepare_kind=KIND,
             prepare_args_normalized=f"snapshot of {instance.instance_id}",
             created_at=self._deps.clock(),
-            size_bytes=files.usage(workspace),
         )
-        target = files.state_dir(state.image_id, state.state_id)
-        files.publish(workspace, target)
-        try:
-            # The row claims that the files are durable, so they must be by then.
-            files.sync()
-            self._deps.store.states.add(state)
-        except BaseException:
-            files.discard(target)
-            raise
-        return state
+        return self._deps.states.publish_durably(workspace, state)
 
 
 def _new_state_id(parent_state_id: str) -> str:

@@ -32,15 +32,16 @@ class Rewind:
         """Copy first and swap then, so that a failing copy costs nothing."""
         files = self._deps.files
         source = files.state_dir(instance.image_id, instance.state_id)
-        if not source.is_dir():
-            raise NotFound("the files of the instance's state are gone", instance.state_id)
+        if not self._deps.states.exists(instance.state_id):
+            raise NotFound(
+                "the files of the instance's state are gone, or may be damaged", instance.state_id
+            )
         container = files.instance_dir(instance.instance_id)
         fresh = files.clone_to_workspace(source)
         try:
             (fresh / LOG_FILE).unlink(missing_ok=True)
             self._deps.servers.kill(container)
-            files.discard(container)
-            fresh.rename(container)
+            files.replace(container, fresh)
         except BaseException:
             files.discard(fresh)
             raise

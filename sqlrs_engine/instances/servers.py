@@ -78,17 +78,11 @@ class Files(Protocol):
     def clone_to_workspace(self, source: Path) -> Path:
         """Make a writable copy in a directory that the next start sweeps away."""
 
-    def publish(self, workspace: Path, target: Path) -> bool:
-        """Make a workspace a state, immutable from then on."""
+    def replace(self, container: Path, workspace: Path) -> None:
+        """Put a workspace in a container's place; there is always one or the other."""
 
     def discard(self, path: Path) -> None:
         """Remove a container: out of sight at once, deleted in the background."""
-
-    def usage(self, path: Path) -> int:
-        """Return the apparent size of a container in bytes."""
-
-    def sync(self) -> None:
-        """Wait until all that was written has reached the disk."""
 
 
 class PostgresServers:

@@ -140,7 +140,7 @@ class Cluster:
             send(process, _SIGNALS[mode])
             if wait_exit(process, seconds):
                 if mode == "fast":
-                    self._check_clean_end()
+                    self.check_clean_end()
                 return
             self._kill(process)
         self._clear_remains()
@@ -149,7 +149,12 @@ class Cluster:
                 f"PostgreSQL did not stop within {seconds:g} s and was killed", str(self.data_dir)
             )
 
-    def _check_clean_end(self) -> None:
+    def check_clean_end(self) -> None:
+        """Raise ClusterFailed, with the end of the log, unless all is in the data files.
+
+        ``stop`` asks when it ended a server. Whoever makes a state asks in any case: the
+        server may have died by itself before.
+        """
         if shut_down_cleanly(self.data_dir):
             return
         with open_log(self._log_file) as log:

@@ -155,7 +155,10 @@ class Builder:
         work.log("psql: start")
         with self._metrics.phase("psql"):
             psql.run(cluster, script, work.control, lambda line: work.log(f"psql: {line}"))
+        work.control.check()
         cluster.stop("fast")
+        cluster.check_clean_end()
+        work.control.check()
         (workspace / LOG_FILE).unlink(missing_ok=True)
         here = work.projection
         changed = step.changed_files if here is None else here.changed_files(step)

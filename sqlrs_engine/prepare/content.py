@@ -282,7 +282,7 @@ def _expand_tilde(name: str) -> str:
         return f"{_home()}{slash}{rest}"
     try:
         return f"{pwd.getpwnam(user).pw_dir}{slash}{rest}"
-    except KeyError:
+    except (KeyError, ValueError):  # nobody, or nothing that could be a name
         return name
 
 

@@ -44,6 +44,7 @@ class EventLog:
         self._lock = threading.Lock()
         self._live: dict[str, _Live] = {}
         self._listeners: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
+        self._broken_off: set[str] = set()
         self._kept: dict[str, list[bytes]] = {}
         self._dirty = threading.Event()
         self._closed = threading.Event()
@@ -54,6 +55,7 @@ class EventLog:
         """Begin, or after a restart go on with, the log of a job that is not over."""
         stored = self._jobs.event_count(job_id)
         with self._lock:
+            self._broken_off.discard(job_id)
             self._live.setdefault(job_id, _Live(stored))
 
     def append(self, job_id: str, kind: str, **fields: Any) -> None:
@@ -100,10 +102,15 @@ class EventLog:
         self.close(job_id)
         return job
 
-    def close(self, job_id: str) -> None:
-        """End a log; whoever follows it reads the rest from the store."""
+    def close(self, job_id: str, *, broken_off: bool = False) -> None:
+        """End a log; whoever follows it reads the rest from the store.
+
+        ``broken_off`` tells that the job is not over: it is left for the next start.
+        """
         with self._lock:
             self._live.pop(job_id, None)
+            if broken_off:
+                self._broken_off.add(job_id)
         self._notify(job_id)
 
     def keep(self, job_id: str) -> None:
@@ -164,10 +171,9 @@ class EventLog:
         job = self._jobs.get(job_id)
         return job is None or job.status in ("succeeded", "failed")
 
-    @property
-    def stopped(self) -> bool:
-        """Whether the engine stops: jobs that are not over go on at its next start."""
-        return self._closed.is_set()
+    def broken_off(self, job_id: str) -> bool:
+        """Tell whether a job that is not over goes on at the engine's next start only."""
+        return self._closed.is_set() or job_id in self._broken_off
 
     def _encode(self, kind: str, fields: dict[str, Any]) -> bytes:
         event = {"type": kind, "ts": self._clock()}
@@ -195,14 +201,19 @@ class EventLog:
         """Move all lines to the store; tell whether that went well."""
         with self._lock:
             logs = [(job_id, live) for job_id, live in self._live.items() if live.lines]
-        try:
-            for job_id, live in logs:
+        stored = True
+        for job_id, live in logs:
+            try:
                 with live.moving:
                     self._move(job_id, live)
-        except EngineError as error:
-            _log.warning("events wait to be stored: %s", error)
-            return False
-        return True
+            except EngineError as error:
+                _log.warning("events of job %s wait to be stored: %s", job_id, error)
+                stored = False
+            except Exception:
+                # Whatever is wrong with these, those of other jobs must not wait for it.
+                _log.exception("events of job %s cannot be stored", job_id)
+                stored = False
+        return stored
 
     def _move(self, job_id: str, live: _Live) -> None:
         """Move a job's lines to the store. The caller holds ``live.moving``."""

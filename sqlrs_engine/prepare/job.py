@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..clock import Clock, seconds_between
-from ..errors import Cancelled, EngineError, StorageFull, Unavailable
+from ..errors import Cancelled, Conflict, EngineError, StorageFull, Unavailable
 from ..metrics import Metrics
 from ..postgres.distribution import Distribution
 from ..sources import Trees
@@ -47,7 +47,13 @@ class Instances(Protocol):
     """Makes instances."""
 
     def create(self, state_id: str, *, instance_id: str, on_log: Callable[[str], None]) -> Instance:
-        """Start an instance, or return the one made by an earlier call with this id."""
+        """Start an instance, or return the one made by an earlier call with this id.
+
+        Raises Conflict when there is one with this id that is of no use.
+        """
+
+    def remove(self, instance_id: str) -> bool:
+        """Delete an instance; say whether it was there."""
 
 
 class Settings(Protocol):
@@ -220,9 +226,15 @@ class JobRun:
 
     def _create(self, state_id: str) -> Instance:
         """Make the instance, or return it if it was made before."""
-        return self._tools.instances.create(
-            state_id, instance_id=instance_id_of(self._job.job_id), on_log=self._log
-        )
+        instances, instance_id = self._tools.instances, instance_id_of(self._job.job_id)
+        try:
+            return instances.create(state_id, instance_id=instance_id, on_log=self._log)
+        except Conflict:
+            # Made before an interruption, of a state that the job no longer comes to, or
+            # broken since. Nobody was ever shown it.
+            if not instances.remove(instance_id):
+                raise
+        return instances.create(state_id, instance_id=instance_id, on_log=self._log)
 
     def _begin(self, task_id: str) -> None:
         self._task = task_id

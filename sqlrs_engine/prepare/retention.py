@@ -44,6 +44,11 @@ class Retention:
             self._unread[job.job_id] = self._monotonic()
         self._retire(job.signature)
 
+    def is_unread(self, job_id: str) -> bool:
+        """Tell whether no client has seen yet how a job ended."""
+        with self._lock:
+            return job_id in self._unread
+
     def read(self, job: Job) -> None:
         """Take note that a client has seen how a job ended."""
         with self._lock:

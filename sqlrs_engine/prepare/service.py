@@ -1,5 +1,6 @@
 """The jobs of one engine: taken, run in the background, cancelled, deleted, resumed."""
 
+import contextlib
 import logging
 import threading
 import time
@@ -115,8 +116,10 @@ class PrepareService:
 
     def read(self, job: Job) -> None:
         """Take note that a client was shown this record."""
-        if job.status in ("succeeded", "failed"):
-            self._retention.read(job)
+        if job.status in ("succeeded", "failed") and self._retention.is_unread(job.job_id):
+            # In the background: the answer must neither wait for the write nor fail with it.
+            with contextlib.suppress(RuntimeError):  # the pool is shut: the engine stops
+                self._pool.submit(self._read, job)
 
     def recover(self) -> None:
         """Resume the jobs that an earlier engine left."""
@@ -131,9 +134,11 @@ class PrepareService:
         self._durable.set()
 
     def active(self) -> int:
-        """Return how many jobs are queued or running."""
-        with self._changed:
-            return len(self._controls)
+        """Return how many jobs are queued or running.
+
+        Without the lock, which is held over writes: the event loop asks ten times a second.
+        """
+        return len(self._controls)
 
     def shutdown(self, seconds: float) -> None:
         """Interrupt the jobs so that they resume at the next start; wait at most so long."""
@@ -153,6 +158,12 @@ class PrepareService:
         if job is None:
             raise NotFound("job not found", job_id)
         return job
+
+    def _read(self, job: Job) -> None:
+        try:
+            self._retention.read(job)
+        except EngineError as error:
+            _log.warning("older jobs like %s are not retired now: %s", job.job_id, error)
 
     def _cancel_stranded(self, job_id: str) -> None:
         """Cancel a job of an earlier engine that has not been resumed yet."""
@@ -184,7 +195,7 @@ class PrepareService:
             _log.exception("job %s is left for the next start", job.job_id)
         finally:
             if not self._stopping:
-                self._tools.events.close(job.job_id)
+                self._tools.events.close(job.job_id, broken_off=ended is None)
             with self._changed:
                 self._controls.pop(job.job_id, None)
                 self._changed.notify_all()

@@ -8,6 +8,7 @@ are dropped, never trusted.
 import logging
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -81,7 +82,8 @@ class States:
         with self._publishing:
             if target.exists():
                 self._files.discard(target)  # a crash came between its files and its row
-            self._files.publish(workspace, target)
+            if not self._files.publish(workspace, target):
+                raise Conflict("another engine has made this state meanwhile", state.state_id)
             try:
                 self._store.add(complete, recipe)
                 self._renew(state.state_id)
@@ -89,6 +91,18 @@ class States:
                 self._files.discard(target)
                 raise
         return complete
+
+    def publish_durably(self, workspace: Path, state: State) -> State:
+        """Publish a state that nothing could make again, and wait until the disk has it."""
+        complete = self.publish(workspace, state)
+        try:
+            self.make_durable()
+        except BaseException:
+            with self._publishing:
+                self._store.remove(state.state_id)
+                self._files.discard(self._dir(state))
+            raise
+        return replace(complete, boot_id=None)
 
     def make_durable(self) -> None:
         """Write the files of new states to the disk and record it; may take a while."""
@@ -99,13 +113,17 @@ class States:
                 self._files.sync()
                 self._store.set_durable(waiting)
 
-    def sweep(self) -> None:
-        """Make files and rows agree after a start; jobs may be building already."""
+    def drop_doubtful(self) -> None:
+        """Forget the states that a power loss may have damaged, before anything else."""
         for state_id in [state.state_id for state in reversed(self._store.undurable())]:
             with self._publishing:
                 state = self._store.get(state_id)
                 if state is not None and self._doubtful(state):
                     self._drop(state)
+
+    def sweep(self) -> None:
+        """Make files and rows agree after a start; jobs may be building already."""
+        self.drop_doubtful()
         for directory in self._files.state_dirs():
             with self._publishing:
                 if self._store.get(directory.name) is None:

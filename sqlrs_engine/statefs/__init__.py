@@ -13,6 +13,7 @@ from pathlib import Path
 from ..errors import Conflict
 from .backend import Backend, Owner
 from .containers import MODE, check_tablespaces, seal
+from .exchange import exchange
 from .layout import Layout, data_dir
 from .removal import Trash, remove
 from .space import space_on
@@ -113,6 +114,15 @@ class StateFs:
                 self.discard(target)
                 raise
         return True
+
+    def replace(self, container: Path, workspace: Path) -> None:
+        """Put a workspace in a container's place, and discard what was there.
+
+        In one step, so that a crash leaves one or the other.
+        """
+        with space_on(self.root):
+            exchange(container, workspace)
+        self.discard(workspace)
 
     def discard(self, path: Path) -> None:
         """Remove a container: out of sight at once, deleted in the background.

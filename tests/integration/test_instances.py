@@ -17,6 +17,7 @@ from sqlrs_engine.instances import Expiry, Instances, Leases, PostgresServers
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions import Distributions
 from sqlrs_engine.postgres.os_user import OsUser
+from sqlrs_engine.prepare import States
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.statefs import StateFs, data_dir
 from sqlrs_engine.statefs.probe import choose_backend
@@ -62,6 +63,7 @@ class Engine:
             names=self.registry,
             leases=self.leases,
             expiry=expiry,
+            states=States(self.store.states, self.files, self.clock),
             clock=self.clock,
         )
         self.deletion = Deletion(self.store, self.instances, self.leases, self.files)

@@ -24,6 +24,7 @@ from sqlrs_engine.postgres import launch
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions import Distributions
 from sqlrs_engine.postgres.os_user import OsUser
+from sqlrs_engine.prepare import States
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.runs import Runs
 from sqlrs_engine.statefs import StateFs, data_dir
@@ -63,6 +64,7 @@ class Engine:
             names=self.registry,
             leases=leases,
             expiry=expiry,
+            states=States(self.store.states, self.files, utc_now),
         )
         self.deletion = Deletion(self.store, self.instances, leases, self.files)
         self.runs = Runs(self.registry, self.instances, self.cluster, renew=expiry.renew)

@@ -199,7 +199,7 @@ def test_a_full_disk_keeps_events_in_memory(log, jobs, monkeypatch, caplog):
     monkeypatch.setattr(events_module, "_RETRY_SECONDS", 0.01)
     jobs.full = True
     log.append(JOB, "log", message="kept")
-    until(lambda: "events wait to be stored" in caplog.text)
+    until(lambda: "wait to be stored" in caplog.text)
     with pytest.raises(StorageFull):
         log.finish(JOB, "succeeded", result={})
     assert messages(log) == ["kept"]
@@ -241,10 +241,10 @@ def test_a_log_goes_on_after_a_restart(log, jobs):
 def test_a_stop_ends_all_readers(log):
     calls = []
     log.subscribe(JOB, lambda: calls.append(1))
-    assert not log.stopped
+    assert not log.broken_off(JOB)
     log.shut()
     assert calls
-    assert log.stopped
+    assert log.broken_off(JOB)
     assert not log.finished(JOB)  # it goes on at the next start
 
 

@@ -140,7 +140,7 @@ def test_servers_get_the_users_settings(world):
     world.config.set("postgres.settings", {"work_mem": "8MB"})
     first = world.prepare("-c", WRITE)
     assert world.clusters[-1].settings["work_mem"] == "8MB"
-    assert world.clusters[-1].log == ["start", "psql", "stop fast"]
+    assert world.clusters[-1].log == ["start", "psql", "stop fast", "check"]
     world.config.remove("postgres.settings")
     assert world.prepare("-c", WRITE).result["state_id"] != first.result["state_id"]
 
