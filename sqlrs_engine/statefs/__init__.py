@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import Conflict
 from .backend import Backend, Owner
 from .containers import MODE, check_tablespaces, seal
-from .exchange import exchange
+from .exchanging import exchange
 from .layout import Layout, data_dir
 from .removal import Trash, remove
 from .space import space_on

@@ -166,3 +166,19 @@ def test_a_promotion_that_fails_late_leaves_no_state(world, instance, monkeypatc
     states = world.files.state_dir(IMAGE, "x").parent
     assert [path.name for path in states.iterdir()] == [instance.state_id]
     assert len(world.store.states.find(StateFilter())) == 1
+
+
+def test_a_state_that_may_be_damaged_is_not_cloned(world, instance, monkeypatch):
+    monkeypatch.setattr(world.instances._deps.states, "exists", lambda _: False)
+    with pytest.raises(NotFound, match="damaged"):
+        world.instances.create(instance.state_id)
+    with pytest.raises(NotFound, match="damaged"):
+        world.instances.reset(instance.instance_id)
+    assert world.server_of(instance).content == "changed"
+
+
+def test_a_promotion_whose_restart_fails_leaves_no_workspace(world, instance):
+    world.foreign_ports.add(instance.port)
+    with pytest.raises(Conflict):
+        world.instances.promote(instance.instance_id)
+    assert work_is_empty(world)

@@ -466,3 +466,8 @@ def test_an_included_file_may_set_what_names_the_next(work):
     work.write("a/x.sql", "1\n")
     work.write("b/x.sql", "2\n")
     assert work.reads() == ["main.sql", "setup.sql", "b/x.sql"]
+
+
+def test_a_user_that_cannot_be_one_is_no_crash(work):
+    work.write("main.sql", b"\\i ~x\x00y/f.sql\n")
+    assert work.refusal()[0] == "cannot read file"

@@ -237,7 +237,7 @@ def test_no_image(world):
     ]
 
 
-@pytest.mark.parametrize("what", ["initdb", "start", "stop fast"])
+@pytest.mark.parametrize("what", ["initdb", "start", "stop fast", "check"])
 def test_a_server_that_fails(world, what):
     world.cluster_failures[what] = ClusterFailed("PostgreSQL failed", "why")
     job = world.prepare("-c", WRITE)
@@ -249,7 +249,7 @@ def test_a_server_that_fails(world, what):
     assert world.prepare("-c", WRITE).status == "succeeded"
 
 
-@pytest.mark.parametrize("what", ["initdb", "start", "stop fast"])
+@pytest.mark.parametrize("what", ["initdb", "start", "stop fast", "check"])
 def test_a_server_without_room(world, what):
     world.cluster_failures[what] = FULL
     failed(world.prepare("-c", WRITE), "cache_full_unreclaimable")
@@ -672,3 +672,41 @@ def test_many_at_once(world):
         pass
     assert len(states(world)) == 5
     assert Path(world.root / "store" / "base").is_dir()
+
+
+def test_a_resumed_job_that_comes_to_another_state_replaces_its_instance(world):
+    """The engine died between the instance and the job's end; the plan is another now."""
+    job_id = world.submit("-c", WRITE)
+    first = world.wait(job_id).result
+    world.service.shutdown(20)
+    world.store.jobs.update(job_id, status="running", result=None, finished_at=None)
+    world.config.set("postgres.settings", {"work_mem": "8MB"})
+    world.begin()
+    world.service.recover()
+    job = world.wait(job_id)
+    assert job.status == "succeeded"
+    assert job.result["state_id"] != first["state_id"]
+    assert [each.state_id for each in world.instances.made.values()] == [job.result["state_id"]]
+
+
+def test_reading_a_job_does_not_fail_when_older_ones_cannot_be_retired(world, monkeypatch, caplog):
+    job = world.prepare("-c", WRITE)
+    tried = threading.Event()
+
+    def fail(_job):
+        tried.set()
+        raise StorageFull("full")
+
+    monkeypatch.setattr(world.service._retention, "read", fail)
+    world.service.read(job)
+    assert tried.wait(10)
+
+
+def test_a_job_left_for_the_next_start_breaks_its_stream_off(world, monkeypatch):
+    def fail(*_args, **_fields):
+        raise OSError("the disk is broken")
+
+    monkeypatch.setattr(world.events, "finish", fail)
+    job_id = world.submit("-c", WRITE)
+    until(lambda: world.events.broken_off(job_id))
+    assert not world.events.finished(job_id)

@@ -7,7 +7,7 @@ import store_samples as samples
 from prepare_fakes import FakeFiles, Gate, in_thread
 
 from sqlrs_engine.clock import utc_now
-from sqlrs_engine.errors import StorageFull
+from sqlrs_engine.errors import Conflict, StorageFull
 from sqlrs_engine.prepare import States
 from sqlrs_engine.store.sqlite import SqliteStore
 
@@ -189,3 +189,10 @@ def test_the_rest_of_the_record_is_kept(store):
     for name in ("state_id", "image_id", "prepare_kind", "prepare_args_normalized"):
         assert getattr(state, name) == getattr(expected, name)
     assert state.created_at
+
+
+def test_what_another_engine_has_published_is_not_deleted(store, monkeypatch):
+    monkeypatch.setattr(store.files, "publish", lambda *_: False)
+    with pytest.raises(Conflict):
+        store.publish()
+    assert store.row() is None

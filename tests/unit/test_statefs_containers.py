@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from sqlrs_engine.errors import Conflict, InvalidArgument, StorageFull
-from sqlrs_engine.statefs import StateFs, copying, data_dir
+from sqlrs_engine.statefs import StateFs, copying, data_dir, exchanging
 from sqlrs_engine.statefs.copying import CopyBackend
 
 IMAGE = "postgres@sha256:" + "cd" * 32
@@ -452,3 +452,18 @@ def test_the_store_may_be_reached_by_a_link(files, state, tmp_path):
     linked.discard(clone)
     assert linked.wait_idle()
     assert not clone.exists()
+
+
+def test_a_replacement_is_one_step_and_discards_what_was_there(files, workspace):
+    target = files.instance_dir("ab" * 16)
+    files.clone(workspace, target)
+    (data_dir(target) / "old").touch()
+    files.replace(target, files.clone_to_workspace(workspace))
+    assert not (data_dir(target) / "old").exists()
+    assert files.wait_idle()
+    assert list((files.root / "work").iterdir()) == [workspace]
+
+
+def test_where_directories_cannot_be_exchanged_they_are_moved(files, workspace, monkeypatch):
+    monkeypatch.setattr(exchanging, "_EXCHANGE", 1 << 30)  # no such flag: EINVAL
+    test_a_replacement_is_one_step_and_discards_what_was_there(files, workspace)
