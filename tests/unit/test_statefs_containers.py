@@ -465,5 +465,5 @@ def test_a_replacement_is_one_step_and_discards_what_was_there(files, workspace)
 
 
 def test_where_directories_cannot_be_exchanged_they_are_moved(files, workspace, monkeypatch):
-    monkeypatch.setattr(exchanging, "_EXCHANGE", 1 << 30)  # no such flag: EINVAL
+    monkeypatch.setattr(swapping, "_EXCHANGE", 1 << 30)  # no such flag: EINVAL
     test_a_replacement_is_one_step_and_discards_what_was_there(files, workspace)
