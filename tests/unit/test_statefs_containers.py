@@ -10,8 +10,9 @@ import threading
 import pytest
 
 from sqlrs_engine.errors import Conflict, InvalidArgument, StorageFull
-from sqlrs_engine.statefs import StateFs, copying, data_dir, exchanging
+from sqlrs_engine.statefs import StateFs, copying, data_dir
 from sqlrs_engine.statefs.copying import CopyBackend
+from sqlrs_engine.statefs.exchanging import exchange
 
 IMAGE = "postgres@sha256:" + "cd" * 32
 STATE = "ab" * 32
@@ -465,5 +466,5 @@ def test_a_replacement_is_one_step_and_discards_what_was_there(files, workspace)
 
 
 def test_where_directories_cannot_be_exchanged_they_are_moved(files, workspace, monkeypatch):
-    monkeypatch.setattr(swapping, "_EXCHANGE", 1 << 30)  # no such flag: EINVAL
+    monkeypatch.setitem(exchange.__globals__, "_EXCHANGE", 1 << 30)  # no such flag: EINVAL
     test_a_replacement_is_one_step_and_discards_what_was_there(files, workspace)
