@@ -53,9 +53,8 @@ class StoreLock:
         """Give the lock back; idempotent."""
         fd, self._fd = self._fd, None
         if fd is not None:
-            # Emptied, never unlinked: a newcomer may have the file open already.
-            with contextlib.suppress(OSError):
-                os.ftruncate(fd, 0)
+            # The file stays, a newcomer may have it open; and so does what is in it: one who
+            # reads it just before the lock is free must still see that waiting is worthwhile.
             os.close(fd)
 
     def _lock(self, fd: int, deadline: float) -> None:

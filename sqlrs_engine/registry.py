@@ -1,4 +1,4 @@
-"""Lookups of names, instances and states, and the rules of names.
+"""Lookups of instances by id or name, and the rules of names.
 
 An instance is referred to by its id or by a name bound to it. Text in the form of an id
 is tried as an id first, so no name may have that form.
@@ -11,8 +11,8 @@ from collections.abc import Callable
 from . import ids
 from .clock import Clock, utc_now
 from .errors import Conflict, InvalidArgument, NotFound
-from .store import InstanceFilter, NameFilter, StateFilter, Store
-from .store.records import Instance, Name, State
+from .store import Store
+from .store.records import Instance, Name
 
 __all__ = ["NAME_PATTERN", "Registry", "check_name"]
 
@@ -77,25 +77,6 @@ class Registry:
         if found is None:
             raise NotFound("name not found", name)
         return found
-
-    def state(self, state_id: str) -> State:
-        """Return a state. Raises NotFound."""
-        found = self._store.states.get(state_id)
-        if found is None:
-            raise NotFound("state not found", state_id)
-        return found
-
-    def names(self, filter: NameFilter) -> list[Name]:
-        """Return the names that match, by name."""
-        return self._store.names.find(filter)
-
-    def instances(self, filter: InstanceFilter) -> list[Instance]:
-        """Return the instances that match, oldest first."""
-        return self._store.instances.find(filter)
-
-    def states(self, filter: StateFilter) -> list[State]:
-        """Return the states that match, oldest first."""
-        return self._store.states.find(filter)
 
     def touch(self, name: str) -> None:
         """Record that a name was used."""

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import uvicorn
 
+from .httpapi.protocol import GuardedProtocol
+
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +53,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http="httptools",
+                http=GuardedProtocol,
                 ws="none",
                 lifespan="on",
                 log_config=None,

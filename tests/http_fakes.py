@@ -296,6 +296,10 @@ def services(directory: Path, **changes) -> Services:
         deletion=FakeDeletion(store, instances),
         prepare=FakePrepare(store, instances),
         config=Config(directory / "config.json"),
+        # Tests that call them bring their own.
+        runs=None,
+        cache=None,
+        sources=None,
     )
     return replace(made, **changes)
 

@@ -1,5 +1,8 @@
 """Handlers of the tag ``config``."""
 
+from typing import Any
+
+from ..store.records import Json
 from .replies import Reply, json_reply
 from .request import Request
 
@@ -18,16 +21,24 @@ async def update_config(request: Request) -> Reply:
     """Set a setting and return it as given."""
     path, value = request.body["path"], request.body["value"]
     await request.call(request.services.config.set, path, value)
-    return json_reply({"path": path, "value": value})
+    return json_reply(_setting(request, path, value))
 
 
 async def delete_config(request: Request) -> Reply:
     """Put a setting back to its default and return that."""
     path = request.query["path"]
     value = await request.call(request.services.config.remove, path)
-    return json_reply({"path": path, "value": value})
+    return json_reply(_setting(request, path, value))
 
 
 async def get_config_schema(request: Request) -> Reply:
     """Return the JSON schema of the settings."""
     return json_reply(request.services.config.schema())
+
+
+def _setting(request: Request, path: str, value: Any) -> Json:
+    """A changed setting, with a hint when the change waits for the next start."""
+    setting = {"path": path, "value": value}
+    if request.services.config.needs_restart(path):
+        setting["restart_required"] = True
+    return setting

@@ -152,6 +152,9 @@ class Config(Protocol):
     def schema(self) -> Json:
         """Return the JSON schema."""
 
+    def needs_restart(self, path: str) -> bool:
+        """Tell whether a change at a path waits for a restart."""
+
 
 class Run(Protocol):
     """A run in progress, read as it goes."""
@@ -196,7 +199,7 @@ class Sources(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The engine's services. Operations of the ones that are None answer 501."""
+    """The engine's services."""
 
     store: Store
     registry: Registry
@@ -204,7 +207,7 @@ class Services:
     deletion: Deletion
     prepare: Prepare
     config: Config
+    runs: Runs
+    cache: Cache
+    sources: Sources
     metrics: Metrics = field(default_factory=Metrics)
-    runs: Runs | None = None
-    cache: Cache | None = None
-    sources: Sources | None = None

@@ -1,6 +1,6 @@
 """Handlers of the tag ``sources``."""
 
-from ..errors import NotImplementedYet, SourceBlobTooLarge
+from ..errors import SourceBlobTooLarge
 from .bodies import RawBody
 from .replies import Reply, no_content
 from .request import Request
@@ -11,7 +11,7 @@ _DRAIN_SECONDS = 5.0
 
 async def put_source_blob(request: Request) -> Reply:
     """Store the body under its digest, writing it as it comes."""
-    sources, body = _sources(request), request.body
+    sources, body = request.services.sources, request.body
     try:
         await _receive(request, sources, body)
     except SourceBlobTooLarge:
@@ -27,9 +27,3 @@ async def _receive(request: Request, sources: Sources, body: RawBody) -> None:
         async for piece in body.pieces():
             await request.call(upload.write, piece)
         await request.call(upload.finish)
-
-
-def _sources(request: Request) -> Sources:
-    if request.services.sources is None:
-        raise NotImplementedYet("this engine prepares from its own files only")
-    return request.services.sources

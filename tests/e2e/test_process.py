@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -226,3 +227,22 @@ def test_libpq_variables_of_the_user_change_nothing(engine_factory: EngineFactor
     }
     engine = engine_factory("--idle-timeout", "0", environ=surroundings).start()
     assert engine.prepare("-c", "create table t (n int)")["dsn"].startswith("postgres://")
+
+
+def test_what_is_not_http_gets_the_error_envelope(shared_engine: EngineProcess) -> None:
+    host, port = shared_engine.record.endpoint.split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(b"HELO mail.example\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"code":"invalid_argument"' in answer
+
+
+@pytest.mark.slow
+def test_headers_that_never_end_are_cut_off(shared_engine: EngineProcess) -> None:
+    host, port = shared_engine.record.endpoint.split(":")
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n")
+        answer = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"request_timeout"' in answer

@@ -1,4 +1,4 @@
-"""httpapi: names, instances, states, config, and the operations still to come."""
+"""httpapi: names, instances, states, config."""
 
 import pytest
 from http_fakes import IMAGE, Api
@@ -232,15 +232,10 @@ def test_the_schema_of_the_settings(api):
     assert "log" in schema["properties"]
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("GET", "/v1/cache/status", None),
-        ("POST", "/v1/cache/explain/prepare", {"prepare_kind": "psql", "image_id": "x"}),
-        ("POST", "/v1/runs", {"instance_ref": "demo", "kind": "psql"}),
-    ],
-)
-def test_operations_without_their_service_say_so(api, method, path, body):
-    response = api(method, path, json=body)
-    assert response.status_code == 501
-    assert response.json()["code"] == "not_implemented"
+@pytest.mark.parametrize(("path", "value"), [("snapshot.backend", "copy"), ("log.level", "info")])
+def test_a_change_that_waits_for_a_restart_says_so(api, path, value):
+    waits = {"restart_required": True} if path == "snapshot.backend" else {}
+    response = api("PATCH", "/v1/config", json={"path": path, "value": value})
+    assert response.json() == {"path": path, "value": value, **waits}
+    response = api("DELETE", f"/v1/config?path={path}")
+    assert response.json().get("restart_required") == waits.get("restart_required")

@@ -94,10 +94,6 @@ def test_other_methods_are_not_allowed(api):
     assert api.get(path).status_code == 405
 
 
-def test_without_the_service_it_is_not_implemented(tmp_path):
-    assert code(put(Api(tmp_path), b"select 1")) == (501, "not_implemented")
-
-
 def test_a_client_that_stops_sending_is_cut_off(api, tmp_path):
     api = Api(tmp_path, services=api.services, body_seconds=0.05)
 

@@ -5,9 +5,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sqlrs_engine import lock
 from sqlrs_engine.errors import Conflict
 from sqlrs_engine.lock import StoreLock
 
@@ -73,3 +75,20 @@ def test_a_symlink_is_not_followed(path: Path) -> None:
     with pytest.raises(OSError, match="symbolic links"):
         StoreLock(path).acquire()
     assert not path.with_name("elsewhere").exists()
+
+
+def test_a_newcomer_between_the_look_and_the_release_waits(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = StoreLock(path), StoreLock(path)
+    first.acquire()
+    first.announce_stop()
+    read = lock._read
+
+    def read_late(fd: int) -> dict[str, Any]:
+        first.release()  # after the newcomer has failed to get the lock
+        return read(fd)
+
+    monkeypatch.setattr(lock, "_read", read_late)
+    second.acquire(30)
+    second.release()

@@ -265,3 +265,24 @@ def test_a_job_that_is_gone_is_over(log):
     log.close(JOB)
     assert not log.finished(JOB)  # it will be resumed
     assert log.finished("f" * 32)
+
+
+def test_what_cannot_be_stored_of_one_job_does_not_hold_up_another(jobs, monkeypatch, caplog):
+    other = samples.job(2)
+    jobs.real.add(other)
+    real = jobs.append_events
+
+    def append_events(job_id, first, lines):
+        if job_id == JOB:
+            raise ValueError("broken")
+        real(job_id, first, lines)
+
+    monkeypatch.setattr(jobs, "append_events", append_events)
+    monkeypatch.setattr(events_module, "_RETRY_SECONDS", 0.01)
+    log = EventLog(jobs, utc_now)
+    for job_id in (JOB, other.job_id):
+        log.open(job_id)
+        log.append(job_id, "log", message="hello")
+    until(lambda: jobs.event_count(other.job_id) == 1)
+    assert "cannot be stored" in caplog.text
+    log.shut()

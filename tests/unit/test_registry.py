@@ -11,7 +11,7 @@ from instance_fakes import World
 from sqlrs_engine.errors import Conflict, InvalidArgument, NotFound
 from sqlrs_engine.ids import new_id
 from sqlrs_engine.registry import NAME_PATTERN, Registry, check_name
-from sqlrs_engine.store import InstanceFilter, NameFilter, StateFilter
+from sqlrs_engine.store import NameFilter
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_unbinding(world, instance):
 def test_binding_to_nothing_is_refused(world):
     with pytest.raises(NotFound):
         world.registry.bind("dev", new_id())
-    assert world.registry.names(NameFilter()) == []
+    assert world.store.names.find(NameFilter()) == []
 
 
 def test_binding_to_an_instance_that_goes_meanwhile_changes_nothing(world, instance, monkeypatch):
@@ -108,7 +108,7 @@ def test_binding_to_an_instance_that_goes_meanwhile_changes_nothing(world, insta
     monkeypatch.setattr(world.store.names, "put", put_late)
     with pytest.raises(NotFound):
         world.registry.bind("dev", instance.instance_id)
-    assert world.registry.names(NameFilter()) == []
+    assert world.store.names.find(NameFilter()) == []
 
 
 def test_claiming_takes_only_free_names(world, instance, other):
@@ -141,15 +141,6 @@ def test_touching_a_name(world, instance):
     world.clock.advance(5)
     world.registry.touch("dev")
     assert world.registry.name("dev").last_used_at == world.clock()
-
-
-def test_lists(world, instance, other):
-    assert world.registry.instances(InstanceFilter()) == [instance, other]
-    states = world.registry.states(StateFilter())
-    assert [state.state_id for state in states] == [instance.state_id]
-    assert world.registry.state(instance.state_id) == states[0]
-    with pytest.raises(NotFound):
-        world.registry.state("0" * 64)
 
 
 @given(st.from_regex(NAME_PATTERN, fullmatch=True))
