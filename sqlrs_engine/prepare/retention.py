@@ -5,6 +5,7 @@ A job whose outcome nobody has read yet is spared for a minute: many clients may
 same at the same time, and each wants its own answer.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -38,11 +39,25 @@ class Retention:
         self._lock = threading.Lock()
         self._unread: dict[str, float] = {}
 
+    def started(self, job_id: str) -> None:
+        """Take note of a job whose end somebody will want to read.
+
+        Not when it ends: a client may read the end before that is noted.
+        """
+        with self._lock:
+            self._unread[job_id] = math.inf
+
     def finished(self, job: Job) -> None:
         """Take note of a job that has just ended, and retire older ones like it."""
         with self._lock:
-            self._unread[job.job_id] = self._monotonic()
+            if job.job_id in self._unread:
+                self._unread[job.job_id] = self._monotonic()
         self._retire(job.signature)
+
+    def gone(self, job_id: str) -> None:
+        """Forget a job that did not end: it was deleted, or is left for the next start."""
+        with self._lock:
+            self._unread.pop(job_id, None)
 
     def is_unread(self, job_id: str) -> bool:
         """Tell whether no client has seen yet how a job ended."""

@@ -175,6 +175,7 @@ class PrepareService:
         """Hand a job to the pool. The caller holds the lock."""
         control = Control()
         self._controls[job.job_id] = control
+        self._retention.started(job.job_id)
         self._tools.events.open(job.job_id)
         if job.status == "queued":
             self._tools.events.append(job.job_id, "status", status="queued")
@@ -194,6 +195,8 @@ class PrepareService:
         except Exception:
             _log.exception("job %s is left for the next start", job.job_id)
         finally:
+            if ended is None:
+                self._retention.gone(job.job_id)
             if not self._stopping:
                 self._tools.events.close(job.job_id, broken_off=ended is None)
             with self._changed:

@@ -342,8 +342,8 @@ def test_retention_leaves_instances(store):
     for _ in range(4):
         jobs.append(store.job("-c", "create table retained as select 1 as n"))
         store.engine.prepare.read(jobs[-1])
-    left = [store.store.jobs.get(job.job_id) for job in jobs]
-    assert [job is None for job in left] == [True, True, False, False]
+    gone = [True, True, False, False]
+    until(lambda: [store.store.jobs.get(job.job_id) is None for job in jobs] == gone)
     for job in jobs:
         assert query(job.result, "select n from retained") == 1
 

@@ -76,6 +76,8 @@ class Engine:
             prepare=None,
             config=config,
             runs=self.runs,
+            cache=None,
+            sources=None,
         )
         self._add_state(user)
 

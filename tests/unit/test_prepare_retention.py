@@ -27,6 +27,7 @@ class Kept:
             number, status="succeeded", signature=signature, finished_at=samples.at(number)
         )
         self.store.jobs.add(job)
+        self.retention.started(job.job_id)
         self.retention.finished(job)
         if read:
             self.retention.read(job)
@@ -94,3 +95,28 @@ def test_who_is_followed_is_spared(kept):
     kept.followed.clear()
     kept.finish(4)
     assert kept.numbers() == [3, 4]
+
+
+def test_an_end_that_is_read_before_it_is_noted_is_read(kept):
+    kept.limit = 1
+    job = samples.job(1, status="succeeded", signature="s", finished_at=samples.at(1))
+    kept.store.jobs.add(job)
+    kept.retention.started(job.job_id)
+    kept.retention.read(job)
+    kept.retention.finished(job)
+    assert not kept.retention.is_unread(job.job_id)
+    kept.finish(2)
+    assert kept.numbers() == [2]
+
+
+def test_a_running_job_is_not_forgotten_however_long_it_takes(kept):
+    kept.limit = 1
+    job = samples.job(1, status="succeeded", signature="s", finished_at=samples.at(1))
+    kept.retention.started(job.job_id)
+    kept.now += 100 * UNREAD_SECONDS
+    kept.store.jobs.add(job)
+    kept.retention.finished(job)
+    kept.finish(2)
+    assert kept.numbers() == [1, 2]
+    kept.retention.gone(job.job_id)
+    assert not kept.retention.is_unread(job.job_id)

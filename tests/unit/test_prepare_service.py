@@ -642,7 +642,7 @@ def test_retired_jobs_leave_their_instances(world):
     for _ in range(4):
         jobs.append(world.prepare("-c", WRITE))
         world.service.read(world.job(jobs[-1].job_id))
-    assert len(world.store.jobs.find()) == 2
+    until(lambda: len(world.store.jobs.find()) == 2)
     assert len(world.instances.made) == 4
     assert len(states(world)) == 1
 
