@@ -154,7 +154,11 @@ class Engine:
                 jobs=store.jobs,
                 events=EventLog(store.jobs, utc_now),
                 images=found,
-                planner=Planner(sources.blobs),
+                planner=Planner(
+                    sources.blobs,
+                    changelogs=store_root / "changelogs",
+                    liquibase=lambda: config.value("liquibase.exec"),
+                ),
                 builder=Builder(files, self._states, servers, flights, metrics, cache),
                 states=self._states,
                 leases=leases,

@@ -22,11 +22,12 @@
     ├── CacheLimitTooSmall      cache_limit_too_small         507
     ├── StorageFull             cache_full_unreclaimable      507
     ├── ImageUnavailable        image_unavailable             409
+    ├── LiquibaseUnavailable    liquibase_unavailable         409
     ├── ClusterFailed           cluster_failed                500
     ├── StepFailed              step_failed                   422
     └── Cancelled               cancelled                     409
 
-The last four mostly surface in the ``error`` of a failed job rather than as an
+The last five mostly surface in the ``error`` of a failed job rather than as an
 HTTP answer. ``message`` says what went wrong and what to do about it; ``details``
 carries the specifics (the argument, the path, PostgreSQL's own words).
 """
@@ -211,6 +212,13 @@ class ImageUnavailable(EngineError):
     """No PostgreSQL distribution matches the image."""
 
     code = "image_unavailable"
+    status = 409
+
+
+class LiquibaseUnavailable(EngineError):
+    """Liquibase, or the Java that it needs, is not on this machine."""
+
+    code = "liquibase_unavailable"
     status = 409
 
 

@@ -1,6 +1,8 @@
 """``prepare``: SQL in, the DSN of a database made of it out."""
 
 import argparse
+import os
+import shutil
 from collections.abc import Sequence
 from itertools import islice, pairwise
 from pathlib import Path
@@ -27,13 +29,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "prepare",
         help="make a database from SQL and print its DSN",
-        description="Run psql's -f and -c inputs, each cached as a state of its own, and print "
-        "the DSN of a fresh database with the result. The second time is instant.",
+        description="Run psql's -f and -c inputs, or the changesets of a Liquibase changelog, each "
+        "cached as a state of its own, and print the DSN of a fresh database with the result. "
+        "The second time is instant.",
         epilog="examples:\n"
         "  sqlrs-engine prepare -- -f schema.sql -f data.sql\n"
         '  psql "$(sqlrs-engine prepare --image postgres:17 -- -f schema.sql)"\n'
         "  pg_dump … | sqlrs-engine prepare --name copy -- -f -\n"
-        "  sqlrs-engine prepare --plan -- -f schema.sql      what is cached, what would run",
+        "  sqlrs-engine prepare --plan -- -f schema.sql      what is cached, what would run\n"
+        "  sqlrs-engine prepare --liquibase -- update --changelog-file changelog.xml",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--image", default=DEFAULT_IMAGE, help=f"default: {DEFAULT_IMAGE}")
@@ -41,10 +45,17 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument("--ttl", metavar="DURATION", help="life after the last use; 0 = for ever")
     parser.add_argument("--plan", action="store_true", help="only show the steps and their states")
     parser.add_argument("--no-start", action="store_true", help="fail when no engine is running")
-    parser.add_argument("--verbose", "-V", action="store_true", help="show the output of psql")
+    parser.add_argument(
+        "--verbose", "-V", action="store_true", help="show the output of psql or Liquibase"
+    )
+    parser.add_argument(
+        "--liquibase",
+        action="store_true",
+        help="the arguments are Liquibase's: each changeset is a state",
+    )
     add_json(parser)
     add_state_dir(parser)
-    parser.usage = "%(prog)s [options] -- PSQL_ARGUMENT…"
+    parser.usage = "%(prog)s [options] -- ARGUMENT…"
     parser.set_defaults(run=run)
 
 
@@ -54,16 +65,12 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
     # Checked first: nobody wants to hear of it when the work is done.
     ttl = None if args.ttl is None else durations.format(durations.parse(args.ttl))
-    psql_args = absolute_files(args.rest, terminal.cwd)
     body = {
-        "prepare_kind": "psql",
         "image_id": args.image,
-        "psql_args": psql_args,
         "work_dir": str(terminal.cwd),
         "plan_only": args.plan,
+        **(_liquibase(args.rest, terminal) if args.liquibase else _psql(args.rest, terminal)),
     }
-    if reads_stdin(psql_args):
-        body["stdin"] = terminal.stdin.read()
     where = places(args.state_dir, terminal.environ)
     if args.no_start:
         engine = connect(where.engine_file)
@@ -124,6 +131,24 @@ def reads_stdin(psql_args: Sequence[str]) -> bool:
 
 def _absolute(file: str, cwd: Path) -> str:
     return file if file in ("", "-") else str(cwd / file)
+
+
+def _psql(rest: Sequence[str], terminal: Terminal) -> dict[str, Any]:
+    """Return what a request says of psql scripts."""
+    arguments = absolute_files(rest, terminal.cwd)
+    fields: dict[str, Any] = {"prepare_kind": "psql", "psql_args": arguments}
+    return fields | ({"stdin": terminal.stdin.read()} if reads_stdin(arguments) else {})
+
+
+def _liquibase(rest: Sequence[str], terminal: Terminal) -> dict[str, Any]:
+    """Return what a request says of a changelog: the engine may have been started elsewhere."""
+    fields: dict[str, Any] = {"prepare_kind": "lb", "liquibase_args": list(rest)}
+    found = shutil.which("liquibase", path=terminal.environ.get("PATH", os.defpath))
+    if found is not None:
+        fields["liquibase_exec"] = str(Path(found).absolute())
+    if terminal.environ.get("JAVA_HOME"):
+        fields["liquibase_env"] = {"JAVA_HOME": terminal.environ["JAVA_HOME"]}
+    return fields
 
 
 def _watch(engine: "EngineClient", job_id: str, progress: Progress) -> bool:

@@ -206,6 +206,19 @@ _SCHEMA: Schema = {
                 "integer", 0, "Most instances that may exist at once; 0 is no limit.", minimum=0
             ),
         ),
+        liquibase=_object(
+            "Liquibase, which applies changelogs.",
+            closed=True,
+            exec=_leaf(
+                "string",
+                None,
+                "Liquibase to use: the absolute path of its program or directory, or a name on "
+                "the PATH; null looks for liquibase on the PATH, then for the package that "
+                "sqlrs-engine[liquibase] brings. A request may name another.",
+                minLength=1,
+                pattern=r"^[^\x00-\x1f]*$",
+            ),
+        ),
         postgres=_object(
             "PostgreSQL servers.",
             closed=True,

@@ -2,7 +2,8 @@
 
 * ``request``, ``options``, ``arguments``: what is asked for, and what is refused
 * ``script``, ``words``, ``files``, ``content``: what a script amounts to, includes and all
-* ``identity``, ``plan``: the states it makes, named by all that can change them
+* ``identity``, ``plan``, ``planner``: the states it makes, named by all that can change them
+* ``psql_plan``, ``liquibase``: the two kinds of steps
 * ``psql``, ``builder``, ``states``, ``flights``: making the states, each of them once
 * ``job``, ``control``, ``events``, ``retention``, ``service``: jobs and their events
 """
@@ -11,7 +12,7 @@ from .builder import Builder
 from .events import EventLog
 from .flights import Flights
 from .job import Tools
-from .plan import Planner
+from .planner import Planner
 from .request import PrepareRequest
 from .service import PrepareService
 from .states import States

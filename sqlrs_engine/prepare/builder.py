@@ -1,28 +1,27 @@
-"""Builds states: a clone of the parent, the step's psql on it, a clean stop, a snapshot."""
+"""Builds states: a clone of the parent, the step done to it, a clean stop, a snapshot."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+import socket
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import ClusterFailed, Conflict, StorageFull
 from ..metrics import Metrics
-from ..postgres.cluster import Cluster
+from ..postgres.cluster import Cluster, PortTaken
 from ..store.records import State
-from . import psql
-from .control import Control
 from .flights import Flights
 from .plan import Plan, Step
-from .projection import Projection
+from .psql import DISK_FULL
 from .room import Room, Unlimited
 from .states import States
 from .words import printable
+from .work import Work
 
 LOG_FILE = "postgres.log"
 
-OnLog = Callable[[str], None]
+_PORT_ATTEMPTS = 5
 
 # A build writes a lot once, and its server is gone before anybody can see these.
 _BUILD_SETTINGS: Mapping[str, Any] = {"shared_buffers": "128MB", "max_wal_size": "1GB"}
@@ -68,18 +67,6 @@ class Servers(Protocol):
         """End what runs in a container at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a build is done for: who may end it, and who hears of its progress.
-
-    ``projection`` has the files of a client on another machine.
-    """
-
-    control: Control
-    log: OnLog
-    projection: Projection | None = None
-
-
 class Builder:
     """Builds base states and states, each of them once however many ask for it."""
 
@@ -99,7 +86,7 @@ class Builder:
         self._metrics = metrics or Metrics()
         self._room = room or Unlimited()
 
-    def ensure(self, plan: Plan, step: Step, stdin: str | None, work: Work) -> bool:
+    def ensure(self, plan: Plan, step: Step, work: Work) -> bool:
         """Build a step's state unless it is there; tell whether it was built.
 
         The parent must be there and leased. Raises StepFailed, Conflict when a script
@@ -113,21 +100,21 @@ class Builder:
             if self._states.exists(step.state_id):
                 return False
             with self._flights.slot(work.control):
-                self._build_or_make_room(plan, step, stdin, work)
+                self._build_or_make_room(plan, step, work)
         return True
 
-    def _build_or_make_room(self, plan: Plan, step: Step, stdin: str | None, work: Work) -> None:
+    def _build_or_make_room(self, plan: Plan, step: Step, work: Work) -> None:
         """Build; when the disk is full, once more after an eviction."""
         try:
-            self._build(plan, step, stdin, work)
+            self._build(plan, step, work)
         except StorageFull as failure:
             if not self._room.relieve("prepare_step", failure, plan.state_ids):
                 raise
             work.control.check()
             work.log("the disk was full: states were evicted, and the step runs again")
-            self._build(plan, step, stdin, work)
+            self._build(plan, step, work)
 
-    def _build(self, plan: Plan, step: Step, stdin: str | None, work: Work) -> None:
+    def _build(self, plan: Plan, step: Step, work: Work) -> None:
         if step.parent_state_id is None:
             source = self._base(plan, work)
         else:
@@ -137,7 +124,7 @@ class Builder:
             workspace = self._files.clone_to_workspace(source)
         try:
             with self._full_disk_told():
-                self._run(plan, step, stdin, workspace, work)
+                self._run(plan, step, workspace, work)
             self._room.make_room("snapshot", plan.state_ids, self._files.usage(workspace))
             with self._metrics.phase("snapshot"):
                 self._publish(plan, step, workspace)
@@ -147,14 +134,11 @@ class Builder:
         work.log(f"state {step.state_id[:12]} is cached")
         self._room.make_room("metadata_commit", plan.state_ids)
 
-    def _run(self, plan: Plan, step: Step, stdin: str | None, workspace: Path, work: Work) -> None:
+    def _run(self, plan: Plan, step: Step, workspace: Path, work: Work) -> None:
         cluster = self._servers.server(plan.image_id, workspace)
-        with self._metrics.phase("start"):
-            cluster.start(port=None, settings={**_BUILD_SETTINGS, **plan.settings})
-        script = _script(step, stdin, work.projection)
-        work.log("psql: start")
-        with self._metrics.phase("psql"):
-            psql.run(cluster, script, work.control, lambda line: work.log(f"psql: {line}"))
+        port = self._start(cluster, plan, tcp=step.tcp)
+        with self._metrics.phase(plan.kind):
+            step.run(cluster, port, work)
         work.control.check()
         cluster.stop("fast")
         cluster.check_clean_end()
@@ -167,6 +151,22 @@ class Builder:
                 "a script changed while it ran: prepare again",
                 printable(", ".join(map(str, changed))),
             )
+
+    def _start(self, cluster: Cluster, plan: Plan, *, tcp: bool) -> int | None:
+        """Start a workspace's server; return its port on 127.0.0.1, if it is to have one."""
+        settings = {**_BUILD_SETTINGS, **plan.settings}
+        attempts_left = _PORT_ATTEMPTS if tcp else 0
+        with self._metrics.phase("start"):
+            while True:
+                port = _any_port() if tcp else None
+                try:
+                    cluster.start(port=port, settings=settings)
+                except PortTaken:
+                    attempts_left -= 1
+                    if attempts_left <= 0:
+                        raise
+                else:
+                    return port
 
     def _publish(self, plan: Plan, step: Step, workspace: Path) -> None:
         self._states.publish(
@@ -215,7 +215,7 @@ class Builder:
         try:
             yield
         except ClusterFailed as error:
-            if psql.DISK_FULL not in (error.details or "") and not self._room.exhausted():
+            if DISK_FULL not in (error.details or "") and not self._room.exhausted():
                 raise
             raise StorageFull("the disk became full: make room", error.details) from error
 
@@ -228,10 +228,9 @@ class Builder:
             _log.exception("cannot clean up %s, the next start will", workspace)
 
 
-def _script(step: Step, stdin: str | None, projection: Projection | None) -> psql.Script:
-    """Return what psql is to do, with the files where they are on this machine."""
-    given = stdin if step.arguments.input.kind == "stdin" else None
-    if projection is None:
-        return psql.Script(step.arguments.command_line(), step.directory, given)
-    arguments, directory = projection.step(step)
-    return psql.Script(arguments.command_line(), directory, given, projection.told)
+def _any_port() -> int:
+    """Return a free port of 127.0.0.1, of those that the system gives out for a moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

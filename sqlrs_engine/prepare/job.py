@@ -4,7 +4,7 @@ import errno
 import hashlib
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -15,14 +15,16 @@ from ..postgres.distribution import Distribution
 from ..sources import Trees
 from ..store import JobStore
 from ..store.records import Instance, Job, JobStatus, Json
-from .builder import Builder, Work
+from .builder import Builder
 from .control import Control, Interrupted
 from .events import EventLog
-from .plan import Plan, Planner, tasks_of
+from .plan import Plan, tasks_of
+from .planner import Planner
 from .projection import Projection
 from .request import PrepareRequest
 from .room import Room, Unlimited
 from .states import States
+from .work import Work
 
 _RETRY_SECONDS = 1.0
 
@@ -136,13 +138,14 @@ class JobRun:
         request = PrepareRequest.from_json(self._job.request)
         tools.jobs.update(job_id, status="running", started_at=tools.clock())
         self._event("status", status="running")
-        plan = self._plan(request)
-        if request.plan_only:
-            return None
-        # Whatever is there now stays until the instance is made.
-        with tools.leases.lease(*plan.state_ids), self._projected(plan) as projection:
-            self._build(plan, request, projection)
-            return self._hand_over(plan)
+        with closing(self._plan(request)) as plan:
+            self._store_plan(request, plan)
+            if request.plan_only:
+                return None
+            # Whatever is there now stays until the instance is made.
+            with tools.leases.lease(*plan.state_ids), self._projected(plan) as projection:
+                self._build(plan, projection)
+                return self._hand_over(plan)
 
     @contextmanager
     def _projected(self, plan: Plan) -> Iterator[Projection | None]:
@@ -157,17 +160,23 @@ class JobRun:
             projection.remove()
 
     def _plan(self, request: PrepareRequest) -> Plan:
-        """Resolve the image and plan; the tasks are stored with what is cached."""
-        job_id, tools = self._job.job_id, self._tools
-        by_tag = "@" not in request.image_id
-        if by_tag:
+        """Resolve the image and plan."""
+        tools = self._tools
+        if "@" not in request.image_id:
             self._log(f"resolve image {request.image_id}")
         distribution = tools.images.resolve(request.image_id)
         self._log(f"resolved image {distribution.image_id}")
         self._control.check()
-        plan = tools.planner.plan(
-            request, distribution, tools.settings.value("postgres.settings") or {}
+        return tools.planner.plan(
+            request,
+            distribution,
+            tools.settings.value("postgres.settings") or {},
+            Work(self._control, self._log),
         )
+
+    def _store_plan(self, request: PrepareRequest, plan: Plan) -> None:
+        """Store the tasks, with what is cached."""
+        job_id, tools = self._job.job_id, self._tools
         for step in plan.steps:
             if step.volatile:
                 self._log(f"not cacheable: {step.volatile}")
@@ -181,7 +190,7 @@ class JobRun:
         tasks = tasks_of(plan, job_id, request.image_id, cached)
         tools.jobs.put_tasks(job_id, tasks)
         self._stored = {task.task_id for task in tasks if task.status == "succeeded"}
-        done = ["plan", "resolve-image"] if by_tag else ["plan"]
+        done = ["plan", "resolve-image"] if "@" not in request.image_id else ["plan"]
         if request.plan_only:
             self._stored = {task.task_id for task in tasks}  # they succeed with the job
             done += [f"execute-{number}" for number in range(len(plan.steps))]
@@ -190,9 +199,8 @@ class JobRun:
             if not request.plan_only:
                 self._event("task", task_id=task_id, status="running")
             self._task_done(task_id)
-        return plan
 
-    def _build(self, plan: Plan, request: PrepareRequest, projection: Projection | None) -> None:
+    def _build(self, plan: Plan, projection: Projection | None) -> None:
         work = Work(self._control, self._log, projection)
         for number, step in enumerate(plan.steps):
             self._control.check()
@@ -201,7 +209,7 @@ class JobRun:
             self._tools.metrics.looked_up(hit=cached)
             if not cached:
                 self._begin(task_id)
-                self._built |= self._tools.builder.ensure(plan, step, request.stdin, work)
+                self._built |= self._tools.builder.ensure(plan, step, work)
             self._task_done(task_id)
 
     def _hand_over(self, plan: Plan) -> Json:

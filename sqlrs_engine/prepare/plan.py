@@ -1,42 +1,35 @@
 """The plan of a preparation: its image, and a chain of steps with the states they make."""
 
-import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import NotImplementedYet
 from ..postgres.distribution import Distribution
-from ..sources import Blobs
 from ..store.records import Json, Task
-from . import identity
-from .arguments import PsqlArguments, StepArguments
-from .content import Content, Files, content_of
-from .files import FileRead, SourceFiles
-from .remote import RemoteSources, Scripts
-from .request import PrepareRequest
+from .files import FileRead
 
-KIND = "psql"
-
-_SUMMARY_CHARS = 200
+if TYPE_CHECKING:
+    from ..postgres.cluster import Cluster
+    from .work import Work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """One run of psql, and the state it makes of its parent (None: of the base state).
+class Step(ABC):
+    """One thing done to a cluster, and the state it makes of its parent (None: the base state).
 
     ``files`` are those whose content counts in ``state_id``. ``volatile`` is the reason
     why the state must not be used again, None for the usual case. ``recipe`` tells, as JSON,
     what the step is made of, so that a later one can be told from it.
     """
 
+    # Whether the step needs a server that listens on 127.0.0.1, not on its socket alone.
+    tcp: ClassVar[bool] = False
+
     parent_state_id: str | None
     state_id: str
     task_hash: str
-    arguments: StepArguments
-    directory: Path | None
     files: tuple[FileRead, ...]
     volatile: str | None
     recipe: Json = field(default_factory=dict)
@@ -45,6 +38,17 @@ class Step:
     def changed_files(self) -> list[Path]:
         """The files that are not what they were when the state's id was worked out."""
         return [file.path for file in self.files if not file.unchanged()]
+
+    @abstractmethod
+    def task(self) -> Json:
+        """Return what its task tells of it: fields of ``Task``."""
+
+    @abstractmethod
+    def run(self, cluster: "Cluster", port: int | None, work: "Work") -> None:
+        """Do it to a running cluster, which listens on ``port`` when the step wants TCP.
+
+        Raises StepFailed, StorageFull, and what ``work.control.check`` does.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,130 +71,13 @@ class Plan:
         """The resolved image."""
         return self.distribution.image_id
 
+    def close(self) -> None:
+        """End what the plan keeps running: nothing, usually."""
+
     @property
     def state_ids(self) -> list[str]:
         """The states of the steps, in order; the last is the result."""
         return [step.state_id for step in self.steps]
-
-
-class Sources(Protocol):
-    """The files of a request, here or on another machine."""
-
-    @property
-    def root(self) -> Path | None:
-        """The workspace of a client on another machine."""
-
-    @property
-    def work_dir(self) -> str | None:
-        """The working directory of that client."""
-
-    def bind(self, path: str) -> str:
-        """Return the path of a file that an argument names. Raises InvalidArgument."""
-
-    def check_options(self, step: StepArguments) -> None:
-        """Raise InvalidArgument for options that are not allowed."""
-
-    def directory(self, path: str | None) -> Path | None:
-        """Return a working directory, None when there is none."""
-
-    def of_step(self) -> Files:
-        """Return the files as one run of psql sees them."""
-
-    def complete(self) -> AbstractContextManager[None]:
-        """Raise SourceInputsMissing when anything turns out to be missing in the block."""
-
-
-class Planner:
-    """Makes plans; what it learnt about files it remembers."""
-
-    def __init__(self, blobs: Blobs | None = None) -> None:
-        """``blobs`` are the contents that clients on other machines have uploaded."""
-        self._files = SourceFiles()
-        self._scripts = Scripts(blobs) if blobs is not None else None
-
-    def check(self, request: PrepareRequest) -> PsqlArguments:
-        """Return a request's arguments, checked with every file they lead to.
-
-        Raises InvalidArgument, SourceInputsMissing.
-        """
-        arguments, _ = _read(request, self._sources(request))
-        return arguments
-
-    def plan(
-        self, request: PrepareRequest, distribution: Distribution, settings: Mapping[str, Any]
-    ) -> Plan:
-        """Plan a request. ``settings`` are the server's, beyond the engine's own.
-
-        Raises as ``check`` does.
-        """
-        sources = self._sources(request)
-        arguments, contents = _read(request, sources)
-        steps: list[Step] = []
-        parent: str | None = None
-        for step, (content, directory) in zip(arguments.steps, contents, strict=True):
-            recipe = _recipe(step, content, settings)
-            task_hash = identity.step_hash(recipe)
-            state_id = identity.state_id(parent or distribution.image_id, KIND, task_hash)
-            steps.append(
-                Step(
-                    parent_state_id=parent,
-                    state_id=state_id,
-                    task_hash=task_hash,
-                    arguments=step,
-                    directory=directory,
-                    files=content.files,
-                    volatile=content.volatile,
-                    recipe=recipe | _origin(step, content),
-                )
-            )
-            parent = state_id
-        return Plan(
-            kind=KIND,
-            distribution=distribution,
-            steps=tuple(steps),
-            normalized=arguments.normalized,
-            signature=identity.signature(
-                KIND,
-                distribution.image_id,
-                (step.task_hash for step in steps),
-                plan_only=request.plan_only,
-            ),
-            settings=settings,
-            root=sources.root,
-        )
-
-    def _sources(self, request: PrepareRequest) -> Sources:
-        if request.source_manifest is None:
-            return self._files
-        if self._scripts is None:
-            raise NotImplementedYet("this engine prepares from its own files only")
-        return RemoteSources(request.source_manifest, self._scripts)
-
-
-def _read(
-    request: PrepareRequest, sources: Sources
-) -> tuple[PsqlArguments, list[tuple[Content, Path | None]]]:
-    """Return a request's arguments; for each step its content and psql's working directory."""
-    arguments = PsqlArguments.parse(request.psql_args, request.stdin, sources.bind)
-    if request.work_dir:
-        fallback = sources.directory(request.work_dir)
-    else:
-        fallback = arguments.directory() or sources.directory(sources.work_dir)
-    contents = []
-    with sources.complete():
-        for step in arguments.steps:
-            sources.check_options(step)
-            is_file = step.input.kind == "file"
-            directory = Path(step.input.text).parent if is_file else fallback
-            content = content_of(
-                step.input,
-                request.stdin,
-                files=sources.of_step(),
-                directory=directory,
-                variables=_variables(step),
-            )
-            contents.append((content, directory))
-    return arguments, contents
 
 
 def tasks_of(plan: Plan, job_id: str, image: str, cached: Mapping[str, bool]) -> list[Task]:
@@ -233,7 +120,7 @@ def tasks_of(plan: Plan, job_id: str, image: str, cached: Mapping[str, bool]) ->
                 task_hash=step.task_hash,
                 output_state_id=step.state_id,
                 cached=cached[step.state_id],
-                args_summary=step.arguments.summary(),
+                **step.task(),
             )
         )
     tasks.append(
@@ -248,44 +135,3 @@ def tasks_of(plan: Plan, job_id: str, image: str, cached: Mapping[str, bool]) ->
         )
     )
     return tasks
-
-
-def _recipe(step: StepArguments, content: Content, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all that can change what a step does, as JSON."""
-    recipe: dict[str, Any] = {
-        # A command is one transaction and a script is not; where a script comes from is
-        # all the same.
-        "input": "script" if step.input.kind in ("file", "stdin") else step.input.kind,
-        "content": content.digest,
-        "options": [list(option) for option in step.options],
-    }
-    if settings:
-        recipe["settings"] = dict(settings)
-    if content.volatile:
-        recipe["nonce"] = secrets.token_hex(16)
-    return recipe
-
-
-def _origin(step: StepArguments, content: Content) -> Json:
-    """Return where the inputs of a step come from: what a recipe tells but an id does not."""
-    origin: Json = {
-        "source": step.input.kind,
-        "summary": step.summary()[:_SUMMARY_CHARS],
-        "files": [{"path": path, "digest": each} for path, each in content.sources.items()],
-    }
-    if content.text is not None:
-        origin["text"] = content.text
-    if content.volatile:
-        origin["volatile"] = content.volatile
-    return origin
-
-
-def _variables(step: StepArguments) -> dict[str, str]:
-    variables = {}
-    for letter, given in step.options:
-        if letter == "v":
-            name, separator, text = (given or "").partition("=")
-            variables[name] = text
-            if not separator:
-                del variables[name]  # that is how psql is told to unset one
-    return variables

@@ -7,6 +7,7 @@ from ..sources import Trees
 from .arguments import StepArguments
 from .files import FileRead
 from .plan import Plan, Step
+from .psql_plan import PsqlStep
 from .remote import BlobRead
 
 
@@ -20,7 +21,7 @@ class Projection:
         self._tree: Path | None = None
         self._laid_out: dict[str, FileRead] = {}
 
-    def step(self, step: Step) -> tuple[StepArguments, Path]:
+    def step(self, step: PsqlStep) -> tuple[StepArguments, Path]:
         """Return a step's arguments and working directory as they are here.
 
         Raises Conflict when an uploaded file is gone, StorageFull.

@@ -109,7 +109,7 @@ def _follow(process: "subprocess.Popen[bytes]", control: Control, on_line: OnLin
     woken = os.eventfd(0, os.EFD_CLOEXEC)
     # SIGINT makes psql cancel its query; the others are for when that does not help.
     signals = iter((signal.SIGINT, signal.SIGTERM, signal.SIGKILL))
-    lines = _Lines(on_line)
+    lines = Lines(on_line)
     poll = select.poll()
     for descriptor in (pipe, exited, woken):
         poll.register(descriptor, select.POLLIN)
@@ -146,7 +146,7 @@ def _milliseconds_until(deadline: float) -> float | None:
     return None if deadline == math.inf else max(0.0, deadline - time.monotonic()) * 1000
 
 
-class _Lines:
+class Lines:
     """Puts the chunks of a pipe together to lines."""
 
     def __init__(self, on_line: OnLine) -> None:
@@ -154,6 +154,7 @@ class _Lines:
         self._rest = b""
 
     def add(self, chunk: bytes) -> None:
+        """Take the next bytes; pass on the lines that are complete."""
         *lines, self._rest = (self._rest + chunk).split(b"\n")
         for line in lines:
             self._on_line(_text(line))
@@ -167,6 +168,7 @@ class _Lines:
             self._rest = rest
 
     def end(self) -> None:
+        """Pass on what is left without a line's end."""
         if self._rest:
             self._on_line(_text(self._rest))
             self._rest = b""

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .. import ids
 from ..deletion import ACTIVE_TASKS, DeleteResult, Node
-from ..errors import Cancelled, Conflict, EngineError, NotFound, NotImplementedYet, Unavailable
+from ..errors import Cancelled, Conflict, EngineError, NotFound, Unavailable
 from ..postgres.images import parse_image
 from ..store.records import Job
 from .control import Control
@@ -51,12 +51,11 @@ class PrepareService:
     def submit(self, request: PrepareRequest) -> Job:
         """Check and queue a job.
 
-        Raises InvalidArgument for anything wrong that can be seen now, NotImplementedYet
-        for Liquibase, Unavailable when the engine is stopping.
+        Raises InvalidArgument for anything wrong that can be seen now, Unavailable when the
+        engine is stopping.
         """
-        _check_kind(request)
         parse_image(request.image_id)
-        arguments = self._tools.planner.check(request)
+        normalized = self._tools.planner.check(request)
         job = Job(
             job_id=ids.new_id(),
             status="queued",
@@ -65,7 +64,7 @@ class PrepareService:
             request=request.to_json(),
             created_at=self._tools.clock(),
             plan_only=request.plan_only,
-            prepare_args_normalized=arguments.normalized,
+            prepare_args_normalized=normalized,
         )
         with self._changed:
             if self._stopping:
@@ -77,12 +76,14 @@ class PrepareService:
     def plan(self, request: PrepareRequest) -> Plan:
         """Return what a request comes to, without making a job of it.
 
-        Raises what ``submit`` does, and ImageUnavailable.
+        Raises what ``submit`` does, ImageUnavailable, and for changelogs LiquibaseUnavailable
+        and StepFailed.
         """
-        _check_kind(request)
         distribution = self._tools.images.resolve(request.image_id)
         settings = self._tools.settings.value("postgres.settings") or {}
-        return self._tools.planner.plan(request, distribution, settings)
+        plan = self._tools.planner.plan(request, distribution, settings)
+        plan.close()
+        return plan
 
     def cancel(self, job_id: str) -> tuple[Job, bool]:
         """Cancel a job; also return whether it was not over yet. Raises NotFound."""
@@ -221,8 +222,3 @@ class PrepareService:
                 self._tools.states.make_durable()
             except Exception:
                 _log.exception("states are not known to be on the disk yet")
-
-
-def _check_kind(request: PrepareRequest) -> None:
-    if request.prepare_kind != "psql":
-        raise NotImplementedYet("this version prepares by psql only", request.prepare_kind)

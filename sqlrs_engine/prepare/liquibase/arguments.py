@@ -1,0 +1,183 @@
+"""The arguments of Liquibase in a preparation: which are allowed, and what they name.
+
+Liquibase takes ``--changelog-file``, ``--changelogFile`` and ``--changeLogFile`` for the same,
+so names are compared without hyphens and case.
+"""
+
+import os.path
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InvalidArgument
+
+COMMANDS = ("update", "update-count", "update-to-tag")
+
+_CONNECTION = frozenset({"url", "username", "password", "driverpropertiesfile"})
+_RUNTIME = frozenset({"classpath", "driver", "databaseclass", "propertyproviderclass"})
+_CHANGELOG, _DEFAULTS, _SEARCH = "changelogfile", "defaultsfile", "searchpath"
+_PATHS = (_CHANGELOG, _DEFAULTS, _SEARCH)
+
+
+@dataclass(frozen=True, slots=True)
+class LiquibaseArguments:
+    """Liquibase's own command line, with the paths in it resolved.
+
+    ``words`` lacks what the engine adds: the connection. ``directory`` is where Liquibase runs.
+    """
+
+    words: tuple[str, ...]
+    command: str
+    directory: Path
+    defaults_file: Path
+
+    @property
+    def normalized(self) -> str:
+        """The arguments as they are shown."""
+        return " ".join(self.words)
+
+    @classmethod
+    def parse(cls, args: Sequence[str], work_dir: str | None) -> "LiquibaseArguments":
+        """Take the arguments apart; relative paths are those of ``work_dir``.
+
+        Raises InvalidArgument for what is not allowed and for paths where nothing is.
+        """
+        given = [word for word in args if word and word != "--"]
+        command = _command(given)
+        places = _Places(work_dir, given)
+        words: list[str] = []
+        remaining = iter(given)
+        for word in remaining:
+            name, separator, value = word.partition("=")
+            flag = _plain(name) if name.startswith("--") else ""
+            if flag in _CONNECTION:
+                raise InvalidArgument("connection flags are not allowed", name)
+            if flag in _RUNTIME:
+                raise InvalidArgument("runtime flags are not allowed", name)
+            if flag not in _PATHS:
+                words.append(word)
+                continue
+            if not separator:
+                value = next(remaining, "")
+                if not value or value.startswith("--"):
+                    raise InvalidArgument("missing value for flag", name)
+            words.append(f"{_SPELLED.get(flag, name)}={places.resolve(flag, value)}")
+        return cls(tuple(words), command, places.directory, places.defaults_file)
+
+
+# Of the paths only the search path needs one spelling: older versions know no other.
+_SPELLED = {_SEARCH: "--searchPath"}
+
+
+class _Places:
+    """Where relative paths are looked for."""
+
+    def __init__(self, work_dir: str | None, words: Sequence[str]) -> None:
+        self._work_dir = Path(work_dir) if work_dir else None
+        self.defaults_file = (self._work_dir or Path("/")) / "liquibase.properties"
+        lists = [value for flag, value in _path_flags(words) if flag == _SEARCH]
+        self._searched = [self._entry(each) for text in lists for each in text.split(",")]
+        changelogs = [Path(value) for flag, value in _path_flags(words) if flag == _CHANGELOG]
+        absolute = next((path.parent for path in changelogs if path.is_absolute()), None)
+        self.directory = self._work_dir or absolute or Path("/")
+
+    def resolve(self, flag: str, value: str) -> str:
+        """Return a path, or a list of them, as Liquibase is to get it."""
+        if flag == _SEARCH:
+            return ",".join(self._searched)
+        if not value.strip():
+            raise InvalidArgument("path is empty")
+        if _is_url(value):
+            return value
+        if flag == _CHANGELOG:
+            return self._changelog(value)
+        found = self._below_work_dir(value)
+        if not _exists(found):
+            raise InvalidArgument("path does not exist", value)
+        self.defaults_file = found
+        return str(found)
+
+    def _changelog(self, value: str) -> str:
+        """Return the path of a changelog as seen from where Liquibase searches.
+
+        Liquibase stores it in the database, and opens nothing outside its search path.
+        """
+        path = Path(os.path.normpath(value))
+        roots = [Path(each) for each in self._searched if not _is_url(each)]
+        if not path.is_absolute():
+            if any(_exists(root / path) for root in roots or [self._below_work_dir("")]):
+                return value
+            raise InvalidArgument("path does not exist", value)
+        if not _exists(path):
+            raise InvalidArgument("path does not exist", value)
+        for root in roots or [self.directory]:
+            if path.is_relative_to(root):
+                return str(path.relative_to(root))
+        raise InvalidArgument(
+            "the changelog is outside the search path",
+            f"{value}: Liquibase reads nothing outside {', '.join(map(str, roots))}"
+            if roots
+            else f"{value}: name its directory with --search-path, or make it the work_dir",
+        )
+
+    def _entry(self, value: str) -> str:
+        if not value.strip():
+            raise InvalidArgument("searchPath is empty")
+        if _is_url(value):
+            return value
+        path = self._below_work_dir(value.strip())
+        if not _exists(path):
+            raise InvalidArgument("searchPath path does not exist", value)
+        return str(path)
+
+    def _below_work_dir(self, value: str) -> Path:
+        if self._work_dir is None and not Path(value).is_absolute():
+            raise InvalidArgument("relative path without a work_dir", value)
+        return Path(os.path.normpath((self._work_dir or Path("/")) / value))
+
+
+def _command(words: Sequence[str]) -> str:
+    """Return the command, spelled as the documentation does.
+
+    A bare word may be the value of the flag before it, so supported commands come first.
+    """
+    bare = [
+        (word, previous)
+        for previous, word in zip(["", *words], words, strict=False)
+        if not word.startswith("-")
+    ]
+    for word, _ in bare:
+        for command in COMMANDS:
+            if _plain(word) == _plain(command):
+                return command
+    for word, previous in bare:
+        if not previous.startswith("--") or "=" in previous:
+            raise InvalidArgument(
+                "unsupported lb command", f"{word}: one of {', '.join(COMMANDS)} makes a state"
+            )
+    raise InvalidArgument("lb command is required", f"one of {', '.join(COMMANDS)}")
+
+
+def _path_flags(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the flags that name paths, with their values."""
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        name, separator, value = word.partition("=")
+        if name.startswith("--") and _plain(name) in _PATHS:
+            yield _plain(name), value if separator else following
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_]", "", name).lower()
+
+
+def _is_url(value: str) -> bool:
+    return "://" in value or value.startswith("classpath:")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True

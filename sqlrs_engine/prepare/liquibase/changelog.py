@@ -1,0 +1,103 @@
+"""A changelog as Liquibase has read it: its changesets, and the files they come from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ...store.records import Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changeset:
+    """One changeset that the command would run on a new database.
+
+    ``files`` are the digests of the files that it reads itself, by path; ``parameters`` the
+    values of those that it may use. ``fields`` are all else that can change what it does.
+    """
+
+    id: str
+    author: str
+    path: str
+    always: bool
+    fields: Mapping[str, Any]
+    files: Mapping[str, str]
+    parameters: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """``id::author::path``, as Liquibase writes it in logs."""
+        return f"{self.id}::{self.author}::{self.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """A path that Liquibase looked up in its search path, and the files it found.
+
+    ``directory`` says that it asked for all files below.
+    """
+
+    path: str
+    directory: bool
+    found: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changelog:
+    """A changelog; ``files`` are the SHA-256 digests of all that Liquibase read.
+
+    ``common`` is what counts for all changesets: the versions of Liquibase and its driver, and
+    every setting that is not the default. ``preconditions`` are the changelog's own.
+    """
+
+    common: Mapping[str, Any]
+    preconditions: str | None
+    changesets: tuple[Changeset, ...]
+    files: Mapping[Path, str]
+    locations: tuple[Path, ...]
+    lookups: tuple[Lookup, ...]
+
+    @classmethod
+    def from_json(cls, plan: Json) -> "Changelog":
+        """Read what a session answers to ``plan``."""
+        digests = {file["uri"]: file["digest"] for file in plan["files"]}
+        return cls(
+            common={
+                "liquibase": plan["version"],
+                "liquibase driver": plan["driver"],
+                **plan["settings"],
+            },
+            preconditions=plan["preconditions"],
+            changesets=tuple(_changeset(each, digests) for each in plan["changesets"]),
+            files={_path(uri): digest for uri, digest in digests.items()},
+            locations=tuple(map(Path, plan["locations"])),
+            lookups=tuple(
+                Lookup(
+                    path=each["path"],
+                    directory=each["directory"],
+                    found=tuple(map(_path, each["found"])),
+                )
+                for each in plan["looked"]
+            ),
+        )
+
+
+def _changeset(told: Json, digests: Mapping[str, str]) -> Changeset:
+    fields = dict(told)
+    del fields["files"], fields["parameters"]
+    return Changeset(
+        id=told["id"],
+        author=told["author"],
+        path=told["path"],
+        always=told["always"],
+        fields=fields,
+        files={str(_path(uri)): digests[uri] for uri in told["files"]},
+        parameters=told["parameters"],
+    )
+
+
+def _path(uri: str) -> Path:
+    """Return the path of a file's URI; of what is inside an archive, the archive's."""
+    parts = urlsplit(uri.removeprefix("jar:").partition("!")[0])
+    return Path(unquote(parts.path))

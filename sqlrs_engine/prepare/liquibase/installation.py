@@ -1,0 +1,143 @@
+"""Where Liquibase and Java are on this machine.
+
+Looked for in this order: what the request names, what the configuration names, the PATH, the
+``liquibase`` package that ``pip install sqlrs-engine[liquibase]`` brings.
+"""
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import LiquibaseUnavailable
+
+MAIN_CLASS = "liquibase.integration.commandline.LiquibaseCommandLine"
+SESSION_JAR = Path(__file__).with_name("session.jar")
+
+_CORE = Path("internal", "lib", "liquibase-core.jar")
+_JARS = ("liquibase*.jar", "lib/*.jar", "internal/lib/*.jar", "internal/extensions/*.jar")
+# A small, short-lived JVM: the second compiler would work for a future that does not come.
+_JVM_OPTIONS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+_INSTALL_JAVA = "on Debian or Ubuntu: apt-get install default-jre-headless; or set JAVA_HOME"
+_INSTALL_LIQUIBASE = (
+    "pip install 'sqlrs-engine[liquibase]'; or install it from liquibase.com and put it on the"
+    " PATH, or name it in the configuration (liquibase.exec)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """A Liquibase and the Java it runs on.
+
+    ``home`` is the directory with Liquibase's jars, None when ``launcher`` is a program of
+    somebody's that hides it.
+    """
+
+    java: Path
+    launcher: Path
+    home: Path | None
+
+    @property
+    def identity(self) -> list[str]:
+        """What changes when another version is put in its place."""
+        core = self.launcher if self.home is None else self.home / _CORE
+        found = core.stat()
+        return [str(self.java.resolve()), str(core), str(found.st_size), str(found.st_mtime_ns)]
+
+    def session(self) -> tuple[list[str], dict[str, str]]:
+        """Return the start of the command line of a session, and what its environment needs."""
+        if self.home is None:
+            options = " ".join(["-Dsqlrs.session=true", *_JVM_OPTIONS])
+            environment = {"LIQUIBASE_CLASSPATH": str(SESSION_JAR), "JAVA_OPTS": options}
+            return [str(self.launcher)], environment | {"JAVA_HOME": str(self._java_home())}
+        command = [str(self.java), *_JVM_OPTIONS, "-Dsqlrs.session=true"]
+        command += ["-cp", os.pathsep.join([str(SESSION_JAR), *self._jars()]), MAIN_CLASS]
+        return command, {"LIQUIBASE_HOME": str(self.home)}
+
+    def plain(self) -> tuple[list[str], dict[str, str]]:
+        """Return the same for a run of Liquibase by itself."""
+        if self.home is None:
+            return [str(self.launcher)], {"JAVA_HOME": str(self._java_home())}
+        classpath = os.pathsep.join(self._jars())
+        return [str(self.java), *_JVM_OPTIONS, "-cp", classpath, MAIN_CLASS], {
+            "LIQUIBASE_HOME": str(self.home)
+        }
+
+    def _jars(self) -> list[str]:
+        assert self.home is not None  # noqa: S101 - the callers have asked
+        # Sorted: the order decides which of two classes of one name is taken.
+        return [str(jar) for pattern in _JARS for jar in sorted(self.home.glob(pattern))]
+
+    def _java_home(self) -> Path:
+        return self.java.resolve().parent.parent
+
+
+def find(given: str | None, configured: str | None, environment: Mapping[str, str]) -> Installation:
+    """Return the Liquibase to use, by what the request and the configuration name.
+
+    ``environment`` is that of the request over the engine's: PATH, JAVA_HOME and LIQUIBASE_HOME
+    count. Raises LiquibaseUnavailable, which says what to install.
+    """
+    launcher = _launcher(given or configured, environment)
+    home = _home(launcher, environment.get("LIQUIBASE_HOME"))
+    return Installation(find_java(environment, home), launcher, home)
+
+
+def find_java(environment: Mapping[str, str], home: Path | None = None) -> Path:
+    """Return the Java to use: of JAVA_HOME, of a Liquibase that brings its own, of the PATH.
+
+    Raises LiquibaseUnavailable.
+    """
+    java_home = environment.get("JAVA_HOME")
+    if java_home:
+        java = Path(java_home, "bin", "java")
+        if not os.access(java, os.X_OK):
+            raise LiquibaseUnavailable(
+                "JAVA_HOME holds no Java", f"there is no program {java}: correct it or unset it"
+            )
+        return java
+    if home is not None and os.access(home / "jre" / "bin" / "java", os.X_OK):
+        return home / "jre" / "bin" / "java"
+    found = shutil.which("java", path=environment.get("PATH", os.defpath))
+    if found is None:
+        raise LiquibaseUnavailable("Liquibase needs Java, and there is none", _INSTALL_JAVA)
+    return Path(found)
+
+
+def _launcher(named: str | None, environment: Mapping[str, str]) -> Path:
+    if named and os.sep in named:
+        path = Path(named)
+        if path.is_dir():
+            path = path / "liquibase"
+        if not path.is_absolute() or not path.is_file():
+            raise LiquibaseUnavailable(
+                "there is no such Liquibase", f"{named}: name its program by an absolute path"
+            )
+        return path
+    found = shutil.which(named or "liquibase", path=environment.get("PATH", os.defpath))
+    if found is not None:
+        return Path(found)
+    if named and named != "liquibase":
+        raise LiquibaseUnavailable("there is no such Liquibase", f"{named} is not on the PATH")
+    packaged = _packaged()
+    if packaged is None:
+        raise LiquibaseUnavailable("Liquibase is not installed", _INSTALL_LIQUIBASE)
+    return packaged
+
+
+def _packaged() -> Path | None:
+    """Return the launcher of the ``liquibase`` package, if it is installed."""
+    spec = importlib.util.find_spec("liquibase")
+    for place in (spec.submodule_search_locations or ()) if spec else ():
+        if Path(place, "bin", _CORE).is_file():
+            return Path(place, "bin", "liquibase")
+    return None
+
+
+def _home(launcher: Path, given: str | None) -> Path | None:
+    """Return the directory of Liquibase's jars: beside its launcher, whoever links to that."""
+    beside = launcher.resolve().parent
+    candidates = [Path(given)] if given else [beside, beside.parent, beside.parent / "libexec"]
+    return next((place for place in candidates if (place / _CORE).is_file()), None)

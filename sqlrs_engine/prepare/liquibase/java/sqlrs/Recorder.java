@@ -1,0 +1,177 @@
+package sqlrs;
+
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.OutputStream;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import liquibase.resource.AbstractResource;
+import liquibase.resource.AbstractResourceAccessor;
+import liquibase.resource.OpenOptions;
+import liquibase.resource.Resource;
+import liquibase.resource.ResourceAccessor;
+
+/**
+ * Passes everything on to Liquibase's own accessor, and takes note of it.
+ *
+ * <p>What is read is digested before Liquibase reads it: when the digest is still right
+ * afterwards, Liquibase has read that very content.
+ */
+final class Recorder extends AbstractResourceAccessor {
+    private final ResourceAccessor files;
+    private final Map<String, Map<String, Object>> read = new LinkedHashMap<>();
+    private final List<Map<String, Object>> looked = new ArrayList<>();
+    private Set<String> current = new LinkedHashSet<>();
+
+    Recorder(ResourceAccessor files) {
+        this.files = files;
+    }
+
+    /** Return the URIs of what has been looked up since the last call. */
+    Set<String> take() {
+        Set<String> taken = current;
+        current = new LinkedHashSet<>();
+        return taken;
+    }
+
+    /** Return what was read: URI, path, SHA-256 and whether a parameter may be in it. */
+    Map<String, Map<String, Object>> read() {
+        return read;
+    }
+
+    /** Return every look-up: its path, whether it was of a directory, and the URIs found. */
+    List<Map<String, Object>> looked() {
+        return looked;
+    }
+
+    @Override
+    public List<Resource> search(String path, SearchOptions options) throws IOException {
+        return seen(path, true, files.search(path, options));
+    }
+
+    @Override
+    public List<Resource> search(String path, boolean recursive) throws IOException {
+        return seen(path, true, files.search(path, recursive));
+    }
+
+    @Override
+    public List<Resource> getAll(String path) throws IOException {
+        return seen(path, false, files.getAll(path));
+    }
+
+    @Override
+    public List<String> describeLocations() {
+        return files.describeLocations();
+    }
+
+    @Override
+    public void close() throws Exception {
+        files.close();
+    }
+
+    /** Take note of a look-up; return what it found as resources that are noted when read. */
+    private List<Resource> seen(String path, boolean directory, List<Resource> found) {
+        List<Resource> resources = new ArrayList<>();
+        Set<String> uris = new LinkedHashSet<>();
+        for (Resource resource : found == null ? new ArrayList<Resource>() : found) {
+            resources.add(new Recorded(resource));
+            if (resource.exists()) {
+                uris.add(resource.getUri().toString());
+            }
+        }
+        Map<String, Object> entry = new LinkedHashMap<>();
+        entry.put("path", path);
+        entry.put("directory", directory);
+        entry.put("found", uris);
+        looked.add(entry);
+        return found == null ? null : resources;
+    }
+
+    /** Take note of what is read, digested before it is. */
+    private void note(Resource resource) throws IOException {
+        String uri = resource.getUri().toString();
+        current.add(uri);
+        if (!read.containsKey(uri)) {
+            Map<String, Object> file = new LinkedHashMap<>();
+            file.put("uri", uri);
+            file.put("path", resource.getPath());
+            digest(resource, file);
+            read.put(uri, file);
+        }
+    }
+
+    private final class Recorded extends AbstractResource {
+        private final Resource resource;
+
+        Recorded(Resource resource) {
+            super(resource.getPath(), resource.getUri());
+            this.resource = resource;
+        }
+
+        @Override
+        public InputStream openInputStream() throws IOException {
+            note(resource);
+            return resource.openInputStream();
+        }
+
+        @Override
+        public boolean exists() {
+            return resource.exists();
+        }
+
+        @Override
+        public boolean isWritable() {
+            return resource.isWritable();
+        }
+
+        @Override
+        public OutputStream openOutputStream(OpenOptions options) throws IOException {
+            return resource.openOutputStream(options);
+        }
+
+        @Override
+        public Resource resolve(String other) {
+            return related(resource.resolve(other));
+        }
+
+        @Override
+        public Resource resolveSibling(String other) {
+            return related(resource.resolveSibling(other));
+        }
+
+        private Resource related(Resource other) {
+            return seen(other.getPath(), false, Collections.singletonList(other)).get(0);
+        }
+    }
+
+    private static void digest(Resource resource, Map<String, Object> file) throws IOException {
+        byte[] buffer = new byte[64 * 1024];
+        boolean dollar = false;
+        boolean parameters = false;
+        try (InputStream in = resource.openInputStream()) {
+            MessageDigest sha = MessageDigest.getInstance("SHA-256");
+            for (int got = in.read(buffer); got >= 0; got = in.read(buffer)) {
+                sha.update(buffer, 0, got);
+                for (int i = 0; i < got && !parameters; i++) {
+                    parameters = dollar && buffer[i] == '{';
+                    dollar = buffer[i] == '$';
+                }
+            }
+            StringBuilder hex = new StringBuilder();
+            for (byte each : sha.digest()) {
+                hex.append(String.format("%02x", each));
+            }
+            file.put("digest", hex.toString());
+            file.put("parameters", parameters);
+        } catch (NoSuchAlgorithmException impossible) {
+            throw new IOException(impossible);
+        }
+    }
+}

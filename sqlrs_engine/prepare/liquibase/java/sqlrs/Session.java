@@ -1,0 +1,484 @@
+package sqlrs;
+
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStream;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import java.util.TreeMap;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
+import liquibase.Contexts;
+import liquibase.LabelExpression;
+import liquibase.RuntimeEnvironment;
+import liquibase.Scope;
+import liquibase.change.Change;
+import liquibase.changelog.ChangeLogHistoryService;
+import liquibase.changelog.ChangeLogHistoryServiceFactory;
+import liquibase.changelog.ChangeLogIterator;
+import liquibase.changelog.ChangeLogParameters;
+import liquibase.changelog.ChangeSet;
+import liquibase.changelog.DatabaseChangeLog;
+import liquibase.changelog.RanChangeSet;
+import liquibase.changelog.filter.ChangeSetFilter;
+import liquibase.changelog.filter.ChangeSetFilterResult;
+import liquibase.changelog.filter.ContextChangeSetFilter;
+import liquibase.changelog.filter.CountChangeSetFilter;
+import liquibase.changelog.filter.DbmsChangeSetFilter;
+import liquibase.changelog.filter.IgnoreChangeSetFilter;
+import liquibase.changelog.filter.LabelChangeSetFilter;
+import liquibase.changelog.filter.UpToTagChangeSetFilter;
+import liquibase.changelog.visitor.ChangeSetVisitor;
+import liquibase.changelog.visitor.UpdateVisitor;
+import liquibase.changelog.visitor.ValidatingVisitor;
+import liquibase.command.CommandArgumentDefinition;
+import liquibase.command.CommandScope;
+import liquibase.command.core.UpdateCommandStep;
+import liquibase.command.core.UpdateCountCommandStep;
+import liquibase.command.core.UpdateToTagCommandStep;
+import liquibase.command.core.helpers.DatabaseChangelogCommandStep;
+import liquibase.command.core.helpers.DbUrlConnectionCommandStep;
+import liquibase.configuration.ConfigurationDefinition;
+import liquibase.configuration.ConfigurationValueProvider;
+import liquibase.configuration.ConfiguredValue;
+import liquibase.configuration.LiquibaseConfiguration;
+import liquibase.configuration.core.DefaultsFileValueProvider;
+import liquibase.database.Database;
+import liquibase.exception.ValidationFailedException;
+import liquibase.executor.ExecutorService;
+import liquibase.lockservice.LockService;
+import liquibase.lockservice.LockServiceFactory;
+import liquibase.precondition.Precondition;
+import liquibase.precondition.PreconditionLogic;
+import liquibase.precondition.core.PreconditionContainer;
+import liquibase.serializer.LiquibaseSerializable;
+import liquibase.serializer.core.string.StringChangeLogSerializer;
+import liquibase.sql.visitor.SqlVisitor;
+import liquibase.util.LiquibaseUtil;
+
+/**
+ * One changelog, read once, whose changesets are applied one at a time.
+ *
+ * <p>Requests are lines on standard input, their fields separated by tabs: {@code plan}, and
+ * {@code apply INDEX URL USER PASSWORD}, where INDEX counts the planned changesets from 0, or is
+ * -1 to make Liquibase's tables only. Each is answered by one line on standard output, a byte 1
+ * and then JSON: what was asked for, or {@code {"error": …}}. All other output is for people.
+ */
+final class Session {
+    private static final char MARK = '\u0001';
+    private static final String PREFIX = "parameter.";
+    private static final Pattern PARAMETER = Pattern.compile("\\$\\{([^}]+)}");
+    /** Settings that say where things are, what is run of it or what is printed, and no more. */
+    private static final Pattern NEUTRAL =
+            Pattern.compile(
+                    "(?i)liquibase\\.(searchPath|classpath|defaultsFile|log.*|showBanner|"
+                        + "includeSystemClasspath|output.*|monitorPerformance|liquibaseHome|"
+                        + "shouldRun|headless|promptForNonLocalDatabase|pro\\..*|reports?\\..*|"
+                        + "psql\\..*|command\\..*|suppress.*|includeMatrixParams|hub\\..*)");
+
+    private final CommandScope command;
+    private final PrintStream out;
+    private DatabaseChangeLog changelog;
+    private ChangeLogParameters parameters;
+    private Recorder recorder;
+    private final List<ChangeSet> planned = new ArrayList<>();
+
+    Session(CommandScope command) {
+        this.command = command;
+        this.out = System.out;
+        System.setOut(System.err);
+    }
+
+    void serve() throws Exception {
+        recorder = new Recorder(Scope.getCurrentScope().getResourceAccessor());
+        BufferedReader requests =
+                new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        answer(Collections.singletonMap("ready", LiquibaseUtil.getBuildVersion()));
+        for (String line = requests.readLine(); line != null; line = requests.readLine()) {
+            String[] request = line.split("\t", -1);
+            Map<String, Object> values = new LinkedHashMap<>();
+            values.put(Scope.Attr.resourceAccessor.name(), recorder);
+            try {
+                answer(Scope.child(values, () -> handle(request)));
+            } catch (Throwable failure) {
+                answer(error(failure));
+                if (failure instanceof VirtualMachineError) {
+                    return;
+                }
+            }
+        }
+    }
+
+    private Object handle(String[] request) throws Exception {
+        if (request[0].equals("plan")) {
+            return plan(request[1]);
+        }
+        int index = Integer.parseInt(request[1]);
+        return apply(index < 0 ? null : planned.get(index), index <= 0, request);
+    }
+
+    private void answer(Object reply) {
+        out.print(MARK);
+        out.print(Reply.json(reply));
+        out.print('\n');
+        out.flush();
+        System.err.flush();
+    }
+
+    private static Map<String, Object> error(Throwable failure) {
+        StringBuilder message = new StringBuilder();
+        String last = "";
+        for (Throwable each = failure; each != null; each = each.getCause()) {
+            String text = each.getMessage() == null ? each.toString() : each.getMessage();
+            if (!last.contains(text)) {
+                message.append(message.length() > 0 ? "\n" : "").append(text);
+                last = text;
+            }
+        }
+        return Collections.singletonMap("error", message.toString());
+    }
+
+    // ---- planning
+
+    private Map<String, Object> plan(String url) throws Exception {
+        Database database = open(url, null, null);
+        Map<String, Object> scope = Collections.singletonMap("database", (Object) database);
+        return Scope.child(scope, () -> plan(database));
+    }
+
+    private Map<String, Object> plan(Database database) throws Exception {
+        parameters = new ChangeLogParameters(database);
+        new DatabaseChangelogCommandStep().addJavaProperties(parameters);
+        addDefaultsFileParameters();
+        parameters.setContexts(new Contexts(command.getArgumentValue(UpdateCommandStep.CONTEXTS_ARG)));
+        parameters.setLabels(
+                new LabelExpression(command.getArgumentValue(UpdateCommandStep.LABEL_FILTER_ARG)));
+        changelog =
+                DatabaseChangelogCommandStep.getDatabaseChangeLog(
+                        command.getArgumentValue(UpdateCommandStep.CHANGELOG_FILE_ARG),
+                        parameters,
+                        database);
+        check(database, Collections.emptyList());
+        planned.clear();
+        new ChangeLogIterator(changelog, filters(database))
+                .run(new Collector(planned), environment(database));
+        recorder.take();
+        Map<String, Object> plan = new LinkedHashMap<>();
+        plan.put("version", LiquibaseUtil.getBuildVersion());
+        plan.put("driver", driver());
+        plan.put("settings", settings());
+        plan.put("preconditions", preconditions(changelog.getPreconditions()));
+        List<Object> changesets = new ArrayList<>();
+        for (ChangeSet changeset : planned) {
+            changesets.add(describe(changeset));
+        }
+        plan.put("changesets", changesets);
+        plan.put("locations", recorder.describeLocations());
+        plan.put("files", recorder.read().values());
+        plan.put("looked", recorder.looked());
+        return plan;
+    }
+
+    /** Add the lines {@code parameter.NAME} of the defaults file. */
+    private void addDefaultsFileParameters() {
+        for (ConfigurationValueProvider provider : configuration().getProviders()) {
+            if (provider instanceof DefaultsFileValueProvider) {
+                ((DefaultsFileValueProvider) provider)
+                        .getMap()
+                        .forEach(
+                                (key, value) -> {
+                                    if (String.valueOf(key).startsWith(PREFIX)) {
+                                        parameters.set(
+                                                String.valueOf(key).substring(PREFIX.length()),
+                                                value);
+                                    }
+                                });
+            }
+        }
+    }
+
+    private static LiquibaseConfiguration configuration() {
+        return Scope.getCurrentScope().getSingleton(LiquibaseConfiguration.class);
+    }
+
+    private boolean is(String name) {
+        return command.getCommand().getName()[0].equals(name);
+    }
+
+    /** Return the filters of the command, but for that of what has been run already. */
+    private List<ChangeSetFilter> filters(Database database) {
+        List<ChangeSetFilter> filters =
+                new ArrayList<>(
+                        Arrays.asList(
+                                new ContextChangeSetFilter(parameters.getContexts()),
+                                new LabelChangeSetFilter(parameters.getLabels()),
+                                new DbmsChangeSetFilter(database),
+                                new IgnoreChangeSetFilter()));
+        if (is("updateCount")) {
+            filters.add(
+                    new CountChangeSetFilter(
+                            command.getArgumentValue(UpdateCountCommandStep.COUNT_ARG)));
+        } else if (is("updateToTag")) {
+            filters.add(
+                    new UpToTagChangeSetFilter(
+                            command.getArgumentValue(UpdateToTagCommandStep.TAG_ARG),
+                            Collections.<RanChangeSet>emptyList()));
+        }
+        return filters;
+    }
+
+    /** Do all of DatabaseChangeLog.validate but for the changelog's preconditions. */
+    private void check(Database database, List<RanChangeSet> ran) throws Exception {
+        ValidatingVisitor visitor = new ValidatingVisitor(ran);
+        new ChangeLogIterator(
+                        changelog,
+                        new DbmsChangeSetFilter(database),
+                        new ContextChangeSetFilter(parameters.getContexts()),
+                        new LabelChangeSetFilter(parameters.getLabels()))
+                .run(visitor, environment(database));
+        if (!visitor.validationPassed()) {
+            throw new ValidationFailedException(visitor);
+        }
+    }
+
+    private Map<String, Object> describe(ChangeSet changeset) throws Exception {
+        Map<String, Object> told = new LinkedHashMap<>();
+        told.put("id", changeset.getId());
+        told.put("author", changeset.getAuthor());
+        told.put("path", changeset.getFilePath());
+        // Files that a change reads are read for its checksum.
+        told.put(
+                "checksum",
+                changeset.generateCheckSum(Scope.getCurrentScope().getChecksumVersion()).toString());
+        told.put("contexts", changeset.buildFullContext());
+        told.put("labels", changeset.buildFullLabels());
+        told.put("comments", changeset.getComments());
+        told.put("description", changeset.getDescription());
+        told.put("always", changeset.isAlwaysRun());
+        told.put("definition", definition(changeset));
+        told.put("preconditions", preconditions(changeset.getPreconditions()));
+        told.put("files", recorder.take());
+        told.put("parameters", parameters(told, changeset.getChangeLog()));
+        return told;
+    }
+
+    private static String definition(ChangeSet changeset) {
+        StringBuilder text = new StringBuilder(text(changeset));
+        for (Change change : changeset.getChanges()) {
+            text.append('\n').append(change.getClass().getName()).append(text(change));
+        }
+        for (SqlVisitor visitor : changeset.getSqlVisitors()) {
+            text.append('\n').append(text(visitor));
+            text.append(visitor.getContextFilter()).append(visitor.getLabels());
+            text.append(visitor.getApplicableDbms()).append(visitor.isApplyToRollback());
+        }
+        text.append('\n').append(changeset.getRunWith());
+        text.append('\n').append(changeset.isRunInTransaction());
+        text.append('\n').append(changeset.getFailOnError());
+        text.append('\n').append(changeset.isRunOnChange());
+        text.append('\n').append(changeset.getObjectQuotingStrategy());
+        text.append('\n').append(changeset.getStoredFilePath());
+        return text.toString();
+    }
+
+    private static String preconditions(PreconditionContainer container) {
+        if (container == null) {
+            return null;
+        }
+        StringBuilder text = new StringBuilder(text(container));
+        names(container, text);
+        text.append(container.getOnFailMessage()).append(container.getOnErrorMessage());
+        return text.toString();
+    }
+
+    /** Add the kinds of nested preconditions, which their text does not tell. */
+    private static void names(PreconditionLogic logic, StringBuilder text) {
+        text.append(logic.getName()).append('(');
+        for (Precondition nested : logic.getNestedPreconditions()) {
+            if (nested instanceof PreconditionLogic) {
+                names((PreconditionLogic) nested, text);
+            } else {
+                text.append(nested.getName()).append(text(nested));
+            }
+        }
+        text.append(')');
+    }
+
+    private static String text(LiquibaseSerializable object) {
+        return new StringChangeLogSerializer().serialize(object, false);
+    }
+
+    /** Return the values of the parameters that a changeset or a file of its may use. */
+    private Map<String, Object> parameters(Map<String, Object> told, DatabaseChangeLog of)
+            throws Exception {
+        StringBuilder text = new StringBuilder();
+        text.append(told.get("definition")).append(told.get("preconditions"));
+        for (Object uri : (Set<?>) told.get("files")) {
+            Map<String, Object> file = recorder.read().get(uri);
+            if (file != null && Boolean.TRUE.equals(file.get("parameters"))) {
+                text.append(content((String) file.get("path")));
+            }
+        }
+        Map<String, Object> values = new TreeMap<>();
+        Matcher name = PARAMETER.matcher(text);
+        while (name.find()) {
+            Object value = parameters.getValue(name.group(1), of);
+            values.put(name.group(1), value == null ? null : value.toString());
+        }
+        Matcher property = Pattern.compile("property=\"?([^\",\\s\\]]+)").matcher(text);
+        while (property.find()) {
+            Object value = parameters.getValue(property.group(1), of);
+            values.put(property.group(1), value == null ? null : value.toString());
+        }
+        return values;
+    }
+
+    private String content(String path) throws IOException {
+        StringBuilder text = new StringBuilder();
+        byte[] buffer = new byte[64 * 1024];
+        try (InputStream in = recorder.getExisting(path).openInputStream()) {
+            for (int got = in.read(buffer); got >= 0; got = in.read(buffer)) {
+                text.append(new String(buffer, 0, got, StandardCharsets.ISO_8859_1));
+            }
+        }
+        recorder.take();
+        return text.toString();
+    }
+
+    /** Return what the configuration says that is not the default and may change a result. */
+    private Map<String, Object> settings() {
+        Map<String, Object> settings = new TreeMap<>();
+        for (ConfigurationDefinition<?> definition :
+                configuration().getRegisteredDefinitions(false)) {
+            ConfiguredValue<?> value = definition.getCurrentConfiguredValue();
+            if (!value.wasDefaultValueUsed()
+                    && value.getValue() != null
+                    && !NEUTRAL.matcher(definition.getKey()).matches()) {
+                settings.put(definition.getKey(), value.getValue().toString());
+            }
+        }
+        for (CommandArgumentDefinition<?> argument :
+                Arrays.asList(
+                        DbUrlConnectionCommandStep.DEFAULT_SCHEMA_NAME_ARG,
+                        DbUrlConnectionCommandStep.DEFAULT_CATALOG_NAME_ARG)) {
+            Object value = command.getArgumentValue(argument);
+            if (value != null) {
+                settings.put(argument.getName(), value.toString());
+            }
+        }
+        return settings;
+    }
+
+    private static String driver() {
+        try {
+            Package driver = Class.forName("org.postgresql.Driver").getPackage();
+            return String.valueOf(driver.getImplementationVersion());
+        } catch (ClassNotFoundException missing) {
+            return null;
+        }
+    }
+
+    // ---- applying
+
+    private Map<String, Object> apply(ChangeSet changeset, boolean first, String[] request)
+            throws Exception {
+        // What Liquibase knows of a database it keeps by its URL; this one was another before.
+        forget();
+        recorder.take();
+        Database database = open(request[2], request[3], request[4]);
+        try {
+            Map<String, Object> scope = Collections.singletonMap("database", (Object) database);
+            return Scope.child(scope, () -> apply(changeset, first, database));
+        } finally {
+            database.close();
+        }
+    }
+
+    private Map<String, Object> apply(ChangeSet changeset, boolean first, Database database)
+            throws Exception {
+        LockService lock = LockServiceFactory.getInstance().getLockService(database);
+        lock.waitForLock();
+        try {
+            ChangeLogHistoryService history =
+                    Scope.getCurrentScope()
+                            .getSingleton(ChangeLogHistoryServiceFactory.class)
+                            .getChangeLogService(database);
+            history.init();
+            history.generateDeploymentId();
+            if (first) {
+                changelog.validate(database, parameters.getContexts(), parameters.getLabels());
+            }
+            if (changeset != null) {
+                new ChangeLogIterator(changelog, new Only(changeset))
+                        .run(new UpdateVisitor(database, null, null), environment(database));
+                database.afterUpdate();
+            }
+        } finally {
+            lock.releaseLock();
+        }
+        return Collections.singletonMap("files", recorder.take());
+    }
+
+    private static void forget() {
+        Scope.getCurrentScope().getSingleton(ChangeLogHistoryServiceFactory.class).resetAll();
+        LockServiceFactory.getInstance().resetAll();
+        Scope.getCurrentScope().getSingleton(ExecutorService.class).reset();
+    }
+
+    /** Open a database as the command itself would, with all that its arguments say. */
+    private Database open(String url, String user, String password) throws Exception {
+        command.addArgumentValue(DbUrlConnectionCommandStep.URL_ARG, url);
+        command.addArgumentValue(DbUrlConnectionCommandStep.USERNAME_ARG, user);
+        command.addArgumentValue(DbUrlConnectionCommandStep.PASSWORD_ARG, password);
+        return new DbUrlConnectionCommandStep().obtainDatabase(command);
+    }
+
+    private RuntimeEnvironment environment(Database database) {
+        return new RuntimeEnvironment(database, parameters.getContexts(), parameters.getLabels());
+    }
+
+    /** Accepts one changeset. */
+    private static final class Only implements ChangeSetFilter {
+        private final ChangeSet only;
+
+        Only(ChangeSet only) {
+            this.only = only;
+        }
+
+        @Override
+        public ChangeSetFilterResult accepts(ChangeSet changeset) {
+            return new ChangeSetFilterResult(changeset == only, "", getClass());
+        }
+    }
+
+    /** Collects changesets in the order in which they are run. */
+    private static final class Collector implements ChangeSetVisitor {
+        private final List<ChangeSet> into;
+
+        Collector(List<ChangeSet> into) {
+            this.into = into;
+        }
+
+        @Override
+        public Direction getDirection() {
+            return Direction.FORWARD;
+        }
+
+        @Override
+        public void visit(
+                ChangeSet changeset,
+                DatabaseChangeLog changelog,
+                Database database,
+                Set<ChangeSetFilterResult> filterResults) {
+            into.add(changeset);
+        }
+    }
+}

@@ -1,0 +1,290 @@
+"""Plans of changelogs: each changeset that Liquibase would run on a new database is a step.
+
+What a changeset makes of a state depends on more than its checksum, which leaves white space,
+preconditions and much else out. So all of it is hashed: the changeset as Liquibase has read it,
+the files that it reads, the parameters that it may use, and what the database gets to remember
+of it, its path included. What counts for all of them is part of the first.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from ...errors import Conflict, InvalidArgument, StepFailed
+from ...postgres.distribution import Distribution
+from ...postgres.settings import SUPERUSER
+from ...store.records import Json
+from .. import identity
+from ..files import FileRead, SourceFiles
+from ..plan import Plan, Step
+from ..request import PrepareRequest
+from ..work import Work
+from . import installation
+from .arguments import LiquibaseArguments
+from .changelog import Changelog, Changeset
+from .memory import Memory
+from .session import Session, session_environment
+
+if TYPE_CHECKING:
+    from ...postgres.cluster import Cluster
+
+KIND = "lb"
+
+_PASSWORD_BYTES = 24
+
+Settings = Callable[[], str | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangesetStep(Step):
+    """One changeset, the ``index``-th that runs; None: the tables of Liquibase's own only."""
+
+    tcp = True
+
+    changeset: Changeset | None
+    index: int | None
+    reader: "Reader"
+
+    def task(self) -> Json:
+        """Return what its task tells of it."""
+        if self.changeset is None:
+            return {"args_summary": "no changesets"}
+        return {
+            "args_summary": self.changeset.name,
+            "changeset_id": self.changeset.id,
+            "changeset_author": self.changeset.author,
+            "changeset_path": self.changeset.path,
+        }
+
+    def run(self, cluster: "Cluster", port: int | None, work: Work) -> None:
+        """Have Liquibase apply the changeset over TCP, by a password for this step alone."""
+        assert port is not None  # noqa: S101 - the step says that it wants one
+        name = self.changeset.name if self.changeset else "no changesets"
+        work.log(f"liquibase: start {name}")
+        # Nobody else learns it, and whoever starts the cluster next sets another.
+        password = secrets.token_urlsafe(_PASSWORD_BYTES)
+        cluster.set_password(port, password)
+        url = f"jdbc:postgresql://127.0.0.1:{port}/postgres"
+        self.reader.apply(self.index, self.changeset, (url, SUPERUSER, password), work)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiquibasePlan(Plan):
+    """A plan whose Liquibase may still run, to apply what it has read."""
+
+    reader: "Reader"
+
+    def close(self) -> None:
+        """End Liquibase."""
+        self.reader.close()
+
+
+class Reader:
+    """Reads one changelog and applies its changesets; Liquibase runs from when it is needed."""
+
+    def __init__(
+        self,
+        key: Sequence[Any],
+        start: Callable[[], Session],
+        url: str,
+        beside: Sequence[Path],
+        memory: Memory,
+    ) -> None:
+        """``key`` is all that ``start`` depends on, ``url`` names the kind of database."""
+        self._key = key
+        self._start = start
+        self._url = url
+        self._beside = beside
+        self._memory = memory
+        self._session: Session | None = None
+        self._changelog: Changelog | None = None
+
+    def read(self, work: Work) -> tuple[Changelog, tuple[FileRead, ...]]:
+        """Return the changelog and its files, without Liquibase if nothing has changed.
+
+        Raises StepFailed with Liquibase's own words, Conflict when a file changes meanwhile,
+        LiquibaseUnavailable, and what ``work.control.check`` does.
+        """
+        known = self._memory.recall(self._key)
+        if known is not None:
+            self._changelog = known[0]
+            return known
+        since = time.time()
+        changelog = self._changelog = self._plan(work)
+        files = self._memory.check(changelog)
+        self._memory.keep(self._key, changelog, self._beside, since)
+        return changelog, files
+
+    def apply(
+        self,
+        index: int | None,
+        changeset: Changeset | None,
+        connection: tuple[str, str, str],
+        work: Work,
+    ) -> None:
+        """Apply a changeset of the changelog; see ``Session.apply``.
+
+        Raises Conflict when the changelog is not what it was when it was planned.
+        """
+        if self._session is None and self._plan(work) != self._changelog:
+            raise Conflict("the changelog changed while it was prepared: prepare again")
+        assert self._session is not None and self._changelog is not None  # noqa: S101, PT018
+        read = self._session.apply(index, changeset, connection, work.control, _told(work))
+        unknown = [uri for uri in read if Path(urlsplit(uri).path) not in self._changelog.files]
+        if unknown:
+            raise StepFailed(
+                "a changeset reads files that are not known before it runs",
+                f"{', '.join(unknown)}: give the columns of loadData their types",
+            )
+
+    def close(self) -> None:
+        """End Liquibase, if it runs."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _plan(self, work: Work) -> Changelog:
+        self._session = self._start()
+        work.log("liquibase: reading the changelog")
+        return self._session.plan(self._url, work.control, _told(work))
+
+
+class LiquibasePlanner:
+    """Makes the plans of changelogs."""
+
+    def __init__(self, directory: Path, files: SourceFiles, configured: Settings) -> None:
+        """``directory`` keeps what was read; ``configured`` returns the Liquibase to use."""
+        self._memory = Memory(directory, files.digest)
+        self._configured = configured
+
+    def check(self, request: PrepareRequest) -> LiquibaseArguments:
+        """Return a request's arguments. Raises InvalidArgument."""
+        if request.source_manifest is not None:
+            raise InvalidArgument(
+                "a changelog cannot be prepared from another machine",
+                "run the engine where the changelog is",
+            )
+        return LiquibaseArguments.parse(request.liquibase_args, request.work_dir)
+
+    def plan(
+        self,
+        request: PrepareRequest,
+        distribution: Distribution,
+        settings: Mapping[str, Any],
+        work: Work,
+    ) -> LiquibasePlan:
+        """Plan a request; the plan has to be closed.
+
+        Raises InvalidArgument, LiquibaseUnavailable, and what ``Reader.read`` does.
+        """
+        arguments = self.check(request)
+        reader = self._reader(request, arguments, distribution)
+        try:
+            changelog, files = reader.read(work)
+        except BaseException:
+            reader.close()
+            raise
+        steps = tuple(_steps(changelog, files, reader, distribution.image_id, settings))
+        return LiquibasePlan(
+            kind=KIND,
+            distribution=distribution,
+            steps=steps,
+            normalized=arguments.normalized,
+            signature=identity.signature(
+                KIND,
+                distribution.image_id,
+                (step.task_hash for step in steps),
+                plan_only=request.plan_only,
+            ),
+            settings=settings,
+            reader=reader,
+        )
+
+    def _reader(
+        self, request: PrepareRequest, arguments: LiquibaseArguments, distribution: Distribution
+    ) -> Reader:
+        given = request.liquibase_env or {}
+        found = installation.find(
+            request.liquibase_exec, self._configured(), session_environment(given, {})
+        )
+        command, more = found.session()
+        environment = session_environment(given, more)
+        url = f"offline:postgresql?version={distribution.version}"
+        line = [*command, f"--url={url}", *arguments.words]
+        defaults = arguments.defaults_file
+        return Reader(
+            [line, str(arguments.directory), environment, found.identity, url],
+            lambda: Session(line, arguments.directory, environment),
+            url,
+            [defaults, defaults.with_suffix(f".local{defaults.suffix}")],
+            self._memory,
+        )
+
+
+def _told(work: Work) -> Callable[[str], None]:
+    return lambda line: work.log(f"liquibase: {line}")
+
+
+def _steps(
+    changelog: Changelog,
+    files: tuple[FileRead, ...],
+    reader: Reader,
+    image_id: str,
+    settings: Mapping[str, Any],
+) -> Iterator[ChangesetStep]:
+    """Yield the steps; without changesets there is one, which makes Liquibase's tables."""
+    parent: str | None = None
+    for index, changeset in enumerate(changelog.changesets or (None,)):
+        recipe = _recipe(changeset, changelog if index == 0 else None, settings)
+        task_hash = identity.step_hash(recipe)
+        state_id = identity.state_id(parent or image_id, KIND, task_hash)
+        yield ChangesetStep(
+            parent_state_id=parent,
+            state_id=state_id,
+            task_hash=task_hash,
+            files=files,
+            volatile=None,
+            recipe=recipe | _origin(changeset),
+            changeset=changeset,
+            index=None if changeset is None else index,
+            reader=reader,
+        )
+        parent = state_id
+
+
+def _recipe(
+    changeset: Changeset | None, changelog: Changelog | None, settings: Mapping[str, Any]
+) -> Json:
+    """Return all that can change what a changeset does, as JSON.
+
+    ``changelog`` is given with the first: what it says counts for all that follow.
+    """
+    content: list[Any] = [changeset and [changeset.fields, list(changeset.files.values())]]
+    recipe: Json = {"input": "changeset"}
+    if changelog is not None:
+        content.append(changelog.preconditions)
+        settings = {**settings, **changelog.common}
+    recipe["content"] = identity.step_hash({"content": content})
+    recipe["options"] = [
+        ["v", f"{name}={value}"]
+        for name, value in (changeset.parameters if changeset else {}).items()
+    ]
+    if settings:
+        recipe["settings"] = dict(settings)
+    return recipe
+
+
+def _origin(changeset: Changeset | None) -> Json:
+    """Return where a step comes from: what a recipe tells but an id does not."""
+    if changeset is None:
+        return {"source": "changeset", "summary": "no changesets", "files": []}
+    return {
+        "source": "changeset",
+        "summary": changeset.name,
+        "text": identity.step_hash(dict(changeset.fields)),
+        "files": [{"path": path, "digest": each} for path, each in changeset.files.items()],
+    }

@@ -1,0 +1,165 @@
+"""A Liquibase process that reads one changelog and applies its changesets one at a time.
+
+Its JVM starts once, with our ``session.jar`` beside Liquibase's own; the source is in ``java``.
+Requests go to its standard input, a line each; answers come back as lines that begin with the
+byte 1. What else it prints is for people.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ...errors import LiquibaseUnavailable, StepFailed, StorageFull
+from ...store.records import Json
+from ..control import Control
+from ..psql import DISK_FULL, Lines
+from .changelog import Changelog, Changeset
+
+_MARK = "\x01"
+_CHUNK = 64 * 1024
+_TAIL_LINES = 40
+_TAIL_CHARS = 8 * 1024
+
+_SETTINGS = {"LANG": "C.UTF-8", "LIQUIBASE_SHOW_BANNER": "false"}
+
+OnLine = Callable[[str], None]
+
+
+class Session:
+    """One run of Liquibase; used by one thread at a time."""
+
+    def __init__(
+        self, command: Sequence[str], directory: Path, environment: Mapping[str, str]
+    ) -> None:
+        """Start it; ``environment`` is all that it sees. Raises LiquibaseUnavailable."""
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=directory,
+                env=dict(environment),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise LiquibaseUnavailable("Liquibase cannot be run", str(error)) from error
+        self._told: deque[str] = deque(maxlen=_TAIL_LINES)
+        self._answers: deque[str] = deque()
+        self._on_line: OnLine = lambda line: None
+        self._lines = Lines(self._heard)
+        self._ready = False
+
+    def plan(self, url: str, control: Control, on_line: OnLine) -> Changelog:
+        """Read the changelog as for a database like that of ``url``, which is an offline one.
+
+        Raises StepFailed with Liquibase's own words, and what ``control.check`` does.
+        """
+        answer = self._ask(["plan", url], control, on_line)
+        if "error" in answer:
+            raise StepFailed("Liquibase cannot read the changelog", answer["error"])
+        return Changelog.from_json(answer)
+
+    def apply(
+        self,
+        index: int | None,
+        changeset: Changeset | None,
+        connection: tuple[str, str, str],
+        control: Control,
+        on_line: OnLine,
+    ) -> list[str]:
+        """Apply a planned changeset, None for the tables of Liquibase's own only.
+
+        ``connection`` is a JDBC URL, a user and a password. Returns the URIs of the files read.
+        Raises StepFailed with the changeset and Liquibase's own words, StorageFull when the
+        server had no room, and what ``control.check`` does.
+        """
+        request = ["apply", str(-1 if index is None else index), *connection]
+        answer = self._ask(request, control, on_line)
+        if "error" not in answer:
+            files: list[str] = answer["files"]
+            return files
+        what = f"changeset {changeset.name}" if changeset else "the changelog's tables"
+        details = f"{what}: {answer['error']}"[:_TAIL_CHARS]
+        if DISK_FULL in details:
+            raise StorageFull("the disk became full while Liquibase ran: make room", details)
+        raise StepFailed("liquibase execution failed", details)
+
+    def close(self) -> None:
+        """End the process and all that it started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        self._process.wait()
+
+    def _ask(self, request: Sequence[str], control: Control, on_line: OnLine) -> Json:
+        self._on_line = on_line
+        if not self._ready:
+            self._answer(control)
+            self._ready = True
+        self._send("\t".join(request) + "\n")
+        return self._answer(control)
+
+    def _send(self, line: str) -> None:
+        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        # When it has died, the missing answer tells why.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(line.encode())
+            self._process.stdin.flush()
+
+    def _answer(self, control: Control) -> Json:
+        """Return the next answer. Raises StepFailed when the process ends without one."""
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        pipe, woken = self._process.stdout.fileno(), os.eventfd(0, os.EFD_CLOEXEC)
+        poll = select.poll()
+        poll.register(pipe, select.POLLIN)
+        poll.register(woken, select.POLLIN)
+        try:
+            with control.calling(lambda: os.eventfd_write(woken, 1)):
+                while not self._answers:
+                    ready = [descriptor for descriptor, _ in poll.poll()]
+                    control.check()
+                    if pipe in ready:
+                        self._read(pipe)
+        finally:
+            os.close(woken)
+        answer: Json = json.loads(self._answers.popleft())
+        return answer
+
+    def _read(self, pipe: int) -> None:
+        chunk = os.read(pipe, _CHUNK)
+        self._lines.add(chunk)
+        if chunk:
+            return
+        self._lines.end()
+        if not self._answers:
+            code = self._process.wait()
+            words = "\n".join([f"Liquibase ended with code {code}", *self._told])
+            raise StepFailed("Liquibase ended unexpectedly", words[-_TAIL_CHARS:])
+
+    def _heard(self, line: str) -> None:
+        before, mark, answer = line.partition(_MARK)
+        if mark:
+            self._answers.append(answer)
+        if before or not mark:
+            self._told.append(before)
+            self._on_line(before)
+
+
+def session_environment(given: Mapping[str, Any], more: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of Liquibase: a small one, what is given, what the session needs."""
+    kept = ("PATH", "HOME", "TMPDIR", "JAVA_HOME", "JAVA_OPTS")
+    environment = {name: os.environ[name] for name in kept if name in os.environ}
+    environment.setdefault("PATH", os.defpath)
+    own = {n: v for n, v in os.environ.items() if n.startswith("LIQUIBASE_")}
+    return environment | own | _SETTINGS | dict(given) | dict(more)

@@ -1,0 +1,61 @@
+"""Makes plans of requests, each kind by its own planner."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..postgres.distribution import Distribution
+from ..sources import Blobs
+from .control import Control
+from .files import SourceFiles
+from .liquibase import LiquibasePlanner
+from .plan import Plan
+from .psql_plan import PsqlPlanner
+from .request import PrepareRequest
+from .work import Work
+
+
+class Planner:
+    """Plans psql scripts and Liquibase changelogs; what it learnt of files it remembers."""
+
+    def __init__(
+        self,
+        blobs: Blobs | None = None,
+        *,
+        changelogs: Path,
+        liquibase: Callable[[], str | None] = lambda: None,
+    ) -> None:
+        """``blobs`` are the contents that clients on other machines have uploaded.
+
+        ``changelogs`` is where changelogs are remembered, ``liquibase`` returns the
+        configured one.
+        """
+        files = SourceFiles()
+        self._psql = PsqlPlanner(files, blobs)
+        self._liquibase = LiquibasePlanner(changelogs, files, liquibase)
+
+    def check(self, request: PrepareRequest) -> str:
+        """Return a request's arguments as they are shown, checked with what they lead to.
+
+        Raises InvalidArgument, SourceInputsMissing.
+        """
+        planner = self._psql if request.prepare_kind == "psql" else self._liquibase
+        return planner.check(request).normalized
+
+    def plan(
+        self,
+        request: PrepareRequest,
+        distribution: Distribution,
+        settings: Mapping[str, Any],
+        work: Work | None = None,
+    ) -> Plan:
+        """Plan a request; close the plan in the end.
+
+        ``settings`` are the server's, beyond the engine's own; ``work`` hears of what takes
+        long and may end it. Raises as ``check`` does, StepFailed when Liquibase cannot read
+        the changelog, LiquibaseUnavailable, and what ``work.control.check`` does.
+        """
+        if request.prepare_kind == "psql":
+            return self._psql.plan(request, distribution, settings)
+        work = work or Work(Control(), lambda line: None)
+        return self._liquibase.plan(request, distribution, settings, work)

@@ -1,0 +1,214 @@
+"""Plans of psql scripts: each ``-f`` and each ``-c`` is a step."""
+
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import NotImplementedYet
+from ..postgres.distribution import Distribution
+from ..sources import Blobs
+from ..store.records import Json
+from . import identity, psql
+from .arguments import PsqlArguments, StepArguments
+from .content import Content, Files, content_of
+from .files import SourceFiles
+from .plan import Plan, Step
+from .remote import RemoteSources, Scripts
+from .request import PrepareRequest
+
+if TYPE_CHECKING:
+    from ..postgres.cluster import Cluster
+    from .work import Work
+
+KIND = "psql"
+
+_SUMMARY_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PsqlStep(Step):
+    """One run of psql, in ``directory``; ``stdin`` is what ``-f -`` reads."""
+
+    arguments: StepArguments
+    directory: Path | None
+    stdin: str | None = None
+
+    def task(self) -> Json:
+        """Return what its task tells of it."""
+        return {"args_summary": self.arguments.summary()}
+
+    def run(self, cluster: "Cluster", port: int | None, work: "Work") -> None:
+        """Run psql over the cluster's socket."""
+        arguments, directory = self.arguments, self.directory
+        told: Callable[[str], str] = str
+        if work.projection is not None:
+            arguments, directory = work.projection.step(self)
+            told = work.projection.told
+        script = psql.Script(arguments.command_line(), directory, self.stdin, told)
+        work.log("psql: start")
+        psql.run(cluster, script, work.control, lambda line: work.log(f"psql: {line}"))
+
+
+class Sources(Protocol):
+    """The files of a request, here or on another machine."""
+
+    @property
+    def root(self) -> Path | None:
+        """The workspace of a client on another machine."""
+
+    @property
+    def work_dir(self) -> str | None:
+        """The working directory of that client."""
+
+    def bind(self, path: str) -> str:
+        """Return the path of a file that an argument names. Raises InvalidArgument."""
+
+    def check_options(self, step: StepArguments) -> None:
+        """Raise InvalidArgument for options that are not allowed."""
+
+    def directory(self, path: str | None) -> Path | None:
+        """Return a working directory, None when there is none."""
+
+    def of_step(self) -> Files:
+        """Return the files as one run of psql sees them."""
+
+    def complete(self) -> AbstractContextManager[None]:
+        """Raise SourceInputsMissing when anything turns out to be missing in the block."""
+
+
+class PsqlPlanner:
+    """Makes the plans of scripts; what it learnt about files it remembers."""
+
+    def __init__(self, files: SourceFiles, blobs: Blobs | None = None) -> None:
+        """``blobs`` are the contents that clients on other machines have uploaded."""
+        self._files = files
+        self._scripts = Scripts(blobs) if blobs is not None else None
+
+    def check(self, request: PrepareRequest) -> PsqlArguments:
+        """Return a request's arguments, checked with every file they lead to.
+
+        Raises InvalidArgument, SourceInputsMissing.
+        """
+        arguments, _ = _read(request, self._sources(request))
+        return arguments
+
+    def plan(
+        self, request: PrepareRequest, distribution: Distribution, settings: Mapping[str, Any]
+    ) -> Plan:
+        """Plan a request. ``settings`` are the server's, beyond the engine's own.
+
+        Raises as ``check`` does.
+        """
+        sources = self._sources(request)
+        arguments, contents = _read(request, sources)
+        steps: list[PsqlStep] = []
+        parent: str | None = None
+        for step, (content, directory) in zip(arguments.steps, contents, strict=True):
+            recipe = _recipe(step, content, settings)
+            task_hash = identity.step_hash(recipe)
+            state_id = identity.state_id(parent or distribution.image_id, KIND, task_hash)
+            steps.append(
+                PsqlStep(
+                    parent_state_id=parent,
+                    state_id=state_id,
+                    task_hash=task_hash,
+                    arguments=step,
+                    directory=directory,
+                    stdin=request.stdin if step.input.kind == "stdin" else None,
+                    files=content.files,
+                    volatile=content.volatile,
+                    recipe=recipe | _origin(step, content),
+                )
+            )
+            parent = state_id
+        return Plan(
+            kind=KIND,
+            distribution=distribution,
+            steps=tuple(steps),
+            normalized=arguments.normalized,
+            signature=identity.signature(
+                KIND,
+                distribution.image_id,
+                (step.task_hash for step in steps),
+                plan_only=request.plan_only,
+            ),
+            settings=settings,
+            root=sources.root,
+        )
+
+    def _sources(self, request: PrepareRequest) -> Sources:
+        if request.source_manifest is None:
+            return self._files
+        if self._scripts is None:
+            raise NotImplementedYet("this engine prepares from its own files only")
+        return RemoteSources(request.source_manifest, self._scripts)
+
+
+def _read(
+    request: PrepareRequest, sources: Sources
+) -> tuple[PsqlArguments, list[tuple[Content, Path | None]]]:
+    """Return a request's arguments; for each step its content and psql's working directory."""
+    arguments = PsqlArguments.parse(request.psql_args, request.stdin, sources.bind)
+    if request.work_dir:
+        fallback = sources.directory(request.work_dir)
+    else:
+        fallback = arguments.directory() or sources.directory(sources.work_dir)
+    contents = []
+    with sources.complete():
+        for step in arguments.steps:
+            sources.check_options(step)
+            is_file = step.input.kind == "file"
+            directory = Path(step.input.text).parent if is_file else fallback
+            content = content_of(
+                step.input,
+                request.stdin,
+                files=sources.of_step(),
+                directory=directory,
+                variables=_variables(step),
+            )
+            contents.append((content, directory))
+    return arguments, contents
+
+
+def _recipe(step: StepArguments, content: Content, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all that can change what a step does, as JSON."""
+    recipe: dict[str, Any] = {
+        # A command is one transaction and a script is not; where a script comes from is
+        # all the same.
+        "input": "script" if step.input.kind in ("file", "stdin") else step.input.kind,
+        "content": content.digest,
+        "options": [list(option) for option in step.options],
+    }
+    if settings:
+        recipe["settings"] = dict(settings)
+    if content.volatile:
+        recipe["nonce"] = secrets.token_hex(16)
+    return recipe
+
+
+def _origin(step: StepArguments, content: Content) -> Json:
+    """Return where the inputs of a step come from: what a recipe tells but an id does not."""
+    origin: Json = {
+        "source": step.input.kind,
+        "summary": step.summary()[:_SUMMARY_CHARS],
+        "files": [{"path": path, "digest": each} for path, each in content.sources.items()],
+    }
+    if content.text is not None:
+        origin["text"] = content.text
+    if content.volatile:
+        origin["volatile"] = content.volatile
+    return origin
+
+
+def _variables(step: StepArguments) -> dict[str, str]:
+    variables = {}
+    for letter, given in step.options:
+        if letter == "v":
+            name, separator, text = (given or "").partition("=")
+            variables[name] = text
+            if not separator:
+                del variables[name]  # that is how psql is told to unset one
+    return variables
