@@ -157,7 +157,7 @@ class Engine:
                 planner=Planner(
                     sources.blobs,
                     changelogs=store_root / "changelogs",
-                    liquibase=lambda: config.value("liquibase.exec"),
+                    settings=config,
                 ),
                 builder=Builder(files, self._states, servers, flights, metrics, cache),
                 states=self._states,

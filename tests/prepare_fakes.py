@@ -30,6 +30,9 @@ from sqlrs_engine.prepare import (
     States,
     Tools,
 )
+from sqlrs_engine.prepare.files import SourceFiles
+from sqlrs_engine.prepare.psql_plan import PsqlPlanner
+from sqlrs_engine.sources import Blobs
 from sqlrs_engine.store.records import Instance, Job
 from sqlrs_engine.store.sqlite import SqliteStore
 
@@ -45,6 +48,11 @@ while [ $# -gt 0 ]; do
     shift
 done
 """
+
+
+def psql_planner(blobs: Blobs | None = None) -> PsqlPlanner:
+    """A planner that remembers nothing yet."""
+    return PsqlPlanner(SourceFiles(), blobs)
 
 
 def until(true: Callable[[], object], what: str = "it") -> None:
@@ -233,7 +241,7 @@ class World:
                 jobs=self.store.jobs,
                 events=self.events,
                 images=self,
-                planner=Planner(),
+                planner=Planner(changelogs=self.root / "changelogs", settings=self.config),
                 builder=Builder(self.files, self.states, self, self.flights),
                 states=self.states,
                 leases=self.leases,

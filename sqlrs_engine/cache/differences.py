@@ -1,6 +1,6 @@
 """What differs between the recipes of two steps, in the words of whoever wrote the inputs.
 
-A recipe is JSON, as ``prepare`` makes it: ``source`` (file, command, stdin, nothing) and
+A recipe is JSON, as ``prepare`` makes it: ``source`` (file, command, stdin, changeset, nothing) and
 ``summary`` say what the step runs, ``files`` with their digests and ``text`` what that
 consists of, ``options`` and ``settings`` what it is run with.
 """
@@ -13,9 +13,13 @@ from typing import Literal
 
 from ..store.records import Json
 
-Kind = Literal["image", "file", "command", "stdin", "variable", "argument", "setting", "volatile"]
+Kind = Literal[
+    "image", "file", "command", "stdin", "changeset", "variable", "argument", "setting", "volatile"
+]
 
 _VARIABLE = "v"
+# What a text is called, by where it comes from.
+_TEXTS: dict[str, Kind] = {"stdin": "stdin", "changeset": "changeset"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,7 @@ def _inputs(now: Json, before: Json) -> Iterator[Change]:
         return
     changed = list(_files(now, before))
     if now.get("text") != before.get("text"):
-        kind: Kind = "stdin" if now.get("source") == "stdin" else "command"
-        yield Change(kind, now.get("summary", ""))
+        yield Change(_TEXTS.get(now.get("source", ""), "command"), now.get("summary", ""))
     elif not changed:
         # Something in how the files are put together.
         yield Change("argument", now.get("summary", ""))

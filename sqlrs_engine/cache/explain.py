@@ -114,12 +114,14 @@ def _most_alike(step: Step, image_id: str, recipes: Sequence[Recipe]) -> _Match 
 def _akin(now: Json, before: Json) -> bool:
     """Tell whether two steps have anything in common, so that a comparison says something.
 
-    The same content, the same kind of text, or a file of the same name.
+    The same content, the same kind of text, a file or a changeset of the same name.
     """
     if now.get("content") == before.get("content"):
         return True
     if now.get("source") != before.get("source"):
         return False
+    if now.get("source") == "changeset":
+        return now.get("summary") == before.get("summary")
     if now.get("source") != "file":
         return True
     return not _names(now).isdisjoint(_names(before))

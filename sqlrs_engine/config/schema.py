@@ -218,6 +218,12 @@ _SCHEMA: Schema = {
                 minLength=1,
                 pattern=r"^[^\x00-\x1f]*$",
             ),
+            mode=_choice(
+                "session",
+                ("session", "command"),
+                "How changesets are applied: by one Liquibase process a job, or by one a "
+                "changeset, on Liquibase's own command line. The states are the same.",
+            ),
         ),
         postgres=_object(
             "PostgreSQL servers.",

@@ -115,7 +115,7 @@ class Builder:
             self._build(plan, step, work)
 
     def _build(self, plan: Plan, step: Step, work: Work) -> None:
-        if step.parent_state_id is None:
+        if step.parent_state_id is None or step.from_base:
             source = self._base(plan, work)
         else:
             source = self._files.state_dir(plan.image_id, step.parent_state_id)

@@ -39,6 +39,11 @@ class Step(ABC):
         """The files that are not what they were when the state's id was worked out."""
         return [file.path for file in self.files if not file.unchanged()]
 
+    @property
+    def from_base(self) -> bool:
+        """Whether the step does all that its parent's steps do as well."""
+        return False
+
     @abstractmethod
     def task(self) -> Json:
         """Return what its task tells of it: fields of ``Task``."""

@@ -1,6 +1,6 @@
 """Makes plans of requests, each kind by its own planner."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,7 @@ from ..postgres.distribution import Distribution
 from ..sources import Blobs
 from .control import Control
 from .files import SourceFiles
-from .liquibase import LiquibasePlanner
+from .liquibase import LiquibasePlanner, Settings
 from .plan import Plan
 from .psql_plan import PsqlPlanner
 from .request import PrepareRequest
@@ -23,16 +23,15 @@ class Planner:
         blobs: Blobs | None = None,
         *,
         changelogs: Path,
-        liquibase: Callable[[], str | None] = lambda: None,
+        settings: Settings,
     ) -> None:
         """``blobs`` are the contents that clients on other machines have uploaded.
 
-        ``changelogs`` is where changelogs are remembered, ``liquibase`` returns the
-        configured one.
+        ``changelogs`` is where changelogs are remembered.
         """
         files = SourceFiles()
         self._psql = PsqlPlanner(files, blobs)
-        self._liquibase = LiquibasePlanner(changelogs, files, liquibase)
+        self._liquibase = LiquibasePlanner(changelogs, files, settings)
 
     def check(self, request: PrepareRequest) -> str:
         """Return a request's arguments as they are shown, checked with what they lead to.

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import pytest
 from cache_fakes import CacheWorld
 from instance_fakes import IMAGE
+from prepare_fakes import psql_planner
 
 from sqlrs_engine.cache.differences import Change, differences
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.httpapi import spec
-from sqlrs_engine.prepare import Planner, PrepareRequest
+from sqlrs_engine.prepare import PrepareRequest
 
 OTHER_IMAGE = "postgres@sha256:" + "cd" * 32
 
@@ -31,7 +32,7 @@ class Workshop(CacheWorld):
         self.numbers = iter(range(1, 100))
 
     def make_plan(self, request):
-        return Planner().plan(request, FakeDistribution(self.image), self.settings)
+        return psql_planner().plan(request, FakeDistribution(self.image), self.settings)
 
     def write(self, name, text):
         (self.scripts / name).write_text(text)

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from prepare_fakes import psql_planner
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.ids import is_state_id
 from sqlrs_engine.postgres.distribution import Distribution
-from sqlrs_engine.prepare import Planner, PrepareRequest
+from sqlrs_engine.prepare import PrepareRequest
 from sqlrs_engine.prepare.plan import tasks_of
 
 IMAGE = "postgres@sha256:" + "ab" * 32
@@ -23,7 +24,7 @@ def request(*args, **fields):
 
 
 def plan(*args, image_id=IMAGE, settings=None, planner=None, **fields):
-    planner = planner or Planner()
+    planner = planner or psql_planner()
     return planner.plan(request(*args, **fields), distribution(image_id), settings or {})
 
 
@@ -134,7 +135,7 @@ def test_our_own_options_and_spellings_do_not_matter(scripts):
 
 def test_the_tag_does_not_matter():
     assert ids("-c", "x") == ids("-c", "x", image_id=IMAGE)
-    one = Planner().plan(request("-c", "x", image_id="postgres"), distribution(), {})
+    one = psql_planner().plan(request("-c", "x", image_id="postgres"), distribution(), {})
     assert one.state_ids == ids("-c", "x")
 
 
@@ -210,7 +211,7 @@ def test_a_recipe_tells_what_a_step_is_made_of(scripts):
 def test_the_same_things_are_refused_before_and_by_planning(scripts):
     (scripts / "main.sql").write_text("\\i missing.sql\n")
     bad = request("-f", str(scripts / "main.sql"))
-    planner = Planner()
+    planner = psql_planner()
     for call in (planner.check, lambda r: planner.plan(r, distribution(), {})):
         with pytest.raises(InvalidArgument, match=r"main\.sql:1: .*missing\.sql"):
             call(bad)

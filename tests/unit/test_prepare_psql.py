@@ -9,7 +9,7 @@ import pytest
 from prepare_fakes import FakeCluster, in_thread, until, write_psql
 
 from sqlrs_engine.errors import Cancelled, StepFailed, StorageFull
-from sqlrs_engine.prepare import psql
+from sqlrs_engine.prepare import process, psql
 from sqlrs_engine.prepare.control import Control, Interrupted
 from sqlrs_engine.prepare.psql import Script
 
@@ -93,13 +93,13 @@ def test_characters_are_not_cut_by_pieces(fake):
 @pytest.mark.parametrize("offset", range(4))
 def test_pieces_end_between_characters(offset):
     lines = []
-    pieces = psql._Lines(lines.append)
-    text = "x" * (psql._LONGEST_LINE - offset) + "€é🐘" * 3
+    pieces = process.Lines(lines.append)
+    text = "x" * (process._LONGEST_LINE - offset) + "€é🐘" * 3
     pieces.add(text.encode())
     pieces.end()
     assert "".join(lines) == text
     assert len(lines) == 2
-    pieces.add(b"\x80" * (psql._LONGEST_LINE + 1))
+    pieces.add(b"\x80" * (process._LONGEST_LINE + 1))
     pieces.end()
     assert set("".join(lines[2:])) == {"\ufffd"}
 
@@ -204,7 +204,7 @@ def test_cancelling_interrupts_and_leaves_nothing(fake):
 
 
 def test_who_does_not_listen_is_killed(fake, monkeypatch):
-    monkeypatch.setattr(psql, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(process, "_GRACE_SECONDS", 0.05)
     started = threading.Event()
 
     def run():
@@ -227,7 +227,7 @@ def test_a_job_cancelled_before_does_not_run_on(fake):
 
 
 def test_a_child_that_holds_the_pipe_does_not_hold_the_job(fake, monkeypatch):
-    monkeypatch.setattr(psql, "_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(process, "_GRACE_SECONDS", 0.2)
     began = time.monotonic()
     assert fake.run("sleep 600 & echo done") == ["done"]
     assert time.monotonic() - began < 10
@@ -235,7 +235,7 @@ def test_a_child_that_holds_the_pipe_does_not_hold_the_job(fake, monkeypatch):
 
 
 def test_a_child_that_prints_for_ever_does_not_hold_the_job(fake, monkeypatch):
-    monkeypatch.setattr(psql, "_GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(process, "_GRACE_SECONDS", 0.1)
     count = []
     fake.run("yes & echo done", on_line=lambda line: count.append(1))
     until(lambda: not fake.processes())

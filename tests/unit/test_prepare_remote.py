@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prepare_fakes import psql_planner
 
 from sqlrs_engine.errors import InvalidArgument, NotImplementedYet, SourceInputsMissing
 from sqlrs_engine.postgres.distribution import Distribution
-from sqlrs_engine.prepare import Planner, PrepareRequest
+from sqlrs_engine.prepare import PrepareRequest
 from sqlrs_engine.prepare.plan import Plan
 from sqlrs_engine.prepare.projection import Projection
 from sqlrs_engine.sources import Blobs, Trees
@@ -32,7 +33,7 @@ class Client:
     asked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.planner = Planner(self.blobs)
+        self.planner = psql_planner(self.blobs)
         self.manifest = {
             "workspace_ref": {"root_path": self.root},
             "files": {},
@@ -104,7 +105,7 @@ def local_plan(directory: Path, files: dict[str, str], *args: str, **fields: Any
     psql_args = [argument.replace(CLIENT, str(directory)) for argument in args]
     fields = {key: value.replace(CLIENT, str(directory)) for key, value in fields.items()}
     body = {"prepare_kind": "psql", "image_id": "postgres", "psql_args": psql_args, **fields}
-    return Planner().plan(PrepareRequest.from_json(body), DISTRIBUTION, {})
+    return psql_planner().plan(PrepareRequest.from_json(body), DISTRIBUTION, {})
 
 
 TREE = {
@@ -150,13 +151,13 @@ def test_an_empty_manifest_will_do_for_commands(blobs: Blobs) -> None:
         "source_manifest": {},
     }
     request = PrepareRequest.from_json(body)
-    plan = Planner(blobs).plan(request, DISTRIBUTION, {})
+    plan = psql_planner(blobs).plan(request, DISTRIBUTION, {})
     here = PrepareRequest.from_json({**body, "source_manifest": None})
     assert here.source_manifest is None
-    assert plan.state_ids == Planner().plan(here, DISTRIBUTION, {}).state_ids
+    assert plan.state_ids == psql_planner().plan(here, DISTRIBUTION, {}).state_ids
     body["psql_args"] = ["-f", "/client/a.sql"]
     with pytest.raises(InvalidArgument, match="root_path"):
-        Planner(blobs).check(PrepareRequest.from_json(body))
+        psql_planner(blobs).check(PrepareRequest.from_json(body))
 
 
 @pytest.mark.parametrize("work_dir", [None, CLIENT, f"{CLIENT}/sql"])
@@ -286,7 +287,7 @@ def test_a_damaged_upload_is_asked_for_again(blobs: Blobs, tmp_path: Path) -> No
     client.plan("-f", f"{CLIENT}/a.sql")
     assert client.asked[-1] == "blob a.sql"
     path.write_text("damaged")
-    client.planner = Planner(blobs)
+    client.planner = psql_planner(blobs)
     client.plan("-f", f"{CLIENT}/a.sql")
     assert client.asked[-2:] == ["blob a.sql", "blob a.sql"]
 
@@ -294,7 +295,7 @@ def test_a_damaged_upload_is_asked_for_again(blobs: Blobs, tmp_path: Path) -> No
 def test_an_engine_without_uploads_says_so() -> None:
     body = {"prepare_kind": "psql", "image_id": "postgres", "source_manifest": {}}
     with pytest.raises(NotImplementedYet):
-        Planner().check(PrepareRequest.from_json(body))
+        psql_planner().check(PrepareRequest.from_json(body))
 
 
 def test_psql_gets_copies_in_their_places(blobs: Blobs, tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from sqlrs_engine.errors import (
     EngineError,
     InvalidArgument,
     NotFound,
-    NotImplementedYet,
     StorageFull,
     Unavailable,
 )
@@ -181,11 +180,6 @@ def test_what_is_wrong_at_submission_makes_no_job(world):
         with pytest.raises(InvalidArgument):
             world.submit(*args, **fields)
     assert world.store.jobs.find() == []
-
-
-def test_liquibase_is_not_there_yet(world):
-    with pytest.raises(NotImplementedYet):
-        world.submit(prepare_kind="lb")
 
 
 def test_a_stopping_engine_takes_no_jobs(world):

@@ -2,9 +2,10 @@
 
 The real Liquibase reads the changelog and applies each changeset. Its JVM runs once a job
 (`session`), not once a changeset; what it found is remembered (`memory`), so that a
-changelog which has not changed needs no JVM at all.
+changelog which has not changed needs no JVM at all. Its own command line (`command`) is there
+for what a session cannot do.
 """
 
-from .planner import LiquibasePlanner
+from .planner import LiquibasePlanner, Settings
 
-__all__ = ["LiquibasePlanner"]
+__all__ = ["LiquibasePlanner", "Settings"]

@@ -37,6 +37,19 @@ class LiquibaseArguments:
         """The arguments as they are shown."""
         return " ".join(self.words)
 
+    def counting(self, count: int) -> list[str]:
+        """Return the arguments of ``update-count``, for the same changelog and settings."""
+        words: list[str] = []
+        remaining = iter(self.words)
+        for word in remaining:
+            flag = _plain(word.partition("=")[0])
+            if word.startswith("--") and flag in ("count", "tag"):
+                if "=" not in word:
+                    next(remaining, None)
+            elif _plain(word) != _plain(self.command):
+                words.append(word)
+        return [*words, "update-count", f"--count={count}"]
+
     @classmethod
     def parse(cls, args: Sequence[str], work_dir: str | None) -> "LiquibaseArguments":
         """Take the arguments apart; relative paths are those of ``work_dir``.

@@ -15,12 +15,13 @@ class Changeset:
 
     ``files`` are the digests of the files that it reads itself, by path; ``parameters`` the
     values of those that it may use. ``fields`` are all else that can change what it does.
+    ``repeats`` says that a second update might run it again, or not count it as run.
     """
 
     id: str
     author: str
     path: str
-    always: bool
+    repeats: bool
     fields: Mapping[str, Any]
     files: Mapping[str, str]
     parameters: Mapping[str, Any]
@@ -90,7 +91,7 @@ def _changeset(told: Json, digests: Mapping[str, str]) -> Changeset:
         id=told["id"],
         author=told["author"],
         path=told["path"],
-        always=told["always"],
+        repeats=told["repeats"],
         fields=fields,
         files={str(_path(uri)): digests[uri] for uri in told["files"]},
         parameters=told["parameters"],

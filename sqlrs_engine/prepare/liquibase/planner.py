@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from ...errors import Conflict, InvalidArgument, StepFailed
@@ -26,6 +26,8 @@ from ..work import Work
 from . import installation
 from .arguments import LiquibaseArguments
 from .changelog import Changelog, Changeset
+from .command import Command
+from .installation import Installation
 from .memory import Memory
 from .session import Session, session_environment
 
@@ -36,7 +38,14 @@ KIND = "lb"
 
 _PASSWORD_BYTES = 24
 
-Settings = Callable[[], str | None]
+COMMAND = "command"
+
+
+class Settings(Protocol):
+    """The part of the configuration that counts here."""
+
+    def value(self, path: str) -> Any:
+        """Return the value in force at a path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +57,11 @@ class ChangesetStep(Step):
     changeset: Changeset | None
     index: int | None
     reader: "Reader"
+
+    @property
+    def from_base(self) -> bool:
+        """Whether all changesets before it have to be run again."""
+        return self.reader.starts_over(self.index)
 
     def task(self) -> Json:
         """Return what its task tells of it."""
@@ -90,13 +104,18 @@ class Reader:
         self,
         key: Sequence[Any],
         start: Callable[[], Session],
+        command: Command | None,
         url: str,
         beside: Sequence[Path],
         memory: Memory,
     ) -> None:
-        """``key`` is all that ``start`` depends on, ``url`` names the kind of database."""
+        """``key`` is all that ``start`` depends on, ``url`` names the kind of database.
+
+        ``command`` is to be used in place of a session, which is to read the changelog only.
+        """
         self._key = key
         self._start = start
+        self._command = command
         self._url = url
         self._beside = beside
         self._memory = memory
@@ -130,6 +149,11 @@ class Reader:
 
         Raises Conflict when the changelog is not what it was when it was planned.
         """
+        if self._command is not None:
+            count = 0 if index is None else index + 1 if self.starts_over(index) else 1
+            name = changeset.name if changeset else "no changesets"
+            self._command.update(count, connection, name, work.control, _told(work))
+            return
         if self._session is None and self._plan(work) != self._changelog:
             raise Conflict("the changelog changed while it was prepared: prepare again")
         assert self._session is not None and self._changelog is not None  # noqa: S101, PT018
@@ -140,6 +164,13 @@ class Reader:
                 "a changeset reads files that are not known before it runs",
                 f"{', '.join(unknown)}: give the columns of loadData their types",
             )
+
+    def starts_over(self, index: int | None) -> bool:
+        """Tell whether a changeset needs all before it run again, in the same go."""
+        if self._command is None or not index or self._changelog is None:
+            return False
+        before = self._changelog.changesets[: index + 1]
+        return bool(self._changelog.preconditions) or any(each.repeats for each in before)
 
     def close(self) -> None:
         """End Liquibase, if it runs."""
@@ -156,10 +187,10 @@ class Reader:
 class LiquibasePlanner:
     """Makes the plans of changelogs."""
 
-    def __init__(self, directory: Path, files: SourceFiles, configured: Settings) -> None:
-        """``directory`` keeps what was read; ``configured`` returns the Liquibase to use."""
+    def __init__(self, directory: Path, files: SourceFiles, settings: Settings) -> None:
+        """``directory`` keeps what was read."""
         self._memory = Memory(directory, files.digest)
-        self._configured = configured
+        self._settings = settings
 
     def check(self, request: PrepareRequest) -> LiquibaseArguments:
         """Return a request's arguments. Raises InvalidArgument."""
@@ -209,7 +240,9 @@ class LiquibasePlanner:
     ) -> Reader:
         given = request.liquibase_env or {}
         found = installation.find(
-            request.liquibase_exec, self._configured(), session_environment(given, {})
+            request.liquibase_exec,
+            self._settings.value("liquibase.exec"),
+            session_environment(given, {}),
         )
         command, more = found.session()
         environment = session_environment(given, more)
@@ -219,10 +252,19 @@ class LiquibasePlanner:
         return Reader(
             [line, str(arguments.directory), environment, found.identity, url],
             lambda: Session(line, arguments.directory, environment),
+            self._command(found, given, arguments),
             url,
             [defaults, defaults.with_suffix(f".local{defaults.suffix}")],
             self._memory,
         )
+
+    def _command(
+        self, found: Installation, given: Mapping[str, Any], arguments: LiquibaseArguments
+    ) -> Command | None:
+        if self._settings.value("liquibase.mode") != COMMAND:
+            return None
+        program, more = found.plain()
+        return Command(program, session_environment(given, more), arguments)
 
 
 def _told(work: Work) -> Callable[[str], None]:

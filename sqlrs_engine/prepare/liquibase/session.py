@@ -12,14 +12,15 @@ import select
 import signal
 import subprocess
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ...errors import LiquibaseUnavailable, StepFailed, StorageFull
 from ...store.records import Json
 from ..control import Control
-from ..psql import DISK_FULL, Lines
+from ..process import Lines, OnLine
+from ..psql import DISK_FULL
 from .changelog import Changelog, Changeset
 
 _MARK = "\x01"
@@ -28,8 +29,6 @@ _TAIL_LINES = 40
 _TAIL_CHARS = 8 * 1024
 
 _SETTINGS = {"LANG": "C.UTF-8", "LIQUIBASE_SHOW_BANNER": "false"}
-
-OnLine = Callable[[str], None]
 
 
 class Session:
@@ -63,6 +62,10 @@ class Session:
         Raises StepFailed with Liquibase's own words, and what ``control.check`` does.
         """
         answer = self._ask(["plan", url], control, on_line)
+        if answer.get("incompatible"):
+            raise StepFailed(
+                "this version of Liquibase is unknown to the engine: install 4.29", answer["error"]
+            )
         if "error" in answer:
             raise StepFailed("Liquibase cannot read the changelog", answer["error"])
         return Changelog.from_json(answer)
@@ -86,6 +89,11 @@ class Session:
         if "error" not in answer:
             files: list[str] = answer["files"]
             return files
+        if answer["incompatible"]:
+            raise StepFailed(
+                "this version of Liquibase cannot run in a session: set liquibase.mode to command",
+                answer["error"],
+            )
         what = f"changeset {changeset.name}" if changeset else "the changelog's tables"
         details = f"{what}: {answer['error']}"[:_TAIL_CHARS]
         if DISK_FULL in details:

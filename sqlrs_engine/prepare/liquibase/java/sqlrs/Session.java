@@ -143,7 +143,10 @@ final class Session {
                 last = text;
             }
         }
-        return Collections.singletonMap("error", message.toString());
+        Map<String, Object> error = new LinkedHashMap<>();
+        error.put("error", message.toString());
+        error.put("incompatible", failure instanceof LinkageError);
+        return error;
     }
 
     // ---- planning
@@ -262,9 +265,14 @@ final class Session {
         told.put("labels", changeset.buildFullLabels());
         told.put("comments", changeset.getComments());
         told.put("description", changeset.getDescription());
-        told.put("always", changeset.isAlwaysRun());
         told.put("definition", definition(changeset));
         told.put("preconditions", preconditions(changeset.getPreconditions()));
+        // Whether a second update might run it again, or skip what the first has run.
+        told.put(
+                "repeats",
+                changeset.isAlwaysRun()
+                        || told.get("preconditions") != null
+                        || Boolean.FALSE.equals(changeset.getFailOnError()));
         told.put("files", recorder.take());
         told.put("parameters", parameters(told, changeset.getChangeLog()));
         return told;
@@ -289,27 +297,36 @@ final class Session {
         return text.toString();
     }
 
+    /** Return all that preconditions say, null when there is none. */
     private static String preconditions(PreconditionContainer container) {
-        if (container == null) {
-            return null;
+        StringBuilder text = new StringBuilder();
+        if (container != null) {
+            add(container, text);
         }
-        StringBuilder text = new StringBuilder(text(container));
-        names(container, text);
-        text.append(container.getOnFailMessage()).append(container.getOnErrorMessage());
-        return text.toString();
+        return text.length() == 0 ? null : text.toString();
     }
 
-    /** Add the kinds of nested preconditions, which their text does not tell. */
-    private static void names(PreconditionLogic logic, StringBuilder text) {
-        text.append(logic.getName()).append('(');
+    /** Add preconditions with their kinds, leaving out the empty containers of included files. */
+    private static void add(PreconditionLogic logic, StringBuilder text) {
+        StringBuilder inside = new StringBuilder();
         for (Precondition nested : logic.getNestedPreconditions()) {
             if (nested instanceof PreconditionLogic) {
-                names((PreconditionLogic) nested, text);
+                add((PreconditionLogic) nested, inside);
             } else {
-                text.append(nested.getName()).append(text(nested));
+                inside.append(nested.getName()).append(text(nested));
             }
         }
-        text.append(')');
+        if (inside.length() == 0) {
+            return;
+        }
+        text.append(logic.getName());
+        if (logic instanceof PreconditionContainer) {
+            PreconditionContainer container = (PreconditionContainer) logic;
+            text.append(' ').append(container.getOnFail()).append(' ').append(container.getOnError());
+            text.append(' ').append(container.getOnFailMessage());
+            text.append(' ').append(container.getOnErrorMessage());
+        }
+        text.append('(').append(inside).append(')');
     }
 
     private static String text(LiquibaseSerializable object) {

@@ -1,0 +1,519 @@
+"""Changelogs on real PostgreSQL by the real Liquibase, beside plain Liquibase on a new database."""
+
+import random
+import time
+from pathlib import Path
+from textwrap import dedent
+
+import fix_liquibase
+import psutil
+import psycopg
+import pytest
+from fix_store import PATIENCE, Store, query
+
+from sqlrs_engine.postgres.distributions import Distributions
+from sqlrs_engine.prepare import PrepareRequest
+
+pytestmark = [pytest.mark.postgres, pytest.mark.xdist_group("liquibase"), pytest.mark.timeout(600)]
+
+IMAGE = "postgres:18"
+
+
+class Changelogs(Store):
+    """An engine, and a directory with changelogs."""
+
+    def __init__(self, root: Path, directory: Path) -> None:
+        super().__init__(root, IMAGE)
+        self.directory = directory
+
+    def lb(self, *args, **fields):
+        return self.wait(self.submit_lb(*args, **fields))
+
+    def submit_lb(self, *args, **fields):
+        fields.setdefault("work_dir", str(self.directory))
+        request = PrepareRequest(
+            prepare_kind="lb", image_id=self.image, liquibase_args=args, **fields
+        )
+        return self.engine.prepare.submit(request).job_id
+
+    def made(self, *args, **fields):
+        job = self.lb(*args, **fields)
+        assert job.status == "succeeded", job.error
+        return job.result
+
+    def failed(self, *args, **fields):
+        job = self.lb(*args, **fields)
+        assert job.status == "failed", job.result
+        return job.error
+
+    def cached_after(self, *args, **fields):
+        """Prepare, and return which steps were cached."""
+        job = self.lb(*args, **fields)
+        assert job.status == "succeeded", job.error
+        return self.cached(job.job_id)
+
+    def plainly(self, *args, directory=None):
+        """Return the DSN of a new database migrated by plain Liquibase."""
+        dsn = self.prepare()["dsn"]
+        fix_liquibase.update(dsn, directory or self.directory, *args)
+        return dsn
+
+    def bin_dir(self):
+        return Distributions(self.root / "postgres").resolve(self.image).bin_dir
+
+    def assert_same(self, result, plain):
+        assert contents(result["dsn"], self.bin_dir()) == contents(plain, self.bin_dir())
+
+    def jvms(self):
+        return [
+            process.pid
+            for process in psutil.process_iter(["cmdline"])
+            if any("session.jar" in word for word in process.info["cmdline"] or ())
+            and Path(process.cwd()) == self.directory
+        ]
+
+
+def contents(dsn, bin_dir):
+    with psycopg.connect(dsn) as connection:
+        log = connection.execute(fix_liquibase.CHANGELOG_TABLE).fetchall()
+    return fix_liquibase.dump(dsn, bin_dir), log
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    fix_liquibase.found()
+    store = Changelogs(tmp_path_factory.mktemp("store"), Path("/"))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def lb(shared, tmp_path):
+    shared.directory = tmp_path
+    yield shared
+    assert shared.jvms() == []
+
+
+def write(directory, **files):
+    for name, text in files.items():
+        path = directory / name.replace("__", "/").replace("_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(text))
+
+
+def formatted(*changesets):
+    """Return a changelog in SQL: pairs of an id, which may have attributes, and SQL."""
+    lines = ["--liquibase formatted sql"]
+    for name, sql in changesets:
+        lines += [f"--changeset me:{name}", sql]
+    return "\n".join(lines) + "\n"
+
+
+XML = """\
+    <?xml version="1.0" encoding="UTF-8"?>
+    <databaseChangeLog xmlns="http://www.liquibase.org/xml/ns/dbchangelog"
+        xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+        xsi:schemaLocation="http://www.liquibase.org/xml/ns/dbchangelog
+            http://www.liquibase.org/xml/ns/dbchangelog/dbchangelog-latest.xsd">
+    %s
+    </databaseChangeLog>
+"""
+
+
+def xml(body):
+    return dedent(XML) % dedent(body)
+
+
+def all_formats(directory):
+    """Write a changelog of every format and of most features; return its name."""
+    write(
+        directory,
+        main_xml=xml(
+            """
+            <property name="owner" value="us"/>
+            <include file="parts/tables.yaml"/>
+            <include file="parts/more.json"/>
+            <includeAll path="parts/sql"/>
+            <changeSet id="guarded" author="me">
+              <preConditions onFail="MARK_RAN"><tableExists tableName="nowhere"/></preConditions>
+              <dropTable tableName="nowhere"/>
+            </changeSet>
+            <changeSet id="skipped" author="me">
+              <preConditions onFail="CONTINUE"><tableExists tableName="nowhere"/></preConditions>
+              <dropTable tableName="nowhere"/>
+            </changeSet>
+            <changeSet id="always" author="me" runAlways="true">
+              <sql>insert into log (what) values ('always by ${owner}')</sql>
+            </changeSet>
+            <changeSet id="data" author="me">
+              <loadData file="parts/people.csv" tableName="person"/>
+            </changeSet>
+            <changeSet id="file" author="me" runOnChange="true">
+              <sqlFile path="parts/file.sql"/>
+            </changeSet>
+            <changeSet id="concurrently" author="me" runInTransaction="false">
+              <sql>create index concurrently person_name on person (name)</sql>
+            </changeSet>
+            <changeSet id="tagged" author="me"><tagDatabase tag="v1"/></changeSet>
+            <changeSet id="dev" author="me" context="dev" labels="extra">
+              <sql>insert into log (what) values ('dev')</sql>
+            </changeSet>
+            <changeSet id="prod" author="me" context="prod">
+              <sql>insert into log (what) values ('prod')</sql>
+            </changeSet>
+            """
+        ),
+        parts__people_csv="id,name\n1,Ada\n2,Grace  Hopper\n",
+        parts__file_sql="insert into log (what) values ('file by ${owner}, for ${who}');\n",
+        parts__sql__b_sql=formatted(("b", "insert into log (what) values ('b');")),
+        parts__sql__a_sql=formatted(
+            ("a", "create table log (id serial, what text); insert into log (what) values ('a')"),
+            (
+                "fn splitStatements:false",
+                "create function f() returns int language sql as 'select 1;'",
+            ),
+        ),
+        parts__tables_yaml="""\
+            databaseChangeLog:
+              - changeSet:
+                  id: person
+                  author: me
+                  comment: people
+                  changes:
+                    - createTable:
+                        tableName: person
+                        columns:
+                          - column: {name: id, type: int, constraints: {primaryKey: true}}
+                          - column: {name: name, type: varchar(50)}
+            """,
+        parts__more_json="""\
+            {"databaseChangeLog": [{"changeSet": {"id": "email", "author": "me", "changes": [
+              {"addColumn": {"tableName": "person", "columns": [
+                {"column": {"name": "email", "type": "varchar(80)"}}]}}]}}]}
+            """,
+    )
+    return ["update", "--changelog-file", "main.xml", "--contexts", "dev", "-Dwho=you"]
+
+
+def test_all_formats_are_as_plain_liquibase_makes_them(lb):
+    args = all_formats(lb.directory)
+    plain = lb.plainly(*args)
+    first = lb.lb(*args)
+    assert first.status == "succeeded", first.error
+    tasks = [t for t in lb.store.jobs.tasks(first.job_id) if t.type == "state_execute"]
+    assert [task.changeset_id for task in tasks] == [
+        *("person", "email", "a", "fn", "b", "guarded", "skipped", "always", "data", "file"),
+        *("concurrently", "tagged", "dev"),
+    ]
+    assert tasks[0].changeset_path == "parts/tables.yaml"
+    assert tasks[0].args_summary == "person::me::parts/tables.yaml"
+    lb.assert_same(first.result, plain)
+    second = lb.lb(*args)
+    assert all(lb.cached(second.job_id))
+    lb.assert_same(second.result, plain)
+    assert first.result["state_id"] == second.result["state_id"]
+    assert not any("reading the changelog" in line for line in lb.logs(second.job_id))
+
+
+def test_the_command_line_makes_the_same_states(lb):
+    args = all_formats(lb.directory)
+    planned = lb.lb(*args, plan_only=True)
+    ids = [t.output_state_id for t in lb.store.jobs.tasks(planned.job_id) if t.output_state_id]
+    expected = lb.plainly(*args)
+    # Whatever other tests have cached of it.
+    for state_id in reversed(ids):
+        lb.store.states.remove(state_id)
+    lb.engine.config.set("liquibase.mode", "command")
+    try:
+        job = lb.lb(*args)
+    finally:
+        lb.engine.config.remove("liquibase.mode")
+    assert job.status == "succeeded", job.error
+    assert [t.output_state_id for t in lb.store.jobs.tasks(job.job_id) if t.output_state_id] == ids
+    assert any(not cached for cached in lb.cached(job.job_id))
+    lb.assert_same(job.result, expected)
+
+
+def test_a_cached_changelog_needs_neither_a_jvm_nor_a_cluster(lb):
+    write(lb.directory, c_sql=formatted(("1", "create table quick (id int);")))
+    args = ["update", "--changelog-file=c.sql"]
+    first = lb.made(*args)
+    began = time.monotonic()
+    job = lb.lb(*args, plan_only=True)
+    assert lb.cached(job.job_id) == [True]
+    assert not any("liquibase" in line for line in lb.logs(job.job_id)), time.monotonic() - began
+    # Not even after a restart of the engine: what was read is kept in files.
+    other = lb.lb("--changelog-file", str(lb.directory / "c.sql"), "update")
+    assert other.result["state_id"] == first["state_id"]
+
+
+def test_appending_editing_reordering_and_deleting(lb):
+    one, two, three = (
+        ("1", "create table one (id int);"),
+        ("2", "create table two (id int);"),
+        ("3", "create table three (id int);"),
+    )
+    args = ["update", "--changelog-file", "c.sql"]
+
+    def cached(*changesets):
+        write(lb.directory, c_sql=formatted(*changesets))
+        job = lb.lb(*args)
+        assert job.status == "succeeded", job.error
+        lb.assert_same(job.result, lb.plainly(*args))
+        return lb.cached(job.job_id)
+
+    assert cached(one, two) == [False, False]
+    assert cached(one, two, three) == [True, True, False]
+    assert cached(one, two, ("3", "create table three (id bigint);")) == [True, True, False]
+    assert cached(one, ("2", "create table two (id bigint);"), three) == [True, False, False]
+    assert cached(two, one, three) == [False, False, False]
+    assert cached(one, three) == [True, False]
+    assert cached(one, two, three) == [True, True, True]
+    # White space in a string is none to Liquibase's checksum, but it is to the database.
+    assert cached(one, ("2", "create table two (t text default 'a b');")) == [True, False]
+    assert cached(one, ("2", "create table two (t text default 'a  b');")) == [True, False]
+
+
+def test_what_else_counts(lb):
+    write(
+        lb.directory,
+        c_xml=xml(
+            """
+            <changeSet id="1" author="me"><createTable tableName="a"><column name="id" type="int"/>
+            </createTable></changeSet>
+            <changeSet id="2" author="me"><loadData file="a.csv" tableName="a"/></changeSet>
+            <changeSet id="3" author="me"><sqlFile path="a.sql"/></changeSet>
+            <changeSet id="4" author="me"><preConditions onFail="MARK_RAN">
+            <sqlCheck expectedResult="1">select 1</sqlCheck></preConditions>
+            <sql>insert into a values (4)</sql></changeSet>
+            """
+        ),
+        a_csv="id\n1\n",
+        a_sql="insert into a values (${x});\n",
+    )
+    args = ["update", "--changelog-file", "c.xml"]
+    assert lb.cached_after(*args, "-Dx=7") == [False] * 4
+    assert lb.cached_after(*args, "-Dx=7", "-Dunused=1") == [True] * 4
+    assert lb.cached_after(*args, "-Dx=8") == [True, True, False, False]
+    write(lb.directory, a_csv="id\n2\n")
+    assert lb.cached_after(*args, "-Dx=7") == [True, False, False, False]
+    text = (lb.directory / "c.xml").read_text()
+    (lb.directory / "c.xml").write_text(text.replace(">select 1<", ">select 0<"))
+    assert lb.cached_after(*args, "-Dx=7") == [True, True, True, False]
+    (lb.directory / "c.xml").write_text(text.replace("author", 'labels="z" author', 1))
+    # A label is stored in the database, so it makes another state.
+    assert lb.cached_after(*args, "-Dx=7") == [False] * 4
+
+
+def test_parameters_and_contexts_of_a_defaults_file(lb):
+    write(
+        lb.directory,
+        c_sql=formatted(
+            ("1", "create table d as select '${who}' as who;"), ("2 context:x", "select 1;")
+        ),
+        defaults_properties="changelog-file: c.sql\nparameter.who: file\ncontexts: y\n",
+    )
+    args = ["--defaults-file", "defaults.properties", "update"]
+    result = lb.made(*args)
+    assert query(result, "select who from d") == "file"
+    assert query(result, "select count(*) from databasechangelog") == 1
+    assert lb.cached_after(*args) == [True]
+    write(lb.directory, defaults_properties="changelog-file: c.sql\nparameter.who: other\n")
+    result = lb.made(*args)
+    assert query(result, "select who from d") == "other"
+    assert query(result, "select count(*) from databasechangelog") == 2
+
+
+def test_search_paths(lb):
+    write(
+        lb.directory,
+        one__main_xml=xml('<include file="sub.sql"/>'),
+        two__sub_sql=formatted(("1", "create table s as select 'two' as which;")),
+    )
+    for args in (
+        ["--searchPath", "one,two", "--changelog-file", "main.xml", "update"],
+        ["update", f"--search-path={lb.directory}/one,two", "--changelogFile=main.xml"],
+    ):
+        result = lb.made(*args)
+        assert query(result, "select which from s") == "two"
+        assert query(result, "select filename from databasechangelog") == "sub.sql"
+    # A file that now comes first is another changelog, although nothing read has changed.
+    write(lb.directory, one__sub_sql=formatted(("1", "create table s as select 'one' as which;")))
+    error = lb.failed(*args)
+    assert error["code"] == "step_failed"
+    assert "sub.sql" in error["details"]
+
+
+def test_count_and_tag(lb):
+    write(
+        lb.directory,
+        c_xml=xml(
+            """
+            <changeSet id="1" author="me"><sql>create table one ()</sql></changeSet>
+            <changeSet id="2" author="me"><tagDatabase tag="v1"/></changeSet>
+            <changeSet id="3" author="me"><sql>create table three ()</sql></changeSet>
+            """
+        ),
+    )
+    for args, count in (
+        (["update-count", "--count", "1"], 1),
+        (["updateCount", "--count=2"], 2),
+        (["update-to-tag", "--tag=v1"], 2),
+        (["update"], 3),
+    ):
+        result = lb.made("--changelog-file", "c.xml", *args)
+        assert query(result, "select count(*) from databasechangelog") == count
+        lb.assert_same(result, lb.plainly("--changelog-file", "c.xml", *args))
+
+
+def test_a_changelog_without_changesets(lb):
+    write(lb.directory, c_xml=xml(""))
+    args = ["update", "--changelog-file", "c.xml"]
+    result = lb.made(*args)
+    lb.assert_same(result, lb.plainly(*args))
+    assert lb.made(*args)["state_id"] == result["state_id"]
+
+
+def test_changelog_preconditions_are_of_a_new_database(lb):
+    guard = '<preConditions><not><tableExists tableName="one"/></not></preConditions>'
+    body = '<changeSet id="%s" author="me"><sql>create table %s ()</sql></changeSet>'
+    args = ["update", "--changelog-file", "c.xml"]
+    write(lb.directory, c_xml=xml(guard + body % (1, "one")))
+    lb.made(*args)
+    write(lb.directory, c_xml=xml(guard + body % (1, "one") + body % (2, "two")))
+    job = lb.lb(*args)
+    assert lb.cached(job.job_id) == [True, False]
+    lb.assert_same(job.result, lb.plainly(*args))
+    write(lb.directory, c_xml=xml(guard.replace("not>", "and>") + body % (1, "one")))
+    assert "tableExists" in lb.failed(*args)["details"] or "one" in lb.failed(*args)["details"]
+
+
+def test_a_failing_changeset_caches_what_came_before(lb):
+    good, bad = ("1", "create table fine (id int);"), ("2", "insert into nothing values (1);")
+    write(lb.directory, c_sql=formatted(good, bad))
+    args = ["update", "--changelog-file", "c.sql"]
+    error = lb.failed(*args)
+    assert error["code"] == "step_failed"
+    assert "2::me::c.sql" in error["details"]
+    assert 'relation "nothing" does not exist' in error["details"]
+    write(lb.directory, c_sql=formatted(good, ("2", "insert into fine values (1);")))
+    assert lb.cached_after(*args) == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("<databaseChangeLog", "c.xml"),
+        (xml('<changeSet id="1" author="me"><noSuchChange/></changeSet>'), "noSuchChange"),
+        (xml('<changeSet id="1" author="me"><dropTable/></changeSet>'), "tableName is required"),
+        (xml('<include file="missing.xml"/>'), "missing.xml"),
+        (
+            xml('<changeSet id="1" author="me"><sql>select 1</sql></changeSet>' * 2),
+            "same identifier",
+        ),
+    ],
+)
+def test_broken_changelogs(lb, text, told):
+    (lb.directory / "c.xml").write_text(text)
+    error = lb.failed("update", "--changelog-file", "c.xml")
+    assert error["code"] == "step_failed"
+    assert told in error["details"]
+
+
+def test_a_file_that_changes_while_the_job_runs(lb):
+    write(
+        lb.directory,
+        c_sql=formatted(("1", "create table slow (); select pg_sleep(2);"), ("2", "select 1;")),
+    )
+    before = lb.states()
+    job_id = lb.submit_lb("update", "--changelog-file", "c.sql")
+    deadline = time.monotonic() + PATIENCE
+    while not any("start 1::me" in line for line in lb.logs(job_id)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    write(lb.directory, c_sql=formatted(("1", "create table other ();")))
+    job = lb.wait(job_id)
+    assert job.error["code"] == "conflict"
+    assert lb.states() == before
+
+
+def test_cancelling_ends_liquibase(lb):
+    write(lb.directory, c_sql=formatted(("1", "select pg_sleep(600);")))
+    job_id = lb.submit_lb("update", "--changelog-file", "c.sql")
+    deadline = time.monotonic() + PATIENCE
+    while not any("Running Changeset" in line for line in lb.logs(job_id)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    lb.engine.prepare.cancel(job_id)
+    assert lb.wait(job_id).error["code"] == "cancelled"
+    assert lb.jvms() == []
+    assert lb.workspaces() == []
+
+
+def test_a_liquibase_that_dies(lb):
+    write(lb.directory, c_sql=formatted(("1", "select pg_sleep(600);")))
+    job_id = lb.submit_lb("update", "--changelog-file", "c.sql")
+    deadline = time.monotonic() + PATIENCE
+    while not any("Running Changeset" in line for line in lb.logs(job_id)):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for pid in lb.jvms():
+        psutil.Process(pid).kill()
+    error = lb.wait(job_id).error
+    assert (error["code"], error["message"]) == ("step_failed", "Liquibase ended unexpectedly")
+    assert lb.workspaces() == []
+
+
+def test_explain_says_which_changeset_is_new(lb):
+    write(lb.directory, c_sql=formatted(("1", "create table e ();"), ("2", "select 1;")))
+    args = ("update", "--changelog-file", "c.sql")
+    lb.made(*args)
+    request = PrepareRequest(
+        prepare_kind="lb", image_id=IMAGE, liquibase_args=args, work_dir=str(lb.directory)
+    )
+    assert lb.engine.cache.explain(request)["decision"] == "hit"
+    write(lb.directory, c_sql=formatted(("1", "create table e ();"), ("2", "select 2;")))
+    told = lb.engine.cache.explain(request)
+    assert told["decision"] == "miss"
+    assert told["missing_steps"] == 1
+    assert told["changes"] == [{"kind": "changeset", "name": "2::me::c.sql", "step": 1}]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_any_sequence_of_edits(lb, seed):
+    """However a changelog came about: what is cached is what a new database would be."""
+    rng = random.Random(seed)
+    names = iter(range(1000))
+
+    def changeset():
+        name = f"n{next(names)}"
+        kind = rng.choice(["", " runAlways:true", " runOnChange:true", " runInTransaction:false"])
+        sql = rng.choice(
+            [
+                f"create table {name} (t text default '{' ' * rng.randrange(3)}');",
+                "insert into base select count(*) from pg_tables;",
+                f"alter table base add column {name} int default {rng.randrange(9)};",
+            ]
+        )
+        return name + kind, sql
+
+    changesets = [("base", "create table base (n int);")] + [changeset() for _ in range(3)]
+    args = ["update", "--changelog-file", "c.sql"]
+    for _ in range(4):
+        write(lb.directory, c_sql=formatted(*changesets))
+        lb.assert_same(lb.made(*args), lb.plainly(*args))
+        match rng.choice(["append", "edit", "insert", "delete", "swap"]):
+            case "append":
+                changesets.append(changeset())
+            case "edit":
+                place = rng.randrange(1, len(changesets))
+                changesets[place] = (changesets[place][0], changeset()[1])
+            case "insert":
+                changesets.insert(rng.randrange(1, len(changesets)), changeset())
+            case "delete" if len(changesets) > 2:
+                del changesets[rng.randrange(1, len(changesets))]
+            case _:
+                tail = changesets[1:]
+                rng.shuffle(tail)
+                changesets[1:] = tail
