@@ -58,3 +58,7 @@ class Planner:
             return self._psql.plan(request, distribution, settings)
         work = work or Work(Control(), lambda line: None)
         return self._liquibase.plan(request, distribution, settings, work)
+
+    def stop(self) -> None:
+        """End what waits for the next job."""
+        self._liquibase.stop()

@@ -151,6 +151,7 @@ class PrepareService:
         if not self._await_end(controls, seconds):
             _log.warning("%d jobs did not stop in time", self.active())
         self._pool.shutdown(wait=False, cancel_futures=True)
+        self._tools.planner.stop()
         self._tools.events.shut()
         self._durable.set()
 

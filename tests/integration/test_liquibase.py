@@ -405,11 +405,11 @@ def test_a_failing_changeset_caches_what_came_before(lb):
     [
         ("<databaseChangeLog", "c.xml"),
         (xml('<changeSet id="1" author="me"><noSuchChange/></changeSet>'), "noSuchChange"),
-        (xml('<changeSet id="1" author="me"><dropTable/></changeSet>'), "tableName is required"),
+        (xml('<changeSet id="1" author="me"><dropTable/></changeSet>'), "tableName"),
         (xml('<include file="missing.xml"/>'), "missing.xml"),
         (
             xml('<changeSet id="1" author="me"><sql>select 1</sql></changeSet>' * 2),
-            "same identifier",
+            "duplicate identifiers",
         ),
     ],
 )

@@ -46,9 +46,11 @@ class LiquibaseArguments:
             if word.startswith("--") and flag in ("count", "tag"):
                 if "=" not in word:
                     next(remaining, None)
-            elif _plain(word) != _plain(self.command):
+            elif _plain(word) == _plain(self.command):
+                words += ["update-count", f"--count={count}"]
+            else:
                 words.append(word)
-        return [*words, "update-count", f"--count={count}"]
+        return words
 
     @classmethod
     def parse(cls, args: Sequence[str], work_dir: str | None) -> "LiquibaseArguments":
@@ -59,6 +61,9 @@ class LiquibaseArguments:
         given = [word for word in args if word and word != "--"]
         command = _command(given)
         places = _Places(work_dir, given)
+        # The search path and the defaults file are Liquibase's rather than the command's, and
+        # have to come before it.
+        first: list[str] = []
         words: list[str] = []
         remaining = iter(given)
         for word in remaining:
@@ -75,8 +80,9 @@ class LiquibaseArguments:
                 value = next(remaining, "")
                 if not value or value.startswith("--"):
                     raise InvalidArgument("missing value for flag", name)
-            words.append(f"{_SPELLED.get(flag, name)}={places.resolve(flag, value)}")
-        return cls(tuple(words), command, places.directory, places.defaults_file)
+            resolved = f"{_SPELLED.get(flag, name)}={places.resolve(flag, value)}"
+            (words if flag == _CHANGELOG else first).append(resolved)
+        return cls((*first, *words), command, places.directory, places.defaults_file)
 
 
 # Of the paths only the search path needs one spelling: older versions know no other.

@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ class Memory:
         try:
             entry = json.loads(path.read_text())
             changelog = _changelog(entry["changelog"])
-            if entry["seen"] != _seen(changelog) or entry["beside"] != self._beside(
+            if entry["seen"] != _seen(changelog) or entry["beside"] != self.digests(
                 entry["beside"]
             ):
                 return None
@@ -64,7 +64,7 @@ class Memory:
         entry = {
             "changelog": _json(changelog),
             "seen": _seen(changelog),
-            "beside": self._beside([str(path) for path in beside]),
+            "beside": self.digests(beside),
         }
         path = self._path(key)
         try:
@@ -90,13 +90,14 @@ class Memory:
             reads.append(read)
         return tuple(reads)
 
-    def _beside(self, paths: Sequence[str] | Json) -> Json:
+    def digests(self, paths: Iterable[Path | str]) -> Json:
+        """Return the digests of files by their paths, None for one that cannot be read."""
         digests: Json = {}
         for path in paths:
             try:
-                digests[path] = self._digest(Path(path))[0]
+                digests[str(path)] = self._digest(Path(path))[0]
             except InvalidArgument:
-                digests[path] = None
+                digests[str(path)] = None
         return digests
 
     def _path(self, key: Sequence[Any]) -> Path:

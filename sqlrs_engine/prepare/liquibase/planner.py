@@ -6,6 +6,7 @@ the files that it reads, the parameters that it may use, and what the database g
 of it, its path included. What counts for all of them is part of the first.
 """
 
+import json
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,11 +31,15 @@ from .command import Command
 from .installation import Installation
 from .memory import Memory
 from .session import Session, session_environment
+from .sessions import Sessions
 
 if TYPE_CHECKING:
     from ...postgres.cluster import Cluster
 
 KIND = "lb"
+
+# Beside the data directory of a state: what its database session had set.
+SETTINGS_FILE = "session-settings.json"
 
 _PASSWORD_BYTES = 24
 
@@ -83,7 +88,12 @@ class ChangesetStep(Step):
         password = secrets.token_urlsafe(_PASSWORD_BYTES)
         cluster.set_password(port, password)
         url = f"jdbc:postgresql://127.0.0.1:{port}/postgres"
-        self.reader.apply(self.index, self.changeset, (url, SUPERUSER, password), work)
+        beside = cluster.data_dir.parent / SETTINGS_FILE
+        settings = json.loads(beside.read_text()) if beside.exists() else {}
+        left = self.reader.apply(
+            self.index, self.changeset, (url, SUPERUSER, password), settings, work
+        )
+        beside.write_text(json.dumps(left))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +103,7 @@ class LiquibasePlan(Plan):
     reader: "Reader"
 
     def close(self) -> None:
-        """End Liquibase."""
+        """Give Liquibase up."""
         self.reader.close()
 
 
@@ -108,6 +118,7 @@ class Reader:
         url: str,
         beside: Sequence[Path],
         memory: Memory,
+        sessions: Sessions,
     ) -> None:
         """``key`` is all that ``start`` depends on, ``url`` names the kind of database.
 
@@ -119,7 +130,10 @@ class Reader:
         self._url = url
         self._beside = beside
         self._memory = memory
+        self._sessions = sessions
         self._session: Session | None = None
+        # Liquibase reads its defaults file when it starts.
+        self._session_key: Sequence[Any] = ()
         self._changelog: Changelog | None = None
 
     def read(self, work: Work) -> tuple[Changelog, tuple[FileRead, ...]]:
@@ -143,9 +157,10 @@ class Reader:
         index: int | None,
         changeset: Changeset | None,
         connection: tuple[str, str, str],
+        settings: Mapping[str, str],
         work: Work,
-    ) -> None:
-        """Apply a changeset of the changelog; see ``Session.apply``.
+    ) -> Mapping[str, str]:
+        """Apply a changeset of the changelog; return the settings left. See ``Session.apply``.
 
         Raises Conflict when the changelog is not what it was when it was planned.
         """
@@ -153,17 +168,20 @@ class Reader:
             count = 0 if index is None else index + 1 if self.starts_over(index) else 1
             name = changeset.name if changeset else "no changesets"
             self._command.update(count, connection, name, work.control, _told(work))
-            return
+            return {}
         if self._session is None and self._plan(work) != self._changelog:
             raise Conflict("the changelog changed while it was prepared: prepare again")
         assert self._session is not None and self._changelog is not None  # noqa: S101, PT018
-        read = self._session.apply(index, changeset, connection, work.control, _told(work))
+        read, left = self._session.apply(
+            index, changeset, connection, settings, work.control, _told(work)
+        )
         unknown = [uri for uri in read if Path(urlsplit(uri).path) not in self._changelog.files]
         if unknown:
             raise StepFailed(
                 "a changeset reads files that are not known before it runs",
                 f"{', '.join(unknown)}: give the columns of loadData their types",
             )
+        return left
 
     def starts_over(self, index: int | None) -> bool:
         """Tell whether a changeset needs all before it run again, in the same go."""
@@ -173,13 +191,14 @@ class Reader:
         return bool(self._changelog.preconditions) or any(each.repeats for each in before)
 
     def close(self) -> None:
-        """End Liquibase, if it runs."""
+        """Give Liquibase up, if it runs."""
         if self._session is not None:
-            self._session.close()
+            self._sessions.give_back(self._session_key, self._session)
             self._session = None
 
     def _plan(self, work: Work) -> Changelog:
-        self._session = self._start()
+        self._session_key = [*self._key, self._memory.digests(self._beside)]
+        self._session = self._sessions.take(self._session_key, self._start)
         work.log("liquibase: reading the changelog")
         return self._session.plan(self._url, work.control, _told(work))
 
@@ -190,7 +209,12 @@ class LiquibasePlanner:
     def __init__(self, directory: Path, files: SourceFiles, settings: Settings) -> None:
         """``directory`` keeps what was read."""
         self._memory = Memory(directory, files.digest)
+        self._sessions = Sessions()
         self._settings = settings
+
+    def stop(self) -> None:
+        """End the Liquibase that waits for the next job."""
+        self._sessions.close()
 
     def check(self, request: PrepareRequest) -> LiquibaseArguments:
         """Return a request's arguments. Raises InvalidArgument."""
@@ -256,6 +280,7 @@ class LiquibasePlanner:
             url,
             [defaults, defaults.with_suffix(f".local{defaults.suffix}")],
             self._memory,
+            self._sessions,
         )
 
     def _command(

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from ...errors import LiquibaseUnavailable, StepFailed, StorageFull
 from ...store.records import Json
@@ -28,6 +29,7 @@ _CHUNK = 64 * 1024
 _TAIL_LINES = 40
 _TAIL_CHARS = 8 * 1024
 
+_ROLES = ("role", "session_authorization")
 _SETTINGS = {"LANG": "C.UTF-8", "LIQUIBASE_SHOW_BANNER": "false"}
 
 
@@ -55,6 +57,12 @@ class Session:
         self._on_line: OnLine = lambda line: None
         self._lines = Lines(self._heard)
         self._ready = False
+        self._asked = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a request; not when it was left in the middle of one."""
+        return not self._asked and self._process.poll() is None
 
     def plan(self, url: str, control: Control, on_line: OnLine) -> Changelog:
         """Read the changelog as for a database like that of ``url``, which is an offline one.
@@ -75,20 +83,25 @@ class Session:
         index: int | None,
         changeset: Changeset | None,
         connection: tuple[str, str, str],
+        settings: Mapping[str, str],
         control: Control,
         on_line: OnLine,
-    ) -> list[str]:
+    ) -> tuple[list[str], dict[str, str]]:
         """Apply a planned changeset, None for the tables of Liquibase's own only.
 
-        ``connection`` is a JDBC URL, a user and a password. Returns the URIs of the files read.
+        ``connection`` is a JDBC URL, a user and a password. ``settings`` are what the database
+        session of the changeset before had set. Returns the URIs of the files read, and the
+        settings that the changeset leaves.
         Raises StepFailed with the changeset and Liquibase's own words, StorageFull when the
         server had no room, and what ``control.check`` does.
         """
-        request = ["apply", str(-1 if index is None else index), *connection]
+        # With another role, less may be allowed.
+        ordered = sorted(settings.items(), key=lambda setting: setting[0] in _ROLES)
+        request = ["apply", str(-1 if index is None else index), *connection, urlencode(ordered)]
         answer = self._ask(request, control, on_line)
         if "error" not in answer:
-            files: list[str] = answer["files"]
-            return files
+            return answer["files"], answer["settings"]
+        self._told.clear()
         if answer["incompatible"]:
             raise StepFailed(
                 "this version of Liquibase cannot run in a session: set liquibase.mode to command",
@@ -113,10 +126,14 @@ class Session:
     def _ask(self, request: Sequence[str], control: Control, on_line: OnLine) -> Json:
         self._on_line = on_line
         if not self._ready:
+            self._asked = True
             self._answer(control)
             self._ready = True
+        self._asked = True
         self._send("\t".join(request) + "\n")
-        return self._answer(control)
+        answer = self._answer(control)
+        self._asked = False
+        return answer
 
     def _send(self, line: str) -> None:
         assert self._process.stdin is not None  # noqa: S101 - it was asked for

@@ -5,13 +5,19 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
+import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
+import java.sql.Connection;
+import java.sql.PreparedStatement;
+import java.sql.ResultSet;
+import java.sql.Statement;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Properties;
 import java.util.Set;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
@@ -52,6 +58,8 @@ import liquibase.configuration.ConfiguredValue;
 import liquibase.configuration.LiquibaseConfiguration;
 import liquibase.configuration.core.DefaultsFileValueProvider;
 import liquibase.database.Database;
+import liquibase.database.core.DatabaseUtils;
+import liquibase.database.jvm.JdbcConnection;
 import liquibase.exception.ValidationFailedException;
 import liquibase.executor.ExecutorService;
 import liquibase.lockservice.LockService;
@@ -59,6 +67,7 @@ import liquibase.lockservice.LockServiceFactory;
 import liquibase.precondition.Precondition;
 import liquibase.precondition.PreconditionLogic;
 import liquibase.precondition.core.PreconditionContainer;
+import liquibase.resource.ResourceAccessor;
 import liquibase.serializer.LiquibaseSerializable;
 import liquibase.serializer.core.string.StringChangeLogSerializer;
 import liquibase.sql.visitor.SqlVisitor;
@@ -68,8 +77,8 @@ import liquibase.util.LiquibaseUtil;
  * One changelog, read once, whose changesets are applied one at a time.
  *
  * <p>Requests are lines on standard input, their fields separated by tabs: {@code plan}, and
- * {@code apply INDEX URL USER PASSWORD}, where INDEX counts the planned changesets from 0, or is
- * -1 to make Liquibase's tables only. Each is answered by one line on standard output, a byte 1
+ * {@code apply INDEX URL USER PASSWORD SETTINGS}, where INDEX counts the planned changesets from 0,
+ * or is -1 to make Liquibase's tables only. Each is answered by one line on standard output, a byte 1
  * and then JSON: what was asked for, or {@code {"error": …}}. All other output is for people.
  */
 final class Session {
@@ -90,6 +99,10 @@ final class Session {
     private ChangeLogParameters parameters;
     private Recorder recorder;
     private final List<ChangeSet> planned = new ArrayList<>();
+    /** The database of the last changeset, and which can be applied to it next. */
+    private Database applied;
+
+    private int next = -1;
 
     Session(CommandScope command) {
         this.command = command;
@@ -98,12 +111,15 @@ final class Session {
     }
 
     void serve() throws Exception {
-        recorder = new Recorder(Scope.getCurrentScope().getResourceAccessor());
+        ResourceAccessor files = Scope.getCurrentScope().getResourceAccessor();
         BufferedReader requests =
                 new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         answer(Collections.singletonMap("ready", LiquibaseUtil.getBuildVersion()));
         for (String line = requests.readLine(); line != null; line = requests.readLine()) {
             String[] request = line.split("\t", -1);
+            if (request[0].equals("plan")) {
+                recorder = new Recorder(files);
+            }
             Map<String, Object> values = new LinkedHashMap<>();
             values.put(Scope.Attr.resourceAccessor.name(), recorder);
             try {
@@ -121,8 +137,7 @@ final class Session {
         if (request[0].equals("plan")) {
             return plan(request[1]);
         }
-        int index = Integer.parseInt(request[1]);
-        return apply(index < 0 ? null : planned.get(index), index <= 0, request);
+        return apply(Integer.parseInt(request[1]), request);
     }
 
     private void answer(Object reply) {
@@ -152,6 +167,7 @@ final class Session {
     // ---- planning
 
     private Map<String, Object> plan(String url) throws Exception {
+        forget();
         Database database = open(url, null, null);
         Map<String, Object> scope = Collections.singletonMap("database", (Object) database);
         return Scope.child(scope, () -> plan(database));
@@ -405,46 +421,117 @@ final class Session {
 
     // ---- applying
 
-    private Map<String, Object> apply(ChangeSet changeset, boolean first, String[] request)
-            throws Exception {
-        // What Liquibase knows of a database it keeps by its URL; this one was another before.
-        forget();
+    private Map<String, Object> apply(int index, String[] request) throws Exception {
         recorder.take();
-        Database database = open(request[2], request[3], request[4]);
         try {
-            Map<String, Object> scope = Collections.singletonMap("database", (Object) database);
-            return Scope.child(scope, () -> apply(changeset, first, database));
-        } finally {
-            database.close();
+            connect(index, request[2], request[3], request[4]);
+            Map<String, Object> scope = Collections.singletonMap("database", (Object) applied);
+            Map<String, Object> settings = Scope.child(scope, () -> apply(index, request[5]));
+            Map<String, Object> reply = new LinkedHashMap<>();
+            reply.put("files", recorder.take());
+            reply.put("settings", settings);
+            return reply;
+        } catch (Throwable failure) {
+            forget();
+            throw failure;
         }
     }
 
-    private Map<String, Object> apply(ChangeSet changeset, boolean first, Database database)
-            throws Exception {
-        LockService lock = LockServiceFactory.getInstance().getLockService(database);
-        lock.waitForLock();
-        try {
-            ChangeLogHistoryService history =
-                    Scope.getCurrentScope()
-                            .getSingleton(ChangeLogHistoryServiceFactory.class)
-                            .getChangeLogService(database);
-            history.init();
-            history.generateDeploymentId();
-            if (first) {
-                changelog.validate(database, parameters.getContexts(), parameters.getLabels());
-            }
-            if (changeset != null) {
-                new ChangeLogIterator(changelog, new Only(changeset))
-                        .run(new UpdateVisitor(database, null, null), environment(database));
-                database.afterUpdate();
-            }
-        } finally {
-            lock.releaseLock();
+    /**
+     * Connect to the database to which the changeset is to be applied.
+     *
+     * <p>When the one before has just been applied, it is the same database, at another place:
+     * what Liquibase knows of it, and takes some time to find out, is kept.
+     */
+    private void connect(int index, String url, String user, String password) throws Exception {
+        if (applied != null && index > 0 && index == next) {
+            Properties login = new Properties();
+            login.setProperty("user", user);
+            login.setProperty("password", password);
+            Connection connection = new org.postgresql.Driver().connect(url, login);
+            applied.setConnection(new JdbcConnection(connection));
+            DatabaseUtils.initializeDatabase(
+                    command.getArgumentValue(DbUrlConnectionCommandStep.DEFAULT_CATALOG_NAME_ARG),
+                    command.getArgumentValue(DbUrlConnectionCommandStep.DEFAULT_SCHEMA_NAME_ARG),
+                    applied);
+            return;
         }
-        return Collections.singletonMap("files", recorder.take());
+        forget();
+        applied = open(url, user, password);
     }
 
-    private static void forget() {
+    private Map<String, Object> apply(int index, String settings) throws Exception {
+        LockService lock = LockServiceFactory.getInstance().getLockService(applied);
+        ChangeLogHistoryService history =
+                Scope.getCurrentScope()
+                        .getSingleton(ChangeLogHistoryServiceFactory.class)
+                        .getChangeLogService(applied);
+        if (next != index || index <= 0) {
+            lock.waitForLock();
+            try {
+                history.init();
+                history.generateDeploymentId();
+                if (index <= 0) {
+                    changelog.validate(applied, parameters.getContexts(), parameters.getLabels());
+                }
+            } finally {
+                lock.releaseLock();
+            }
+        }
+        if (index >= 0) {
+            restore(settings);
+            new ChangeLogIterator(changelog, new Only(planned.get(index)))
+                    .run(new UpdateVisitor(applied, null, null), environment(applied));
+            applied.afterUpdate();
+        }
+        next = index + 1;
+        Map<String, Object> left = sessionSettings();
+        applied.getConnection().close();
+        return left;
+    }
+
+    /** Return what the session has set: with Liquibase, the next changeset is of the same one. */
+    private Map<String, Object> sessionSettings() throws Exception {
+        Map<String, Object> settings = new TreeMap<>();
+        try (Statement statement = connection().createStatement();
+                ResultSet rows =
+                        statement.executeQuery(
+                                "SELECT name, setting FROM pg_catalog.pg_settings"
+                                        + " WHERE source = 'session' AND context <> 'internal'")) {
+            while (rows.next()) {
+                settings.put(rows.getString(1), rows.getString(2));
+            }
+        }
+        connection().commit();
+        return settings;
+    }
+
+    /** Set what an earlier session had set, given as the query of a URL. */
+    private void restore(String settings) throws Exception {
+        try (PreparedStatement statement =
+                connection().prepareStatement("SELECT pg_catalog.set_config(?, ?, false)")) {
+            for (String each : settings.split("&")) {
+                String[] setting = each.split("=", 2);
+                if (setting.length == 2) {
+                    statement.setString(1, URLDecoder.decode(setting[0], "UTF-8"));
+                    statement.setString(2, URLDecoder.decode(setting[1], "UTF-8"));
+                    statement.execute();
+                }
+            }
+        }
+        connection().commit();
+    }
+
+    private Connection connection() {
+        return ((JdbcConnection) applied.getConnection()).getUnderlyingConnection();
+    }
+
+    private void forget() throws Exception {
+        next = -1;
+        if (applied != null && !applied.getConnection().isClosed()) {
+            applied.close();
+        }
+        applied = null;
         Scope.getCurrentScope().getSingleton(ChangeLogHistoryServiceFactory.class).resetAll();
         LockServiceFactory.getInstance().resetAll();
         Scope.getCurrentScope().getSingleton(ExecutorService.class).reset();
