@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..errors import EngineError
+from ..errors import EngineError, LiquibaseUnavailable
 from . import FAILURE, SUCCESS
 from .ls import size
 from .terminal import Places, Terminal, add_json, add_state_dir, places
@@ -68,8 +68,8 @@ def examine(where: Places, search_path: str) -> Iterator[Finding]:
         ("free space", lambda: _space(where)),
         ("ports", lambda: _ports(where)),
         ("engine", lambda: _engine(where)),
-        ("Java", lambda: _program("java", "needed for Liquibase only", search_path)),
-        ("Liquibase", lambda: _program("liquibase", "needed for Liquibase only", search_path)),
+        ("Java", lambda: _java(search_path)),
+        ("Liquibase", lambda: _liquibase(where, search_path)),
     )
     for subject, check in checks:
         try:
@@ -152,12 +152,30 @@ def _engine(where: Places) -> Finding:
     return Finding("engine", "ok", f"{record.endpoint}, pid {record.pid}, log {where.log_file}")
 
 
-def _program(program: str, purpose: str, search_path: str) -> Finding:
-    found = shutil.which(program, path=search_path)
-    subject = "Java" if program == "java" else program.capitalize()
-    if found is None:
-        return Finding(subject, "note", f"{program} is not on the PATH", purpose)
-    return Finding(subject, "ok", found)
+def _java(search_path: str) -> Finding:
+    from ..prepare.liquibase.installation import find_java
+
+    try:
+        return Finding("Java", "ok", str(find_java(_environment(search_path))))
+    except LiquibaseUnavailable as error:
+        return Finding("Java", "note", f"{error.message} (psql needs none)", error.details)
+
+
+def _liquibase(where: Places, search_path: str) -> Finding:
+    from ..engine import configured
+    from ..prepare.liquibase.installation import find
+
+    try:
+        found = find(None, configured(where.store, "liquibase.exec"), _environment(search_path))
+    except LiquibaseUnavailable as error:
+        return Finding("Liquibase", "note", f"{error.message} (psql needs none)", error.details)
+    return Finding("Liquibase", "ok", str(found.launcher))
+
+
+def _environment(search_path: str) -> dict[str, str]:
+    """Return what Java and Liquibase are found by."""
+    given = {n: os.environ[n] for n in ("JAVA_HOME", "LIQUIBASE_HOME") if n in os.environ}
+    return {"PATH": search_path, **given}
 
 
 def existing(path: Path) -> Path:

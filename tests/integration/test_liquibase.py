@@ -85,13 +85,14 @@ def shared(tmp_path_factory):
     store = Changelogs(tmp_path_factory.mktemp("store"), Path("/"))
     yield store
     store.close()
+    assert store.jvms() == []
 
 
 @pytest.fixture
 def lb(shared, tmp_path):
     shared.directory = tmp_path
     yield shared
-    assert shared.jvms() == []
+    assert len(shared.jvms()) <= 1, "more than one waits for the next job"
 
 
 def write(directory, **files):
@@ -364,6 +365,20 @@ def test_count_and_tag(lb):
         result = lb.made("--changelog-file", "c.xml", *args)
         assert query(result, "select count(*) from databasechangelog") == count
         lb.assert_same(result, lb.plainly("--changelog-file", "c.xml", *args))
+
+
+def test_what_a_session_has_set_reaches_the_next_changeset(lb):
+    changesets = [
+        ("1", "create schema other; set search_path = other, public; set work_mem = '7MB';"),
+        ("2", "create table placed as select current_setting('work_mem') as mem;"),
+        ("3", "create table later (id int);"),
+    ]
+    args = ["update", "--changelog-file", "c.sql"]
+    for count in (1, 2, 3):  # each time from the state of the one before
+        write(lb.directory, c_sql=formatted(*changesets[:count]))
+        result = lb.made(*args)
+        lb.assert_same(result, lb.plainly(*args))
+    assert query(result, "select mem from other.placed") == "7MB"
 
 
 def test_a_changelog_without_changesets(lb):

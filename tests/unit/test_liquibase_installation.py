@@ -1,0 +1,149 @@
+"""Where Liquibase and Java are looked for, and what is said when they are not there."""
+
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sqlrs_engine.errors import LiquibaseUnavailable
+from sqlrs_engine.prepare.liquibase import installation
+
+
+def program(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A Liquibase of two jars."""
+    program(tmp_path / "lb" / "liquibase")
+    for jar in ("internal/lib/liquibase-core.jar", "internal/lib/picocli.jar", "lib/mine.jar"):
+        (tmp_path / "lb" / jar).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "lb" / jar).touch()
+    return tmp_path / "lb"
+
+
+@pytest.fixture
+def java(tmp_path):
+    return program(tmp_path / "jdk" / "bin" / "java")
+
+
+@pytest.fixture(autouse=True)
+def no_package(monkeypatch):
+    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda name: None)
+
+
+def environment(java, *more):
+    return {"PATH": ":".join(str(each.parent) for each in (java, *more))}
+
+
+def test_what_the_request_names_comes_first(home, java, tmp_path):
+    other = program(tmp_path / "bin" / "liquibase")
+    found = installation.find(str(home / "liquibase"), str(other), environment(java, other))
+    assert (found.launcher, found.home, found.java) == (home / "liquibase", home, java)
+
+
+def test_then_the_configuration_then_the_path(home, java, tmp_path):
+    other = program(tmp_path / "bin" / "liquibase")
+    found = installation.find(None, str(home), environment(java, other))
+    assert found.home == home
+    found = installation.find(None, None, environment(java, home / "liquibase"))
+    assert found.home == home
+    found = installation.find("liquibase", None, environment(java, home / "liquibase"))
+    assert found.home == home
+
+
+def test_a_link_leads_to_the_jars(home, java, tmp_path):
+    (tmp_path / "bin").mkdir()
+    link = tmp_path / "bin" / "liquibase"
+    link.symlink_to(home / "liquibase")
+    assert installation.find(None, None, environment(java, link)).home == home
+
+
+def test_the_package(home, java, tmp_path, monkeypatch):
+    class Spec:
+        submodule_search_locations = (str(tmp_path / "package"),)
+
+    (tmp_path / "package").mkdir()
+    home.rename(tmp_path / "package" / "bin")
+    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda name: Spec)
+    found = installation.find(None, None, environment(java))
+    assert found.home == tmp_path / "package" / "bin"
+
+
+def test_a_session_runs_java_on_all_the_jars(home, java):
+    found = installation.find(str(home), None, environment(java))
+    command, more = found.session()
+    assert command[0] == str(java)
+    classpath = command[command.index("-cp") + 1].split(":")
+    assert [Path(jar).name for jar in classpath] == [
+        *("session.jar", "mine.jar", "liquibase-core.jar", "picocli.jar")
+    ]
+    assert more == {"LIQUIBASE_HOME": str(home)}
+    plain, _ = found.plain()
+    assert "session.jar" not in " ".join(plain)
+
+
+def test_a_wrapper_gets_our_jar_by_its_environment(java, tmp_path):
+    wrapper = program(tmp_path / "bin" / "liquibase")
+    found = installation.find(None, None, environment(java, wrapper))
+    assert found.home is None
+    command, more = found.session()
+    assert command == [str(wrapper)]
+    assert more["LIQUIBASE_CLASSPATH"] == str(installation.SESSION_JAR)
+    assert "-Dsqlrs.session=true" in more["JAVA_OPTS"]
+    assert more["JAVA_HOME"] == str(java.parent.parent)
+    assert found.plain() == ([str(wrapper)], {"JAVA_HOME": str(java.parent.parent)})
+
+
+def test_the_identity_changes_with_the_version(home, java):
+    found = installation.find(str(home), None, environment(java))
+    before = found.identity
+    assert found.identity == before
+    (home / "internal" / "lib" / "liquibase-core.jar").write_text("newer")
+    assert found.identity != before
+
+
+def test_java_of_java_home_and_of_liquibase_itself(home, java, tmp_path):
+    own = program(home / "jre" / "bin" / "java")
+    assert installation.find(str(home), None, environment(java)).java == own
+    set_to = environment(java) | {"JAVA_HOME": str(java.parent.parent)}
+    assert installation.find(str(home), None, set_to).java == java
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (None, "pip install 'sqlrs-engine[liquibase]'"),
+        ("/nowhere/liquibase", "/nowhere/liquibase"),
+        ("./liquibase", "absolute"),
+        ("other-liquibase", "not on the PATH"),
+    ],
+)
+def test_no_liquibase(java, given, told):
+    with pytest.raises(LiquibaseUnavailable) as missing:
+        installation.find(given, None, environment(java))
+    assert told in str(missing.value)
+
+
+def test_no_java(home):
+    with pytest.raises(LiquibaseUnavailable) as missing:
+        installation.find(str(home), None, {"PATH": "/nowhere"})
+    assert "apt-get install default-jre-headless" in str(missing.value)
+    with pytest.raises(LiquibaseUnavailable) as missing:
+        installation.find(str(home), None, {"PATH": "/nowhere", "JAVA_HOME": "/nowhere"})
+    assert "JAVA_HOME" in str(missing.value)
+
+
+def test_the_jar_is_of_this_source():
+    """`scripts/session-jar` makes it anew."""
+    source = hashlib.sha256()
+    for file in sorted((installation.SESSION_JAR.parent / "java" / "sqlrs").glob("*.java")):
+        source.update(file.read_bytes())
+    with zipfile.ZipFile(installation.SESSION_JAR) as jar:
+        manifest = jar.read("META-INF/MANIFEST.MF").decode()
+    assert f"Source: {source.hexdigest()}" in manifest

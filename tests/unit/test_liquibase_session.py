@@ -1,0 +1,285 @@
+"""The talk with a Liquibase process, whose part a shell script plays."""
+
+import json
+import threading
+import time
+
+import psutil
+import pytest
+from prepare_fakes import until
+
+from sqlrs_engine.errors import (
+    Cancelled,
+    InvalidArgument,
+    LiquibaseUnavailable,
+    StepFailed,
+    StorageFull,
+)
+from sqlrs_engine.prepare.control import Control
+from sqlrs_engine.prepare.files import SourceFiles
+from sqlrs_engine.prepare.liquibase.changelog import Changelog, Changeset
+from sqlrs_engine.prepare.liquibase.memory import Memory
+from sqlrs_engine.prepare.liquibase.session import Session
+from sqlrs_engine.prepare.liquibase.sessions import Sessions
+
+READY = """printf '\\001{"ready": "4"}\\n'; """
+CHANGESET = Changeset(
+    id="1", author="me", path="c.sql", repeats=False, fields={}, files={}, parameters={}
+)
+LOGIN = ("jdbc:postgresql://127.0.0.1:1/postgres", "sqlrs", "secret")
+
+
+def plan(**fields):
+    return {
+        "version": "4",
+        "driver": "42",
+        "settings": {},
+        "preconditions": None,
+        "changesets": [],
+        "locations": [],
+        "files": [],
+        "looked": [],
+        **fields,
+    }
+
+
+@pytest.fixture
+def start(tmp_path):
+    sessions = []
+
+    def begin(script, ready=READY):
+        path = {"PATH": "/usr/bin:/bin"}
+        sessions.append(Session(["/bin/sh", "-c", ready + script], tmp_path, path))
+        return sessions[-1]
+
+    yield begin
+    for session in sessions:
+        session.close()
+
+
+def answering(answer):
+    return f"while read -r line; do printf '\\001%s\\n' '{json.dumps(answer)}'; done"
+
+
+def apply(session, control=None, lines=None):
+    heard = [] if lines is None else lines
+    return session.apply(
+        0, CHANGESET, LOGIN, {"role": "r", "a": "1 2"}, control or Control(), heard.append
+    )
+
+
+def test_a_plan(start):
+    session = start(answering(plan(settings={"x": "y"})))
+    changelog = session.plan("offline:postgresql", Control(), lambda line: None)
+    assert changelog.common == {"liquibase": "4", "liquibase driver": "42", "x": "y"}
+    assert session.idle
+
+
+def test_requests_and_lines(start, tmp_path):
+    session = start(
+        f"read -r line; printf '%s' \"$line\" > {tmp_path}/asked; echo 'for people'; "
+        """printf 'half\\001{"files": ["f"], "settings": {"a": "2"}}\\n'; cat"""
+    )
+    lines = []
+    assert apply(session, lines=lines) == (["f"], {"a": "2"})
+    assert lines == ["for people", "half"]
+    # The role comes last: with another one, less may be allowed.
+    assert (tmp_path / "asked").read_text() == "\t".join(["apply", "0", *LOGIN, "a=1+2&role=r"])
+
+
+def test_errors_name_the_changeset(start):
+    session = start(answering({"error": "ERROR: no such table", "incompatible": False}))
+    with pytest.raises(StepFailed) as failed:
+        apply(session)
+    assert failed.value.details == "changeset 1::me::c.sql: ERROR: no such table"
+    assert session.idle
+    with pytest.raises(StepFailed) as failed:
+        session.plan("offline:postgresql", Control(), lambda line: None)
+    assert failed.value.message == "Liquibase cannot read the changelog"
+
+
+def test_a_full_disk(start):
+    told = "could not extend file: No space left on device"
+    session = start(answering({"error": told, "incompatible": False}))
+    with pytest.raises(StorageFull):
+        apply(session)
+
+
+def test_another_version(start):
+    session = start(answering({"error": "NoSuchMethodError", "incompatible": True}))
+    with pytest.raises(StepFailed, match=r"liquibase\.mode to command"):
+        apply(session)
+    with pytest.raises(StepFailed, match="unknown to the engine"):
+        session.plan("offline:postgresql", Control(), lambda line: None)
+
+
+def test_a_process_that_ends(start):
+    session = start("echo 'java.lang.OutOfMemoryError'; exit 3", ready="")
+    with pytest.raises(StepFailed) as failed:
+        apply(session)
+    assert failed.value.message == "Liquibase ended unexpectedly"
+    assert failed.value.details == "Liquibase ended with code 3\njava.lang.OutOfMemoryError"
+    assert not session.idle
+
+
+def test_cancelling_one_that_hangs(start, tmp_path):
+    session = start(f"sleep 600 & echo $! > {tmp_path}/pid; wait")
+    control = Control()
+
+    def cancel():
+        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+        control.cancel()
+
+    thread = threading.Thread(target=cancel)
+    thread.start()
+    with pytest.raises(Cancelled):
+        apply(session, control)
+    thread.join()
+    assert not session.idle
+    session.close()
+    child = int((tmp_path / "pid").read_text())
+    until(lambda: not psutil.pid_exists(child))
+
+
+def test_a_program_that_cannot_be_run(tmp_path):
+    with pytest.raises(LiquibaseUnavailable):
+        Session(["/nowhere/java"], tmp_path, {})
+
+
+# -- sessions that wait --
+
+
+def test_one_session_waits_for_the_same_arguments(start):
+    sessions = Sessions()
+    one, two = (start(answering(plan())) for _ in range(2))
+    sessions.give_back(["a"], one)
+    assert sessions.take(["a"], lambda: two) is one
+    sessions.give_back(["a"], one)
+    assert sessions.take(["b"], lambda: two) is two
+    sessions.give_back(["b"], two)  # in the place of the other
+    assert not one.idle
+    assert two.idle
+    sessions.close()
+    assert not two.idle
+    three = start(answering(plan()))
+    sessions.give_back(["c"], three)
+    assert not three.idle
+
+
+def test_a_session_waits_for_a_while_only(start):
+    sessions = Sessions(idle_seconds=0.01)
+    one = start(answering(plan()))
+    sessions.give_back(["a"], one)
+    until(lambda: not one.idle)
+    two = start(answering(plan()))
+    assert sessions.take(["a"], lambda: two) is two
+    sessions.close()
+
+
+def test_a_session_that_died_is_not_lent(start):
+    sessions = Sessions()
+    dead = start("exit 1")
+    until(lambda: not dead.idle)
+    sessions.give_back(["a"], dead)
+    other = start(answering(plan()))
+    assert sessions.take(["a"], lambda: other) is other
+
+
+# -- what is remembered --
+
+
+@pytest.fixture
+def files(tmp_path):
+    root = tmp_path / "work"
+    (root / "all").mkdir(parents=True)
+    (root / "c.xml").write_text("a changelog")
+    (root / "all" / "1.sql").write_text("one")
+    return root
+
+
+def changelog(root):
+    digest = SourceFiles().digest
+    uris = {name: (root / name).as_uri() for name in ("c.xml", "all/1.sql")}
+    return Changelog.from_json(
+        plan(
+            locations=[str(root)],
+            files=[
+                {"uri": uri, "path": name, "digest": digest(root / name)[0]}
+                for name, uri in uris.items()
+            ],
+            looked=[
+                {"path": "c.xml", "directory": False, "found": [uris["c.xml"]]},
+                {"path": "all", "directory": True, "found": [uris["all/1.sql"]]},
+                {"path": "optional.xml", "directory": False, "found": []},
+            ],
+        )
+    )
+
+
+@pytest.fixture
+def memory(tmp_path):
+    return Memory(tmp_path / "memory", SourceFiles().digest)
+
+
+def kept(memory, files, since=None):
+    made = changelog(files)
+    beside = [files / "liquibase.properties"]
+    memory.keep(["key"], made, beside, time.time() + 60 if since is None else since)
+    return made
+
+
+def test_a_changelog_is_remembered_while_nothing_changes(memory, files, tmp_path):
+    made = kept(memory, files)
+    other = Memory(tmp_path / "memory", SourceFiles().digest)  # of the next engine
+    known = other.recall(["key"])
+    assert known is not None
+    assert known[0] == made
+    assert {read.path for read in known[1]} == set(made.files)
+    assert other.recall(["another"]) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: (root / "c.xml").write_text("another"),
+        lambda root: (root / "c.xml").unlink(),
+        lambda root: (root / "all" / "2.sql").write_text("two"),
+        lambda root: (root / "all" / "1.sql").unlink(),
+        lambda root: (root / "optional.xml").write_text("there"),
+        lambda root: (root / "liquibase.properties").write_text("contexts=x"),
+    ],
+)
+def test_what_makes_a_changelog_be_read_again(memory, files, change):
+    kept(memory, files)
+    change(files)
+    assert memory.recall(["key"]) is None
+
+
+def test_touching_a_file_changes_nothing(memory, files):
+    kept(memory, files)
+    (files / "c.xml").write_text("a changelog")
+    assert memory.recall(["key"]) is not None
+
+
+def test_what_changed_meanwhile_is_not_remembered(memory, files):
+    kept(memory, files, since=time.time() - 60)  # a directory is newer than that
+    assert memory.recall(["key"]) is None
+    made = changelog(files)
+    (files / "optional.xml").write_text("there")
+    memory.keep(["key"], made, [], time.time() + 60)
+    assert memory.recall(["key"]) is None
+
+
+def test_a_damaged_memory_is_none(memory, files, tmp_path):
+    kept(memory, files)
+    (entry,) = (tmp_path / "memory").iterdir()
+    for text in ("", "{}", '{"changelog": 1}', "[]"):
+        entry.write_text(text)
+        assert memory.recall(["key"]) is None
+
+
+def test_a_file_that_is_not_what_was_read(memory, files):
+    made = changelog(files)
+    (files / "c.xml").unlink()
+    with pytest.raises(InvalidArgument):
+        memory.check(made)
