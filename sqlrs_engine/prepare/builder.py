@@ -12,7 +12,7 @@ from ..metrics import Metrics
 from ..postgres.cluster import Cluster, PortTaken
 from ..store.records import State
 from .flights import Flights
-from .plan import Plan, Step
+from .plan import Plan, Site, Step
 from .psql import DISK_FULL
 from .room import Room, Unlimited
 from .states import States
@@ -124,7 +124,7 @@ class Builder:
             workspace = self._files.clone_to_workspace(source)
         try:
             with self._full_disk_told():
-                self._run(plan, step, workspace, work)
+                self._run(plan, step, source, workspace, work)
             self._room.make_room("snapshot", plan.state_ids, self._files.usage(workspace))
             with self._metrics.phase("snapshot"):
                 self._publish(plan, step, workspace)
@@ -134,11 +134,11 @@ class Builder:
         work.log(f"state {step.state_id[:12]} is cached")
         self._room.make_room("metadata_commit", plan.state_ids)
 
-    def _run(self, plan: Plan, step: Step, workspace: Path, work: Work) -> None:
+    def _run(self, plan: Plan, step: Step, source: Path, workspace: Path, work: Work) -> None:
         cluster = self._servers.server(plan.image_id, workspace)
         port = self._start(cluster, plan, tcp=step.tcp)
         with self._metrics.phase(plan.kind):
-            step.run(cluster, port, work)
+            step.run(Site(cluster=cluster, port=port, container=workspace, parent=source), work)
         work.control.check()
         cluster.stop("fast")
         cluster.check_clean_end()

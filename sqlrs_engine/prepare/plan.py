@@ -16,6 +16,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where a step is done: a running cluster, which listens on ``port`` when that is wanted.
+
+    ``container`` becomes the state, ``parent`` is that of the state that was cloned. Files
+    beside their data directories are the steps' own.
+    """
+
+    cluster: "Cluster"
+    port: int | None
+    container: Path
+    parent: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step(ABC):
     """One thing done to a cluster, and the state it makes of its parent (None: the base state).
 
@@ -49,8 +63,8 @@ class Step(ABC):
         """Return what its task tells of it: fields of ``Task``."""
 
     @abstractmethod
-    def run(self, cluster: "Cluster", port: int | None, work: "Work") -> None:
-        """Do it to a running cluster, which listens on ``port`` when the step wants TCP.
+    def run(self, site: Site, work: "Work") -> None:
+        """Do it.
 
         Raises StepFailed, StorageFull, and what ``work.control.check`` does.
         """

@@ -15,12 +15,11 @@ from . import identity, psql
 from .arguments import PsqlArguments, StepArguments
 from .content import Content, Files, content_of
 from .files import SourceFiles
-from .plan import Plan, Step
+from .plan import Plan, Site, Step
 from .remote import RemoteSources, Scripts
 from .request import PrepareRequest
 
 if TYPE_CHECKING:
-    from ..postgres.cluster import Cluster
     from .work import Work
 
 KIND = "psql"
@@ -40,7 +39,7 @@ class PsqlStep(Step):
         """Return what its task tells of it."""
         return {"args_summary": self.arguments.summary()}
 
-    def run(self, cluster: "Cluster", port: int | None, work: "Work") -> None:
+    def run(self, site: Site, work: "Work") -> None:
         """Run psql over the cluster's socket."""
         arguments, directory = self.arguments, self.directory
         told: Callable[[str], str] = str
@@ -49,7 +48,7 @@ class PsqlStep(Step):
             told = work.projection.told
         script = psql.Script(arguments.command_line(), directory, self.stdin, told)
         work.log("psql: start")
-        psql.run(cluster, script, work.control, lambda line: work.log(f"psql: {line}"))
+        psql.run(site.cluster, script, work.control, lambda line: work.log(f"psql: {line}"))
 
 
 class Sources(Protocol):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fix_liquibase
 import psycopg
 import pytest
 from cli_replay import (
@@ -427,8 +428,24 @@ def test_prepare_psql_without_arguments(cli: Cli) -> None:
 
 
 def test_prepare_lb_sends_null_for_psql_args(cli: Cli, workspace: Path) -> None:
+    fix_liquibase.found()
     job = cli.watch(cli.submit(liquibase(workspace))["job_id"]).job
-    assert "result" in job or job["error"]["message"]
+    assert job["status"] == "succeeded", job
+    assert job["prepare_args_normalized"] == "update --changelog-file=changes.sql"
+    (step,) = [task for task in job["tasks"] if task["type"] == "state_execute"]
+    names = step["changeset_id"], step["changeset_author"], step["changeset_path"]
+    assert names == ("one", "a", "changes.sql")
+    with psycopg.connect(job["result"]["dsn"]) as connection:
+        assert connection.execute("select count(*) from c").fetchone() == (0,)
+
+
+def test_prepare_lb_without_liquibase(cli: Cli, workspace: Path) -> None:
+    missing = liquibase(workspace, liquibase_exec="/nowhere/liquibase")
+    job = cli.watch(cli.submit(missing)["job_id"]).job
+    assert job["error"]["code"] == "liquibase_unavailable"
+    refused = cli.call("POST", "/v1/prepare-jobs", {**missing, "liquibase_args": ["rollback"]})
+    assert refused.status == 400
+    assert refused.json()["message"] == "unsupported lb command"
 
 
 def test_prepare_psql_no_watch_then_watch_by_prefix(cli: Cli, daemon: EngineProcess) -> None:
@@ -534,8 +551,13 @@ def test_plan_psql(cli: Cli, workspace: Path) -> None:
 
 
 def test_plan_lb(cli: Cli, workspace: Path) -> None:
+    fix_liquibase.found()
     job = cli.watch(cli.submit(liquibase(workspace, plan_only=True))["job_id"]).job
     assert job["plan_only"] is True
+    assert job["status"] == "succeeded", job
+    kinds = [task["type"] for task in job["tasks"]]
+    assert kinds == ["plan", "resolve_image", "state_execute", "prepare_instance"]
+    assert job["tasks"][0]["planner_kind"] == "lb"
 
 
 def test_prepare_psql_by_many_at_once(daemon: EngineProcess) -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import fix_liquibase
 import psycopg
 import pytest
 from fix_engine import end_processes_in, environment
@@ -221,3 +222,21 @@ def test_a_closed_pipe_is_no_error(shell: Shell) -> None:
     os.close(writing)
     assert "Traceback" not in ended.stderr
     assert "Exception ignored" not in ended.stderr
+
+
+def test_prepare_from_a_changelog(shell):
+    fix_liquibase.found()
+    (shell.home / "c.sql").write_text(
+        "--liquibase formatted sql\n--changeset me:1\ncreate table c as select 7 as n;\n"
+    )
+    done = shell.run("prepare", "--liquibase", "--", "update", "--changelog-file", "c.sql")
+    assert done.returncode == 0, done.stderr
+    with psycopg.connect(done.stdout.strip()) as connection:
+        assert connection.execute("select n from c").fetchone() == (7,)
+    planned = shell.run(
+        "prepare", "--plan", "--liquibase", "--", "update", "--changelog-file", "c.sql"
+    )
+    assert "yes" in planned.stdout
+    failed = shell.run("prepare", "--liquibase", "--", "drop-all")
+    assert failed.returncode == 1
+    assert "unsupported lb command" in failed.stderr

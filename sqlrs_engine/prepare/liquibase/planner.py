@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from ...errors import Conflict, InvalidArgument, StepFailed
@@ -21,7 +21,7 @@ from ...postgres.settings import SUPERUSER
 from ...store.records import Json
 from .. import identity
 from ..files import FileRead, SourceFiles
-from ..plan import Plan, Step
+from ..plan import Plan, Site, Step
 from ..request import PrepareRequest
 from ..work import Work
 from . import installation
@@ -32,9 +32,6 @@ from .installation import Installation
 from .memory import Memory
 from .session import Session, session_environment
 from .sessions import Sessions
-
-if TYPE_CHECKING:
-    from ...postgres.cluster import Cluster
 
 KIND = "lb"
 
@@ -79,21 +76,23 @@ class ChangesetStep(Step):
             "changeset_path": self.changeset.path,
         }
 
-    def run(self, cluster: "Cluster", port: int | None, work: Work) -> None:
+    def run(self, site: Site, work: Work) -> None:
         """Have Liquibase apply the changeset over TCP, by a password for this step alone."""
-        assert port is not None  # noqa: S101 - the step says that it wants one
         name = self.changeset.name if self.changeset else "no changesets"
         work.log(f"liquibase: start {name}")
         # Nobody else learns it, and whoever starts the cluster next sets another.
         password = secrets.token_urlsafe(_PASSWORD_BYTES)
-        cluster.set_password(port, password)
-        url = f"jdbc:postgresql://127.0.0.1:{port}/postgres"
-        beside = cluster.data_dir.parent / SETTINGS_FILE
-        settings = json.loads(beside.read_text()) if beside.exists() else {}
+        site.cluster.set_password(site.port, password)
+        url = f"jdbc:postgresql://127.0.0.1:{site.port}/postgres"
+        settings = site.parent / SETTINGS_FILE
         left = self.reader.apply(
-            self.index, self.changeset, (url, SUPERUSER, password), settings, work
+            self.index,
+            self.changeset,
+            (url, SUPERUSER, password),
+            json.loads(settings.read_text()) if settings.exists() else {},
+            work,
         )
-        beside.write_text(json.dumps(left))
+        (site.container / SETTINGS_FILE).write_text(json.dumps(left))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
