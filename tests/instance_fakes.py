@@ -72,6 +72,9 @@ class FakeFiles:
     def discard(self, path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
+    def wait_idle(self, seconds: float) -> bool:
+        return True
+
     def replace(self, container: Path, workspace: Path) -> None:
         self.discard(container)
         workspace.rename(container)
@@ -139,7 +142,7 @@ class FakeServer:
     def connect(self, port, dbname="postgres"):
         raise NotImplementedError
 
-    def set_password(self, port, password) -> None:
+    def set_password(self, port, password) -> int:
         if self.world.fail_password:
             raise ClusterFailed("cannot connect to PostgreSQL")
         self.sessions += 1
@@ -148,6 +151,7 @@ class FakeServer:
             file.unlink(missing_ok=True)
         else:
             file.write_text(password)
+        return self.sessions
 
 
 class World:

@@ -48,8 +48,12 @@ class Enforcement:
         shares_blocks: bool,
         clock: clock.Clock,
         metrics: Metrics,
+        give_up_spare: Callable[[], object],
     ) -> None:
-        """``shares_blocks`` tells whether clones take no space of their own."""
+        """``shares_blocks`` tells whether clones take no space of their own.
+
+        ``give_up_spare`` removes what takes space and is of no need to anyone.
+        """
         self._states = states
         self._leases = leases
         self._settings = settings
@@ -57,7 +61,7 @@ class Enforcement:
         self._disk = disk
         self._shares_blocks = shares_blocks
         self._clock = clock
-        self._evictor = Evictor(states, files, leases, self.measure, metrics)
+        self._evictor = Evictor(states, files, leases, self.measure, metrics, give_up_spare)
 
     def measure(self) -> Usage:
         """Return what the states take, and the disk. Raises CacheUnavailable."""
@@ -74,6 +78,12 @@ class Enforcement:
     def reclaimable(self) -> tuple[int, int]:
         """Return the size of all that could be evicted, and the number of states that couldn't."""
         return self._reclaimable(self._rules(()))
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether a copy of ``size`` bytes leaves the disk its reserve."""
+        usage = self.measure()
+        need = Need(disk_bytes=0 if self._shares_blocks else size)
+        return not self.limits(usage).short_of_space(usage, need)
 
     def make_room(self, phase: Phase, protect: Collection[str] = (), growth: int = 0) -> None:
         """Evict under pressure; see ``Cache.make_room``."""
