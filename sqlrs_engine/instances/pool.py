@@ -9,6 +9,7 @@ Standbys are made in the background, when nobody waits for a clone of his own.
 """
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -29,7 +30,8 @@ MAX_MEMORY = "pool.maxMemory"
 RESERVE_MEMORY = "pool.reserveMemory"
 IDLE = "pool.idle"
 
-FILL_AT_ONCE = 2
+FILL_AT_ONCE = max(1, (os.cpu_count() or 1) // 2)
+"""Side by side each takes longer, and somebody may be waiting for the first."""
 QUIET = 0.05
 """Seconds to wait after a hand-over: its client is about to connect."""
 PATIENCE = 1.0
@@ -159,6 +161,10 @@ class Pool:
         """
         now = self._now()
         with self._lock:
+            quiet_in = self._quiet_from - now
+            if quiet_in > 0:
+                return quiet_in
+            self._first_asked = None
             scores = self._demand.scores(now, self._deps.settings.seconds(IDLE))
         unfit = [
             standby
@@ -169,8 +175,8 @@ class Pool:
         limit = self._limit()
         wanted = shares(scores, limit)
         self._shrink(wanted, limit)
-        pause = self._fill(wanted, limit)
-        return pause if scores or self._shelf.held() else None
+        self._fill(wanted, limit)
+        return LOOK_EVERY if scores or self._shelf.held() else None
 
     def _keep(self) -> None:
         while not self._stopping.is_set():
@@ -238,28 +244,24 @@ class Pool:
         self._discard([standby])
         return True
 
-    def _fill(self, wanted: dict[str, int], limit: int) -> float:
-        """Begin to make what is missing, as far as others leave room for it."""
-        while (state_id := most_lacking(held := self._shelf.held(), wanted)) is not None:
-            wait = self._quiet_from - self._now()
-            if wait > 0:
-                return wait
-            if self._turns.taken() or self._shelf.being_made() >= FILL_AT_ONCE:
-                break  # their end wakes the keeper
-            if held.total() >= limit and not self._remove_one(most_in_excess(held, wanted)):
-                break
-            if not self._begin(state_id):
-                break
-        return LOOK_EVERY
+    def _fill(self, wanted: dict[str, int], limit: int) -> None:
+        """Begin to make what is missing, as far as others leave room for it.
 
-    def _begin(self, state_id: str) -> bool:
+        The end of each, and of the clones that somebody waits for, wakes the keeper.
+        """
+        for _ in range(FILL_AT_ONCE - self._shelf.being_made()):
+            held = self._shelf.held()
+            state_id = most_lacking(held, wanted)
+            if state_id is None or self._turns.taken():
+                return
+            if held.total() >= limit and not self._remove_one(most_in_excess(held, wanted)):
+                return
+            self._begin(state_id)
+
+    def _begin(self, state_id: str) -> None:
         filling = self._shelf.begin(state_id)
-        if filling is None:
-            return False
-        with self._lock:
-            self._first_asked = None
-        self._spawn(lambda: self._make(filling))
-        return True
+        if filling is not None:
+            self._spawn(lambda: self._make(filling))
 
     def _make(self, filling: Filling) -> None:
         """Make a standby; a state of which none can be made is not in demand any more."""
