@@ -42,14 +42,14 @@ class Cache:
         shares_blocks: bool,
         clock: Clock = utc_now,
         metrics: Metrics | None = None,
-        give_up_spare: Callable[[], object] = lambda: None,
+        give_up_spare: Callable[[], bool] = lambda: False,
     ) -> None:
         """``plan`` returns the plan of a prepare request, and raises as ``prepare`` does.
 
         ``exists`` tells whether a state can be cloned. ``disk`` measures the store's
         filesystem; ``shares_blocks`` tells whether clones take no space of their own there.
-        ``give_up_spare`` removes what takes space and is of no need to anyone: it is called
-        before states are evicted for the disk's sake.
+        ``give_up_spare`` removes what takes space and is of no need to anyone, and says
+        whether there was any: it is called before states are evicted for the disk's sake.
         """
         self._store = store
         self._exists = exists

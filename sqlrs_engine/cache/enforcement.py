@@ -48,11 +48,12 @@ class Enforcement:
         shares_blocks: bool,
         clock: clock.Clock,
         metrics: Metrics,
-        give_up_spare: Callable[[], object],
+        give_up_spare: Callable[[], bool],
     ) -> None:
         """``shares_blocks`` tells whether clones take no space of their own.
 
-        ``give_up_spare`` removes what takes space and is of no need to anyone.
+        ``give_up_spare`` removes what takes space and is of no need to anyone, and says
+        whether there was any.
         """
         self._states = states
         self._leases = leases
@@ -61,7 +62,8 @@ class Enforcement:
         self._disk = disk
         self._shares_blocks = shares_blocks
         self._clock = clock
-        self._evictor = Evictor(states, files, leases, self.measure, metrics, give_up_spare)
+        self._evictor = Evictor(states, files, leases, self.measure, metrics)
+        self._give_up_spare = give_up_spare
 
     def measure(self) -> Usage:
         """Return what the states take, and the disk. Raises CacheUnavailable."""
@@ -98,6 +100,8 @@ class Enforcement:
         need = self._need(phase, growth)
         usage = self.measure()
         limits = self.limits(usage)
+        if limits.short_of_space(usage, need) and self._give_up_spare():
+            usage = self.measure()
         rules = self._rules(protect)
         if limits.pressure(usage, need):
             outcome = self._evictor.evict(rules, Goal(limits=limits, need=need))
@@ -120,6 +124,7 @@ class Enforcement:
 
     def _relieve(self, phase: Phase, protect: Collection[str], growth: int) -> bool:
         evicted = self._evictor.evicted
+        spared = self._give_up_spare()
         goal = Goal(
             limits=self.limits(self.measure()),
             need=self._need(phase, growth),
@@ -130,7 +135,7 @@ class Enforcement:
         self._record(phase, outcome, rules)
         # Not whether there is more space: a failed attempt gives back its own. But another
         # job, failing at the same time, may have evicted all there was.
-        return self._evictor.evicted > evicted
+        return spared or self._evictor.evicted > evicted
 
     def _need(self, phase: Phase, growth: int) -> Need:
         copied = phase == "prepare_step" and not self._shares_blocks

@@ -82,14 +82,12 @@ class Evictor:
         leases: Leases,
         measure: Callable[[], Usage],
         metrics: Metrics,
-        give_up_spare: Callable[[], object],
     ) -> None:
         self._states = states
         self._files = files
         self._leases = leases
         self._measure = measure
         self._metrics = metrics
-        self._give_up_spare = give_up_spare
         self._running = threading.Lock()
         self._evicted = 0
 
@@ -105,8 +103,6 @@ class Evictor:
         """
         with self._running:
             before = self._measure()
-            if goal.awaits_space(before):
-                self._give_up_spare()
             # What was deleted before may have only to reach the disk.
             usage, count, freed = self._settled(before, goal), 0, 0
             candidates = None

@@ -60,7 +60,7 @@ def in_thread(work: Callable[[], None]) -> None:
 class Pool:
     """Keeps standbys and gives them away; safe to use from any thread.
 
-    It keeps none before ``start`` and after ``stop``.
+    It keeps none before ``start`` and after ``stop``, which is for good.
     """
 
     def __init__(
@@ -132,20 +132,21 @@ class Pool:
 
     def start(self) -> None:
         """Keep standbys, in the background, until ``stop``."""
-        self._shelf.open()
-        self._stopping.clear()
-        if self._keeper is None:
+        with self._lock:
+            if self._stopping.is_set() or self._keeper is not None:
+                return
+            self._shelf.open()
             self._keeper = threading.Thread(target=self._keep, name="pool", daemon=True)
             self._keeper.start()
 
     def stop(self) -> None:
         """Remove all standbys and keep none any more."""
+        with self._lock:
+            self._stopping.set()
         standbys = self._shelf.close()
-        self._stopping.set()
         self._wake.set()
         if self._keeper is not None:
             self._keeper.join()
-            self._keeper = None
         self._discard(standbys)
         if not self._shelf.wait_settled(STOP_SECONDS):
             _log.warning("a standby is still being made, the next start removes it")

@@ -538,7 +538,8 @@ def test_it_keeps_itself(world):
     assert kept(pool) == {state: 1}
     pool.stop()
     assert len(world.running()) == 1
-    assert pool._keeper is None
+    pool.start()
+    assert pool._shelf.begin(state) is None
 
 
 def test_a_pool_that_cannot_be_tended_tries_again(world, monkeypatch, caplog):
