@@ -261,8 +261,14 @@ class Pool:
 
     def _begin(self, state_id: str) -> None:
         filling = self._shelf.begin(state_id)
-        if filling is not None:
+        if filling is None:
+            return
+        try:
             self._spawn(lambda: self._make(filling))
+        except BaseException:  # no thread to be had
+            self._shelf.settle(filling, None)
+            self._shelf.end(filling)
+            raise
 
     def _make(self, filling: Filling) -> None:
         """Make a standby; a state of which none can be made is not in demand any more."""
@@ -309,8 +315,12 @@ class Pool:
         instance_id = ids.new_id()
         with self._deps.locks.hold(instance_id):
             ready = self._assembly.make(instance_id, state, go_on)
-        size = self._memory.server(int(ready.started.runtime_id.partition(".")[0]))
-        self._server_size = max(size, 1)
+        try:
+            size = self._memory.server(int(ready.started.runtime_id.partition(".")[0]))
+            self._server_size = max(size, 1)
+        except BaseException:
+            self._assembly.discard(ready)
+            raise
         return Standby(ready, size)
 
     def _state(self, state_id: str) -> State:

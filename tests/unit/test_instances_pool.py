@@ -297,8 +297,22 @@ def test_a_state_of_which_none_can_be_made_is_left_alone(world, pool, monkeypatc
     ask(pool, state)
     assert kept(pool) == {}
     assert pool.tend() is None
-    if fault != "surprise":
-        check(world, pool)
+    check(world, pool)
+
+
+def test_without_a_thread_none_is_made(world, pool, monkeypatch):
+    state = world.add_state()
+
+    def no_thread(work):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pool, "_spawn", no_thread)
+        with pytest.raises(RuntimeError):
+            ask(pool, state)
+    assert pool._shelf.being_made() == 0
+    tend(pool)
+    assert kept(pool) == {state: 1}
 
 
 def test_a_deleted_state_takes_its_standbys_with_it(world, pool):
@@ -576,3 +590,44 @@ def test_without_knowing_the_machine_there_is_enough_memory(world, pool, monkeyp
     monkeypatch.setattr(world.memory, "machine", lambda: None)
     ask(pool, world.add_state())
     assert kept(pool).total() == 1
+
+
+def test_everything_at_once(world, monkeypatch):
+    """Hand-overs, deletions, settings that change: every clone ends up as one thing or gone."""
+    monkeypatch.setattr(pool_module, "QUIET", 0.0)
+    pool = world.instances.pool
+    states = [world.add_state(number) for number in range(1, 4)]
+    deletion = Deletion(world.store, world.instances, world.leases, world.files)
+    pool.start()
+    seen, failures = [], []
+
+    def use(number):
+        try:
+            for round_number in range(12):
+                state = states[(number + round_number) % 2]
+                instance = world.instances.create(state, made_for=f"{number} {round_number}")
+                seen.append(instance.instance_id)
+                if round_number % 3:
+                    world.instances.remove(instance.instance_id)
+        except BaseException as error:
+            failures.append(error)
+
+    def disturb():
+        for size in ("1MB", "2MB", "3MB", "4MB"):
+            world.config.set("postgres.settings", {"work_mem": size})
+            pool.asked(states[2])
+            pool.give_up()
+        deletion.state(states[2])
+
+    threads = [threading.Thread(target=use, args=[number]) for number in range(6)]
+    threads.append(threading.Thread(target=disturb))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    assert len(set(seen)) == len(seen) == 72
+    assert world.store.states.get(states[2]) is None
+    pool.stop()
+    assert len(world.store.instances.find(InstanceFilter())) == 24
+    check(world, pool)
