@@ -108,6 +108,7 @@ class Engine:
         self.instances.stop_reaper()
         for instance in self.store.instances.find(InstanceFilter()):
             self.instances.remove(instance.instance_id)
+        self.files.wait_idle()
         self.store.close()
 
 

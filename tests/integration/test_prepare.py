@@ -85,6 +85,12 @@ class Store:
     def states(self) -> set[str]:
         return {state.state_id for state in self.store.states.find(StateFilter())}
 
+    def without_pool(self) -> None:
+        """Switch the warm pool off, and wait until nothing of it goes on."""
+        self.engine.config.set("pool.enabled", False)
+        pool = self.engine.instances.pool
+        until(lambda: not pool.standbys() and not pool._shelf.being_made(), "no standbys")
+
     def workspaces(self) -> list[Path]:
         work = self.root / "work"
         return list(work.iterdir()) if work.exists() else []
@@ -124,6 +130,14 @@ def store(image, tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("store"), image)
     yield store
     store.close()
+
+
+@pytest.fixture
+def alone(store):
+    """The store, with nothing going on in it but what the test does."""
+    store.without_pool()
+    yield store
+    store.engine.config.remove("pool.enabled")
 
 
 @pytest.fixture
@@ -216,23 +230,23 @@ def test_start_up_files_are_not_read(store, scripts, monkeypatch):
     assert query(result, "select to_regclass('rc')") is None
 
 
-def test_failing_sql_is_never_cached(store, scripts):
+def test_failing_sql_is_never_cached(alone, scripts):
     """B2: twice, and then with ON_ERROR_STOP given."""
     script = scripts / "bad.sql"
     script.write_text("create table before_it ();\n\nselect nonsense;\ncreate table after_it ();\n")
-    before = store.states()
+    before = alone.states()
     for args in (
         ["-f", str(script)],
         ["-f", str(script)],
         ["-v", "ON_ERROR_STOP=1", "-f", str(script)],
     ):
-        error = store.failure(*args)
+        error = alone.failure(*args)
         assert (error["code"], error["message"]) == ("step_failed", "psql execution failed")
         assert error["details"].startswith(
             f'{script}:3: ERROR:  column "nonsense" does not exist\nLINE 1: select nonsense;'
         )
-    assert store.states() == before
-    assert store.workspaces() == []
+    assert alone.states() == before
+    assert alone.workspaces() == []
 
 
 def test_errors_in_included_files_and_commands(store, scripts):
@@ -256,21 +270,21 @@ def test_a_lost_connection_fails_the_step(store, scripts):
     assert store.states() == before
 
 
-def test_cancelling_leaves_no_process_and_no_running_task(store):
+def test_cancelling_leaves_no_process_and_no_running_task(alone):
     """B7."""
-    before = {process.pid for process in store.processes()}
-    job_id = store.submit("-c", "select 'cancelled', pg_sleep(600)")
-    until(lambda: "psql: start" in store.logs(job_id))
+    before = {process.pid for process in alone.processes()}
+    job_id = alone.submit("-c", "select 'cancelled', pg_sleep(600)")
+    until(lambda: "psql: start" in alone.logs(job_id))
     time.sleep(0.1)
     began = time.monotonic()
-    store.engine.prepare.cancel(job_id)
-    job = store.wait(job_id)
+    alone.engine.prepare.cancel(job_id)
+    job = alone.wait(job_id)
     assert time.monotonic() - began < 10
     assert (job.status, job.error["code"]) == ("failed", "cancelled")
-    assert "running" not in store.task_statuses(job_id).values()
-    until(lambda: {process.pid for process in store.processes()} <= before)
-    assert store.workspaces() == []
-    assert store.engine.prepare.delete(job_id).outcome == "deleted"
+    assert "running" not in alone.task_statuses(job_id).values()
+    until(lambda: {process.pid for process in alone.processes()} <= before)
+    assert alone.workspaces() == []
+    assert alone.engine.prepare.delete(job_id).outcome == "deleted"
 
 
 def test_identical_jobs_at_once_build_once(store):
@@ -435,6 +449,7 @@ def free(root: Path) -> int:
 
 def nothing_half_published(store: Store) -> None:
     """Every state has files and a row, and nothing else is there."""
+    store.without_pool()
     assert store.engine._files.wait_idle(30)
     assert store.workspaces() == []
     directories = {path.name for path in store.engine._files.state_dirs()}
