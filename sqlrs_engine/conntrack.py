@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .errors import ClusterFailed
+from .postgres.cluster import SESSIONS_EVER
 
 if TYPE_CHECKING:
     import psycopg
@@ -26,13 +27,13 @@ _DATABASES = ("postgres", "template1")  # a user may drop the first
 _ADMITS_NOBODY = ("too many clients", "too many connections", "slots are reserved")
 _NO_DATABASE = "does not exist"
 _STATEMENT_TIMEOUT = "SET statement_timeout = '5s'"
-_QUERY = """
+_QUERY = f"""
 SELECT (SELECT count(*) FROM pg_catalog.pg_stat_activity
          WHERE backend_type = 'client backend'
            AND pid <> pg_catalog.pg_backend_pid()
            AND application_name <> %s),
-       (SELECT coalesce(sum(sessions), 0)::bigint FROM pg_catalog.pg_stat_database)
-"""
+       ({SESSIONS_EVER})
+"""  # noqa: S608  (put together of constants)
 
 
 class Connectable(Protocol):

@@ -135,6 +135,7 @@ class Engine:
             expiry=expiry,
             states=self._states,
             metrics=metrics,
+            room=lambda size: self.cache.has_room(size),
         )
         self._sources = sources = Sources(store_root, config, store.jobs.unfinished)
         self.cache = cache = Cache(
@@ -147,6 +148,7 @@ class Engine:
             disk=lambda: Disk.of(store_root),
             shares_blocks=files.backend.copy_on_write,
             metrics=metrics,
+            give_up_spare=self.instances.pool.give_up,
         )
         flights = Flights(config.value("orchestrator.jobs.workers"))
         self.prepare = PrepareService(
@@ -204,6 +206,16 @@ class Engine:
             Gauge("sqlrs_jobs_active", "Jobs now.", lambda: {"": self.prepare.active()}),
             Gauge("sqlrs_runs_active", "Runs now.", lambda: {"": self.runs.active()}),
             Gauge("sqlrs_instances", "Instances by status.", instances, "status"),
+            Gauge(
+                "sqlrs_pool_standbys",
+                "Clones that run before anyone asks.",
+                lambda: {"": len(self.instances.pool.standbys())},
+            ),
+            Gauge(
+                "sqlrs_pool_bytes",
+                "The memory they took when they started.",
+                lambda: {"": sum(each.memory_bytes for each in self.instances.pool.standbys())},
+            ),
             Gauge("sqlrs_states", "Cached states.", lambda: {"": store.states.totals().count}),
             Gauge(
                 "sqlrs_state_bytes", "Their size.", lambda: {"": store.states.totals().size_bytes}
@@ -233,6 +245,7 @@ class Engine:
         steps: tuple[Callable[[], object], ...] = (
             lambda: self.runs.shutdown(RUNS_GRACE_SECONDS),
             lambda: self.prepare.shutdown(JOBS_GRACE_SECONDS),
+            self.instances.pool.stop,
             self.instances.stop_reaper,
             self._sources.stop,
         )
@@ -276,6 +289,7 @@ class Engine:
             ("sources", self._sources.start),
             ("jobs", self.prepare.recover),
             ("reaper", self.instances.start_reaper),
+            ("pool", self.instances.pool.start),
         )
         for name, step in steps:
             if self._stopping.is_set():

@@ -55,6 +55,7 @@ class Metrics:
         self._steps = counter("sqlrs_cache_lookups", "Steps, found cached or not.", "result")
         self._evictions = counter("sqlrs_evictions", "States evicted.")
         self._evicted = counter("sqlrs_evicted_bytes", "Bytes of the states evicted.")
+        self._pool = counter("sqlrs_pool_requests", "Instances, from the pool or not.", "result")
         self._requests = counter("sqlrs_http_requests", "Requests.", "operation", "status")
         self._prepare = histogram(
             "sqlrs_prepare_seconds", "From the submission of a job to its end.", "result"
@@ -81,6 +82,10 @@ class Metrics:
         """Count an evicted state of so many bytes."""
         self._evictions.inc()
         self._evicted.inc(size)
+
+    def asked_pool(self, *, hit: bool) -> None:
+        """Count an instance that the pool had ready, or had not."""
+        self._pool.labels("hit" if hit else "miss").inc()
 
     def request_ended(self, operation: str, status: int, seconds: float) -> None:
         """Count a request; ``status`` 0 stands for one that got no answer."""

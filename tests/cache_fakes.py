@@ -46,6 +46,7 @@ class CacheWorld(World):
         self.restart_engine()
         self.total = 1000 * GIB
         self.others = 0  # bytes on the disk that are not the cache's
+        self.spare = 0  # bytes of them that nobody needs
         self.plan = None
         self.configure(reserveBytes=0)
         self.cache = self.new_cache()
@@ -61,7 +62,13 @@ class CacheWorld(World):
             disk=lambda: self.disk(),
             shares_blocks=shares_blocks,
             clock=self.clock,
+            give_up_spare=self.give_up_spare,
         )
+
+    def give_up_spare(self) -> bool:
+        spare, self.spare = self.spare, 0
+        self.others -= spare
+        return spare > 0
 
     def exists(self, state_id: str) -> bool:
         row = self.store.states.get(state_id)

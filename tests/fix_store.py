@@ -6,6 +6,7 @@ from pathlib import Path
 
 import psutil
 import psycopg
+from prepare_fakes import until
 from psycopg.conninfo import make_conninfo
 
 from sqlrs_engine.engine import Engine
@@ -73,6 +74,12 @@ class Store:
 
     def states(self) -> set[str]:
         return {state.state_id for state in self.store.states.find(StateFilter())}
+
+    def without_pool(self) -> None:
+        """Switch the warm pool off, and wait until nothing of it goes on."""
+        self.engine.config.set("pool.enabled", False)
+        pool = self.engine.instances.pool
+        until(lambda: not pool.standbys() and not pool._shelf.being_made(), "no standbys")
 
     def workspaces(self) -> list[Path]:
         work = self.root / "work"

@@ -10,6 +10,7 @@ from sqlrs_engine.config import Config
 from sqlrs_engine.conntrack import Reading
 from sqlrs_engine.errors import ClusterFailed, ImageUnavailable
 from sqlrs_engine.instances import Expiry, Instances, Leases
+from sqlrs_engine.instances.memory import Machine
 from sqlrs_engine.instances.ports import Ports
 from sqlrs_engine.postgres.cluster import PortTaken
 from sqlrs_engine.postgres.postmaster import Postmaster
@@ -71,6 +72,9 @@ class FakeFiles:
 
     def discard(self, path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
+
+    def wait_idle(self, seconds: float) -> bool:
+        return True
 
     def replace(self, container: Path, workspace: Path) -> None:
         self.discard(container)
@@ -139,7 +143,7 @@ class FakeServer:
     def connect(self, port, dbname="postgres"):
         raise NotImplementedError
 
-    def set_password(self, port, password) -> None:
+    def set_password(self, port, password) -> int:
         if self.world.fail_password:
             raise ClusterFailed("cannot connect to PostgreSQL")
         self.sessions += 1
@@ -148,6 +152,21 @@ class FakeServer:
             file.unlink(missing_ok=True)
         else:
             file.write_text(password)
+        return self.sessions
+
+
+class FakeMemory:
+    """A machine with as much memory as it is given."""
+
+    def __init__(self) -> None:
+        self.total = self.available = 1000
+        self.server_size = 10
+
+    def machine(self) -> Machine:
+        return Machine(self.total, self.available)
+
+    def server(self, pid: int) -> int:
+        return self.server_size
 
 
 class World:
@@ -159,6 +178,8 @@ class World:
         self.foreign_ports: set[int] = set()
         self.listening: set[int] = set()
         self.fail_start = self.fail_password = False
+        self.room = True
+        self.memory = FakeMemory()
         self.unreachable_images: set[str] = set()
         self._servers: dict[Path, FakeServer] = {}
         self.files = FakeFiles(root / "store")
@@ -188,9 +209,12 @@ class World:
                 choose=lambda count: 0,
             ),
             clock=self.clock,
+            memory=self.memory,
+            room=lambda size: self.room,
         )
 
     def close(self) -> None:
+        self.instances.pool.stop()
         self.instances.stop_reaper()
         self.store.close()
 

@@ -18,6 +18,7 @@ from typing import Any
 from sqlrs_engine.clock import utc_now
 from sqlrs_engine.config import Config
 from sqlrs_engine.errors import ClusterFailed, Conflict, ImageUnavailable
+from sqlrs_engine.ids import new_id
 from sqlrs_engine.instances.leases import Leases
 from sqlrs_engine.postgres.distribution import Distribution
 from sqlrs_engine.prepare import (
@@ -184,21 +185,20 @@ def write_psql(directory: Path, script: str = PSQL) -> Path:
 
 
 class FakeInstances:
-    """Makes instances that are rows in memory."""
+    """Makes instances that are rows in memory, by what they are made for."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
         self.made: dict[str, Instance] = {}
         self.fail: BaseException | None = None
 
-    def create(self, state_id: str, *, instance_id: str, on_log: Callable[[str], None]) -> Instance:
+    def create(self, state_id: str, *, made_for: str, on_log: Callable[[str], None]) -> Instance:
         if self.fail is not None:
             raise self.fail
-        on_log(f"instance created {instance_id}")
         there = self.made.setdefault(
-            instance_id,
+            made_for,
             Instance(
-                instance_id=instance_id,
+                instance_id=new_id(),
                 image_id=IMAGE,
                 state_id=state_id,
                 created_at=utc_now(),
@@ -207,11 +207,12 @@ class FakeInstances:
             ),
         )
         if there.state_id != state_id:
-            raise Conflict("the instance id is taken", instance_id)
+            raise Conflict("there is an instance of another state", there.instance_id)
+        on_log(f"instance created {there.instance_id}")
         return there
 
-    def remove(self, instance_id: str) -> bool:
-        return self.made.pop(instance_id, None) is not None
+    def remove_made_for(self, made_for: str) -> bool:
+        return self.made.pop(made_for, None) is not None
 
 
 class World:

@@ -42,11 +42,14 @@ class Cache:
         shares_blocks: bool,
         clock: Clock = utc_now,
         metrics: Metrics | None = None,
+        give_up_spare: Callable[[], bool] = lambda: False,
     ) -> None:
         """``plan`` returns the plan of a prepare request, and raises as ``prepare`` does.
 
         ``exists`` tells whether a state can be cloned. ``disk`` measures the store's
         filesystem; ``shares_blocks`` tells whether clones take no space of their own there.
+        ``give_up_spare`` removes what takes space and is of no need to anyone, and says
+        whether there was any: it is called before states are evicted for the disk's sake.
         """
         self._store = store
         self._exists = exists
@@ -64,6 +67,7 @@ class Cache:
             shares_blocks=shares_blocks,
             clock=clock,
             metrics=metrics or Metrics(),
+            give_up_spare=give_up_spare,
         )
 
     def status(self) -> Json:
@@ -126,6 +130,13 @@ class Cache:
         ``make_room``.
         """
         return self._enforcement.relieve(phase, failure, protect, growth)
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether a copy of ``size`` bytes leaves the disk its reserve.
+
+        Raises CacheUnavailable.
+        """
+        return self._enforcement.has_room(size)
 
     def exhausted(self) -> bool:
         """Tell whether the disk is full this very moment.

@@ -48,8 +48,13 @@ class Enforcement:
         shares_blocks: bool,
         clock: clock.Clock,
         metrics: Metrics,
+        give_up_spare: Callable[[], bool],
     ) -> None:
-        """``shares_blocks`` tells whether clones take no space of their own."""
+        """``shares_blocks`` tells whether clones take no space of their own.
+
+        ``give_up_spare`` removes what takes space and is of no need to anyone, and says
+        whether there was any.
+        """
         self._states = states
         self._leases = leases
         self._settings = settings
@@ -58,6 +63,7 @@ class Enforcement:
         self._shares_blocks = shares_blocks
         self._clock = clock
         self._evictor = Evictor(states, files, leases, self.measure, metrics)
+        self._give_up_spare = give_up_spare
 
     def measure(self) -> Usage:
         """Return what the states take, and the disk. Raises CacheUnavailable."""
@@ -75,6 +81,12 @@ class Enforcement:
         """Return the size of all that could be evicted, and the number of states that couldn't."""
         return self._reclaimable(self._rules(()))
 
+    def has_room(self, size: int) -> bool:
+        """Tell whether a copy of ``size`` bytes leaves the disk its reserve."""
+        usage = self.measure()
+        need = Need(disk_bytes=0 if self._shares_blocks else size)
+        return not self.limits(usage).short_of_space(usage, need)
+
     def make_room(self, phase: Phase, protect: Collection[str] = (), growth: int = 0) -> None:
         """Evict under pressure; see ``Cache.make_room``."""
         try:
@@ -88,6 +100,8 @@ class Enforcement:
         need = self._need(phase, growth)
         usage = self.measure()
         limits = self.limits(usage)
+        if limits.short_of_space(usage, need) and self._give_up_spare():
+            usage = self.measure()
         rules = self._rules(protect)
         if limits.pressure(usage, need):
             outcome = self._evictor.evict(rules, Goal(limits=limits, need=need))
@@ -110,6 +124,7 @@ class Enforcement:
 
     def _relieve(self, phase: Phase, protect: Collection[str], growth: int) -> bool:
         evicted = self._evictor.evicted
+        spared = self._give_up_spare()
         goal = Goal(
             limits=self.limits(self.measure()),
             need=self._need(phase, growth),
@@ -120,7 +135,7 @@ class Enforcement:
         self._record(phase, outcome, rules)
         # Not whether there is more space: a failed attempt gives back its own. But another
         # job, failing at the same time, may have evicted all there was.
-        return self._evictor.evicted > evicted
+        return spared or self._evictor.evicted > evicted
 
     def _need(self, phase: Phase, growth: int) -> Need:
         copied = phase == "prepare_step" and not self._shares_blocks

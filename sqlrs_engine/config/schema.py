@@ -7,7 +7,8 @@ Beside the standard keywords (draft 2020-12):
 * ``x-restart``: a change takes effect when the engine starts next.
 
 Paths that are not described here are accepted with any value, except below
-``instances``, ``postgres`` and ``sources``, where they can only be a slip of the pen.
+``instances``, ``pool``, ``postgres`` and ``sources``, where they can only be a slip of
+the pen.
 """
 
 import copy
@@ -224,6 +225,33 @@ _SCHEMA: Schema = {
                 "How changesets are applied: by one Liquibase process a job, or by one a "
                 "changeset, on Liquibase's own command line. The states are the same.",
             ),
+        ),
+        pool=_object(
+            "Instances started before anyone asks for them.",
+            closed=True,
+            enabled=_leaf(
+                "boolean",
+                True,
+                "Whether clones of the states asked for lately are kept running, so that the "
+                "next instance is there at once.",
+            ),
+            maxStandbys=_leaf(
+                "integer", 8, "Most clones kept running, of all states together.", minimum=0
+            ),
+            maxMemory=_leaf(
+                "integer",
+                256 * 1024 * 1024,
+                "Most memory in bytes that they may take, as measured when they start.",
+                minimum=0,
+            ),
+            reserveMemory=_leaf(
+                "integer",
+                None,
+                "Bytes of the machine's memory that stay available; with less, no clone is "
+                "kept. null means a tenth of it.",
+                minimum=0,
+            ),
+            idle=_duration("10m", "How long a state's clones are kept after its last request."),
         ),
         postgres=_object(
             "PostgreSQL servers.",

@@ -1,6 +1,7 @@
 """Instances: writable clones of states, each a running cluster with a DSN of its own."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 from ..clock import Clock, utc_now
@@ -10,17 +11,21 @@ from ..metrics import Metrics
 from ..store import Store
 from ..store.records import Instance, State
 from .activity import Activity
+from .assembly import Assembly
 from .deps import ConnectionReader, Dependencies, Names, States
 from .expiry import DEFAULT_TTL, UNSET, Expiry, MaybeFlag, MaybeTtl
 from .leases import Leases
 from .lifecycle import Lifecycle
 from .locks import KeyedLocks
+from .memory import Memory, ProcMemory
+from .pool import Pool
 from .ports import Ports
 from .promotion import Promotion
 from .reaper import Reaper
 from .recovery import Recovery
 from .rewind import Rewind
 from .servers import Files, OnLog, PostgresServers, Server, Servers, discard_line
+from .turns import Turns
 
 __all__ = [
     "UNSET",
@@ -32,6 +37,9 @@ __all__ = [
     "Server",
     "Servers",
 ]
+
+
+_MIN_CLONES_AT_ONCE = 2
 
 
 class Instances:
@@ -56,8 +64,14 @@ class Instances:
         ports: Ports | None = None,
         clock: Clock = utc_now,
         metrics: Metrics | None = None,
+        memory: Memory | None = None,
+        room: Callable[[int], bool] = lambda size: True,
     ) -> None:
-        """``expiry`` is the one the registry announces changed names to."""
+        """``expiry`` is the one the registry announces changed names to.
+
+        ``room`` tells whether the disk has room, beyond its reserve, for a copy of so many
+        bytes: standbys are not to take the last of it.
+        """
         self._deps = deps = Dependencies(
             store=store,
             files=files,
@@ -72,13 +86,17 @@ class Instances:
             clock=clock,
             metrics=metrics or Metrics(),
             states=states,
+            room=room,
         )
         self._activity = Activity(deps)
-        self._lifecycle = Lifecycle(deps)
+        assembly = Assembly(deps)
+        turns = Turns(max(_MIN_CLONES_AT_ONCE, os.cpu_count() or 0))
+        self.pool = Pool(deps, assembly, turns, memory=memory or ProcMemory())
+        self._lifecycle = Lifecycle(deps, assembly, self.pool, turns)
         self._rewind = Rewind(deps, self._lifecycle, self._activity)
         self._promotion = Promotion(deps, self._lifecycle, self._activity)
         self._reaper = Reaper(deps, self._lifecycle, self._activity)
-        self._recovery = Recovery(deps, self._lifecycle, self._reaper)
+        self._recovery = Recovery(deps, assembly, self._lifecycle, self._reaper)
         config.on_change(self._config_changed)
 
     def create(
@@ -88,26 +106,27 @@ class Instances:
         name: str | None = None,
         ttl: float | None = None,
         protected: bool = False,
-        instance_id: str | None = None,
+        made_for: str | None = None,
         on_log: OnLog = discard_line,
     ) -> Instance:
         """Start an instance of a state, ready for connections.
 
         ``ttl`` is in seconds: None for the configured one (none at all for a named or
-        protected instance), 0 for never. With an ``instance_id`` of the caller's choice
-        the call may be repeated: an instance that it made before is returned, running.
-        ``on_log`` is given progress lines.
+        protected instance), 0 for never. With ``made_for``, which names what the instance
+        is for, the call may be repeated: an instance that it made before is returned,
+        running. ``on_log`` is given progress lines.
 
         Raises NotFound without such a state, ImageUnavailable without its PostgreSQL,
-        Conflict when the name is taken, InvalidArgument, Unavailable when there are
-        enough instances or no port is free, ClusterFailed. A failure leaves nothing.
+        Conflict when the name is taken or the instance made before is of another state,
+        InvalidArgument, Unavailable when there are enough instances or no port is free,
+        ClusterFailed. A failure leaves nothing.
         """
         return self._lifecycle.create(
             state_id,
             name=name,
             ttl=ttl,
             protected=protected,
-            instance_id=instance_id,
+            made_for=made_for,
             on_log=on_log,
         )
 
@@ -157,6 +176,10 @@ class Instances:
         """Delete an instance, whoever is connected; say whether it was there."""
         return self._lifecycle.remove(instance_id)
 
+    def remove_made_for(self, made_for: str) -> bool:
+        """Delete the instance made for something; say whether there was one."""
+        return self._lifecycle.remove_made_for(made_for)
+
     def exclusive(self, instance_ids: Iterable[str]) -> AbstractContextManager[None]:
         """Keep all other threads from changing these instances."""
         return self._deps.locks.hold_all(instance_ids)
@@ -184,6 +207,7 @@ class Instances:
         self._reaper.stop()
 
     def _config_changed(self, path: str) -> None:
+        self.pool.reconsider()
         if DEFAULT_TTL.startswith(path) or path.startswith(DEFAULT_TTL):
             self._deps.expiry.recompute_all()
 

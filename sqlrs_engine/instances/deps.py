@@ -1,5 +1,6 @@
 """What the modules of this package share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,7 +56,10 @@ class States(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dependencies:
-    """The engine's parts as instances see them."""
+    """The engine's parts as instances see them.
+
+    ``room`` tells whether the disk has room, beyond its reserve, for a copy of so many bytes.
+    """
 
     store: Store
     files: Files
@@ -70,3 +74,4 @@ class Dependencies:
     clock: Clock
     metrics: Metrics
     states: States
+    room: Callable[[int], bool]

@@ -5,17 +5,29 @@ Order, for whoever needs both: leases first, instance locks second.
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+
+OnRetire = Callable[[frozenset[str]], object]
 
 
 class Leases:
-    """Which states are in use, and which are being deleted; never both."""
+    """Which states are in use, and which are being deleted; never both.
+
+    A *lease* prevents a deletion. What is only *borrowed* does not: the deletion tells the
+    borrowers by ``on_retire`` and waits for them.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._leased: Counter[str] = Counter()
+        self._borrowed: Counter[str] = Counter()
         self._retiring: set[str] = set()
+        self._listeners: list[OnRetire] = []
+
+    def on_retire(self, callback: OnRetire) -> None:
+        """Call back, in the thread of a deletion, with the states that are to go."""
+        self._listeners.append(callback)
 
     @contextmanager
     def lease(self, *state_ids: str) -> Iterator[None]:
@@ -29,10 +41,23 @@ class Leases:
         try:
             yield
         finally:
-            with self._changed:
-                self._leased.subtract(state_ids)
-                self._leased += Counter()  # drops the zeros
-                self._changed.notify_all()
+            self._give_back(self._leased, state_ids)
+
+    @contextmanager
+    def borrow(self, state_id: str) -> Iterator[bool]:
+        """Use a state for a moment in which a deletion can wait.
+
+        Yields False, and keeps nothing, when it is being deleted already.
+        """
+        with self._changed:
+            free = state_id not in self._retiring
+            if free:
+                self._borrowed[state_id] += 1
+        try:
+            yield free
+        finally:
+            if free:
+                self._give_back(self._borrowed, [state_id])
 
     def leased(self, state_id: str) -> bool:
         """Tell whether a state is in use now."""
@@ -58,9 +83,25 @@ class Leases:
             if claimed:
                 self._retiring |= wanted
         try:
+            if claimed:
+                self._reclaim(wanted)
             yield claimed
         finally:
             if claimed:
                 with self._changed:
                     self._retiring -= wanted
                     self._changed.notify_all()
+
+    def _reclaim(self, state_ids: frozenset[str]) -> None:
+        for callback in self._listeners:
+            callback(state_ids)
+        with self._changed:
+            self._changed.wait_for(lambda: state_ids.isdisjoint(self._borrowed))
+
+    def _give_back(self, users: Counter[str], state_ids: Iterable[str]) -> None:
+        with self._changed:
+            users.subtract(state_ids)
+            for state_id in state_ids:
+                if users[state_id] <= 0:
+                    del users[state_id]
+            self._changed.notify_all()

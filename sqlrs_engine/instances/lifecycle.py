@@ -7,44 +7,39 @@ then its files.
 """
 
 import logging
-import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from typing import Any
 
 from .. import ids
-from ..errors import Conflict, InvalidArgument, NotFound, Unavailable
+from ..errors import Conflict, NotFound, StorageFull, Unavailable
 from ..postgres.cluster import PortTaken
 from ..store import InstanceFilter
 from ..store.records import Instance, State
+from .assembly import Assembly, Ready
 from .deps import Dependencies
 from .expiry import check_ttl
-from .servers import LOG_FILE, OnLog, Postmaster, Server, discard_line
+from .pool import Pool
+from .ports import NoPortLeft
+from .servers import OnLog, Postmaster, Server, discard_line
+from .turns import Turns
 
 MAX_RUNNING = "instances.maxRunning"
-SETTINGS = "postgres.settings"
-PASSWORD_BYTES = 24
-
-_PORT_ATTEMPTS = 5
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Started:
-    """A server just started: which process, and its session count with the engine's own."""
-
-    runtime_id: str
-    sessions: int
 
 
 class Lifecycle:
     """The instances' servers, files and rows, always changed together."""
 
-    def __init__(self, deps: Dependencies) -> None:
+    def __init__(self, deps: Dependencies, assembly: Assembly, pool: Pool, turns: Turns) -> None:
+        """``turns`` are those of the clones that somebody waits for."""
         self._deps = deps
+        self._assembly = assembly
+        self._pool = pool
+        self._turns = turns
         self._creating = threading.Lock()
         self._being_created = 0
 
@@ -55,33 +50,28 @@ class Lifecycle:
         name: str | None = None,
         ttl: float | None = None,
         protected: bool = False,
-        instance_id: str | None = None,
+        made_for: str | None = None,
         on_log: OnLog = discard_line,
     ) -> Instance:
         """Start an instance of a state; see ``Instances.create``."""
         check_ttl(ttl)
-        if instance_id is not None and not ids.is_instance_id(instance_id):
-            raise InvalidArgument("invalid instance id", instance_id)
-        new_id = instance_id.lower() if instance_id else ids.new_id()
-        with self._deps.leases.lease(state_id), self._deps.locks.hold(new_id):
+        once = nullcontext() if made_for is None else self._deps.locks.hold(f"for {made_for}")
+        with self._deps.leases.lease(state_id), once:
             state = self._state(state_id)
-            there = self._deps.store.instances.get(new_id)
+            there = self._made_for(made_for)
             if there is not None:
-                return self._resumed(there, state, name, on_log)
+                with suppress(NotFound):  # deleted just now: it is made again
+                    return self._resumed(there, state, name, on_log)
             if name is not None:
                 self._deps.names.check_free(name)
-            draft = Instance(
-                instance_id=new_id,
-                image_id=state.image_id,
-                state_id=state_id,
-                created_at=self._deps.clock(),
-                port=0,
-                password=secrets.token_urlsafe(PASSWORD_BYTES),
-                ttl=ttl,
-                protected=protected,
-            )
-            with self._room():
-                return self._build(draft, name, on_log)
+            with self._room(), ExitStack() as held:
+                ready = self._ready(state, held)
+                instance = self._hand_over(
+                    ready, name, ttl=ttl, protected=protected, made_for=made_for
+                )
+        self._pool.asked(state_id)
+        on_log(f"instance created {instance.instance_id}")
+        return instance
 
     def ensure_running(self, instance_id: str, on_log: OnLog = discard_line) -> Instance:
         """Return an instance whose server runs; see ``Instances.ensure_running``."""
@@ -103,7 +93,9 @@ class Lifecycle:
         """
         on_log(f"instance {instance.instance_id} is down: starting it on port {instance.port}")
         try:
-            started = self.start(instance, server)
+            started = self._assembly.start(
+                server, instance.port, instance.password, self._assembly.settings()
+            )
         except PortTaken as error:
             raise Conflict(
                 "the instance cannot be restarted: another program listens on its port",
@@ -128,10 +120,10 @@ class Lifecycle:
             self._deps.files.discard(container)
             return True
 
-    def scrap(self, container: Path) -> None:
-        """Remove an instance's files that have no row, and what runs there."""
-        self._deps.servers.kill(container)
-        self._deps.files.discard(container)
+    def remove_made_for(self, made_for: str) -> bool:
+        """Delete the instance made for something; say whether there was one."""
+        there = self._made_for(made_for)
+        return there is not None and self.remove(there.instance_id)
 
     def get(self, instance_id: str) -> Instance:
         """Return an instance's row. Raises NotFound."""
@@ -151,10 +143,16 @@ class Lifecycle:
             )
         return state
 
+    def _made_for(self, made_for: str | None) -> Instance | None:
+        if made_for is None:
+            return None
+        found = self._deps.store.instances.find(InstanceFilter(made_for=made_for))
+        return found[0] if found else None
+
     def _resumed(self, there: Instance, state: State, name: str | None, on_log: OnLog) -> Instance:
         """Return the instance that an interrupted caller had created before."""
         if there.state_id != state.state_id:
-            raise Conflict("the instance id is taken", there.instance_id)
+            raise Conflict("there is an instance of another state", there.instance_id)
         if name is not None and there.name is None:
             self._deps.names.claim(name, there)
         return self.ensure_running(there.instance_id, on_log)
@@ -178,74 +176,58 @@ class Lifecycle:
             with self._creating:
                 self._being_created -= 1
 
-    def _build(self, draft: Instance, name: str | None, on_log: OnLog) -> Instance:
-        """Make the files, the server, the row and the name; or nothing."""
-        files = self._deps.files
-        container = files.instance_dir(draft.instance_id)
-        # First of all: without its binaries there is nothing to copy a state for.
-        server = self._deps.servers.server(draft.image_id, container)
-        if container.exists():
-            self.scrap(container)
+    def _ready(self, state: State, held: ExitStack) -> Ready:
+        """Return a running clone, from the pool or made now, and hold its lock.
+
+        The lock tells a recovery that its files are not left over.
+        """
+        standby = self._pool.take(state.state_id)
+        if standby is not None:
+            held.enter_context(self._deps.locks.hold(standby.instance_id))
+            return standby
+        instance_id = ids.new_id()
+        held.enter_context(self._deps.locks.hold(instance_id))
+        with self._turns.turn():
+            try:
+                return self._assembly.make(instance_id, state)
+            except (StorageFull, NoPortLeft):
+                if not self._pool.give_up():
+                    raise
+            return self._assembly.make(instance_id, state)
+
+    def _hand_over(self, ready: Ready, name: str | None, **options: Any) -> Instance:
+        """Make an instance of a running clone: add the row and the name; or nothing."""
         try:
-            with self._deps.metrics.phase("clone"):
-                files.clone(files.state_dir(draft.image_id, draft.state_id), container)
-            (container / LOG_FILE).unlink(missing_ok=True)
-            instance = self._start_on_a_free_port(draft, server)
+            instance = self._record(ready, **options)
             if name is not None:
                 self._deps.names.claim(name, instance)
-            self._deps.store.states.touch(draft.state_id, self._deps.clock())
-            complete = self._deps.expiry.recompute(draft.instance_id)
+                # A name has its say in when the instance expires.
+                instance = self._deps.expiry.recompute(ready.instance_id) or instance
+            self._deps.store.states.touch(ready.state_id, self._deps.clock())
         except BaseException:
-            self._undo(draft.instance_id, container)
+            self._undo(ready)
             raise
-        if complete is None:
-            raise NotFound("the instance was deleted while it was made", draft.instance_id)
-        on_log(f"instance created {draft.instance_id}")
-        return complete
+        ready.held.close()
+        return instance
 
-    def _start_on_a_free_port(self, draft: Instance, server: Server) -> Instance:
-        """Start the server and add the row, on another port when one proves taken."""
-        with ExitStack() as reservations:  # a port that failed is not tried again
-            for attempts_left in reversed(range(_PORT_ATTEMPTS)):
-                port = reservations.enter_context(self._deps.ports.reserved())
-                instance = replace(draft, port=port)
-                try:
-                    with self._deps.metrics.phase("start"):
-                        started = self.start(instance, server)
-                except PortTaken:
-                    if not attempts_left:
-                        raise
-                    _log.info("port %d was taken meanwhile: trying another", port)
-                else:
-                    return self._record(instance, started)
-        raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def _record(self, instance: Instance, started: Started) -> Instance:
-        """Add the row of an instance just started."""
-        complete = replace(
-            instance,
-            activity_at=instance.created_at,
-            runtime_id=started.runtime_id,
-            sessions=started.sessions,
+    def _record(self, ready: Ready, **options: Any) -> Instance:
+        """Add the row of an instance whose life begins now."""
+        now = self._deps.clock()
+        instance = Instance(
+            instance_id=ready.instance_id,
+            image_id=ready.image_id,
+            state_id=ready.state_id,
+            created_at=now,
+            port=ready.port,
+            password=ready.password,
+            activity_at=now,
+            sessions=ready.started.sessions,
+            runtime_id=ready.started.runtime_id,
+            **options,
         )
-        complete = replace(complete, expires_at=self._deps.expiry.deadline(complete))
-        self._deps.store.instances.add(complete)
-        return complete
-
-    def start(self, instance: Instance, server: Server) -> Started:
-        """Start a server, make its password the instance's, count its sessions so far.
-
-        The password is set at every start, so that a crash between the two is harmless.
-        """
-        settings = self._deps.settings.value(SETTINGS)
-        postmaster = server.start(port=instance.port, settings=settings)
-        try:
-            server.set_password(instance.port, instance.password)
-            reading = self._deps.conntrack.read(server, instance.port)
-        except BaseException:
-            server.stop("immediate")
-            raise
-        return Started(postmaster.runtime_id, reading.sessions or 0)
+        instance = replace(instance, expires_at=self._deps.expiry.deadline(instance))
+        self._deps.store.instances.add(instance)
+        return instance
 
     def _adopted(self, instance: Instance, postmaster: Postmaster) -> Instance:
         if instance.runtime_id == postmaster.runtime_id:
@@ -255,10 +237,10 @@ class Lifecycle:
         )
         return changed or instance
 
-    def _undo(self, instance_id: str, container: Path) -> None:
+    def _undo(self, ready: Ready) -> None:
         """Leave nothing of an instance that failed; the failure itself goes on."""
         try:
-            self._deps.store.instances.remove(instance_id)
-            self.scrap(container)
+            self._deps.store.instances.remove(ready.instance_id)
         except Exception:
-            _log.exception("cannot clean up after instance %s, the next start will", instance_id)
+            _log.exception("cannot remove the row of instance %s", ready.instance_id)
+        self._assembly.discard(ready)

@@ -11,6 +11,10 @@ from ..errors import Unavailable
 LOOPBACK = "127.0.0.1"
 
 
+class NoPortLeft(Unavailable):
+    """The range has no free port."""
+
+
 def is_free(port: int) -> bool:
     """Tell whether a server could listen on a port of the loopback address now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -51,7 +55,7 @@ class Ports:
     def reserved(self) -> Iterator[int]:
         """Keep a free port from others until its instance has a row.
 
-        Raises Unavailable when the range has none left.
+        Raises NoPortLeft.
         """
         with self._lock:
             port = self._pick()
@@ -62,6 +66,11 @@ class Ports:
             with self._lock:
                 self._reserved.discard(port)
 
+    def in_range(self, port: int) -> bool:
+        """Tell whether a port is one that a new instance could have."""
+        first, last = self._bounds()
+        return first <= port <= last
+
     def _pick(self) -> int:
         first, last = self._bounds()
         count = last - first + 1
@@ -71,7 +80,7 @@ class Ports:
             port = first + (start + offset) % count
             if port not in unusable and self._free(port):
                 return port
-        raise Unavailable(
+        raise NoPortLeft(
             "no free port for an instance",
             f"ports {first} to {last} are all taken: delete instances, or widen"
             " instances.ports in the configuration",

@@ -9,6 +9,7 @@ from pathlib import Path
 from .. import ids
 from ..errors import EngineError
 from ..store import InstanceFilter
+from .assembly import Assembly
 from .deps import Dependencies
 from .lifecycle import Lifecycle
 from .reaper import Reaper
@@ -21,8 +22,11 @@ _log = logging.getLogger(__name__)
 class Recovery:
     """Re-adopts living servers, restarts dead ones, removes what belongs to no instance."""
 
-    def __init__(self, deps: Dependencies, lifecycle: Lifecycle, reaper: Reaper) -> None:
+    def __init__(
+        self, deps: Dependencies, assembly: Assembly, lifecycle: Lifecycle, reaper: Reaper
+    ) -> None:
         self._deps = deps
+        self._assembly = assembly
         self._lifecycle = lifecycle
         self._reaper = reaper
         self._stopping = threading.Event()
@@ -57,8 +61,9 @@ class Recovery:
             # A creation under way holds the lock until its row is there.
             with self._deps.locks.hold(instance_id):
                 if self._deps.store.instances.get(instance_id) is None:
+                    # Half made or half deleted, or a standby of an engine that was killed.
                     _log.warning("removing the files of unknown instance %s", instance_id)
-                    self._lifecycle.scrap(container)
+                    self._assembly.scrap(container)
 
     def _containers(self) -> Iterable[Path]:
         root = self._deps.files.instance_dir(ids.new_id()).parent

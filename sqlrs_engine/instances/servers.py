@@ -49,8 +49,11 @@ class Server(Protocol):
     def connect(self, port: int, dbname: str = "postgres") -> "psycopg.Connection[Any]":
         """Open a session of the engine's own over the unix socket."""
 
-    def set_password(self, port: int, password: str | None) -> None:
-        """Set or remove the password of the DSN's user."""
+    def set_password(self, port: int, password: str | None) -> int:
+        """Set or remove the password of the DSN's user.
+
+        Returns how many sessions there ever were, its own included.
+        """
 
 
 class Servers(Protocol):
@@ -83,6 +86,9 @@ class Files(Protocol):
 
     def discard(self, path: Path) -> None:
         """Remove a container: out of sight at once, deleted in the background."""
+
+    def wait_idle(self, seconds: float) -> bool:
+        """Wait until nothing is being deleted; False when something is after that time."""
 
 
 class PostgresServers:

@@ -37,7 +37,7 @@ from .shared_memory import release
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["Cluster", "PortTaken", "Postmaster"]
+__all__ = ["SESSIONS_EVER", "Cluster", "PortTaken", "Postmaster"]
 
 StopMode = Literal["fast", "immediate"]
 
@@ -49,6 +49,7 @@ APPLICATION_NAME = "sqlrs-engine"
 # What ALTER ROLE does, without the 3 ms in which it makes sure that the verifier is not one
 # of an empty password.
 _ALTER_ROLE = "UPDATE pg_catalog.pg_authid SET rolpassword = %s WHERE rolname = %s"
+SESSIONS_EVER = "SELECT coalesce(sum(sessions), 0)::bigint FROM pg_catalog.pg_stat_database"
 _SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 _POLL_SECONDS = (0.001, 0.02)
 
@@ -219,10 +220,11 @@ class Cluster:
             environment=environment or {},
         )
 
-    def set_password(self, port: int | None, password: str | None) -> None:
+    def set_password(self, port: int | None, password: str | None) -> int:
         """Set the superuser's password, None for none (no access by TCP).
 
-        The server sees a SCRAM verifier only.
+        The server sees a SCRAM verifier only. Returns how many sessions the cluster ever
+        had, this one included.
         """
         import psycopg
 
@@ -230,8 +232,10 @@ class Cluster:
         try:
             with self.connect(port) as connection:
                 connection.execute(_ALTER_ROLE, (verifier, SUPERUSER))
+                row = connection.execute(SESSIONS_EVER).fetchone()
         except psycopg.Error as error:
             raise ClusterFailed("cannot set the password", str(error).strip()) from error
+        return int(str(row[0])) if row else 0
 
     def _adopt(self, running: Postmaster, port: int, seconds: float) -> Postmaster:
         """Return a server that runs already, once it is ready."""

@@ -1,7 +1,6 @@
 """One job from its start to its end: resolve, plan, build what is missing, hand over."""
 
 import errno
-import hashlib
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -48,14 +47,14 @@ class Leases(Protocol):
 class Instances(Protocol):
     """Makes instances."""
 
-    def create(self, state_id: str, *, instance_id: str, on_log: Callable[[str], None]) -> Instance:
-        """Start an instance, or return the one made by an earlier call with this id.
+    def create(self, state_id: str, *, made_for: str, on_log: Callable[[str], None]) -> Instance:
+        """Start an instance, or return the one that an earlier call made for the same.
 
-        Raises Conflict when there is one with this id that is of no use.
+        Raises Conflict when there is one that is of no use.
         """
 
-    def remove(self, instance_id: str) -> bool:
-        """Delete an instance; say whether it was there."""
+    def remove_made_for(self, made_for: str) -> bool:
+        """Delete the instance made for something; say whether there was one."""
 
 
 class Settings(Protocol):
@@ -234,15 +233,15 @@ class JobRun:
 
     def _create(self, state_id: str) -> Instance:
         """Make the instance, or return it if it was made before."""
-        instances, instance_id = self._tools.instances, instance_id_of(self._job.job_id)
+        instances, job_id = self._tools.instances, self._job.job_id
         try:
-            return instances.create(state_id, instance_id=instance_id, on_log=self._log)
+            return instances.create(state_id, made_for=job_id, on_log=self._log)
         except Conflict:
             # Made before an interruption, of a state that the job no longer comes to, or
             # broken since. Nobody was ever shown it.
-            if not instances.remove(instance_id):
+            if not instances.remove_made_for(job_id):
                 raise
-        return instances.create(state_id, instance_id=instance_id, on_log=self._log)
+        return instances.create(state_id, made_for=job_id, on_log=self._log)
 
     def _begin(self, task_id: str) -> None:
         self._task = task_id
@@ -304,8 +303,3 @@ class JobRun:
 
     def _log(self, message: str) -> None:
         self._event("log", message=message)
-
-
-def instance_id_of(job_id: str) -> str:
-    """Return the id of a job's instance, the same each time the job is resumed."""
-    return hashlib.sha256(f"instance of job {job_id}".encode()).hexdigest()[:32]

@@ -83,8 +83,8 @@ class InstanceStore(Protocol):
     def add(self, instance: Instance) -> None:
         """Insert an instance.
 
-        Raises NotFound when its state is gone, Conflict when its port is taken by
-        another instance.
+        Raises NotFound when its state is gone, Conflict when its port, or what it is
+        made for, is another instance's.
         """
 
     def update(self, instance_id: str, **changes: Any) -> Instance | None:

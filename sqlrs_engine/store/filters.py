@@ -14,10 +14,11 @@ class NameFilter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceFilter:
-    """Instances by exact state or image, or by a prefix of their id."""
+    """Instances by exact state, image or purpose, or by a prefix of their id."""
 
     state_id: str | None = None
     image_id: str | None = None
+    made_for: str | None = None
     id_prefix: str | None = None
 
 

@@ -64,8 +64,9 @@ class Instance:
     ``ttl`` is None when the configured default applies and 0 when it never expires;
     ``expires_at`` is derived from it and from the last activity. ``runtime_id`` is
     ``<pid>.<start time in clock ticks>`` of the postmaster. ``sessions`` is the last
-    seen value of ``pg_stat_database.sessions``, summed. ``name`` is the instance's
-    first name, None without one.
+    seen value of ``pg_stat_database.sessions``, summed. ``made_for`` is what its maker
+    said it is for, such as a job's id: there is one instance for it. ``name`` is the
+    instance's first name, None without one.
     """
 
     instance_id: str
@@ -80,6 +81,7 @@ class Instance:
     activity_at: Timestamp | None = None
     sessions: int = 0
     runtime_id: str | None = None
+    made_for: str | None = None
     name: str | None = None
     status: InstanceStatus = "orphaned"
 

@@ -104,9 +104,11 @@ class Engine:
         )
 
     def close(self) -> None:
+        self.instances.pool.stop()
         self.instances.stop_reaper()
         for instance in self.store.instances.find(InstanceFilter()):
             self.instances.remove(instance.instance_id)
+        self.files.wait_idle()
         self.store.close()
 
 
@@ -323,3 +325,81 @@ def test_several_at_once(engine):
     for thread in threads:
         thread.join()
     assert [rows(instance) for instance in made] == [[1]] * 3
+
+
+@pytest.fixture
+def pool(engine):
+    """The pool of the engine, at work."""
+    engine.instances.pool.start()
+    return engine.instances.pool
+
+
+def await_standbys(pool, count):
+    tick = threading.Event()
+    for _ in range(3000):
+        if len(pool.standbys()) == count:
+            return pool.standbys()
+        tick.wait(0.01)
+    pytest.fail(f"{len(pool.standbys())} standbys, not {count}")
+
+
+def test_a_standby_is_handed_over_as_it_runs(engine, pool, instance):
+    [standby] = await_standbys(pool, 1)
+    assert 1024**2 < standby.memory_bytes < 64 * 1024**2
+    assert engine.store.instances.find(InstanceFilter()) == [instance]
+    warm = engine.instances.create(STATE, ttl=10)
+    assert warm.instance_id == standby.ready.instance_id
+    assert rows(warm) == [1]
+    insert(warm, 2)
+    assert (rows(instance), rows(warm)) == ([1], [1, 2])
+    kill_server(engine, warm)
+    again = engine.instances.ensure_running(warm.instance_id)
+    assert again.dsn == warm.dsn
+    assert rows(warm) == [1, 2]
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_its_making_does_not_count_as_use(engine, pool, instance, used):
+    await_standbys(pool, 1)
+    warm = engine.instances.create(STATE, ttl=10)
+    if used:
+        rows(warm)
+    engine.clock.seconds += 11
+    try:
+        assert (warm.instance_id in engine.instances.reap()) is not used
+    finally:
+        engine.clock.seconds = 0.0
+
+
+def test_standbys_have_the_settings_of_new_instances(engine, pool, instance):
+    [old] = await_standbys(pool, 1)
+    engine.config.set("postgres.settings", {"work_mem": "7MB"})
+    tick = threading.Event()
+    for _ in range(3000):
+        if pool.standbys() not in ([], [old]):
+            break
+        tick.wait(0.01)
+    warm = engine.instances.create(STATE)
+    with psycopg.connect(warm.dsn) as connection:
+        assert connection.execute("SHOW work_mem").fetchone() == ("7MB",)
+    assert not old.ready.alive()
+
+
+def test_the_end_of_the_pool_leaves_the_instances(engine, pool, instance):
+    [standby] = await_standbys(pool, 1)
+    pool.stop()
+    assert not standby.ready.alive()
+    assert not standby.ready.container.exists()
+    assert rows(instance) == [1]
+
+
+def test_what_a_killed_engine_left_of_its_pool_is_removed(engine, pool, instance, root):
+    [standby] = await_standbys(pool, 1)
+    pid = engine.cluster(standby.ready.container).postmaster().pid
+    pool._shelf.take(STATE)  # as if this engine were dead
+    following = Engine(root)
+    following.instances.recover()
+    following.store.close()
+    assert not psutil.pid_exists(pid)
+    assert not standby.ready.container.exists()
+    assert rows(instance) == [1]

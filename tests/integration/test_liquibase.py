@@ -88,6 +88,7 @@ def contents(dsn, bin_dir):
 def shared(tmp_path_factory):
     fix_liquibase.found()
     store = Changelogs(tmp_path_factory.mktemp("store"), Path("/"))
+    store.without_pool()
     yield store
     store.close()
     assert store.jvms() == []

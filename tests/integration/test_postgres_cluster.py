@@ -19,6 +19,7 @@ import psutil
 import psycopg
 import pytest
 
+from sqlrs_engine.conntrack import Conntrack
 from sqlrs_engine.errors import ClusterFailed, InvalidArgument
 from sqlrs_engine.postgres import cluster as cluster_module
 from sqlrs_engine.postgres.cluster import Cluster, PortTaken
@@ -531,6 +532,16 @@ def test_a_connection_ignores_the_environment(
 def test_a_server_that_does_not_run_refuses(cluster: Cluster) -> None:
     with pytest.raises(ClusterFailed, match="cannot connect to PostgreSQL"):
         cluster.connect(None)
+
+
+def test_setting_the_password_counts_the_sessions(cluster: Cluster, free_port: int) -> None:
+    """The engine's next look finds one more session, its own, unless somebody was there."""
+    cluster.start(port=free_port)
+    before = cluster.set_password(free_port, "secret")
+    assert not Conntrack().read(cluster, free_port).shows_use_since(before)
+    before = cluster.set_password(free_port, "secret")
+    over_tcp(free_port, "secret").close()
+    assert Conntrack().read(cluster, free_port).shows_use_since(before)
 
 
 def test_tcp_takes_the_password_and_nothing_else(cluster: Cluster, free_port: int) -> None:

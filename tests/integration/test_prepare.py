@@ -39,6 +39,14 @@ def store(image, tmp_path_factory):
 
 
 @pytest.fixture
+def alone(store):
+    """The store, with nothing going on in it but what the test does."""
+    store.without_pool()
+    yield store
+    store.engine.config.remove("pool.enabled")
+
+
+@pytest.fixture
 def scripts(tmp_path):
     tmp_path.chmod(0o755)
     (tmp_path / "one.sql").write_text("create table t (id int primary key);\n")
@@ -128,23 +136,23 @@ def test_start_up_files_are_not_read(store, scripts, monkeypatch):
     assert query(result, "select to_regclass('rc')") is None
 
 
-def test_failing_sql_is_never_cached(store, scripts):
+def test_failing_sql_is_never_cached(alone, scripts):
     """B2: twice, and then with ON_ERROR_STOP given."""
     script = scripts / "bad.sql"
     script.write_text("create table before_it ();\n\nselect nonsense;\ncreate table after_it ();\n")
-    before = store.states()
+    before = alone.states()
     for args in (
         ["-f", str(script)],
         ["-f", str(script)],
         ["-v", "ON_ERROR_STOP=1", "-f", str(script)],
     ):
-        error = store.failure(*args)
+        error = alone.failure(*args)
         assert (error["code"], error["message"]) == ("step_failed", "psql execution failed")
         assert error["details"].startswith(
             f'{script}:3: ERROR:  column "nonsense" does not exist\nLINE 1: select nonsense;'
         )
-    assert store.states() == before
-    assert store.workspaces() == []
+    assert alone.states() == before
+    assert alone.workspaces() == []
 
 
 def test_errors_in_included_files_and_commands(store, scripts):
@@ -168,21 +176,21 @@ def test_a_lost_connection_fails_the_step(store, scripts):
     assert store.states() == before
 
 
-def test_cancelling_leaves_no_process_and_no_running_task(store):
+def test_cancelling_leaves_no_process_and_no_running_task(alone):
     """B7."""
-    before = {process.pid for process in store.processes()}
-    job_id = store.submit("-c", "select 'cancelled', pg_sleep(600)")
-    until(lambda: "psql: start" in store.logs(job_id))
+    before = {process.pid for process in alone.processes()}
+    job_id = alone.submit("-c", "select 'cancelled', pg_sleep(600)")
+    until(lambda: "psql: start" in alone.logs(job_id))
     time.sleep(0.1)
     began = time.monotonic()
-    store.engine.prepare.cancel(job_id)
-    job = store.wait(job_id)
+    alone.engine.prepare.cancel(job_id)
+    job = alone.wait(job_id)
     assert time.monotonic() - began < 10
     assert (job.status, job.error["code"]) == ("failed", "cancelled")
-    assert "running" not in store.task_statuses(job_id).values()
-    until(lambda: {process.pid for process in store.processes()} <= before)
-    assert store.workspaces() == []
-    assert store.engine.prepare.delete(job_id).outcome == "deleted"
+    assert "running" not in alone.task_statuses(job_id).values()
+    until(lambda: {process.pid for process in alone.processes()} <= before)
+    assert alone.workspaces() == []
+    assert alone.engine.prepare.delete(job_id).outcome == "deleted"
 
 
 def test_identical_jobs_at_once_build_once(store):
@@ -347,6 +355,7 @@ def free(root: Path) -> int:
 
 def nothing_half_published(store: Store) -> None:
     """Every state has files and a row, and nothing else is there."""
+    store.without_pool()
     assert store.engine._files.wait_idle(30)
     assert store.workspaces() == []
     directories = {path.name for path in store.engine._files.state_dirs()}

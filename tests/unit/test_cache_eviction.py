@@ -248,6 +248,42 @@ def test_relief_evicts_whatever_the_numbers_say(world):
     assert world.left() == []
 
 
+def test_what_nobody_needs_goes_before_any_state(world):
+    world.configure(reserveBytes=100 * GIB)
+    world.add(1)
+    world.others = 901 * GIB
+    world.spare = 2 * GIB
+    world.cache.make_room("prepare_step")
+    assert (world.spare, evicted(world)) == (0, [])
+    world.others = 901 * GIB
+    world.cache.make_room("prepare_step")
+    assert evicted(world) == [1]
+
+
+def test_it_stays_while_only_the_states_are_too_large(world):
+    world.configure(maxBytes=100)
+    world.add(1)
+    world.spare = GIB
+    world.cache.make_room("metadata_commit")
+    assert (world.spare, evicted(world)) == (GIB, [1])
+
+
+def test_giving_it_up_is_a_relief(world):
+    world.spare = GIB
+    assert world.cache.relieve("snapshot", FULL)
+    assert not world.cache.relieve("snapshot", FULL)
+
+
+def test_a_copy_must_leave_the_reserve(world):
+    world.configure(reserveBytes=100 * GIB)
+    world.others = 890 * GIB
+    assert world.cache.has_room(10 * GIB)
+    assert not world.cache.has_room(11 * GIB)
+    assert world.new_cache(shares_blocks=True).has_room(11 * GIB)
+    world.others = 901 * GIB
+    assert not world.new_cache(shares_blocks=True).has_room(0)
+
+
 def test_a_refusal_is_not_relieved(world):
     world.configure(maxBytes=100)
     world.add(1, age=10)

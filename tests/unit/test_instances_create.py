@@ -130,11 +130,6 @@ def test_a_bad_time_to_live_is_refused(world, ttl):
         world.instances.create(world.add_state(), ttl=ttl)
 
 
-def test_an_id_that_is_none_is_refused(world):
-    with pytest.raises(InvalidArgument):
-        world.instances.create(world.add_state(), instance_id="../../etc")
-
-
 def test_without_its_state_it_cannot_be(world):
     with pytest.raises(NotFound):
         world.instances.create(state_id(404))
@@ -171,32 +166,61 @@ def test_a_failure_leaves_nothing(world, monkeypatch, fault):
     assert world.store.states.get(state).use_count == 0
 
 
-def test_an_id_chosen_by_the_caller_makes_the_call_repeatable(world):
-    state, chosen = world.add_state(), new_id()
-    first = world.instances.create(state, instance_id=chosen)
-    assert first.instance_id == chosen
+def test_what_it_is_made_for_makes_the_call_repeatable(world):
+    state = world.add_state()
+    first = world.instances.create(state, made_for="a job")
     world.server_of(first).crash()
-    again = world.instances.create(state, instance_id=chosen)
-    assert (again.instance_id, again.port) == (chosen, first.port)
+    again = world.instances.create(state, made_for="a job")
+    assert (again.instance_id, again.port) == (first.instance_id, first.port)
     assert world.server_of(again).running
+    assert world.instances.create(state, made_for="another").instance_id != first.instance_id
     with pytest.raises(Conflict):
-        world.instances.create(world.add_state(2), instance_id=chosen)
+        world.instances.create(world.add_state(2), made_for="a job")
 
 
 def test_a_repeated_call_gives_the_name_that_was_not_given_yet(world):
-    state, chosen = world.add_state(), new_id()
-    world.instances.create(state, instance_id=chosen)
+    state = world.add_state()
+    world.instances.create(state, made_for="a job")
     for _ in range(2):
-        assert world.instances.create(state, instance_id=chosen, name="dev").name == "dev"
+        assert world.instances.create(state, made_for="a job", name="dev").name == "dev"
 
 
-def test_leftover_files_of_its_id_are_replaced(world):
-    state, chosen = world.add_state(3), new_id()
-    leftover = world.files.instance_dir(chosen)
-    leftover.mkdir(parents=True)
-    (leftover / "content").write_text("half a copy")
-    instance = world.instances.create(state, instance_id=chosen)
-    assert world.server_of(instance).content == "state 3"
+def test_repeated_calls_at_once_make_one(world):
+    state, made = world.add_state(), []
+
+    def make():
+        made.append(world.instances.create(state, made_for="a job").instance_id)
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 4
+    assert len(set(made)) == 1
+
+
+def test_one_deleted_while_the_call_is_repeated_is_made_again(world, monkeypatch):
+    state = world.add_state()
+    first = world.instances.create(state, made_for="a job")
+    lifecycle = world.instances._lifecycle
+    ensure_running = lifecycle.ensure_running
+
+    def deleted_first(instance_id, on_log):
+        world.instances.remove(instance_id)
+        return ensure_running(instance_id, on_log)
+
+    monkeypatch.setattr(lifecycle, "ensure_running", deleted_first)
+    again = world.instances.create(state, made_for="a job")
+    assert again.instance_id != first.instance_id
+    assert world.server_of(again).running
+
+
+def test_it_can_be_removed_by_what_it_is_made_for(world):
+    world.instances.create(world.add_state(), made_for="a job")
+    assert world.instances.remove_made_for("a job")
+    assert nothing_left(world)
+    assert not world.instances.remove_made_for("a job")
 
 
 def test_there_may_be_a_limit(world):

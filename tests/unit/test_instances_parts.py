@@ -131,3 +131,39 @@ def test_a_lease_ends_when_its_work_fails():
     with pytest.raises(ZeroDivisionError), leases.lease("a"):
         _ = 1 / 0
     assert not leases.leased("a")
+
+
+def test_what_is_only_borrowed_can_be_retired():
+    leases, told, order = Leases(), [], []
+    leases.on_retire(told.append)
+    borrowed = threading.Event()
+
+    def borrow():
+        with leases.borrow("a") as free:
+            assert free
+            borrowed.set()
+            while not told:
+                borrowed.wait(0.01)
+            order.append("given back")
+
+    thread, _ = in_thread(borrow)
+    assert borrowed.wait(30)
+    assert not leases.leased("a")
+    with leases.retire(["a", "b"]) as claimed:
+        order.append("retired")
+        assert claimed
+        with leases.borrow("a") as free:
+            assert not free
+    thread.join(30)
+    assert told == [frozenset("ab")]
+    assert order == ["given back", "retired"]
+    with leases.borrow("a") as free:
+        assert free
+
+
+def test_borrowers_are_not_told_of_a_retirement_that_is_refused():
+    leases, told = Leases(), []
+    leases.on_retire(told.append)
+    with leases.lease("a"), leases.retire(["a"]) as claimed:
+        assert not claimed
+    assert told == []

@@ -19,7 +19,6 @@ from sqlrs_engine.errors import (
 )
 from sqlrs_engine.prepare import job as job_module
 from sqlrs_engine.prepare import service as service_module
-from sqlrs_engine.prepare.job import instance_id_of
 from sqlrs_engine.store import StateFilter
 
 # What the fake psql does: it runs its input as shell.
@@ -59,7 +58,7 @@ def test_two_steps(world):
     assert job.status == "succeeded"
     assert job.result == {
         "dsn": "postgres://sqlrs:secret@127.0.0.1:20000/postgres",
-        "instance_id": instance_id_of(job.job_id),
+        "instance_id": world.instances.made[job.job_id].instance_id,
         "state_id": states(world)[-1],
         "image_id": IMAGE,
         "prepare_kind": "psql",
@@ -438,7 +437,7 @@ def test_deleting_a_finished_job_leaves_its_instance(world):
     assert world.store.jobs.get(job.job_id) is None
     assert world.store.jobs.tasks(job.job_id) == []
     assert len(states(world)) == 1
-    assert job.result["instance_id"] in world.instances.made
+    assert list(world.instances.made) == [job.job_id]
 
 
 def test_a_running_job_is_not_deleted_unless_forced(world):
@@ -502,7 +501,7 @@ def test_a_stopped_job_resumes_and_succeeds(world):
     assert shape(world, job_id).count("status queued") == 1
     assert shape(world, job_id).count("status running") == 2
     assert shape(world, job_id)[-1] == "result"
-    assert job.result["instance_id"] == instance_id_of(job_id)
+    assert job.result["instance_id"] == world.instances.made[job_id].instance_id
 
 
 def test_a_job_never_begun_is_resumed(world):
@@ -612,7 +611,8 @@ def test_an_end_that_cannot_be_stored_is_left_for_the_next_start(world, monkeypa
     job = world.wait(job_id)
     assert job.status == "succeeded"
     # The instance made the first time is the one that is handed over.
-    assert list(world.instances.made) == [job.result["instance_id"]]
+    assert list(world.instances.made) == [job_id]
+    assert world.instances.made[job_id].instance_id == job.result["instance_id"]
 
 
 def test_whatever_breaks_the_end_leaves_the_engine_at_work(world, monkeypatch, caplog):

@@ -69,6 +69,18 @@ def test_a_port_belongs_to_one_instance(store: SqliteStore) -> None:
     assert store.instances.ports() == {20001, 20002}
 
 
+def test_there_is_one_instance_for_a_purpose(store: SqliteStore) -> None:
+    store.instances.add(instance(1, made_for="a job"))
+
+    with pytest.raises(Conflict, match=f"{ID} is for a job"):
+        store.instances.add(instance(2, made_for="a job"))
+
+    store.instances.add(instance(2))
+    store.instances.add(instance(3))
+    found = store.instances.find(InstanceFilter(made_for="a job"))
+    assert [(each.instance_id, each.made_for) for each in found] == [(ID, "a job")]
+
+
 @pytest.mark.parametrize(
     ("names", "expires_at", "status"),
     [

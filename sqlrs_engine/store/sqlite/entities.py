@@ -59,6 +59,7 @@ def define(db: Any) -> Entities:
         activity_at = nullable()
         sessions = orm.Required(int, size=64)
         runtime_id = nullable()
+        made_for = nullable()
 
     class Name(db.Entity):  # type: ignore[misc]
         _table_ = "names"

@@ -46,7 +46,9 @@ class Instances:
 
     def find(self, filter: InstanceFilter) -> list[Instance]:
         """Return the instances that match."""
-        where = Where("i").equal(state_id=filter.state_id, image_id=filter.image_id)
+        where = Where("i").equal(
+            state_id=filter.state_id, image_id=filter.image_id, made_for=filter.made_for
+        )
         where.prefix("instance_id", filter.id_prefix)
         sql = _INSTANCES.select(str(where))
         with self._database.reading() as session:
@@ -56,8 +58,8 @@ class Instances:
     def add(self, instance: Instance) -> None:
         """Insert an instance.
 
-        Raises NotFound when its state is gone, Conflict when its port is taken by
-        another instance.
+        Raises NotFound when its state is gone, Conflict when its port, or what it is
+        made for, is another instance's.
         """
         row = _INSTANCES.row(instance)
         with self._database.writing() as session:
@@ -103,3 +105,9 @@ def _check_references(session: Session, instance_id: str, columns: dict[str, Any
     holder = session.row("SELECT instance_id FROM instances WHERE port = $port", port=port)
     if holder is not None and holder != instance_id:
         raise Conflict("the port is taken", f"port {port} belongs to instance {holder}")
+    made_for = columns.get("made_for")
+    if made_for is None:
+        return
+    other = session.row("SELECT instance_id FROM instances WHERE made_for = $key", key=made_for)
+    if other is not None and other != instance_id:
+        raise Conflict("there is an instance for this already", f"{other} is for {made_for}")

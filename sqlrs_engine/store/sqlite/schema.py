@@ -144,6 +144,12 @@ STEPS: tuple[Step, ...] = (
         "CREATE INDEX states_by_size ON states (size_bytes)",
         "CREATE INDEX jobs_by_age ON jobs (created_at)",
     ),
+    (
+        # An instance that the pool hands over has its id before anyone asks for it, so
+        # whoever must find it again after a crash cannot by an id of his choice.
+        "ALTER TABLE instances ADD COLUMN made_for TEXT",
+        "CREATE UNIQUE INDEX instances_by_purpose ON instances (made_for)",
+    ),
 )
 
 

@@ -1,0 +1,118 @@
+"""Many instances at once: a burst of requests, and how many can be alive together.
+
+``python -m benchmarks.burst [--count N] [--alive N] [--store-dir DIR]`` runs both by
+themselves; the functions take a running engine and a cached state.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from .daemon import Daemon, EngineFailedError, scratch
+from .measure import Timing
+from .workloads import select_one
+
+PREPARE = {
+    "prepare_kind": "psql",
+    "image_id": "postgres",
+    "psql_args": ["-c", "CREATE TABLE t AS SELECT 1 AS n"],
+}
+
+
+def burst(engine: Daemon, state_id: str, where: str, count: int = 100) -> Iterator[Timing]:
+    """Request ``count`` instances of a cached state at once, query each, delete them all.
+
+    Raises EngineFailedError when a request fails or an instance is left.
+    """
+    memory = engine.memory_mib()
+    checkout = Timing(f"burst of {count}, POST to SELECT 1", where)
+    rate = Timing(f"burst of {count}, instances a second", where, unit="/s")
+    deleted = Timing(f"burst of {count}, DELETE", where)
+    with ThreadPoolExecutor(count) as clients:
+        begun = time.perf_counter()
+        made = list(clients.map(lambda _: _checkout(engine, state_id, checkout), range(count)))
+        rate.samples.append(count / (time.perf_counter() - begun))
+        list(clients.map(lambda instance_id: _delete(engine, instance_id, deleted), made))
+    grown = Timing(f"engine memory grown by a burst of {count}", where, unit="MiB")
+    grown.samples.append(max(0.0, engine.memory_mib() - memory))
+    _expect_instances(engine, 0)
+    yield from (checkout, rate, deleted, grown)
+
+
+def alive(engine: Daemon, state_id: str, where: str, count: int = 300) -> Iterator[Timing]:
+    """Keep ``count`` instances of a cached state alive together, then query each and delete all.
+
+    Raises EngineFailedError as ``burst`` does.
+    """
+    made = Timing(f"one of {count} alive, POST to SELECT 1", where)
+    queried = Timing(f"{count} alive, SELECT 1", where)
+    deleted = Timing(f"{count} alive, DELETE", where)
+    with ThreadPoolExecutor(8) as clients:
+        ids = list(clients.map(lambda _: _checkout(engine, state_id, made), range(count)))
+    _expect_instances(engine, count)
+    for instance_id in ids:
+        dsn = engine.http.get(f"/v1/instances/{instance_id}").json()["dsn"]
+        with queried.sample():
+            select_one(dsn)
+    for instance_id in ids:
+        _delete(engine, instance_id, deleted)
+    _expect_instances(engine, 0)
+    yield from (made, queried, deleted)
+
+
+def cached_state(engine: Daemon, request: dict[str, Any] = PREPARE) -> str:
+    """Prepare a state, delete its instance, return the state's id."""
+    result = engine.prepare(request)["result"]
+    engine.delete(f"/v1/instances/{result['instance_id']}")
+    state_id: str = result["state_id"]
+    return state_id
+
+
+def _checkout(engine: Daemon, state_id: str, timing: Timing) -> str:
+    with timing.sample():
+        answer = engine.http.post("/v1/instances", json={"state_id": state_id})
+        if answer.is_error:
+            raise EngineFailedError(answer.text)
+        instance = answer.json()
+        select_one(instance["dsn"])
+    instance_id: str = instance["instance_id"]
+    return instance_id
+
+
+def _delete(engine: Daemon, instance_id: str, timing: Timing) -> None:
+    with timing.sample():
+        engine.delete(f"/v1/instances/{instance_id}")
+
+
+def _expect_instances(engine: Daemon, count: int) -> None:
+    found = len(engine.http.get("/v1/instances").json())
+    if found != count:
+        raise EngineFailedError(f"there are {found} instances, not {count}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run both and print the figures."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.burst", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--store-dir", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--count", type=int, default=100, metavar="N", help="requests at once")
+    parser.add_argument("--alive", type=int, default=300, metavar="N", help="alive together")
+    options = parser.parse_args(argv)
+    with scratch(options.store_dir) as directory, Daemon(directory, directory / "store") as engine:
+        state_id = cached_state(engine)
+        where = str(options.store_dir)
+        for work in (
+            burst(engine, state_id, where, options.count),
+            alive(engine, state_id, where, options.alive),
+        ):
+            for timing in work:
+                print(f"{timing.work}: p50 {timing.p50:.1f} p99 {timing.p99:.1f} {timing.unit}")
+
+
+if __name__ == "__main__":
+    main()

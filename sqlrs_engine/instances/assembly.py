@@ -1,0 +1,149 @@
+"""Makes running clones of states: files, a server, a password; not yet instances.
+
+One of them becomes an instance by getting a row. Until then it is files without a row, and
+what a crash leaves of it is removed at the next start like any other such files.
+"""
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..postgres.cluster import PortTaken
+from ..postgres.settings import Setting
+from ..store.records import State
+from .deps import Dependencies
+from .servers import LOG_FILE, Server
+
+SETTINGS = "postgres.settings"
+PASSWORD_BYTES = 24
+
+_PORT_ATTEMPTS = 5
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A server just started: which process, and its session count with the engine's own."""
+
+    runtime_id: str
+    sessions: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ready:
+    """A running clone without a row.
+
+    ``settings`` are those it was started with. ``held`` keeps its port from others until
+    the row does.
+    """
+
+    instance_id: str
+    image_id: str
+    state_id: str
+    container: Path
+    server: Server
+    port: int
+    password: str
+    started: Started
+    settings: Mapping[str, Setting]
+    held: ExitStack
+
+    def alive(self) -> bool:
+        """Tell whether the server that was started runs."""
+        postmaster = self.server.postmaster()
+        return postmaster is not None and postmaster.runtime_id == self.started.runtime_id
+
+
+class Assembly:
+    """Puts clones and servers together, and takes them apart."""
+
+    def __init__(self, deps: Dependencies) -> None:
+        self._deps = deps
+
+    def make(
+        self, instance_id: str, state: State, go_on: Callable[[], object] = lambda: None
+    ) -> Ready:
+        """Clone a state and start a server on it, or leave nothing.
+
+        ``go_on`` is called between the two, and may raise. The caller holds the lock of
+        ``instance_id`` and keeps the state from being deleted. Raises ImageUnavailable,
+        NoPortLeft, ClusterFailed, StorageFull.
+        """
+        files = self._deps.files
+        container = files.instance_dir(instance_id)
+        # First of all: without its binaries there is nothing to copy a state for.
+        server = self._deps.servers.server(state.image_id, container)
+        try:
+            with self._deps.metrics.phase("clone"):
+                files.clone(files.state_dir(state.image_id, state.state_id), container)
+            (container / LOG_FILE).unlink(missing_ok=True)
+            go_on()
+            return self._started(instance_id, state, container, server)
+        except BaseException:
+            self._clear(container)
+            raise
+
+    def start(
+        self, server: Server, port: int, password: str, settings: Mapping[str, Setting]
+    ) -> Started:
+        """Start a server and set its password; at every start, so that no crash matters."""
+        postmaster = server.start(port=port, settings=settings)
+        try:
+            sessions = server.set_password(port, password)
+        except BaseException:
+            server.stop("immediate")
+            raise
+        return Started(postmaster.runtime_id, sessions)
+
+    def settings(self) -> Mapping[str, Setting]:
+        """Return the settings that servers are to be started with now."""
+        settings: Mapping[str, Setting] = self._deps.settings.value(SETTINGS)
+        return settings
+
+    def discard(self, ready: Ready) -> None:
+        """Remove a clone that does not become an instance; never fails."""
+        self._clear(ready.container)
+        ready.held.close()
+
+    def scrap(self, container: Path) -> None:
+        """Remove files without a row, and what runs there."""
+        self._deps.servers.kill(container)
+        self._deps.files.discard(container)
+
+    def _started(self, instance_id: str, state: State, container: Path, server: Server) -> Ready:
+        """Start the server, on another port when one proves taken."""
+        password, settings = secrets.token_urlsafe(PASSWORD_BYTES), self.settings()
+        with ExitStack() as reservations:  # a port that failed is not tried again
+            for attempts_left in reversed(range(_PORT_ATTEMPTS)):
+                port = reservations.enter_context(self._deps.ports.reserved())
+                try:
+                    with self._deps.metrics.phase("start"):
+                        started = self.start(server, port, password, settings)
+                except PortTaken:
+                    if not attempts_left:
+                        raise
+                    _log.info("port %d was taken meanwhile: trying another", port)
+                else:
+                    return Ready(
+                        instance_id=instance_id,
+                        image_id=state.image_id,
+                        state_id=state.state_id,
+                        container=container,
+                        server=server,
+                        port=port,
+                        password=password,
+                        started=started,
+                        settings=settings,
+                        held=reservations.pop_all(),
+                    )
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    def _clear(self, container: Path) -> None:
+        try:
+            self.scrap(container)
+        except Exception:
+            _log.exception("cannot clean up %s, the next start will", container)
