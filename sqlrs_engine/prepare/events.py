@@ -1,7 +1,8 @@
 """The events of jobs: seen by readers at once, written to the store in batches.
 
 A line is in memory until it is in the store, so a reader finds every line in one of the
-two. Whoever appends faster than a thread stores has to store too, so that memory stays flat. Terminal events are stored in the same transaction that makes the job terminal.
+two. Whoever appends faster than a thread stores has to store too, so that memory stays flat.
+Terminal events are stored in the same transaction that makes the job terminal.
 """
 
 import logging
@@ -211,8 +212,9 @@ class EventLog:
         """Move all lines to the store; tell whether that went well."""
         with self._lock:
             logs = [(job_id, live) for job_id, live in self._live.items() if live.lines]
-        # A list: whatever is wrong with one job's lines, those of others must not wait for it.
-        return all([self._store(job_id, live) for job_id, live in logs])
+        # One after another: whatever is wrong with one job's, those of others must not wait.
+        failures = [job_id for job_id, live in logs if not self._store(job_id, live)]
+        return not failures
 
     def _store(self, job_id: str, live: _Live) -> bool:
         """Move a job's lines to the store; tell whether that went well."""
