@@ -40,7 +40,7 @@ class _Connection(asyncio.Protocol):
         self._received += data
         if self._missing is None:
             self._read_head()
-        else:
+        elif self._missing > 0:
             self._missing -= len(data)
         chunked = self._missing == -1
         if chunked and not self._received.endswith(_LAST_CHUNK):
