@@ -95,8 +95,13 @@ async def _run(url: str, token: str, connections: int, seconds: float) -> list[f
         )
         for _ in range(connections)
     ]
-    async with asyncio.timeout(seconds + PATIENCE):
-        await asyncio.gather(*(protocol.ended for _, protocol in made))
+    try:
+        async with asyncio.timeout(seconds + PATIENCE):
+            await asyncio.gather(*(protocol.ended for _, protocol in made))
+    finally:
+        for transport, _ in made:
+            transport.abort()
+        await asyncio.sleep(0)  # lets the sockets be closed
     return samples
 
 

@@ -47,8 +47,9 @@ def measure(session: Session) -> Iterator[Timing]:
             yield _first_of_chinook(session, where)
     if session.rival is not None:
         for what in session.inputs:
-            for timing in _prepares(session.rival, "rival engine", what, session):
+            for timing in _prepares(session.rival, "its own store", what, session):
                 timing.is_rival, timing.target = True, None
+                timing.work = f"rival engine: {timing.work}"
                 yield timing
 
 

@@ -72,7 +72,7 @@ def _rival(engine: Engine, image: str) -> Iterator[Timing]:
         )["job_id"]
     for path, task in ((f"/v1/prepare-jobs/{job}", ITEM), ("/v1/prepare-jobs", LIST)):
         timing = _rate(engine.url, path, task, engine.token)
-        timing.where, timing.is_rival = "rival engine", True
+        timing.work, timing.is_rival = f"rival engine: {task} of jobs", True
         yield timing
 
 

@@ -1,9 +1,11 @@
 """The benchmark's figures: percentiles, verdicts, ratios, the report, the load generator."""
 
-import asyncio
+import contextlib
 import io
 import json
+import socketserver
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -22,8 +24,8 @@ def timing(**fields: object) -> Timing:
 
 def test_times_are_judged_from_above_and_rates_from_below() -> None:
     samples = [float(n) for n in range(1, 101)]
-    time = timing(target=50, samples=samples)
-    assert (time.p50, time.p99, time.met) == (50, 99, True)
+    took = timing(target=50, samples=samples)
+    assert (took.p50, took.p99, took.met) == (50, 99, True)
     rate = timing(target=52, samples=samples, is_rate=True)
     assert (rate.p50, rate.p99, rate.met) == (51, 2, False)
     assert timing(samples=samples).met is None
@@ -88,37 +90,27 @@ def test_usage(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_load(answer: bytes, error: type[Exception] | None) -> None:
-    ready, stop = threading.Event(), threading.Event()
-    port: list[int] = []
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError):
+                while answer and self.rfile.readline():
+                    while self.rfile.readline() not in (b"\r\n", b""):
+                        pass
+                    # In pieces, so that an answer has to be put together.
+                    for piece in (answer[:7], answer[7:-3], answer[-3:]):
+                        self.wfile.write(piece)
+                        time.sleep(0.002)
 
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while answer and await reader.readline():
-            # In pieces, so that an answer has to be put together.
-            for piece in (answer[:7], answer[7:-3], answer[-3:]):
-                writer.write(piece)
-                await asyncio.sleep(0.002)
-            while await reader.readline() not in (b"\r\n", b""):
-                pass
-        writer.close()
-
-    async def serve() -> None:
-        server = await asyncio.start_server(handle, "127.0.0.1", 0)
-        port.append(server.sockets[0].getsockname()[1])
-        ready.set()
-        while not stop.is_set():
-            await asyncio.sleep(0.01)
-        server.close()
-
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
-    thread.start()
-    ready.wait(10)
-    try:
-        url = f"http://127.0.0.1:{port[0]}/"
-        if error is not None:
-            with pytest.raises(error):
-                latencies(url, "t", connections=2, seconds=0.5)
-        else:
-            assert latencies(url, "t", connections=2, seconds=0.2)
-    finally:
-        stop.set()
-        thread.join(10)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/"
+        try:
+            if error is not None:
+                with pytest.raises(error):
+                    latencies(url, "t", connections=2, seconds=0.5)
+            else:
+                assert latencies(url, "t", connections=2, seconds=0.2)
+        finally:
+            server.shutdown()
+            thread.join(10)
