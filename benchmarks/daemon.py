@@ -24,8 +24,61 @@ class EngineFailedError(RuntimeError):
     """The engine did not do what the benchmark asked of it."""
 
 
-class Daemon:
-    """A running engine; ``started_in`` is its time from exec to healthy, in seconds."""
+class Engine:
+    """Any engine that speaks the API: ours or another's."""
+
+    def __init__(self, http: httpx.Client) -> None:
+        self.http = http
+
+    @classmethod
+    def at(cls, endpoint: str, token: str) -> Self:
+        """Return the engine at a URL."""
+        return cls(
+            httpx.Client(
+                base_url=endpoint, headers={"Authorization": f"Bearer {token}"}, timeout=300
+            )
+        )
+
+    @property
+    def url(self) -> str:
+        """The engine's address, without a slash at the end."""
+        return str(self.http.base_url).rstrip("/")
+
+    @property
+    def token(self) -> str:
+        """What it asks for."""
+        return self.http.headers["Authorization"].removeprefix("Bearer ")
+
+    def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Submit a preparation, follow its events to the end, return the finished job."""
+        answer = self.http.post("/v1/prepare-jobs", json=request)
+        if answer.is_error:
+            raise EngineFailedError(answer.text)
+        job = answer.json()
+        with self.http.stream("GET", job["events_url"]) as events:
+            for _ in events.iter_lines():
+                pass
+        finished: dict[str, Any] = self.http.get(job["status_url"]).json()
+        if finished["status"] != "succeeded":
+            raise EngineFailedError(json.dumps(finished.get("error")))
+        return finished
+
+    def delete(self, path: str, **options: str) -> None:
+        """Delete an instance, or a state with its dependants; one already gone is fine."""
+        answer = self.http.delete(path, params={"force": "true", **options})
+        if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
+            raise EngineFailedError(answer.text)
+
+    def clear(self) -> None:
+        """Delete all instances and states."""
+        for instance in self.http.get("/v1/instances").json():
+            self.delete(f"/v1/instances/{instance['instance_id']}")
+        for state in self.http.get("/v1/states").json():
+            self.delete(f"/v1/states/{state['state_id']}", recurse="true")
+
+
+class Daemon(Engine):
+    """An engine of our own, running; ``started_in`` is its seconds from exec to healthy."""
 
     def __init__(self, directory: Path, store: Path) -> None:
         self._info_file = directory / "engine.json"
@@ -43,7 +96,7 @@ class Daemon:
                 stderr=output,
                 start_new_session=True,
             )
-        self.http = self._connect(start + START_BUDGET, log)
+        super().__init__(self._connect(start + START_BUDGET, log))
         self.started_in = time.perf_counter() - start
 
     def _connect(self, deadline: float, log: Path) -> httpx.Client:
@@ -52,11 +105,7 @@ class Daemon:
                 raise EngineFailedError(f"the engine ended at once:\n{log.read_text()}")
             try:
                 info = json.loads(self._info_file.read_text())
-                client = httpx.Client(
-                    base_url=f"http://{info['endpoint']}",
-                    headers={"Authorization": f"Bearer {info['authToken']}"},
-                    timeout=120,
-                )
+                client = Engine.at(f"http://{info['endpoint']}", info["authToken"]).http
                 client.get("/v1/health").raise_for_status()
             except (FileNotFoundError, httpx.TransportError):
                 time.sleep(0.002)
@@ -65,36 +114,9 @@ class Daemon:
         self._process.kill()
         raise EngineFailedError(f"the engine was not healthy in time:\n{log.read_text()}")
 
-    def prepare(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Submit a preparation, follow its events to the end, return the finished job."""
-        answer = self.http.post("/v1/prepare-jobs", json=request)
-        if answer.is_error:
-            raise EngineFailedError(answer.text)
-        job = answer.json()
-        with self.http.stream("GET", job["events_url"]) as events:
-            for _ in events.iter_lines():
-                pass
-        finished: dict[str, Any] = self.http.get(job["status_url"]).json()
-        if finished["status"] != "succeeded":
-            raise EngineFailedError(json.dumps(finished.get("error")))
-        return finished
-
     def memory_mib(self) -> float:
         """Return the resident memory of the engine's process."""
         return float(psutil.Process(self._process.pid).memory_info().rss) / 2**20
-
-    def delete(self, path: str, **options: str) -> None:
-        """Delete an instance, or a state with its dependants; one already gone is fine."""
-        answer = self.http.delete(path, params={"force": "true", **options})
-        if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
-            raise EngineFailedError(answer.text)
-
-    def clear(self) -> None:
-        """Delete all instances and states."""
-        for instance in self.http.get("/v1/instances").json():
-            self.delete(f"/v1/instances/{instance['instance_id']}")
-        for state in self.http.get("/v1/states").json():
-            self.delete(f"/v1/states/{state['state_id']}", recurse="true")
 
     def stop(self) -> None:
         """End the engine as a service manager would."""

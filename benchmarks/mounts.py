@@ -13,7 +13,7 @@ KINDS: dict[str, Sequence[str]] = {
     "xfs": ("mkfs.xfs", "-q", "-m", "reflink=1"),
     "btrfs": ("mkfs.btrfs", "-q"),
 }
-IMAGE_BYTES = 3 << 30
+IMAGE_BYTES = 12 << 30  # sparse; room for some copies of 1 GB
 
 
 @contextmanager
@@ -37,14 +37,14 @@ def loop_mount(kind: str) -> Iterator[Path]:
         directory.rmdir()
 
 
-def mount_all(stack: ExitStack) -> list[Path]:
+def mount_all(stack: ExitStack) -> dict[str, Path]:
     """Mount one filesystem of every kind this machine can make; says which it can't."""
     if os.geteuid() != 0:
         raise SystemExit("--mounts needs root: give directories by --store-dir instead")
-    mounted = []
+    mounted = {}
     for kind, command in KINDS.items():
         if shutil.which(command[0]) is None:
             print(f"note: no {command[0]} here, so nothing is measured on {kind}")
             continue
-        mounted.append(stack.enter_context(loop_mount(kind)))
+        mounted[f"{kind}, loop-mounted"] = stack.enter_context(loop_mount(kind))
     return mounted

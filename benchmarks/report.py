@@ -40,37 +40,46 @@ def filesystem(path: Path) -> str:
     return holding[-1] if holding else "unknown"
 
 
-def ratio(timing: Timing, rivals: dict[str, Timing]) -> str:
-    """Say how the rival's median compares: ``2.0x`` means the rival takes twice as long."""
-    if timing.rival is None or timing.rival not in rivals:
+def compare(timing: Timing, timings: Sequence[Timing]) -> str:
+    """Say how many times better than each rival's this median is: above 1, ours is."""
+    if timing.is_rival or timing.task is None:
         return ""
-    return f"{rivals[timing.rival].p50 / timing.p50:.1f}x {timing.rival}"
+    rivals = [
+        each
+        for each in timings
+        if each.is_rival and (each.task, each.database) == (timing.task, timing.database)
+    ]
+    return "\n".join(f"{timing.advantage(each):.2g}x {each.work}" for each in rivals)
 
 
 def show(timings: Sequence[Timing], about: dict[str, Any], console: Console | None = None) -> None:
-    """Print the table."""
-    rivals = {timing.work: timing for timing in timings if timing.where == "rival"}
-    table = Table("work", "where", "runs", "p50", "p99", "target", "unit", "", "rival / engine")
-    for column in table.columns[2:6]:
+    """Print the table, then every promise with its verdict, then the machine."""
+    table = Table("work", "where", "database", "runs", "p50", "p99", "target", "unit", "", "rivals")
+    for column in table.columns[3:7]:
         column.justify = "right"
     for timing in timings:
-        verdict = {True: "met", False: "MISSED", None: ""}[timing.met]
         table.add_row(
             timing.work,
             timing.where,
+            timing.database,
             str(len(timing.samples)),
-            f"{timing.p50:.1f}",
-            f"{timing.p99:.1f}",
-            f"{timing.target:.0f}" if timing.target else "",
+            figure(timing.p50),
+            figure(timing.p99),
+            "" if timing.target is None else figure(timing.target),
             timing.unit,
-            verdict,
-            ratio(timing, rivals),
+            {True: "met", False: "MISSED", None: ""}[timing.met],
+            compare(timing, timings),
         )
     # Where nobody watches, wide enough for the table to stay in lines.
-    console = console or Console(width=None if sys.stdout.isatty() else 150)
+    console = console or Console(width=None if sys.stdout.isatty() else 190)
     console.print(table)
     for key, value in about.items():
         console.print(f"{key}: {value}", highlight=False)
+
+
+def figure(number: float) -> str:
+    """Return a number with the digits that mean something."""
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.1f}"
 
 
 def write(path: Path, timings: Sequence[Timing], about: dict[str, Any]) -> None:

@@ -119,7 +119,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _parser() -> argparse.ArgumentParser:
     from . import __version__
-    from .commands import doctor, ls, postgres, prepare, rm, serve, status, stop
+    from .commands import doctor, ls, postgres, prepare, rm, serve, status, stop, store
 
     parser = argparse.ArgumentParser(
         prog="sqlrs-engine",
@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sqlrs-engine {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (prepare, ls, rm, status, serve, stop, doctor, postgres):
+    for module in (prepare, ls, rm, status, serve, stop, doctor, postgres, store):
         module.add_parser(subparsers)
     return parser
 

@@ -59,6 +59,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # no proxy is in front of us: its headers would be lies
                 timeout_graceful_shutdown=grace,
                 timeout_keep_alive=75,
             )

@@ -5,7 +5,7 @@ from operator import attrgetter
 from typing import Any
 
 from .. import durations
-from ..store.records import Instance, Job, JobSummary, Json, Task
+from ..store.records import Instance, Job, Json, Task
 from .replies import Reply, json_reply
 from .services import DeleteNode, DeleteResult
 
@@ -22,7 +22,7 @@ def _fields(*names: str) -> Entry:
     return entry
 
 
-name_entry = _fields(
+NAME_FIELDS = (
     "name",
     "instance_id",
     "image_id",
@@ -31,7 +31,7 @@ name_entry = _fields(
     "status",
     "last_used_at",
 )
-instance_entry = _fields(
+INSTANCE_FIELDS = (
     "instance_id",
     "image_id",
     "state_id",
@@ -41,7 +41,7 @@ instance_entry = _fields(
     "runtime_id",
     "status",
 )
-state_entry = _fields(
+STATE_FIELDS = (
     "state_id",
     "parent_state_id",
     "image_id",
@@ -54,7 +54,7 @@ state_entry = _fields(
     "min_retention_until",
     "refcount",
 )
-_job_entry = _fields(
+JOB_FIELDS = (
     "job_id",
     "status",
     "prepare_kind",
@@ -65,7 +65,11 @@ _job_entry = _fields(
     "created_at",
     "started_at",
     "finished_at",
+    "plan_only",
 )
+name_entry = _fields(*NAME_FIELDS)
+instance_entry = _fields(*INSTANCE_FIELDS)
+state_entry = _fields(*STATE_FIELDS)
 _job_status = _fields(
     "job_id",
     "status",
@@ -102,14 +106,6 @@ def instance_details(instance: Instance) -> Json:
     if instance.ttl is not None:
         details["ttl"] = durations.format(instance.ttl)
     return details
-
-
-def job_entry(job: JobSummary) -> Json:
-    """A job of a list."""
-    entry = _job_entry(job)
-    if job.plan_only:
-        entry["plan_only"] = True
-    return entry
 
 
 def job_status(job: Job, tasks: list[Task]) -> Json:

@@ -22,16 +22,20 @@ class Bell:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
+        self._rung = False
 
     def ring(self, *_: object) -> None:
         """Wake the listener, now or when it next listens; after the loop's end, nobody."""
-        if not self._loop.is_closed():
+        # Waking the loop costs a system call, and some ring for each of 100,000 lines.
+        if not self._rung and not self._loop.is_closed():
+            self._rung = True
             self._loop.call_soon_threadsafe(self._event.set)
 
     async def listen(self) -> None:
         """Wait for a ring since the last time."""
         await self._event.wait()
         self._event.clear()
+        self._rung = False  # before the listener looks: what comes later rings anew
 
 
 async def event_stream(request: Request, job_id: str) -> StreamReply:

@@ -1,31 +1,31 @@
 """Handlers of the tag ``instances``."""
 
+from functools import partial
 from typing import Any
 
 from .. import durations
 from ..store import InstanceFilter
 from .entries import (
+    INSTANCE_FIELDS,
     delete_reply,
     instance_details,
-    instance_entry,
     location,
     state_entry,
 )
-from .replies import Reply, created, json_reply, list_reply, redirect
+from .replies import Reply, Response, created, json_reply, pages_reply, redirect
 from .request import Request
 
 
-async def list_instances(request: Request) -> Reply:
+async def list_instances(request: Request) -> Response:
     """List instances, without their DSNs."""
     query = request.query
-    instances = request.services.store.instances.find(
-        InstanceFilter(
-            state_id=query.get("state") or None,
-            image_id=query.get("image") or None,
-            id_prefix=query.get("id_prefix"),
-        )
+    wanted = InstanceFilter(
+        state_id=query.get("state") or None,
+        image_id=query.get("image") or None,
+        id_prefix=query.get("id_prefix"),
     )
-    return list_reply([instance_entry(i) for i in instances], request.inputs.media_type)
+    find = partial(request.services.store.instances.find_json, wanted, INSTANCE_FIELDS)
+    return pages_reply(find, request.inputs.media_type)
 
 
 async def get_instance(request: Request) -> Reply:

@@ -1,18 +1,21 @@
 """Handlers of the tag ``jobs``."""
 
+from functools import partial
+
 from ..errors import NotFound
 from ..prepare.request import PrepareRequest
 from ..store.records import Job, Json
-from .entries import delete_reply, job_entry, job_status, location
+from .entries import JOB_FIELDS, delete_reply, job_status, location
 from .events import event_stream
-from .replies import Reply, Response, created, json_reply, list_reply
+from .replies import Reply, Response, created, json_reply, pages_reply
 from .request import Request
 
 
-async def list_prepare_jobs(request: Request) -> Reply:
+async def list_prepare_jobs(request: Request) -> Response:
     """List jobs, all or those whose id starts with a prefix."""
-    jobs = request.services.store.jobs.find(request.query.get("job") or None)
-    return list_reply([job_entry(job) for job in jobs], request.inputs.media_type)
+    prefix = request.query.get("job") or None
+    find = partial(request.services.store.jobs.find_json, prefix, JOB_FIELDS)
+    return pages_reply(find, request.inputs.media_type)
 
 
 async def create_prepare_job(request: Request) -> Reply:

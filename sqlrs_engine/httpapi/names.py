@@ -1,22 +1,23 @@
 """Handlers of the tag ``names``."""
 
+from functools import partial
+
 from ..store import NameFilter
-from .entries import location, name_entry
-from .replies import Reply, created, json_reply, list_reply, no_content
+from .entries import NAME_FIELDS, location, name_entry
+from .replies import Reply, Response, created, json_reply, no_content, pages_reply
 from .request import Request
 
 
-async def list_names(request: Request) -> Reply:
+async def list_names(request: Request) -> Response:
     """List names, all or those of an instance, state or image."""
     query = request.query
-    names = request.services.store.names.find(
-        NameFilter(
-            instance_id=query.get("instance") or None,
-            state_id=query.get("state") or None,
-            image_id=query.get("image") or None,
-        )
+    wanted = NameFilter(
+        instance_id=query.get("instance") or None,
+        state_id=query.get("state") or None,
+        image_id=query.get("image") or None,
     )
-    return list_reply([name_entry(name) for name in names], request.inputs.media_type)
+    find = partial(request.services.store.names.find_json, wanted, NAME_FIELDS)
+    return pages_reply(find, request.inputs.media_type)
 
 
 async def get_name(request: Request) -> Reply:

@@ -1,6 +1,6 @@
 """Answers as ASGI applications: a whole body, or a stream with an end of its own."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 import orjson
@@ -51,13 +51,11 @@ class CutShort(Exception):  # noqa: N818 - the stream is at fault, not its sourc
 
 
 class StreamReply(StreamingResponse):
-    """A chunked NDJSON response that calls ``on_end`` however it ends.
+    """A chunked response, of NDJSON as a rule, that calls ``on_end`` however it ends.
 
     A source that raises ``CutShort`` ends it without the last chunk: the client sees that
     the connection broke (RFC 9112, section 8).
     """
-
-    media_type = stream.MEDIA_TYPE
 
     def __init__(
         self,
@@ -65,9 +63,12 @@ class StreamReply(StreamingResponse):
         *,
         status: int = 200,
         headers: dict[str, str] | None = None,
+        media_type: str = stream.MEDIA_TYPE,
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
-        super().__init__(self._to_the_end(chunks), status_code=status, headers=headers)
+        super().__init__(
+            self._to_the_end(chunks), status_code=status, headers=headers, media_type=media_type
+        )
         self._on_end = on_end
         self._has_ended = False
 
@@ -124,3 +125,34 @@ def list_reply(values: list[dict[str, Any]], media_type: str) -> Reply:
     if media_type == stream.MEDIA_TYPE:
         return Reply(stream.encode(values), media_type=NDJSON)
     return json_reply(values)
+
+
+Pages = Callable[[str], Iterator[bytes]]
+
+
+def pages_reply(pages: Pages, media_type: str) -> Response:
+    """Return a list that comes in pages of encoded objects, as JSON array or as NDJSON.
+
+    ``pages`` is called with what is to stand between the objects. A list of one page, as
+    most are, is a whole body; a longer one is streamed, so that it takes no more memory.
+    """
+    is_ndjson = media_type == stream.MEDIA_TYPE
+    separator = "\n" if is_ndjson else ","
+    start, end = (b"", b"\n") if is_ndjson else (b"[", b"]\n")
+    found = pages(separator)
+    first = next(found, None)
+    if first is None:
+        return Reply(b"" if is_ndjson else b"[]\n", media_type=media_type.encode())
+    second = next(found, None)
+    if second is None:
+        return Reply(start + first + end, media_type=media_type.encode())
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield start + first
+        page: bytes | None = second
+        while page is not None:
+            yield separator.encode() + page
+            page = next(found, None)
+        yield end
+
+    return StreamReply(chunks(), media_type=media_type)

@@ -1,23 +1,24 @@
 """Handlers of the tag ``states``."""
 
+from functools import partial
+
 from ..errors import NotFound
 from ..store import StateFilter
-from .entries import delete_reply, state_entry
-from .replies import Reply, json_reply, list_reply
+from .entries import STATE_FIELDS, delete_reply, state_entry
+from .replies import Reply, Response, json_reply, pages_reply
 from .request import Request
 
 
-async def list_states(request: Request) -> Reply:
+async def list_states(request: Request) -> Response:
     """List states."""
     query = request.query
-    states = request.services.store.states.find(
-        StateFilter(
-            prepare_kind=query.get("kind") or None,
-            image_id=query.get("image") or None,
-            id_prefix=query.get("id_prefix"),
-        )
+    wanted = StateFilter(
+        prepare_kind=query.get("kind") or None,
+        image_id=query.get("image") or None,
+        id_prefix=query.get("id_prefix"),
     )
-    return list_reply([state_entry(state) for state in states], request.inputs.media_type)
+    find = partial(request.services.store.states.find_json, wanted, STATE_FIELDS)
+    return pages_reply(find, request.inputs.media_type)
 
 
 async def get_state(request: Request) -> Reply:

@@ -1,7 +1,8 @@
 """The events of jobs: seen by readers at once, written to the store in batches.
 
 A line is in memory until it is in the store, so a reader finds every line in one of the
-two. Terminal events are stored in the same transaction that makes the job terminal.
+two. Whoever appends faster than a thread stores has to store too, so that memory stays flat.
+Terminal events are stored in the same transaction that makes the job terminal.
 """
 
 import logging
@@ -20,6 +21,7 @@ from ..store.records import Job, JobStatus, Json
 _BATCH_SECONDS = 0.03
 _RETRY_SECONDS = 1.0
 _READ_LIMIT = 1000
+_BACKLOG_BYTES = 2 * 1024 * 1024
 _ALL = 2**31
 
 _log = logging.getLogger(__name__)
@@ -31,6 +33,8 @@ class _Live:
 
     stored: int
     lines: list[bytes] = field(default_factory=list)
+    # Bytes appended since the one who appends last had to store them.
+    backlog: int = 0
     # Held while lines move to the store, so that two threads never move the same.
     moving: threading.Lock = field(default_factory=threading.Lock)
 
@@ -66,8 +70,14 @@ class EventLog:
             if live is None:
                 return  # the job was deleted while it ran
             live.lines.append(line)
+            live.backlog += len(line)
+            too_many = live.backlog >= _BACKLOG_BYTES
+            if too_many:
+                live.backlog = 0
         self._dirty.set()
         self._notify(job_id)
+        if too_many:
+            self._store(job_id, live)
 
     def finish(
         self,
@@ -136,7 +146,8 @@ class EventLog:
         with self._lock:
             live = self._live.get(job_id)
             if live is not None and start >= live.stored:
-                return live.lines[start - live.stored :][:_READ_LIMIT]
+                first = start - live.stored
+                return live.lines[first : first + _READ_LIMIT]
         lines = self._jobs.events(job_id, start, _READ_LIMIT)
         if not lines:
             # Asked last: the job may have been deleted just now, after they were kept.
@@ -201,19 +212,22 @@ class EventLog:
         """Move all lines to the store; tell whether that went well."""
         with self._lock:
             logs = [(job_id, live) for job_id, live in self._live.items() if live.lines]
-        stored = True
-        for job_id, live in logs:
-            try:
-                with live.moving:
-                    self._move(job_id, live)
-            except EngineError as error:
-                _log.warning("events of job %s wait to be stored: %s", job_id, error)
-                stored = False
-            except Exception:
-                # Whatever is wrong with these, those of other jobs must not wait for it.
-                _log.exception("events of job %s cannot be stored", job_id)
-                stored = False
-        return stored
+        # One after another: whatever is wrong with one job's, those of others must not wait.
+        failures = [job_id for job_id, live in logs if not self._store(job_id, live)]
+        return not failures
+
+    def _store(self, job_id: str, live: _Live) -> bool:
+        """Move a job's lines to the store; tell whether that went well."""
+        try:
+            with live.moving:
+                self._move(job_id, live)
+        except EngineError as error:
+            _log.warning("events of job %s wait to be stored: %s", job_id, error)
+            return False
+        except Exception:
+            _log.exception("events of job %s cannot be stored", job_id)
+            return False
+        return True
 
     def _move(self, job_id: str, live: _Live) -> None:
         """Move a job's lines to the store. The caller holds ``live.moving``."""

@@ -2,9 +2,14 @@
 
 Each call is one transaction. Lists are ordered by creation time, oldest first (names
 by name, tasks by job and position). Implementations are safe to call from any thread.
+
+``find_json`` is for long lists: it yields what ``find`` returns as JSON objects of some of
+the record's fields, encoded, some hundred at a time with ``separator`` between them. Each
+piece is read when it is asked for. Fields without a value and flags that are not set are
+left out.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 from ..clock import Timestamp
@@ -32,6 +37,11 @@ class StateStore(Protocol):
 
     def find(self, filter: StateFilter) -> list[State]:
         """Return the states that match."""
+
+    def find_json(
+        self, filter: StateFilter, fields: Sequence[str], separator: str
+    ) -> Iterator[bytes]:
+        """Yield the states that match as JSON."""
 
     def add(self, state: State, recipe: Json | None = None) -> None:
         """Insert a state, and what its step was made of; one already there is left as it is.
@@ -80,6 +90,11 @@ class InstanceStore(Protocol):
     def find(self, filter: InstanceFilter) -> list[Instance]:
         """Return the instances that match."""
 
+    def find_json(
+        self, filter: InstanceFilter, fields: Sequence[str], separator: str
+    ) -> Iterator[bytes]:
+        """Yield the instances that match as JSON."""
+
     def add(self, instance: Instance) -> None:
         """Insert an instance.
 
@@ -106,6 +121,11 @@ class NameStore(Protocol):
     def find(self, filter: NameFilter) -> list[Name]:
         """Return the names that match."""
 
+    def find_json(
+        self, filter: NameFilter, fields: Sequence[str], separator: str
+    ) -> Iterator[bytes]:
+        """Yield the names that match as JSON."""
+
     def put(self, name: Name) -> bool:
         """Bind a name, replacing its former binding; say whether it is new."""
 
@@ -124,6 +144,11 @@ class JobStore(Protocol):
 
     def find(self, id_prefix: str | None = None) -> list[JobSummary]:
         """Return the jobs, or those whose id starts with the prefix (any length)."""
+
+    def find_json(
+        self, id_prefix: str | None, fields: Sequence[str], separator: str
+    ) -> Iterator[bytes]:
+        """Yield the jobs as JSON."""
 
     def add(self, job: Job) -> None:
         """Insert a job."""

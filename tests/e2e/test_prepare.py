@@ -1,5 +1,6 @@
 """From SQL to a database that answers, over HTTP, as the sqlrs client asks."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -256,3 +257,34 @@ def test_a_web_page_is_turned_away(shared_engine: EngineProcess) -> None:
             f"{shared_engine.base_url}/v1/names", headers={**shared_engine.headers, **headers}
         )
         assert answer.status_code == status
+
+
+def resident_mib(engine: EngineProcess) -> float:
+    """Return the engine's resident memory."""
+    status = Path(f"/proc/{engine.process.pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
+    return int(line.split()[1]) / 1024
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_lines_stream_and_are_kept_in_flat_memory(engine: EngineProcess) -> None:
+    engine.prepare("-c", "select 1")
+    before = resident_mib(engine)
+    most = before
+    job_id = engine.submit("-Atc", "select g || repeat('x', 100) from generate_series(1, 100000) g")
+    path = f"/v1/prepare-jobs/{job_id}/events"
+    rest, numbers = b"", []
+    with engine.client(timeout=120) as client, client.stream("GET", path) as response:
+        for chunk in response.iter_raw():
+            *lines, rest = (rest + chunk).split(b"\n")
+            messages = [json.loads(line).get("message", "") for line in lines]
+            numbers += [int(m[6:].rstrip("x")) for m in messages if m.endswith("xxx")]
+            if len(numbers) % 10 == 0:
+                most = max(most, resident_mib(engine))
+    assert numbers == list(range(1, 100_001))
+    assert max(most, resident_mib(engine)) - before < 64
+    # They are the same when read again, from the store and from the middle.
+    start = 100_000
+    kept = engine.call("GET", path, headers={"Range": f"events={start}-"}).text.splitlines()
+    assert json.loads(kept[-1])["type"] == "result"
+    assert 1 < len(kept) < 100

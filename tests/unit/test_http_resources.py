@@ -1,7 +1,11 @@
 """httpapi: names, instances, states, config."""
 
+import json
+
 import pytest
 from http_fakes import IMAGE, Api
+
+from sqlrs_engine.store.sqlite import rows
 
 UNKNOWN = "00" * 16
 UNKNOWN_STATE = "00" * 32
@@ -239,3 +243,24 @@ def test_a_change_that_waits_for_a_restart_says_so(api, path, value):
     assert response.json() == {"path": path, "value": value, **waits}
     response = api("DELETE", f"/v1/config?path={path}")
     assert response.json().get("restart_required") == waits.get("restart_required")
+
+
+@pytest.mark.parametrize("page_rows", [1, 2, 3, 4])
+def test_a_long_list_is_one_document_however_many_pages_it_takes(api, monkeypatch, page_rows):
+    monkeypatch.setattr(rows, "_PAGE_ROWS", page_rows)
+    ident = api.instance()["instance_id"]
+    for number in (1, 2, 3):
+        api("PUT", f"/v1/names/n{number}", json={"instance_id": ident})
+    names = ["n1", "n2", "n3"]
+    array = api.get("/v1/names")
+    assert [each["name"] for each in array.json()] == names
+    assert array.headers["content-type"] == "application/json"
+    lines = api.get("/v1/names", headers={"Accept": "application/x-ndjson"})
+    assert [json.loads(line)["name"] for line in lines.text.splitlines()] == names
+    assert lines.text.endswith("}\n")
+    assert lines.headers["content-type"].startswith("application/x-ndjson")
+
+
+def test_an_empty_list_is_an_array(api):
+    assert api.get("/v1/names").text == "[]\n"
+    assert api.get("/v1/names", headers={"Accept": "application/x-ndjson"}).text == ""

@@ -286,3 +286,25 @@ def test_what_cannot_be_stored_of_one_job_does_not_hold_up_another(jobs, monkeyp
     until(lambda: jobs.event_count(other.job_id) == 1)
     assert "cannot be stored" in caplog.text
     log.shut()
+
+
+def test_a_flood_is_stored_by_who_appends_in_few_transactions(jobs, log, monkeypatch):
+    monkeypatch.setattr(events_module, "_BACKLOG_BYTES", 64 * 1024)
+    monkeypatch.setattr(events_module, "_BATCH_SECONDS", 60)  # the writer's thread is of no help
+    line = "x" * 100
+    for number in range(10_000):
+        log.append(JOB, "log", message=f"{number} {line}")
+    held = 10_000 - jobs.event_count(JOB)
+    assert held * 100 < 64 * 1024, "what is not stored yet is in memory"
+    assert len(jobs.batches) < 50
+    assert [m.split()[0] for m in messages(log)] == [str(number) for number in range(10_000)]
+
+
+def test_a_flood_goes_on_while_nothing_can_be_stored(jobs, log, monkeypatch):
+    monkeypatch.setattr(events_module, "_BACKLOG_BYTES", 1024)
+    jobs.full = True
+    for number in range(100):
+        log.append(JOB, "log", message=f"{number} {'x' * 100}")
+    jobs.full = False
+    log.append(JOB, "log", message="last")
+    assert len(messages(log)) == 101

@@ -1,7 +1,8 @@
 """One SQLite database through Pony: sessions, connections, failures.
 
-Reads run outside transactions, on the calling thread's own connection, beside any
-writer. Writes take the write lock first (``BEGIN IMMEDIATE``), so what a transaction
+Reads run outside transactions, on a connection of the calling thread's own, beside any
+writer. They are plain SQL, so they bypass Pony, which would cost more than SQLite itself.
+Writes take the write lock first (``BEGIN IMMEDIATE``), so what a transaction
 reads stays true until it commits. ``synchronous = NORMAL`` keeps every committed
 transaction through a crash of the engine; a power loss may take the last few, never
 the database.
@@ -32,15 +33,17 @@ _WAL_LIMIT = 32 * 1024 * 1024  # bytes kept of the write-ahead log after a burst
 class Session:
     """What a running transaction, or a read, can do."""
 
-    __slots__ = ("_orm",)
+    __slots__ = ("_connect",)
 
-    def __init__(self, database: Any) -> None:
-        self._orm = database
+    def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connect = connect
 
     def rows(self, sql: str, **params: Any) -> list[Any]:
         """Run a SELECT with ``$name`` parameters; one column comes as plain values."""
-        rows: list[Any] = self._orm.select(sql, params, {})
-        return rows
+        cursor = self._connect().execute(sql, params)
+        if len(cursor.description) == 1:
+            return [value for (value,) in cursor]
+        return cursor.fetchall()
 
     def row(self, sql: str, **params: Any) -> Any | None:
         """Return the first row of a SELECT, None when there is none."""
@@ -49,16 +52,11 @@ class Session:
 
     def execute(self, sql: str, params: Sequence[Any] = ()) -> int:
         """Run a statement with ``?`` parameters; return the number of rows changed."""
-        return int(self._connection().execute(sql, params).rowcount)
+        return int(self._connect().execute(sql, params).rowcount)
 
     def execute_many(self, sql: str, params: Iterable[Sequence[Any]]) -> None:
         """Run a statement once a row of parameters."""
-        self._connection().executemany(sql, params)
-
-    def _connection(self) -> sqlite3.Connection:
-        self._orm.flush()  # entities changed before go first
-        connection: sqlite3.Connection = self._orm.get_connection()
-        return connection
+        self._connect().executemany(sql, params)
 
 
 class Database:
@@ -66,7 +64,9 @@ class Database:
 
     def __init__(self, path: Path, *, busy_timeout: float) -> None:
         self._path = path
+        self._busy_timeout = busy_timeout
         self._connections = _Connections()
+        self._readers = threading.local()
         self._lock = threading.Condition()
         self._active = 0
         self._closed = False
@@ -74,7 +74,7 @@ class Database:
         self._orm.on_connect(provider="sqlite")(_on_connect(self._connections))
         try:
             with translated(path):
-                self._bind(busy_timeout)
+                self._bind()
         except BaseException:
             self._connections.close()
             raise
@@ -88,8 +88,8 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """Open a session whose SELECTs each see the latest committed rows."""
-        with self._in_use(), translated(self._path), orm.db_session:
-            yield Session(self._orm)
+        with self._in_use(), translated(self._path):
+            yield Session(self._reader)
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
@@ -99,7 +99,7 @@ class Database:
         StorageFull when the disk is full.
         """
         with self._in_use(), translated(self._path), orm.db_session(immediate=True):
-            yield Session(self._orm)
+            yield Session(self._writer)
 
     def close(self) -> None:
         """Let the calls in progress end, then close every thread's connection."""
@@ -109,12 +109,34 @@ class Database:
                 _log.warning("closing the state store under %d calls in progress", self._active)
         self._connections.close()
 
-    def _bind(self, busy_timeout: float) -> None:
+    def _reader(self) -> sqlite3.Connection:
+        """Return the calling thread's connection for reads."""
+        try:
+            connection: sqlite3.Connection = self._readers.connection
+        except AttributeError:
+            connection = sqlite3.connect(
+                self._path,
+                timeout=self._busy_timeout,
+                isolation_level=None,
+                check_same_thread=False,  # closed by whoever closes us
+            )
+            self._connections.add(connection)
+            connection.execute("PRAGMA query_only = ON")
+            self._readers.connection = connection
+        return connection
+
+    def _writer(self) -> sqlite3.Connection:
+        """Return the connection of the calling thread's transaction."""
+        self._orm.flush()  # entities changed before go first
+        connection: sqlite3.Connection = self._orm.get_connection()
+        return connection
+
+    def _bind(self) -> None:
         self._orm.bind(
             "sqlite",
             # Pony takes a relative path from the calling module's directory.
             str(self._path.absolute()),
-            timeout=busy_timeout,
+            timeout=self._busy_timeout,
             # A connection is used by one thread, but closed by whoever closes us.
             check_same_thread=False,
         )
@@ -135,7 +157,7 @@ class Database:
 
 
 class _Connections:
-    """The open connections: one a thread, closed when the thread ends or the store does."""
+    """The open connections: each a thread's own, closed when it ends or the store does."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -146,8 +168,9 @@ class _Connections:
         """Take charge of the calling thread's connection."""
         with self._lock:
             self._open.add(connection)
-        # Dropped with the thread's locals, the guard closes what Pony would leak.
-        self._thread.guard = _Guard(lambda: self._discard(connection))
+        # Dropped with the thread's locals, the guards close what Pony would leak.
+        guards = self._thread.__dict__.setdefault("guards", [])
+        guards.append(_Guard(lambda: self._discard(connection)))
 
     def close(self) -> None:
         with self._lock:

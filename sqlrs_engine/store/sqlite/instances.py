@@ -1,5 +1,6 @@
 """Rows of instances. Name and status are worked out by each read."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...clock import Clock
@@ -46,14 +47,16 @@ class Instances:
 
     def find(self, filter: InstanceFilter) -> list[Instance]:
         """Return the instances that match."""
-        where = Where("i").equal(
-            state_id=filter.state_id, image_id=filter.image_id, made_for=filter.made_for
-        )
-        where.prefix("instance_id", filter.id_prefix)
-        sql = _INSTANCES.select(str(where))
+        where = self._where(filter)
         with self._database.reading() as session:
-            rows = session.rows(sql, now=self._clock(), **where.params)
+            rows = session.rows(_INSTANCES.select(str(where)), **where.params)
         return _INSTANCES.records(rows)
+
+    def find_json(
+        self, filter: InstanceFilter, fields: Sequence[str], separator: str
+    ) -> Iterator[bytes]:
+        """Yield the instances that match as JSON; see ``store``."""
+        return _INSTANCES.pages(self._database, fields, self._where(filter), separator)
 
     def add(self, instance: Instance) -> None:
         """Insert an instance.
@@ -90,6 +93,11 @@ class Instances:
         """Return the ports of all instances."""
         with self._database.reading() as session:
             return set(session.rows("SELECT port FROM instances"))
+
+    def _where(self, filter: InstanceFilter) -> Where:
+        where = Where("i", now=self._clock())
+        where.equal(state_id=filter.state_id, image_id=filter.image_id, made_for=filter.made_for)
+        return where.prefix("instance_id", filter.id_prefix)
 
     def _read(self, session: Session, instance_id: str) -> Instance | None:
         sql = _INSTANCES.select("i.instance_id = $instance_id")

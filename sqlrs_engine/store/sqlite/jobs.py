@@ -1,6 +1,6 @@
 """Rows of jobs, with their tasks and events."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ...clock import Timestamp
@@ -45,6 +45,13 @@ class Jobs:
         with self._database.reading() as session:
             rows = session.rows(_summaries(str(where), "j.created_at, j.rowid"), **where.params)
         return [*map(JobSummary._make, rows)]
+
+    def find_json(
+        self, id_prefix: str | None, fields: Sequence[str], separator: str
+    ) -> Iterator[bytes]:
+        """Yield the jobs as JSON; see ``store``."""
+        where = Where("j").prefix("job_id", id_prefix)
+        return _JOBS.pages(self._database, fields, where, separator)
 
     def add(self, job: Job) -> None:
         """Insert a job."""

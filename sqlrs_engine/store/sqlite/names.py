@@ -1,5 +1,7 @@
 """Rows of names. A name outlives its instance; its status is worked out by each read."""
 
+from collections.abc import Iterator, Sequence
+
 from ...clock import Clock, Timestamp
 from ..filters import NameFilter
 from ..records import Name
@@ -10,7 +12,7 @@ _NAMES = Table(
     Name,
     source="names n LEFT JOIN instances i ON i.instance_id = n.instance_id",
     alias="n",
-    order="n.name",
+    order="n.name, n.rowid",
     derived={
         "status": (
             "CASE WHEN i.instance_id IS NULL THEN 'missing'"
@@ -36,15 +38,23 @@ class Names:
 
     def find(self, filter: NameFilter) -> list[Name]:
         """Return the names that match."""
-        where = Where("n").equal(
+        where = self._where(filter)
+        with self._database.reading() as session:
+            rows = session.rows(_NAMES.select(str(where)), **where.params)
+        return _NAMES.records(rows)
+
+    def find_json(
+        self, filter: NameFilter, fields: Sequence[str], separator: str
+    ) -> Iterator[bytes]:
+        """Yield the names that match as JSON; see ``store``."""
+        return _NAMES.pages(self._database, fields, self._where(filter), separator)
+
+    def _where(self, filter: NameFilter) -> Where:
+        return Where("n", now=self._clock()).equal(
             instance_id=filter.instance_id,
             state_id=filter.state_id,
             image_id=filter.image_id,
         )
-        sql = _NAMES.select(str(where))
-        with self._database.reading() as session:
-            rows = session.rows(sql, now=self._clock(), **where.params)
-        return _NAMES.records(rows)
 
     def put(self, name: Name) -> bool:
         """Bind a name, replacing its former binding; say whether it is new."""

@@ -1,6 +1,6 @@
 """Rows of states."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import orjson
 
@@ -49,15 +49,16 @@ class States:
 
     def find(self, filter: StateFilter) -> list[State]:
         """Return the states that match."""
-        where = Where("s").equal(
-            prepare_kind=filter.prepare_kind,
-            image_id=filter.image_id,
-            parent_state_id=filter.parent_state_id,
-        )
-        where.prefix("state_id", filter.id_prefix)
+        where = _where(filter)
         with self._database.reading() as session:
             rows = session.rows(_STATES.select(str(where)), **where.params)
         return _STATES.records(rows)
+
+    def find_json(
+        self, filter: StateFilter, fields: Sequence[str], separator: str
+    ) -> Iterator[bytes]:
+        """Yield the states that match as JSON; see ``store``."""
+        return _STATES.pages(self._database, fields, _where(filter), separator)
 
     def add(self, state: State, recipe: Json | None = None) -> None:
         """Insert a state, and what its step was made of; one already there is left as it is.
@@ -144,6 +145,15 @@ _REFERENCES = {
     "instance": "SELECT instance_id FROM instances WHERE state_id = $state_id LIMIT 1",
     "state": "SELECT state_id FROM states WHERE parent_state_id = $state_id LIMIT 1",
 }
+
+
+def _where(filter: StateFilter) -> Where:
+    where = Where("s").equal(
+        prepare_kind=filter.prepare_kind,
+        image_id=filter.image_id,
+        parent_state_id=filter.parent_state_id,
+    )
+    return where.prefix("state_id", filter.id_prefix)
 
 
 def exists(session: Session, state_id: str) -> bool:

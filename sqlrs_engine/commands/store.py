@@ -1,0 +1,209 @@
+"""``store create``: put the state store on a copy-on-write filesystem of its own, in a file."""
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import Conflict, EngineError, InvalidArgument
+from . import SUCCESS
+from .doctor import existing
+from .ls import size
+from .terminal import Terminal, add_state_dir, places
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+_SIZE = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[KMGT]?)(?:I?B)?", re.IGNORECASE)
+
+_DESCRIPTION = """\
+Make a filesystem on which a clone of a database shares its blocks with the original: it
+takes milliseconds and no space, however large the database. Worth it when the disk is
+ext4 or any other filesystem on which a clone is a full copy; `sqlrs-engine doctor` says.
+
+The filesystem is in one sparse file beside the store, which takes only the space that is
+used in it. Needs root; stop the engine and empty the store first. Removing it is up to
+you: the commands are printed.
+"""
+_EXAMPLES = """\
+examples:
+  sudo sqlrs-engine store create --size 20G
+  sudo sqlrs-engine store create --size 20G --fs xfs --path /srv/sqlrs
+  SQLRS_STATE_STORE=/srv/sqlrs sqlrs-engine serve
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A filesystem that shares blocks. ``least`` is the smallest that can be made, in bytes."""
+
+    name: str
+    mkfs: Sequence[str]
+    package: str
+    options: str
+    least: int
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        # Without the last option only root may delete a snapshot.
+        Kind(
+            "btrfs",
+            ("mkfs.btrfs", "-q"),
+            "btrfs-progs",
+            "loop,noatime,user_subvol_rm_allowed",
+            128 * 2**20,
+        ),
+        Kind("xfs", ("mkfs.xfs", "-q", "-m", "reflink=1"), "xfsprogs", "loop,noatime", 300 * 2**20),
+    )
+}
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser("store", help="make a copy-on-write place for the state store")
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    create = actions.add_parser(
+        "create",
+        help="make a filesystem in a file and mount it at the store (root)",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    create.add_argument(
+        "--size", required=True, metavar="SIZE", help="how large it may become, such as 20G"
+    )
+    create.add_argument(
+        "--fs", choices=tuple(KINDS), default="btrfs", help="default: btrfs, the fastest"
+    )
+    create.add_argument(
+        "--path",
+        type=Path,
+        metavar="DIR",
+        help="where to mount it (default: the store, $SQLRS_STATE_STORE or below the state dir);"
+        " the file is DIR.img",
+    )
+    add_state_dir(create)
+    create.set_defaults(run=run_create)
+
+
+def run_create(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Make, mount, and say how to keep and how to remove it."""
+    kind = KINDS[args.fs]
+    wanted = parse_size(args.size)
+    store: Path = (args.path or places(args.state_dir, terminal.environ).store).absolute()
+    image = store.with_name(f"{store.name}.img")
+    check(kind, wanted, store, image, search_path=terminal.environ.get("PATH", ""))
+    free = shutil.disk_usage(existing(store)).free
+    if free < wanted:
+        terminal.tell(
+            f"warning: {size(free)} are free where the file will be, less than {size(wanted)}:"
+            " the store is full before its filesystem is"
+        )
+    create(kind, wanted, store, image)
+    terminal.print(
+        f"{kind.name} of {size(wanted)} at {store}, in {image}",
+        "",
+        "to have it mounted at every boot, add this line to /etc/fstab:",
+        fstab_line(kind, store, image),
+        "",
+        "to remove it and all states and instances in it, stop the engine, then:",
+        f"umount {store} && rm {image}",
+    )
+    return SUCCESS
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as ``20G`` or ``512MiB``; units are powers of 1024.
+
+    Raises InvalidArgument.
+    """
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise InvalidArgument("invalid --size", f"{text}: write a number and a unit, such as 20G")
+    return int(float(match["number"]) * _UNITS[match["unit"].upper()])
+
+
+def check(kind: Kind, wanted: int, store: Path, image: Path, *, search_path: str) -> None:
+    """Raise unless the filesystem can be made; nothing is changed.
+
+    Raises InvalidArgument when it would be too small; Conflict when there is one already,
+    when the store is in use, or not empty; EngineError without root or ``mkfs``.
+    """
+    if wanted < kind.least:
+        raise InvalidArgument("--size is too small", f"{kind.name} needs {size(kind.least)}")
+    if os.geteuid() != 0:
+        raise EngineError("making and mounting a filesystem takes root", "use sudo")
+    for program, package in ((kind.mkfs[0], kind.package), ("mount", "mount")):
+        if shutil.which(program, path=search_path) is None:
+            raise EngineError(f"there is no {program}", f"install the package {package}")
+    if store.is_mount():
+        raise Conflict("there is a filesystem at the store already", f"{store} is a mount point")
+    if image.exists():
+        raise Conflict(
+            "there is an image already",
+            f"mount -o {kind.options} {image} {store}, or delete it to start anew",
+        )
+    if store.is_dir():
+        _refuse_in_use(store)
+        if any(store.iterdir()):
+            raise Conflict(
+                "the store is not empty",
+                f"{store}: remove what it holds (sqlrs-engine rm), stop the engine, and move"
+                " the directory away; or choose another --path",
+            )
+    elif store.exists():
+        raise Conflict("the store is not a directory", str(store))
+
+
+def _refuse_in_use(store: Path) -> None:
+    from ..lock import StoreLock
+
+    path = store / "engine.lock"
+    if path.exists():
+        lock = StoreLock(path)
+        lock.acquire()
+        lock.release()
+
+
+def create(kind: Kind, wanted: int, store: Path, image: Path) -> None:
+    """Make the image, its filesystem, and mount it; a failure leaves nothing behind.
+
+    The store belongs to who owns the directory it is made in. Raises EngineError with what
+    a program said, OSError.
+    """
+    owner = existing(store).stat()
+    with contextlib.ExitStack() as undo:
+        for directory in reversed([store, *store.parents]):
+            if not directory.exists():
+                directory.mkdir(mode=0o700)
+                undo.callback(directory.rmdir)
+                os.chown(directory, owner.st_uid, owner.st_gid)
+        with os.fdopen(os.open(image, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)) as file:
+            undo.callback(image.unlink)
+            os.truncate(file.fileno(), wanted)
+        _run(*kind.mkfs, str(image))
+        _run("mount", "-t", kind.name, "-o", kind.options, str(image), str(store))
+        undo.callback(_run, "umount", str(store))
+        store.chmod(0o700)
+        os.chown(store, owner.st_uid, owner.st_gid)
+        undo.pop_all()
+
+
+def fstab_line(kind: Kind, store: Path, image: Path) -> str:
+    """Return the line of /etc/fstab (fstab(5): spaces and the like are written in octal)."""
+    escaped = (
+        re.sub(r"[\s\\#]", lambda found: f"\\{ord(found[0]):03o}", str(path))
+        for path in (image, store)
+    )
+    return f"{' '.join(escaped)} {kind.name} {kind.options},nofail 0 0"
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise EngineError(f"{command[0]} failed", done.stderr.strip() or done.stdout.strip())
