@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlrs_engine.postgres.distributions import Distributions
 
-from . import output, plot, prepares, rates, report, rivals, startup
+from . import burst, changelogs, output, plot, prepares, rates, report, rivals, startup
 from .daemon import Engine
 from .inputs import chinook_file, inputs
 from .measure import Timing
@@ -23,6 +23,8 @@ SIZES = ("empty", "chinook", "pgbench")
 WORKLOADS: dict[str, Callable[[Session], Iterator[Timing]]] = {
     "rivals": rivals.measure,
     "prepares": prepares.measure,
+    "burst": burst.measure,
+    "changelogs": changelogs.measure,
     "startup": startup.measure,
     "rates": rates.measure,
     "output": output.measure,

@@ -1,36 +1,37 @@
-"""Many instances at once: a burst of requests, and how many can be alive together.
+"""Many instances at once: a burst of requests, and how many can be alive together."""
 
-``python -m benchmarks.burst [--count N] [--alive N] [--store-dir DIR]`` runs both by
-themselves; the functions take a running engine and a cached state.
-"""
-
-import argparse
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 from .daemon import Daemon, EngineFailedError, scratch
+from .inputs import Input
 from .measure import Timing
-from .workloads import select_one
+from .prepares import select_one
+from .session import Session
 
-PREPARE = {
-    "prepare_kind": "psql",
-    "image_id": "postgres",
-    "psql_args": ["-c", "CREATE TABLE t AS SELECT 1 AS n"],
-}
+BURST, ALIVE = 100, 300
 
 
-def burst(engine: Daemon, state_id: str, where: str, count: int = 100) -> Iterator[Timing]:
+def measure(session: Session) -> Iterator[Timing]:
+    """Measure both on every store."""
+    request = Input("", ("-c", "CREATE TABLE t AS SELECT 1 AS n")).request(session.image)
+    for where, parent in session.stores.items():
+        with scratch(parent) as directory, Daemon(directory, directory / "store") as engine:
+            result = engine.prepare(request)["result"]
+            engine.delete(f"/v1/instances/{result['instance_id']}")
+            yield from burst(engine, result["state_id"], where, BURST)
+            yield from alive(engine, result["state_id"], where, ALIVE)
+
+
+def burst(engine: Daemon, state_id: str, where: str, count: int) -> Iterator[Timing]:
     """Request ``count`` instances of a cached state at once, query each, delete them all.
 
     Raises EngineFailedError when a request fails or an instance is left.
     """
     memory = engine.memory_mib()
     checkout = Timing(f"burst of {count}, POST to SELECT 1", where)
-    rate = Timing(f"burst of {count}, instances a second", where, unit="/s")
+    rate = Timing(f"burst of {count}, instances a second", where, unit="/s", is_rate=True)
     deleted = Timing(f"burst of {count}, DELETE", where)
     with ThreadPoolExecutor(count) as clients:
         begun = time.perf_counter()
@@ -43,7 +44,7 @@ def burst(engine: Daemon, state_id: str, where: str, count: int = 100) -> Iterat
     yield from (checkout, rate, deleted, grown)
 
 
-def alive(engine: Daemon, state_id: str, where: str, count: int = 300) -> Iterator[Timing]:
+def alive(engine: Daemon, state_id: str, where: str, count: int) -> Iterator[Timing]:
     """Keep ``count`` instances of a cached state alive together, then query each and delete all.
 
     Raises EngineFailedError as ``burst`` does.
@@ -62,14 +63,6 @@ def alive(engine: Daemon, state_id: str, where: str, count: int = 300) -> Iterat
         _delete(engine, instance_id, deleted)
     _expect_instances(engine, 0)
     yield from (made, queried, deleted)
-
-
-def cached_state(engine: Daemon, request: dict[str, Any] = PREPARE) -> str:
-    """Prepare a state, delete its instance, return the state's id."""
-    result = engine.prepare(request)["result"]
-    engine.delete(f"/v1/instances/{result['instance_id']}")
-    state_id: str = result["state_id"]
-    return state_id
 
 
 def _checkout(engine: Daemon, state_id: str, timing: Timing) -> str:
@@ -92,27 +85,3 @@ def _expect_instances(engine: Daemon, count: int) -> None:
     found = len(engine.http.get("/v1/instances").json())
     if found != count:
         raise EngineFailedError(f"there are {found} instances, not {count}")
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run both and print the figures."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.burst", description=__doc__.splitlines()[0]
-    )
-    parser.add_argument("--store-dir", type=Path, default=Path(tempfile.gettempdir()))
-    parser.add_argument("--count", type=int, default=100, metavar="N", help="requests at once")
-    parser.add_argument("--alive", type=int, default=300, metavar="N", help="alive together")
-    options = parser.parse_args(argv)
-    with scratch(options.store_dir) as directory, Daemon(directory, directory / "store") as engine:
-        state_id = cached_state(engine)
-        where = str(options.store_dir)
-        for work in (
-            burst(engine, state_id, where, options.count),
-            alive(engine, state_id, where, options.alive),
-        ):
-            for timing in work:
-                print(f"{timing.work}: p50 {timing.p50:.1f} p99 {timing.p99:.1f} {timing.unit}")
-
-
-if __name__ == "__main__":
-    main()

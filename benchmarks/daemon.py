@@ -69,6 +69,11 @@ class Engine:
         if answer.is_error and answer.status_code != httpx.codes.NOT_FOUND:
             raise EngineFailedError(answer.text)
 
+    @contextmanager
+    def without_pool(self) -> Iterator[None]:
+        """Have nothing ready before it is asked for; another's engine stays as it is."""
+        yield
+
     def clear(self) -> None:
         """Delete all instances and states."""
         for instance in self.http.get("/v1/instances").json():
@@ -98,6 +103,18 @@ class Daemon(Engine):
             )
         super().__init__(self._connect(start + START_BUDGET, log))
         self.started_in = time.perf_counter() - start
+
+    @contextmanager
+    def without_pool(self) -> Iterator[None]:
+        """Switch the warm pool off."""
+        self._configure("pool.enabled", False)
+        try:
+            yield
+        finally:
+            self._configure("pool.enabled", True)
+
+    def _configure(self, path: str, value: object) -> None:
+        self.http.patch("/v1/config", json={"path": path, "value": value}).raise_for_status()
 
     def _connect(self, deadline: float, log: Path) -> httpx.Client:
         while time.perf_counter() < deadline:

@@ -66,7 +66,8 @@ def _prepares(engine: Engine, where: str, what: Input, session: Session) -> Iter
     engine.delete(f"/v1/instances/{result['instance_id']}")
     yield first
     runs = session.runs_of(what)
-    yield from _cached(engine, where, what, request, runs)
+    with engine.without_pool():
+        yield from _cached(engine, where, what, request, runs)
     warm, _ = _cached(engine, where, what, request, min(runs, PAUSED_RUNS), pause=PAUSE)
     warm.work, warm.target = "cached prepare → SELECT 1, one at a time", WARM_MS
     yield warm

@@ -21,13 +21,13 @@ def found() -> installation.Installation:
 
 def update(dsn: str, directory: Path, *args: str) -> None:
     """Run plain ``liquibase`` on a database."""
-    command, environment = found().plain()
+    liquibase = found()
     user, _, rest = dsn.removeprefix("postgres://").partition(":")
     password, _, place = rest.partition("@")
     subprocess.run(
-        [*command, f"--url=jdbc:postgresql://{place}", f"--username={user}", *args],
+        [*liquibase.plain(), f"--url=jdbc:postgresql://{place}", f"--username={user}", *args],
         cwd=directory,
-        env=session_environment({"LIQUIBASE_COMMAND_PASSWORD": password}, environment),
+        env=session_environment({"LIQUIBASE_COMMAND_PASSWORD": password}, liquibase.environment),
         check=True,
         capture_output=True,
         text=True,

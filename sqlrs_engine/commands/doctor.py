@@ -169,7 +169,7 @@ def _liquibase(where: Places, search_path: str) -> Finding:
         found = find(None, configured(where.store, "liquibase.exec"), _environment(search_path))
     except LiquibaseUnavailable as error:
         return Finding("Liquibase", "note", f"{error.message} (psql needs none)", error.details)
-    return Finding("Liquibase", "ok", str(found.launcher))
+    return Finding("Liquibase", "ok", str(found.home))
 
 
 def _environment(search_path: str) -> dict[str, str]:

@@ -44,7 +44,7 @@ def environment(java, *more):
 def test_what_the_request_names_comes_first(home, java, tmp_path):
     other = program(tmp_path / "bin" / "liquibase")
     found = installation.find(str(home / "liquibase"), str(other), environment(java, other))
-    assert (found.launcher, found.home, found.java) == (home / "liquibase", home, java)
+    assert (found.home, found.java) == (home, java)
 
 
 def test_then_the_configuration_then_the_path(home, java, tmp_path):
@@ -77,27 +77,36 @@ def test_the_package(home, java, tmp_path, monkeypatch):
 
 def test_a_session_runs_java_on_all_the_jars(home, java):
     found = installation.find(str(home), None, environment(java))
-    command, more = found.session()
+    command = found.session()
     assert command[0] == str(java)
     classpath = command[command.index("-cp") + 1].split(":")
     assert [Path(jar).name for jar in classpath] == [
         *("session.jar", "mine.jar", "liquibase-core.jar", "picocli.jar")
     ]
-    assert more == {"LIQUIBASE_HOME": str(home)}
-    plain, _ = found.plain()
-    assert "session.jar" not in " ".join(plain)
+    assert found.environment == {"LIQUIBASE_HOME": str(home)}
+    assert "session.jar" not in " ".join(found.plain())
 
 
-def test_a_wrapper_gets_our_jar_by_its_environment(java, tmp_path):
+def test_a_wrapper_is_asked_where_the_jars_are(home, java, tmp_path):
     wrapper = program(tmp_path / "bin" / "liquibase")
-    found = installation.find(None, None, environment(java, wrapper))
-    assert found.home is None
-    command, more = found.session()
-    assert command == [str(wrapper)]
-    assert more["LIQUIBASE_CLASSPATH"] == str(installation.SESSION_JAR)
-    assert "-Dsqlrs.session=true" in more["JAVA_OPTS"]
-    assert more["JAVA_HOME"] == str(java.parent.parent)
-    assert found.plain() == ([str(wrapper)], {"JAVA_HOME": str(java.parent.parent)})
+    wrapper.write_text(f"#!/bin/sh\necho 'Liquibase Home: {home}'\n")
+    assert installation.find(None, None, environment(java, wrapper)).home == home
+
+
+@pytest.mark.parametrize("said", ["exit 1", "echo 'Liquibase Home: /nowhere'", "echo hello"])
+def test_a_wrapper_that_hides_the_jars(java, tmp_path, said):
+    wrapper = program(tmp_path / "bin" / "liquibase")
+    wrapper.write_text(f"#!/bin/sh\n{said}\n")
+    with pytest.raises(LiquibaseUnavailable, match="set LIQUIBASE_HOME"):
+        installation.find(None, None, environment(java, wrapper))
+
+
+def test_the_home_of_the_environment(home, java, tmp_path):
+    wrapper = program(tmp_path / "bin" / "liquibase")
+    given = environment(java, wrapper) | {"LIQUIBASE_HOME": str(home)}
+    assert installation.find(None, None, given).home == home
+    with pytest.raises(LiquibaseUnavailable, match="/nowhere"):
+        installation.find(None, None, given | {"LIQUIBASE_HOME": "/nowhere"})
 
 
 def test_the_identity_changes_with_the_version(home, java):

@@ -6,9 +6,12 @@ Looked for in this order: what the request names, what the configuration names, 
 
 import importlib.util
 import os
+import re
 import shutil
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from ...errors import LiquibaseUnavailable
@@ -20,6 +23,8 @@ _CORE = Path("internal", "lib", "liquibase-core.jar")
 _JARS = ("liquibase*.jar", "lib/*.jar", "internal/lib/*.jar", "internal/extensions/*.jar")
 # A small, short-lived JVM: the second compiler would work for a future that does not come.
 _JVM_OPTIONS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+_HOME = re.compile(r"^Liquibase Home: (.+)$", re.MULTILINE)
+_VERSION_SECONDS = 30.0
 _INSTALL_JAVA = "on Debian or Ubuntu: apt-get install default-jre-headless; or set JAVA_HOME"
 _INSTALL_LIQUIBASE = (
     "pip install 'sqlrs-engine[liquibase]'; or install it from liquibase.com and put it on the"
@@ -29,49 +34,38 @@ _INSTALL_LIQUIBASE = (
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """A Liquibase and the Java it runs on.
-
-    ``home`` is the directory with Liquibase's jars, None when ``launcher`` is a program of
-    somebody's that hides it.
-    """
+    """A Liquibase, ``home`` being the directory with its jars, and the Java it runs on."""
 
     java: Path
-    launcher: Path
-    home: Path | None
+    home: Path
 
     @property
     def identity(self) -> list[str]:
         """What changes when another version is put in its place."""
-        core = self.launcher if self.home is None else self.home / _CORE
+        core = self.home / _CORE
         found = core.stat()
         return [str(self.java.resolve()), str(core), str(found.st_size), str(found.st_mtime_ns)]
 
-    def session(self) -> tuple[list[str], dict[str, str]]:
-        """Return the start of the command line of a session, and what its environment needs."""
-        if self.home is None:
-            options = " ".join(["-Dsqlrs.session=true", *_JVM_OPTIONS])
-            environment = {"LIQUIBASE_CLASSPATH": str(SESSION_JAR), "JAVA_OPTS": options}
-            return [str(self.launcher)], environment | {"JAVA_HOME": str(self._java_home())}
-        command = [str(self.java), *_JVM_OPTIONS, "-Dsqlrs.session=true"]
-        command += ["-cp", os.pathsep.join([str(SESSION_JAR), *self._jars()]), MAIN_CLASS]
-        return command, {"LIQUIBASE_HOME": str(self.home)}
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the environment of Liquibase needs."""
+        return {"LIQUIBASE_HOME": str(self.home)}
 
-    def plain(self) -> tuple[list[str], dict[str, str]]:
-        """Return the same for a run of Liquibase by itself."""
-        if self.home is None:
-            return [str(self.launcher)], {"JAVA_HOME": str(self._java_home())}
-        classpath = os.pathsep.join(self._jars())
-        return [str(self.java), *_JVM_OPTIONS, "-cp", classpath, MAIN_CLASS], {
-            "LIQUIBASE_HOME": str(self.home)
-        }
+    def session(self) -> list[str]:
+        """Return the start of the command line of a session."""
+        return self._command(["-Dsqlrs.session=true"], [str(SESSION_JAR), *self._jars()])
+
+    def plain(self) -> list[str]:
+        """Return the start of the command line of Liquibase by itself."""
+        return self._command([], self._jars())
+
+    def _command(self, options: Sequence[str], jars: Sequence[str]) -> list[str]:
+        classpath = os.pathsep.join(jars)
+        return [str(self.java), *_JVM_OPTIONS, *options, "-cp", classpath, MAIN_CLASS]
 
     def _jars(self) -> list[str]:
-        assert self.home is not None  # noqa: S101 - the callers have asked
         # Sorted: the order decides which of two classes of one name is taken.
         return [str(jar) for pattern in _JARS for jar in sorted(self.home.glob(pattern))]
-
-    def _java_home(self) -> Path:
-        return self.java.resolve().parent.parent
 
 
 def find(given: str | None, configured: str | None, environment: Mapping[str, str]) -> Installation:
@@ -81,8 +75,8 @@ def find(given: str | None, configured: str | None, environment: Mapping[str, st
     count. Raises LiquibaseUnavailable, which says what to install.
     """
     launcher = _launcher(given or configured, environment)
-    home = _home(launcher, environment.get("LIQUIBASE_HOME"))
-    return Installation(find_java(environment, home), launcher, home)
+    home = _home(launcher, environment)
+    return Installation(find_java(environment, home), home)
 
 
 def find_java(environment: Mapping[str, str], home: Path | None = None) -> Path:
@@ -136,8 +130,37 @@ def _packaged() -> Path | None:
     return None
 
 
-def _home(launcher: Path, given: str | None) -> Path | None:
-    """Return the directory of Liquibase's jars: beside its launcher, whoever links to that."""
+def _home(launcher: Path, environment: Mapping[str, str]) -> Path:
+    """Return the directory of Liquibase's jars: beside its launcher, or where that says."""
+    given = environment.get("LIQUIBASE_HOME")
     beside = launcher.resolve().parent
     candidates = [Path(given)] if given else [beside, beside.parent, beside.parent / "libexec"]
-    return next((place for place in candidates if (place / _CORE).is_file()), None)
+    for place in candidates:
+        if (place / _CORE).is_file():
+            return place
+    told = None if given else _told_home(launcher, tuple(sorted(environment.items())))
+    if told is None:
+        raise LiquibaseUnavailable(
+            "the jars of Liquibase are not where its program is",
+            f"there is no {_CORE} near {given or launcher}: set LIQUIBASE_HOME to their directory",
+        )
+    return told
+
+
+@cache
+def _told_home(launcher: Path, environment: tuple[tuple[str, str], ...]) -> Path | None:
+    """Return the directory that a wrapper of somebody's tells when it is asked for its version."""
+    try:
+        done = subprocess.run(
+            [launcher, "--version"],
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    told = _HOME.search(done.stdout + done.stderr)
+    return Path(told[1]) if told and Path(told[1], _CORE).is_file() else None

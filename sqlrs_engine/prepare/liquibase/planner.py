@@ -267,15 +267,14 @@ class LiquibasePlanner:
             self._settings.value("liquibase.exec"),
             session_environment(given, {}),
         )
-        command, more = found.session()
-        environment = session_environment(given, more)
+        environment = session_environment(given, found.environment)
         url = f"offline:postgresql?version={distribution.version}"
-        line = [*command, f"--url={url}", *arguments.words]
+        line = [*found.session(), f"--url={url}", *arguments.words]
         defaults = arguments.defaults_file
         return Reader(
             [line, str(arguments.directory), environment, found.identity, url],
             lambda: Session(line, arguments.directory, environment),
-            self._command(found, given, arguments),
+            self._command(found, environment, arguments),
             url,
             [defaults, defaults.with_suffix(f".local{defaults.suffix}")],
             self._memory,
@@ -283,12 +282,14 @@ class LiquibasePlanner:
         )
 
     def _command(
-        self, found: Installation, given: Mapping[str, Any], arguments: LiquibaseArguments
+        self,
+        found: Installation,
+        environment: Mapping[str, str],
+        arguments: LiquibaseArguments,
     ) -> Command | None:
         if self._settings.value("liquibase.mode") != COMMAND:
             return None
-        program, more = found.plain()
-        return Command(program, session_environment(given, more), arguments)
+        return Command(found.plain(), environment, arguments)
 
 
 def _told(work: Work) -> Callable[[str], None]:
