@@ -1,6 +1,7 @@
 """The PostgreSQL distributions there are, and the one an image means."""
 
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from .search import (
     installed_places,
     runnable,
     system_places,
+    system_roots,
     wheel_places,
 )
 
@@ -27,11 +29,13 @@ OLDEST_MAJOR = 14
 # the most extensions.
 _PREFERENCE: tuple[Origin, ...] = ("installed", "system", "wheel")
 
+_Looks = dict[Path, tuple[int, ...] | None]
+
 _log = logging.getLogger(__name__)
 
 
 class Distributions:
-    """What is installed, looked up anew at every question (a few stat calls).
+    """What is installed; looked for anew when a directory or program is not what it was.
 
     ``search`` are directories to look in besides the usual ones, those of ``PATH`` as a
     rule. ``system_root`` and ``package`` are seams for tests.
@@ -52,11 +56,30 @@ class Distributions:
         self._pg_configs = PgConfigs()
         self._fingerprints = Fingerprints(install_root / "fingerprints.json")
         self._complaints: set[str] = set()
+        self._found: tuple[_Looks, list[Distribution]] | None = None
 
     def available(self) -> list[Distribution]:
         """Return the distributions that work, best first: newest version, then origin."""
+        known = self._found
+        if known is not None and _looks(known[0]) == known[0]:
+            return known[1]
+        roots = [self._install_root, *self._install_root.glob("*")]
+        roots += [*system_roots(self._system_root), *self._search]
+        # Looked at before the search: what changes meanwhile is found the next time.
+        before = _looks(roots)
+        places = list(self._places())
+        programs = [path for each in places for path in (each.bin_dir, each.bin_dir / "postgres")]
+        before |= _looks(programs)
+        found, complete = self._inspect_all(places)
+        # What does not run may lack a library, which nobody looks at here.
+        self._found = (before, found) if complete else None
+        return found
+
+    def _inspect_all(self, places: Iterable[Place]) -> tuple[list[Distribution], bool]:
+        """Return what works, best first, and whether that is all there is."""
+        complete = True
         found: dict[Path, Distribution] = {}
-        for place in self._places():
+        for place in places:
             if not _complete(place.bin_dir):
                 continue
             program = (place.bin_dir / "postgres").resolve()
@@ -66,10 +89,11 @@ class Distributions:
                 distribution = self._inspect(place)
             except (ClusterFailed, OSError) as error:
                 self._complain(f"ignoring PostgreSQL in {place.bin_dir}: {error}")
+                complete = False
                 continue
             if distribution.major >= OLDEST_MAJOR:
                 found[program] = distribution
-        return sorted(found.values(), key=_rank, reverse=True)
+        return sorted(found.values(), key=_rank, reverse=True), complete
 
     def resolve(self, image: str) -> Distribution:
         """Return the distribution an image name means; never one of another major.
@@ -113,6 +137,19 @@ class Distributions:
         if text not in self._complaints:
             self._complaints.add(text)
             _log.warning(text)
+
+
+def _looks(paths: Iterable[Path]) -> _Looks:
+    """Return what changes with the content of directories and of programs."""
+    looks: _Looks = {}
+    for path in paths:
+        try:
+            status = os.stat(path)  # noqa: PTH116 - at every job: Path's takes twice as long
+        except OSError:
+            looks[path] = None
+        else:
+            looks[path] = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_mode)
+    return looks
 
 
 def _complete(bin_dir: Path) -> bool:

@@ -65,6 +65,14 @@ class PgConfigs:
         return self._answers[identity]
 
 
+def system_roots(root: Path = Path("/")) -> Iterator[Path]:
+    """Yield the directories whose content decides what ``system_places`` finds."""
+    for pattern in _SYSTEM_PATTERNS:
+        homes = pattern.removesuffix("/bin")
+        yield (root / homes).parent
+        yield from root.glob(homes)
+
+
 def system_places(
     directories: Iterable[Path], pg_configs: PgConfigs, root: Path = Path("/")
 ) -> Iterator[Place]:

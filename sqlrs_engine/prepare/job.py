@@ -180,14 +180,14 @@ class JobRun:
             if step.volatile:
                 self._log(f"not cacheable: {step.volatile}")
         cached = {state_id: tools.states.exists(state_id) for state_id in plan.state_ids}
-        tools.jobs.update(
+        tasks = tasks_of(plan, job_id, request.image_id, cached)
+        tools.jobs.put_tasks(
             job_id,
+            tasks,
             resolved_image_id=plan.image_id,
             prepare_args_normalized=plan.normalized,
             signature=plan.signature,
         )
-        tasks = tasks_of(plan, job_id, request.image_id, cached)
-        tools.jobs.put_tasks(job_id, tasks)
         self._stored = {task.task_id for task in tasks if task.status == "succeeded"}
         done = ["plan", "resolve-image"] if "@" not in request.image_id else ["plan"]
         if request.plan_only:
@@ -221,6 +221,7 @@ class JobRun:
             if not self._tools.room.relieve("prepare_instance", failure, plan.state_ids):
                 raise
             instance = self._create(state_id)
+        self._stored.add("prepare-instance")  # it succeeds with the job
         self._task_done("prepare-instance")
         return {
             "dsn": instance.dsn,

@@ -183,8 +183,11 @@ class JobStore(Protocol):
     def finished_with(self, signature: str) -> list[JobSummary]:
         """Return the terminal jobs of a signature, the latest finished first."""
 
-    def put_tasks(self, job_id: str, tasks: Sequence[Task]) -> None:
-        """Replace the job's tasks. Raises NotFound when the job is gone."""
+    def put_tasks(self, job_id: str, tasks: Sequence[Task], **changes: Any) -> None:
+        """Replace the job's tasks and change its columns, at once.
+
+        Raises NotFound when the job is gone.
+        """
 
     def tasks(self, job_id: str | None = None) -> list[Task]:
         """Return the tasks of a job, or of all jobs."""

@@ -75,6 +75,23 @@ def test_what_is_installed_meanwhile_is_seen_at_once(
     assert resolved(distributions, "postgres:17") == ("17.2", "installed")
 
 
+def test_what_is_upgraded_or_removed_is_seen_at_once(
+    machine: Machine, tmp_path: Path, fake_programs: FakePrograms
+) -> None:
+    distributions = machine(system=("17",), installed=("15.9",))
+    assert resolved(distributions, "postgres:17")[0] == "17"
+    bin_dir = tmp_path / "root/usr/lib/postgresql/17/bin"
+    fake_programs(bin_dir, "17.3")  # the package manager puts it in its place
+    assert resolved(distributions, "postgres:17")[0] == "17.3"
+    (bin_dir / "postgres").unlink()
+    with pytest.raises(ImageUnavailable):
+        distributions.resolve("postgres:17")
+    (tmp_path / "store" / "15.9" / "bin" / "initdb").chmod(0)
+    (tmp_path / "root/usr/lib/postgresql/16/lib").mkdir(parents=True)
+    fake_programs(tmp_path / "root/usr/lib/postgresql/16/bin", "16.1")
+    assert resolved(distributions, "postgres:16")[0] == "16.1"
+
+
 def test_an_id_finds_exactly_that_build(machine: Machine) -> None:
     distributions = machine(system=("15.9", "15.10"))
     for each in distributions.available():

@@ -123,15 +123,18 @@ class Jobs:
             rows = session.rows(sql, signature=signature)
         return [*map(JobSummary._make, rows)]
 
-    def put_tasks(self, job_id: str, tasks: Sequence[Task]) -> None:
-        """Replace the job's tasks.
+    def put_tasks(self, job_id: str, tasks: Sequence[Task], **changes: Any) -> None:
+        """Replace the job's tasks and change its columns, at once.
 
         Raises NotFound when the job is gone.
         """
         rows = [_TASKS.row(task) | {"job_id": job_id} for task in tasks]
+        columns = _JOBS.changes(changes)
         with self._database.writing() as session:
-            if not _exists(session, job_id):
+            job = self._database.entities.Job.get(job_id=job_id)
+            if job is None:
                 raise NotFound("job not found", job_id)
+            job.set(**columns)
             session.execute("DELETE FROM tasks WHERE job_id = ?", (job_id,))
             for row in rows:
                 self._database.entities.Task(**row)
