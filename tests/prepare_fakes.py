@@ -56,9 +56,9 @@ def psql_planner(blobs: Blobs | None = None) -> PsqlPlanner:
     return PsqlPlanner(SourceFiles(), blobs)
 
 
-def until(true: Callable[[], object], what: str = "it") -> None:
+def until(true: Callable[[], object], what: str = "it", seconds: float = PATIENCE) -> None:
     """Wait until something is true."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, f"{what} did not happen"
         time.sleep(0.002)

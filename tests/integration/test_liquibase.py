@@ -11,6 +11,7 @@ import psutil
 import psycopg
 import pytest
 from fix_store import PATIENCE, Store, query
+from prepare_fakes import until
 
 from sqlrs_engine.postgres.distributions import Distributions
 from sqlrs_engine.prepare import PrepareRequest
@@ -68,6 +69,9 @@ class Changelogs(Store):
         differences = difflib.unified_diff(theirs[0].splitlines(), ours[0].splitlines(), "plain")
         told = "\n".join(differences)
         assert not told, told
+
+    def until_logged(self, job_id, text):
+        until(lambda: any(text in line for line in self.logs(job_id)), text, PATIENCE)
 
     def jvms(self):
         return [
@@ -446,10 +450,7 @@ def test_a_file_that_changes_while_the_job_runs(lb):
     )
     before = lb.states()
     job_id = lb.submit_lb("update", "--changelog-file", "c.sql")
-    deadline = time.monotonic() + PATIENCE
-    while not any("start 1::me" in line for line in lb.logs(job_id)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    lb.until_logged(job_id, "start 1::me")
     write(lb.directory, c_sql=formatted(("1", "create table other ();")))
     job = lb.wait(job_id)
     assert job.error["code"] == "conflict"
@@ -459,10 +460,7 @@ def test_a_file_that_changes_while_the_job_runs(lb):
 def test_cancelling_ends_liquibase(lb):
     write(lb.directory, c_sql=formatted(("1", "select pg_sleep(600);")))
     job_id = lb.submit_lb("update", "--changelog-file", "c.sql")
-    deadline = time.monotonic() + PATIENCE
-    while not any("Running Changeset" in line for line in lb.logs(job_id)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    lb.until_logged(job_id, "Running Changeset")
     lb.engine.prepare.cancel(job_id)
     assert lb.wait(job_id).error["code"] == "cancelled"
     assert lb.jvms() == []
@@ -472,10 +470,7 @@ def test_cancelling_ends_liquibase(lb):
 def test_a_liquibase_that_dies(lb):
     write(lb.directory, c_sql=formatted(("1", "select pg_sleep(600);")))
     job_id = lb.submit_lb("update", "--changelog-file", "c.sql")
-    deadline = time.monotonic() + PATIENCE
-    while not any("Running Changeset" in line for line in lb.logs(job_id)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    lb.until_logged(job_id, "Running Changeset")
     for pid in lb.jvms():
         psutil.Process(pid).kill()
     error = lb.wait(job_id).error
