@@ -42,7 +42,7 @@ def test_one_that_cannot_be_measured_counts_as_usual(tmp_path):
 
 
 def test_a_real_process_with_a_child():
-    script = "import subprocess; p = subprocess.Popen(['cat'], stdin=0); print(flush=True); p.wait()"
+    script = "import subprocess as s; p = s.Popen(['cat'], stdin=0); print(flush=True); p.wait()"
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
