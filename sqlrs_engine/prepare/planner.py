@@ -6,7 +6,6 @@ from typing import Any
 
 from ..postgres.distribution import Distribution
 from ..sources import Blobs
-from .control import Control
 from .files import SourceFiles
 from .liquibase import LiquibasePlanner, Settings
 from .plan import Plan
@@ -46,7 +45,7 @@ class Planner:
         request: PrepareRequest,
         distribution: Distribution,
         settings: Mapping[str, Any],
-        work: Work | None = None,
+        work: Work,
     ) -> Plan:
         """Plan a request; close the plan in the end.
 
@@ -56,7 +55,6 @@ class Planner:
         """
         if request.prepare_kind == "psql":
             return self._psql.plan(request, distribution, settings)
-        work = work or Work(Control(), lambda line: None)
         return self._liquibase.plan(request, distribution, settings, work)
 
     def stop(self) -> None:

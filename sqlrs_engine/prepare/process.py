@@ -71,29 +71,35 @@ def _milliseconds_until(deadline: float) -> float | None:
 class Lines:
     """Puts the chunks of a pipe together to lines."""
 
-    def __init__(self, on_line: OnLine) -> None:
+    def __init__(self, on_line: OnLine, *, longest: int = _LONGEST_LINE) -> None:
+        """``longest`` is how many bytes a line may have before it is passed on in pieces."""
         self._on_line = on_line
-        self._rest = b""
+        self._longest = longest
+        self._rest = bytearray()
 
     def add(self, chunk: bytes) -> None:
         """Take the next bytes; pass on the lines that are complete."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        *lines, rest = chunk.split(b"\n")
         for line in lines:
-            self._on_line(_text(line))
-        if len(self._rest) > _LONGEST_LINE:
+            self._rest += line
+            self._on_line(_text(bytes(self._rest)))
+            self._rest.clear()
+        self._rest += rest
+        if len(self._rest) > self._longest:
             # Not within a character: where one begins, there is a byte other than 10xxxxxx.
             cut = max(len(self._rest) - 4, 0)
             while cut < len(self._rest) and self._rest[cut] & 0xC0 == 0x80:
                 cut += 1
-            rest, self._rest = self._rest[cut:], self._rest[:cut]
+            kept = self._rest[cut:]
+            del self._rest[cut:]
             self.end()
-            self._rest = rest
+            self._rest = kept
 
     def end(self) -> None:
         """Pass on what is left without a line's end."""
         if self._rest:
-            self._on_line(_text(self._rest))
-            self._rest = b""
+            self._on_line(_text(bytes(self._rest)))
+            self._rest.clear()
 
 
 def _text(line: bytes) -> str:

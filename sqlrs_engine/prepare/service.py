@@ -12,12 +12,13 @@ from ..deletion import ACTIVE_TASKS, DeleteResult, Node
 from ..errors import Cancelled, Conflict, EngineError, NotFound, Unavailable
 from ..postgres.images import parse_image
 from ..store.records import Job
-from .control import Control
+from .control import Control, Interrupted
 from .events import EventLog
 from .job import JobRun, Tools
 from .plan import Plan
 from .request import PrepareRequest
 from .retention import MAX_IDENTICAL, Retention
+from .work import Work
 
 # Jobs under way at once; how many of them run SQL is decided by the builder.
 _THREADS = 64
@@ -34,6 +35,7 @@ class PrepareService:
         self._pool = ThreadPoolExecutor(_THREADS, "job")
         self._changed = threading.Condition()
         self._controls: dict[str, Control] = {}
+        self._planning: set[Control] = set()  # for plans that are no jobs
         self._stopping = False
         self._retention = Retention(
             tools.jobs,
@@ -81,8 +83,20 @@ class PrepareService:
         """
         distribution = self._tools.images.resolve(request.image_id)
         settings = self._tools.settings.value("postgres.settings") or {}
-        plan = self._tools.planner.plan(request, distribution, settings)
-        plan.close()
+        control = Control()
+        with self._changed:
+            if self._stopping:
+                raise Unavailable("the engine is stopping", "ask the next one")
+            self._planning.add(control)
+        try:
+            work = Work(control, lambda line: None)
+            plan = self._tools.planner.plan(request, distribution, settings, work)
+            plan.close()
+        except Interrupted:
+            raise Unavailable("the engine is stopping", "ask the next one") from None
+        finally:
+            with self._changed:
+                self._planning.discard(control)
         return plan
 
     def cancel(self, job_id: str) -> tuple[Job, bool]:
@@ -146,7 +160,8 @@ class PrepareService:
         with self._changed:
             self._stopping = True
             controls = dict(self._controls)
-        for control in controls.values():
+            planning = [*self._planning]
+        for control in (*controls.values(), *planning):
             control.interrupt()
         if not self._await_end(controls, seconds):
             _log.warning("%d jobs did not stop in time", self.active())

@@ -13,6 +13,7 @@ import pytest
 from fix_store import PATIENCE, Store, query
 from prepare_fakes import until
 
+from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.postgres.distributions import Distributions
 from sqlrs_engine.prepare import PrepareRequest
 
@@ -312,6 +313,104 @@ def test_what_else_counts(lb):
     (lb.directory / "c.xml").write_text(text.replace("author", 'labels="z" author', 1))
     # A label is stored in the database, so it makes another state.
     assert lb.cached_after(*args, "-Dx=7") == [False] * 4
+
+
+def test_parameters_wherever_they_are(lb):
+    write(
+        lb.directory,
+        c_xml=xml(
+            """
+            <preConditions><changeLogPropertyDefined property="who" value="me"/></preConditions>
+            <changeSet id="1" author="me"><sqlFile path="a b/wide.sql" encoding="UTF-16LE"/>
+            </changeSet>
+            <changeSet id="2" author="me"><sqlFile path="a b/name.sql"/></changeSet>
+            """
+        ),
+        **{"a b__name_sql": "create table named as select '${größe}' as n;\n"},
+    )
+    wide = "create table wide as select '${a}' as a;\n"
+    (lb.directory / "a b" / "wide.sql").write_bytes(wide.encode("utf-16-le"))
+    args = ["update", "--changelog-file", "c.xml"]
+    given = ["-Dwho=me", "-Da=${b}", "-Db=1", "-Dgröße=5"]
+    result = lb.made(*args, *given)
+    lb.assert_same(result, lb.plainly(*args, *given))
+    assert lb.cached_after(*args, *given) == [True, True]
+    assert lb.cached_after(*args, "-Dwho=me", "-Da=${b}", "-Db=1", "-Dgröße=6") == [True, False]
+    assert lb.cached_after(*args, "-Dwho=me", "-Da=${b}", "-Db=2", "-Dgröße=5") == [False, False]
+    assert "who" in lb.failed(*args, "-Dwho=you", *given[1:])["details"]
+
+
+def test_the_time_zone_counts(lb):
+    sql = "create table z as select timestamptz '2024-01-01 00:00' as at;"
+    write(lb.directory, c_sql=formatted(("1", sql)))
+    args = ["update", "--changelog-file", "c.sql"]
+    west = lb.made(*args, liquibase_env={"TZ": "UTC"})
+    east = lb.made(*args, liquibase_env={"TZ": "Asia/Tokyo"})
+    hours = "select extract(hour from at at time zone 'UTC')::int from z"
+    assert (query(west, hours), query(east, hours)) == (0, 15)
+
+
+def test_files_that_columns_take_their_values_from(lb):
+    write(
+        lb.directory,
+        c_xml=xml(
+            """
+            <changeSet id="1" author="me">
+              <createTable tableName="t"><column name="c" type="clob"/></createTable>
+              <insert tableName="t"><column name="c" valueClobFile="a.txt"/></insert>
+            </changeSet>
+            """
+        ),
+        a_txt="one",
+    )
+    args = ["update", "--changelog-file", "c.xml"]
+    assert query(lb.made(*args), "select c from t") == "one"
+    write(lb.directory, a_txt="two")
+    assert query(lb.made(*args), "select c from t") == "two"
+
+
+def test_a_large_changelog(lb):
+    values = ", ".join(f"('{'é' * 100}')" for _ in range(4000))
+    write(lb.directory, c_sql=formatted(("1", f"create table l as values {values};")))
+    result = lb.made("update", "--changelog-file", "c.sql")
+    assert query(result, "select count(*) from l") == 4000
+
+
+def test_the_role_reaches_the_next_changeset(lb):
+    changesets = [
+        ("1", "create role worker superuser; set role worker;"),
+        ("2", "create table made as select current_user::text as by;"),
+    ]
+    for count in (1, 2):
+        write(lb.directory, c_sql=formatted(*changesets[:count]))
+        result = lb.made("update", "--changelog-file", "c.sql")
+    lb.assert_same(result, lb.plainly("update", "--changelog-file", "c.sql"))
+    assert query(result, "select by from made") == "worker"
+
+
+def test_a_driver_of_the_defaults_file(lb):
+    write(lb.directory, c_sql=formatted(("1", "select 1;")), liquibase_properties="driver=x.Y\n")
+    error = lb.failed("update", "--changelog-file", "c.sql")
+    assert "driver is not allowed" in error["details"]
+
+
+def test_a_defaults_file_of_the_environment(lb):
+    write(
+        lb.directory,
+        c_sql=formatted(("1", "create table d as select '${who}' as who;")),
+        dev_properties="parameter.who: one\n",
+    )
+    fields = {"liquibase_env": {"LIQUIBASE_DEFAULTS_FILE": "dev.properties"}}
+    args = ["update", "--changelog-file", "c.sql"]
+    assert query(lb.made(*args, **fields), "select who from d") == "one"
+    write(lb.directory, dev_properties="parameter.who: two\n")
+    assert query(lb.made(*args, **fields), "select who from d") == "two"
+
+
+def test_impossible_variables_are_refused(lb):
+    for name, value in (("A=B", "x"), ("", "x"), ("A", "x\0")):
+        with pytest.raises(InvalidArgument):
+            lb.submit_lb("update", liquibase_env={name: value})
 
 
 def test_parameters_and_contexts_of_a_defaults_file(lb):

@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -23,9 +24,7 @@ from sqlrs_engine.prepare.liquibase.session import Session
 from sqlrs_engine.prepare.liquibase.sessions import Sessions
 
 READY = """printf '\\001{"ready": "4"}\\n'; """
-CHANGESET = Changeset(
-    id="1", author="me", path="c.sql", repeats=False, fields={}, files={}, parameters={}
-)
+CHANGESET = Changeset(id="1", author="me", path="c.sql", fields={}, files={}, parameters={})
 LOGIN = ("jdbc:postgresql://127.0.0.1:1/postgres", "sqlrs", "secret")
 
 
@@ -35,6 +34,7 @@ def plan(**fields):
         "driver": "42",
         "settings": {},
         "preconditions": None,
+        "parameters": {},
         "changesets": [],
         "locations": [],
         "files": [],
@@ -73,6 +73,20 @@ def test_a_plan(start):
     changelog = session.plan("offline:postgresql", Control(), lambda line: None)
     assert changelog.common == {"liquibase": "4", "liquibase driver": "42", "x": "y"}
     assert session.idle
+
+
+def test_a_long_answer(start):
+    session = start(
+        "read -r line; printf '\\001'; head -c 3000000 /dev/zero | tr '\\0' ' '; "
+        f"printf '%s\\n' '{json.dumps(plan())}'; cat"
+    )
+    assert session.plan("offline:postgresql", Control(), lambda line: None).changesets == ()
+
+
+def test_an_answer_without_sense(start):
+    session = start("read -r line; printf '\\001{oops\\n'; cat")
+    with pytest.raises(StepFailed, match="makes no sense"):
+        session.plan("offline:postgresql", Control(), lambda line: None)
 
 
 def test_requests_and_lines(start, tmp_path):
@@ -194,6 +208,8 @@ def files(tmp_path):
     (root / "all").mkdir(parents=True)
     (root / "c.xml").write_text("a changelog")
     (root / "all" / "1.sql").write_text("one")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "3.sql").write_text("three")
     return root
 
 
@@ -223,7 +239,7 @@ def memory(tmp_path):
 
 def kept(memory, files, since=None):
     made = changelog(files)
-    beside = [files / "liquibase.properties"]
+    beside = memory.digests([files / "liquibase.properties"])
     memory.keep(["key"], made, beside, time.time() + 60 if since is None else since)
     return made
 
@@ -246,6 +262,7 @@ def test_a_changelog_is_remembered_while_nothing_changes(memory, files, tmp_path
         lambda root: (root / "all" / "2.sql").write_text("two"),
         lambda root: (root / "all" / "1.sql").unlink(),
         lambda root: (root / "optional.xml").write_text("there"),
+        lambda root: (root / "all" / "link").symlink_to(root.parent / "linked"),
         lambda root: (root / "liquibase.properties").write_text("contexts=x"),
     ],
 )
@@ -266,7 +283,7 @@ def test_what_changed_meanwhile_is_not_remembered(memory, files):
     assert memory.recall(["key"]) is None
     made = changelog(files)
     (files / "optional.xml").write_text("there")
-    memory.keep(["key"], made, [], time.time() + 60)
+    memory.keep(["key"], made, {}, time.time() + 60)
     assert memory.recall(["key"]) is None
 
 
@@ -276,6 +293,18 @@ def test_a_damaged_memory_is_none(memory, files, tmp_path):
     for text in ("", "{}", '{"changelog": 1}', "[]"):
         entry.write_text(text)
         assert memory.recall(["key"]) is None
+
+
+def test_what_came_out_of_an_archive_is_not_remembered(memory, files):
+    made = replace(changelog(files), archived=True)
+    memory.keep(["key"], made, {}, time.time() + 60)
+    assert memory.recall(["key"]) is None
+
+
+def test_links_that_lead_back(memory, files):
+    (files / "all" / "round").symlink_to(files)
+    kept(memory, files)
+    assert memory.recall(["key"]) is not None
 
 
 def test_a_file_that_is_not_what_was_read(memory, files):

@@ -25,12 +25,13 @@ class LiquibaseArguments:
     """Liquibase's own command line, with the paths in it resolved.
 
     ``words`` lacks what the engine adds: the connection. ``directory`` is where Liquibase runs.
+    ``defaults_file`` is None when the arguments name none.
     """
 
     words: tuple[str, ...]
     command: str
     directory: Path
-    defaults_file: Path
+    defaults_file: Path | None
 
     @property
     def normalized(self) -> str:
@@ -42,8 +43,7 @@ class LiquibaseArguments:
         words: list[str] = []
         remaining = iter(self.words)
         for word in remaining:
-            flag = _plain(word.partition("=")[0])
-            if word.startswith("--") and flag in ("count", "tag"):
+            if _flag(word.partition("=")[0]) in ("count", "tag"):
                 if "=" not in word:
                     next(remaining, None)
             elif _plain(word) == _plain(self.command):
@@ -59,6 +59,8 @@ class LiquibaseArguments:
         Raises InvalidArgument for what is not allowed and for paths where nothing is.
         """
         given = [word for word in args if word and word != "--"]
+        if any("\0" in word for word in given):
+            raise InvalidArgument("an argument has a NUL character in it")
         command = _command(given)
         places = _Places(work_dir, given)
         # The search path and the defaults file are Liquibase's rather than the command's, and
@@ -68,7 +70,9 @@ class LiquibaseArguments:
         remaining = iter(given)
         for word in remaining:
             name, separator, value = word.partition("=")
-            flag = _plain(name) if name.startswith("--") else ""
+            flag = _flag(name)
+            if word.startswith("@"):
+                raise InvalidArgument("files of arguments are not allowed", word)
             if flag in _CONNECTION:
                 raise InvalidArgument("connection flags are not allowed", name)
             if flag in _RUNTIME:
@@ -94,7 +98,7 @@ class _Places:
 
     def __init__(self, work_dir: str | None, words: Sequence[str]) -> None:
         self._work_dir = Path(work_dir) if work_dir else None
-        self.defaults_file = (self._work_dir or Path("/")) / "liquibase.properties"
+        self.defaults_file: Path | None = None
         lists = [value for flag, value in _path_flags(words) if flag == _SEARCH]
         self._searched = [self._entry(each) for text in lists for each in text.split(",")]
         changelogs = [Path(value) for flag, value in _path_flags(words) if flag == _CHANGELOG]
@@ -157,24 +161,22 @@ class _Places:
 
 
 def _command(words: Sequence[str]) -> str:
-    """Return the command, spelled as the documentation does.
-
-    A bare word may be the value of the flag before it, so supported commands come first.
-    """
+    """Return the command, spelled as the documentation does."""
     bare = [
         (word, previous)
         for previous, word in zip(["", *words], words, strict=False)
         if not word.startswith("-")
     ]
-    for word, _ in bare:
+    # What follows a flag is its value, unless there is nothing else that could be the command.
+    free = [word for word, previous in bare if not previous.startswith("--") or "=" in previous]
+    for word in free[:1] or [word for word, _ in bare]:
         for command in COMMANDS:
             if _plain(word) == _plain(command):
                 return command
-    for word, previous in bare:
-        if not previous.startswith("--") or "=" in previous:
-            raise InvalidArgument(
-                "unsupported lb command", f"{word}: one of {', '.join(COMMANDS)} makes a state"
-            )
+    if free:
+        raise InvalidArgument(
+            "unsupported lb command", f"{free[0]}: one of {', '.join(COMMANDS)} makes a state"
+        )
     raise InvalidArgument("lb command is required", f"one of {', '.join(COMMANDS)}")
 
 
@@ -182,8 +184,13 @@ def _path_flags(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield the flags that name paths, with their values."""
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, separator, value = word.partition("=")
-        if name.startswith("--") and _plain(name) in _PATHS:
-            yield _plain(name), value if separator else following
+        if _flag(name) in _PATHS:
+            yield _flag(name), value if separator else following
+
+
+def _flag(name: str) -> str:
+    """Return the plain name of a flag, empty when it is none; ``--liquibase-x`` is ``--x``."""
+    return _plain(name).removeprefix("liquibase") if name.startswith("--") else ""
 
 
 def _plain(name: str) -> str:

@@ -15,13 +15,11 @@ class Changeset:
 
     ``files`` are the digests of the files that it reads itself, by path; ``parameters`` the
     values of those that it may use. ``fields`` are all else that can change what it does.
-    ``repeats`` says that a second update might run it again, or not count it as run.
     """
 
     id: str
     author: str
     path: str
-    repeats: bool
     fields: Mapping[str, Any]
     files: Mapping[str, str]
     parameters: Mapping[str, Any]
@@ -48,12 +46,17 @@ class Lookup:
 class Changelog:
     """A changelog; ``files`` are the SHA-256 digests of all that Liquibase read.
 
+    ``archived`` says that some of it came out of archives, whose content nobody watches.
+    ``parameters`` are the values of those that the preconditions may use.
+
     ``common`` is what counts for all changesets: the versions of Liquibase and its driver, and
     every setting that is not the default. ``preconditions`` are the changelog's own.
     """
 
     common: Mapping[str, Any]
     preconditions: str | None
+    parameters: Mapping[str, Any]
+    archived: bool
     changesets: tuple[Changeset, ...]
     files: Mapping[Path, str]
     locations: tuple[Path, ...]
@@ -70,14 +73,16 @@ class Changelog:
                 **plan["settings"],
             },
             preconditions=plan["preconditions"],
+            parameters=plan["parameters"],
+            archived=not all(map(_is_file, digests)),
             changesets=tuple(_changeset(each, digests) for each in plan["changesets"]),
-            files={_path(uri): digest for uri, digest in digests.items()},
+            files={path_of(uri): each for uri, each in digests.items() if _is_file(uri)},
             locations=tuple(map(Path, plan["locations"])),
             lookups=tuple(
                 Lookup(
                     path=each["path"],
                     directory=each["directory"],
-                    found=tuple(map(_path, each["found"])),
+                    found=tuple(map(path_of, each["found"])),
                 )
                 for each in plan["looked"]
             ),
@@ -91,14 +96,17 @@ def _changeset(told: Json, digests: Mapping[str, str]) -> Changeset:
         id=told["id"],
         author=told["author"],
         path=told["path"],
-        repeats=told["repeats"],
         fields=fields,
-        files={str(_path(uri)): digests[uri] for uri in told["files"]},
+        files={str(path_of(uri)): digests[uri] for uri in told["files"]},
         parameters=told["parameters"],
     )
 
 
-def _path(uri: str) -> Path:
+def path_of(uri: str) -> Path:
     """Return the path of a file's URI; of what is inside an archive, the archive's."""
     parts = urlsplit(uri.removeprefix("jar:").partition("!")[0])
     return Path(unquote(parts.path))
+
+
+def _is_file(uri: str) -> bool:
+    return uri.startswith("file:")

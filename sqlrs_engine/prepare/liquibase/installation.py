@@ -42,9 +42,11 @@ class Installation:
     @property
     def identity(self) -> list[str]:
         """What changes when another version is put in its place."""
-        core = self.home / _CORE
-        found = core.stat()
-        return [str(self.java.resolve()), str(core), str(found.st_size), str(found.st_mtime_ns)]
+        known = [str(self.java.resolve())]
+        for jar in self._jars():
+            found = Path(jar).stat()
+            known += [jar, str(found.st_size), str(found.st_mtime_ns)]
+        return known
 
     @property
     def environment(self) -> dict[str, str]:

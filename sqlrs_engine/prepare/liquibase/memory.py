@@ -20,7 +20,7 @@ from .changelog import Changelog, Changeset, Lookup
 
 _KEPT = 256
 _CLOCK_TICK_SECONDS = 0.1
-_FORMAT = 1
+_FORMAT = 2
 
 Digest = Callable[[Path], tuple[str, FileRead]]
 
@@ -52,19 +52,17 @@ class Memory:
             return None
         return changelog, files
 
-    def keep(
-        self, key: Sequence[Any], changelog: Changelog, beside: Sequence[Path], since: float
-    ) -> None:
-        """Remember a changelog just read; ``beside`` are other files that it depends on.
+    def keep(self, key: Sequence[Any], changelog: Changelog, beside: Json, since: float) -> None:
+        """Remember a changelog just read; ``beside`` are the ``digests`` of other files.
 
         ``since`` is when reading began, as a timestamp: nothing may have changed from then on.
         """
-        if not _settled(changelog, since):
+        if changelog.archived or not _settled(changelog, since):
             return
         entry = {
             "changelog": _json(changelog),
             "seen": _seen(changelog),
-            "beside": self.digests(beside),
+            "beside": beside,
         }
         path = self._path(key)
         try:
@@ -85,7 +83,7 @@ class Memory:
         reads = []
         for path, digest in changelog.files.items():
             found, read = self._digest(path)
-            if found != digest and path.suffix not in (".jar", ".zip"):
+            if found != digest:
                 raise Conflict("a file changed while Liquibase read it: prepare again", str(path))
             reads.append(read)
         return tuple(reads)
@@ -155,8 +153,19 @@ def _there(place: Path, lookup: Lookup) -> Iterator[Path]:
     if not lookup.directory:
         yield from [place] * place.exists()
         return
-    for directory, _, names in os.walk(place):
+    for directory, names in _walk(place):
         yield from (Path(directory, name) for name in names)
+
+
+def _walk(place: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the directories below a place and the files in them, through links as Liquibase."""
+    seen = set()
+    for directory, below, names in os.walk(place, followlinks=True):
+        real = os.path.realpath(directory)
+        if real in seen:
+            below.clear()  # a link that leads back
+        seen.add(real)
+        yield directory, names
 
 
 def _json(changelog: Changelog) -> Json:
@@ -171,6 +180,8 @@ def _changelog(told: Json) -> Changelog:
     return Changelog(
         common=told["common"],
         preconditions=told["preconditions"],
+        parameters=told["parameters"],
+        archived=told["archived"],
         changesets=tuple(Changeset(**each) for each in told["changesets"]),
         files={Path(path): digest for path, digest in told["files"].items()},
         locations=tuple(map(Path, told["locations"])),

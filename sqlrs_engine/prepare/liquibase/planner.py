@@ -7,13 +7,13 @@ of it, its path included. What counts for all of them is part of the first.
 """
 
 import json
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from ...errors import Conflict, InvalidArgument, StepFailed
 from ...postgres.distribution import Distribution
@@ -26,7 +26,7 @@ from ..request import PrepareRequest
 from ..work import Work
 from . import installation
 from .arguments import LiquibaseArguments
-from .changelog import Changelog, Changeset
+from .changelog import Changelog, Changeset, path_of
 from .command import Command
 from .installation import Installation
 from .memory import Memory
@@ -39,6 +39,7 @@ KIND = "lb"
 SETTINGS_FILE = "session-settings.json"
 
 _PASSWORD_BYTES = 24
+_ZONE = "/etc/localtime"  # which Java reads when it starts
 
 COMMAND = "command"
 
@@ -63,7 +64,7 @@ class ChangesetStep(Step):
     @property
     def from_base(self) -> bool:
         """Whether all changesets before it have to be run again."""
-        return self.reader.starts_over(self.index)
+        return self.reader.starts_over
 
     def task(self) -> Json:
         """Return what its task tells of it."""
@@ -146,9 +147,14 @@ class Reader:
             self._changelog = known[0]
             return known
         since = time.time()
+        beside = self._memory.digests(self._beside)
         changelog = self._changelog = self._plan(work)
         files = self._memory.check(changelog)
-        self._memory.keep(self._key, changelog, self._beside, since)
+        if self._memory.digests(self._beside) != beside:
+            # Nobody knows which of the two Liquibase has read.
+            self._discard()
+            raise Conflict("the defaults file changed while Liquibase started: prepare again")
+        self._memory.keep(self._key, changelog, beside, since)
         return changelog, files
 
     def apply(
@@ -164,7 +170,7 @@ class Reader:
         Raises Conflict when the changelog is not what it was when it was planned.
         """
         if self._command is not None:
-            count = 0 if index is None else index + 1 if self.starts_over(index) else 1
+            count = 0 if index is None else index + 1
             name = changeset.name if changeset else "no changesets"
             self._command.update(count, connection, name, work.control, _told(work))
             return {}
@@ -174,7 +180,8 @@ class Reader:
         read, left = self._session.apply(
             index, changeset, connection, settings, work.control, _told(work)
         )
-        unknown = [uri for uri in read if Path(urlsplit(uri).path) not in self._changelog.files]
+        known = self._changelog.files
+        unknown = [uri for uri in read if uri[:5] == "file:" and path_of(uri) not in known]
         if unknown:
             raise StepFailed(
                 "a changeset reads files that are not known before it runs",
@@ -182,17 +189,26 @@ class Reader:
             )
         return left
 
-    def starts_over(self, index: int | None) -> bool:
-        """Tell whether a changeset needs all before it run again, in the same go."""
-        if self._command is None or not index or self._changelog is None:
-            return False
-        before = self._changelog.changesets[: index + 1]
-        return bool(self._changelog.preconditions) or any(each.repeats for each in before)
+    @property
+    def starts_over(self) -> bool:
+        """Whether a changeset needs all before it run again, in the same go.
+
+        On the command line a second update would not do what the first did: it runs again
+        what runs always, and knows nothing of what the session of the first had set.
+        """
+        return self._command is not None
 
     def close(self) -> None:
         """Give Liquibase up, if it runs."""
+        if self._changelog is not None and self._changelog.archived:
+            self._discard()  # its archives are open, and may be others tomorrow
         if self._session is not None:
             self._sessions.give_back(self._session_key, self._session)
+            self._session = None
+
+    def _discard(self) -> None:
+        if self._session is not None:
+            self._session.close()
             self._session = None
 
     def _plan(self, work: Work) -> Changelog:
@@ -222,6 +238,9 @@ class LiquibasePlanner:
                 "a changelog cannot be prepared from another machine",
                 "run the engine where the changelog is",
             )
+        for name, value in (request.liquibase_env or {}).items():
+            if not name or "=" in name or "\0" in f"{name}{value}":
+                raise InvalidArgument("liquibase_env has an impossible variable", name)
         return LiquibaseArguments.parse(request.liquibase_args, request.work_dir)
 
     def plan(
@@ -270,9 +289,11 @@ class LiquibasePlanner:
         environment = session_environment(given, found.environment)
         url = f"offline:postgresql?version={distribution.version}"
         line = [*found.session(), f"--url={url}", *arguments.words]
-        defaults = arguments.defaults_file
+        defaults = arguments.defaults_file or arguments.directory / environment.get(
+            "LIQUIBASE_DEFAULTS_FILE", "liquibase.properties"
+        )
         return Reader(
-            [line, str(arguments.directory), environment, found.identity, url],
+            [line, str(arguments.directory), environment, found.identity, os.path.realpath(_ZONE)],
             lambda: Session(line, arguments.directory, environment),
             self._command(found, environment, arguments),
             url,
@@ -332,14 +353,13 @@ def _recipe(
     """
     content: list[Any] = [changeset and [changeset.fields, list(changeset.files.values())]]
     recipe: Json = {"input": "changeset"}
+    parameters = dict(changeset.parameters) if changeset else {}
     if changelog is not None:
         content.append(changelog.preconditions)
+        parameters |= changelog.parameters
         settings = {**settings, **changelog.common}
     recipe["content"] = identity.step_hash({"content": content})
-    recipe["options"] = [
-        ["v", f"{name}={value}"]
-        for name, value in (changeset.parameters if changeset else {}).items()
-    ]
+    recipe["options"] = [["v", f"{name}={value}"] for name, value in parameters.items()]
     if settings:
         recipe["settings"] = dict(settings)
     return recipe

@@ -27,9 +27,11 @@ from .changelog import Changelog, Changeset
 _MARK = "\x01"
 _CHUNK = 64 * 1024
 _TAIL_LINES = 40
+_LONGEST_ANSWER = 1 << 30  # bytes: a changelog of any size is one line
 _TAIL_CHARS = 8 * 1024
 
-_ROLES = ("role", "session_authorization")
+# Set last, in this order: with another role less may be allowed.
+_ROLES = ("session_authorization", "role")
 _SETTINGS = {"LANG": "C.UTF-8", "LIQUIBASE_SHOW_BANNER": "false"}
 
 
@@ -55,14 +57,24 @@ class Session:
         self._told: deque[str] = deque(maxlen=_TAIL_LINES)
         self._answers: deque[str] = deque()
         self._on_line: OnLine = lambda line: None
-        self._lines = Lines(self._heard)
+        self._lines = Lines(self._heard, longest=_LONGEST_ANSWER)
         self._ready = False
         self._asked = False
 
     @property
     def idle(self) -> bool:
         """Whether it waits for a request; not when it was left in the middle of one."""
-        return not self._asked and self._process.poll() is None
+        return not self._asked and self._exit_code() is None
+
+    def _exit_code(self, options: int = os.WNOHANG) -> int | None:
+        """Return how it has ended, None when it runs.
+
+        It is not reaped: until then no other process can have its id.
+        """
+        if self._process.returncode is not None:
+            return self._process.returncode
+        ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | options)
+        return None if ended is None else ended.si_status
 
     def plan(self, url: str, control: Control, on_line: OnLine) -> Changelog:
         """Read the changelog as for a database like that of ``url``, which is an offline one.
@@ -95,8 +107,8 @@ class Session:
         Raises StepFailed with the changeset and Liquibase's own words, StorageFull when the
         server had no room, and what ``control.check`` does.
         """
-        # With another role, less may be allowed.
-        ordered = sorted(settings.items(), key=lambda setting: setting[0] in _ROLES)
+        roles = {name: settings[name] for name in _ROLES if name in settings}
+        ordered = [*(each for each in settings.items() if each[0] not in roles), *roles.items()]
         request = ["apply", str(-1 if index is None else index), *connection, urlencode(ordered)]
         answer = self._ask(request, control, on_line)
         if "error" not in answer:
@@ -115,6 +127,8 @@ class Session:
 
     def close(self) -> None:
         """End the process and all that it started."""
+        if self._process.returncode is not None:
+            return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         for pipe in (self._process.stdin, self._process.stdout):
@@ -158,7 +172,10 @@ class Session:
                         self._read(pipe)
         finally:
             os.close(woken)
-        answer: Json = json.loads(self._answers.popleft())
+        try:
+            answer: Json = json.loads(self._answers.popleft())
+        except ValueError as error:
+            raise StepFailed("Liquibase's answer makes no sense", str(error)) from error
         return answer
 
     def _read(self, pipe: int) -> None:
@@ -168,7 +185,7 @@ class Session:
             return
         self._lines.end()
         if not self._answers:
-            code = self._process.wait()
+            code = self._exit_code(0)
             words = "\n".join([f"Liquibase ended with code {code}", *self._told])
             raise StepFailed("Liquibase ended unexpectedly", words[-_TAIL_CHARS:])
 
@@ -183,7 +200,7 @@ class Session:
 
 def session_environment(given: Mapping[str, Any], more: Mapping[str, str]) -> dict[str, str]:
     """Return the environment of Liquibase: a small one, what is given, what the session needs."""
-    kept = ("PATH", "HOME", "TMPDIR", "JAVA_HOME", "JAVA_OPTS")
+    kept = ("PATH", "HOME", "TMPDIR", "TZ", "JAVA_HOME")
     environment = {name: os.environ[name] for name in kept if name in os.environ}
     environment.setdefault("PATH", os.defpath)
     own = {n: v for n, v in os.environ.items() if n.startswith("LIQUIBASE_")}

@@ -161,7 +161,8 @@ final class Recorder extends AbstractResourceAccessor {
                 sha.update(buffer, 0, got);
                 for (int i = 0; i < got && !parameters; i++) {
                     parameters = dollar && buffer[i] == '{';
-                    dollar = buffer[i] == '$';
+                    // In UTF-16 there is a zero between the two.
+                    dollar = buffer[i] == '$' || dollar && buffer[i] == 0;
                 }
             }
             StringBuilder hex = new StringBuilder();

@@ -1,24 +1,30 @@
 package sqlrs;
 
 import java.io.BufferedReader;
+import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.net.URLDecoder;
+import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
 import java.sql.Connection;
 import java.sql.PreparedStatement;
 import java.sql.ResultSet;
 import java.sql.Statement;
+import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
+import java.util.Deque;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Properties;
 import java.util.Set;
+import java.util.TimeZone;
 import java.util.TreeMap;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
@@ -27,6 +33,8 @@ import liquibase.LabelExpression;
 import liquibase.RuntimeEnvironment;
 import liquibase.Scope;
 import liquibase.change.Change;
+import liquibase.change.ChangeWithColumns;
+import liquibase.change.ColumnConfig;
 import liquibase.changelog.ChangeLogHistoryService;
 import liquibase.changelog.ChangeLogHistoryServiceFactory;
 import liquibase.changelog.ChangeLogIterator;
@@ -67,6 +75,7 @@ import liquibase.lockservice.LockServiceFactory;
 import liquibase.precondition.Precondition;
 import liquibase.precondition.PreconditionLogic;
 import liquibase.precondition.core.PreconditionContainer;
+import liquibase.resource.Resource;
 import liquibase.resource.ResourceAccessor;
 import liquibase.serializer.LiquibaseSerializable;
 import liquibase.serializer.core.string.StringChangeLogSerializer;
@@ -85,13 +94,15 @@ final class Session {
     private static final char MARK = '\u0001';
     private static final String PREFIX = "parameter.";
     private static final Pattern PARAMETER = Pattern.compile("\\$\\{([^}]+)}");
+    private static final Pattern PROPERTY = Pattern.compile("property=\"?([^\",\\s\\]]+)");
     /** Settings that say where things are, what is run of it or what is printed, and no more. */
     private static final Pattern NEUTRAL =
             Pattern.compile(
                     "(?i)liquibase\\.(searchPath|classpath|defaultsFile|log.*|showBanner|"
                         + "includeSystemClasspath|output.*|monitorPerformance|liquibaseHome|"
                         + "shouldRun|headless|promptForNonLocalDatabase|pro\\..*|reports?\\..*|"
-                        + "psql\\..*|command\\..*|suppress.*|includeMatrixParams|hub\\..*)");
+                        + "psql\\..*|command\\..*|suppress.*|includeMatrixParams|hub\\..*|"
+                        + ".*(password|token|secret|key))");
 
     private final CommandScope command;
     private final PrintStream out;
@@ -103,6 +114,7 @@ final class Session {
     private Database applied;
 
     private int next = -1;
+    private String login;
 
     Session(CommandScope command) {
         this.command = command;
@@ -174,6 +186,15 @@ final class Session {
     }
 
     private Map<String, Object> plan(Database database) throws Exception {
+        for (CommandArgumentDefinition<String> ours :
+                Arrays.asList(
+                        DbUrlConnectionCommandStep.DRIVER_ARG,
+                        DbUrlConnectionCommandStep.DRIVER_PROPERTIES_FILE_ARG)) {
+            if (command.getArgumentValue(ours) != null) {
+                throw new IllegalArgumentException(
+                        ours.getName() + " is not allowed, in the defaults file neither");
+            }
+        }
         parameters = new ChangeLogParameters(database);
         new DatabaseChangelogCommandStep().addJavaProperties(parameters);
         addDefaultsFileParameters();
@@ -194,7 +215,9 @@ final class Session {
         plan.put("version", LiquibaseUtil.getBuildVersion());
         plan.put("driver", driver());
         plan.put("settings", settings());
-        plan.put("preconditions", preconditions(changelog.getPreconditions()));
+        String preconditions = preconditions(changelog.getPreconditions());
+        plan.put("preconditions", preconditions);
+        plan.put("parameters", parameters(String.valueOf(preconditions), changelog));
         List<Object> changesets = new ArrayList<>();
         for (ChangeSet changeset : planned) {
             changesets.add(describe(changeset));
@@ -283,14 +306,20 @@ final class Session {
         told.put("description", changeset.getDescription());
         told.put("definition", definition(changeset));
         told.put("preconditions", preconditions(changeset.getPreconditions()));
-        // Whether a second update might run it again, or skip what the first has run.
-        told.put(
-                "repeats",
-                changeset.isAlwaysRun()
-                        || told.get("preconditions") != null
-                        || Boolean.FALSE.equals(changeset.getFailOnError()));
-        told.put("files", recorder.take());
-        told.put("parameters", parameters(told, changeset.getChangeLog()));
+        for (Change change : changeset.getChanges()) {
+            readValues(change, changeset.getChangeLog());
+        }
+        Set<String> files = recorder.take();
+        told.put("files", files);
+        StringBuilder text = new StringBuilder();
+        text.append(told.get("definition")).append(told.get("preconditions"));
+        for (String uri : files) {
+            Map<String, Object> file = recorder.read().get(uri);
+            if (file != null && Boolean.TRUE.equals(file.get("parameters"))) {
+                text.append(content((String) file.get("path")));
+            }
+        }
+        told.put("parameters", parameters(text.toString(), changeset.getChangeLog()));
         return told;
     }
 
@@ -349,46 +378,77 @@ final class Session {
         return new StringChangeLogSerializer().serialize(object, false);
     }
 
-    /** Return the values of the parameters that a changeset or a file of its may use. */
-    private Map<String, Object> parameters(Map<String, Object> told, DatabaseChangeLog of)
-            throws Exception {
-        StringBuilder text = new StringBuilder();
-        text.append(told.get("definition")).append(told.get("preconditions"));
-        for (Object uri : (Set<?>) told.get("files")) {
-            Map<String, Object> file = recorder.read().get(uri);
-            if (file != null && Boolean.TRUE.equals(file.get("parameters"))) {
-                text.append(content((String) file.get("path")));
+    /** Read the files that columns take their values from: no checksum does. */
+    private void readValues(Change change, DatabaseChangeLog of) throws IOException {
+        if (!(change instanceof ChangeWithColumns)) {
+            return;
+        }
+        for (Object each : ((ChangeWithColumns<?>) change).getColumns()) {
+            ColumnConfig column = (ColumnConfig) each;
+            for (String file : Arrays.asList(column.getValueBlobFile(), column.getValueClobFile())) {
+                if (file != null) {
+                    Resource changelog = recorder.get(of.getPhysicalFilePath());
+                    for (Resource found :
+                            Arrays.asList(recorder.get(file), changelog.resolveSibling(file))) {
+                        if (found.exists()) {
+                            found.openInputStream().close();
+                        }
+                    }
+                }
             }
         }
+    }
+
+    /** Return the values of the parameters that a text may use, and of those in their values. */
+    private Map<String, Object> parameters(String text, DatabaseChangeLog of) {
         Map<String, Object> values = new TreeMap<>();
-        Matcher name = PARAMETER.matcher(text);
-        while (name.find()) {
-            Object value = parameters.getValue(name.group(1), of);
-            values.put(name.group(1), value == null ? null : value.toString());
-        }
-        Matcher property = Pattern.compile("property=\"?([^\",\\s\\]]+)").matcher(text);
-        while (property.find()) {
-            Object value = parameters.getValue(property.group(1), of);
-            values.put(property.group(1), value == null ? null : value.toString());
+        Deque<String> texts = new ArrayDeque<>();
+        texts.add(text);
+        while (!texts.isEmpty()) {
+            String next = texts.remove();
+            for (Pattern pattern : Arrays.asList(PARAMETER, PROPERTY)) {
+                Matcher name = pattern.matcher(next);
+                while (name.find()) {
+                    if (!values.containsKey(name.group(1))) {
+                        Object value = parameters.getValue(name.group(1), of);
+                        values.put(name.group(1), value == null ? null : value.toString());
+                        texts.add(String.valueOf(value));
+                    }
+                }
+            }
         }
         return values;
     }
 
+    /** Return a file's text in all the ways in which parameters may be written in it. */
     private String content(String path) throws IOException {
-        StringBuilder text = new StringBuilder();
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream();
         byte[] buffer = new byte[64 * 1024];
         try (InputStream in = recorder.getExisting(path).openInputStream()) {
             for (int got = in.read(buffer); got >= 0; got = in.read(buffer)) {
-                text.append(new String(buffer, 0, got, StandardCharsets.ISO_8859_1));
+                bytes.write(buffer, 0, got);
             }
         }
         recorder.take();
+        StringBuilder text = new StringBuilder();
+        for (Charset charset :
+                Arrays.asList(
+                        StandardCharsets.UTF_8,
+                        StandardCharsets.UTF_16LE,
+                        StandardCharsets.UTF_16BE,
+                        StandardCharsets.ISO_8859_1)) {
+            text.append(new String(bytes.toByteArray(), charset));
+        }
         return text.toString();
     }
 
     /** Return what the configuration says that is not the default and may change a result. */
     private Map<String, Object> settings() {
         Map<String, Object> settings = new TreeMap<>();
+        // The driver tells the database the zone, others may turn into text by the rest.
+        settings.put("java time zone", TimeZone.getDefault().getID());
+        settings.put("java locale", Locale.getDefault().toLanguageTag());
+        settings.put("java charset", Charset.defaultCharset().name());
         for (ConfigurationDefinition<?> definition :
                 configuration().getRegisteredDefinitions(false)) {
             ConfiguredValue<?> value = definition.getCurrentConfiguredValue();
@@ -423,6 +483,7 @@ final class Session {
 
     private Map<String, Object> apply(int index, String[] request) throws Exception {
         recorder.take();
+        login = request[3];
         try {
             connect(index, request[2], request[3], request[4]);
             Map<String, Object> scope = Collections.singletonMap("database", (Object) applied);
@@ -497,7 +558,13 @@ final class Session {
                 ResultSet rows =
                         statement.executeQuery(
                                 "SELECT name, setting FROM pg_catalog.pg_settings"
-                                        + " WHERE source = 'session' AND context <> 'internal'")) {
+                                    + " WHERE source = 'session' AND context <> 'internal'"
+                                    + " UNION ALL SELECT 'role', pg_catalog.current_setting('role')"
+                                    + " WHERE pg_catalog.current_setting('role') <> 'none'"
+                                    + " UNION ALL SELECT 'session_authorization', session_user"
+                                    + " WHERE session_user <> '"
+                                    + login
+                                    + "'")) {
             while (rows.next()) {
                 settings.put(rows.getString(1), rows.getString(2));
             }
