@@ -282,14 +282,11 @@ def test_includes_are_found_where_psql_finds_them(store, scripts):
         "sent": "create table d (t text);\ncopy d from stdin \\g\nO'Brien\n\\.\n\\i x.sql\n",
         "comment": "comment on schema public is 'copy from stdin';\n\\i x.sql\n",
     }
-    planner = store.engine.prepare._tools.planner
-    distribution = store.engine.prepare._tools.images.resolve(store.image)
-
     def plan(script):
         request = PrepareRequest(
             prepare_kind="psql", image_id=store.image, psql_args=("-f", str(script))
         )
-        return planner.plan(request, distribution, {}).state_ids
+        return store.engine.prepare.plan(request).state_ids
 
     args, before = [], {}
     for name, text in forms.items():
