@@ -282,6 +282,7 @@ def test_includes_are_found_where_psql_finds_them(store, scripts):
         "sent": "create table d (t text);\ncopy d from stdin \\g\nO'Brien\n\\.\n\\i x.sql\n",
         "comment": "comment on schema public is 'copy from stdin';\n\\i x.sql\n",
     }
+
     def plan(script):
         request = PrepareRequest(
             prepare_kind="psql", image_id=store.image, psql_args=("-f", str(script))
