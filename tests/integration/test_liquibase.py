@@ -75,12 +75,12 @@ class Changelogs(Store):
         until(lambda: any(text in line for line in self.logs(job_id)), text, PATIENCE)
 
     def jvms(self):
-        return [
-            process.pid
-            for process in psutil.process_iter(["cmdline"])
-            if any("session.jar" in word for word in process.info["cmdline"] or ())
-            and Path(process.cwd()) == self.directory
-        ]
+        found = []
+        for process in psutil.process_iter(["cmdline", "cwd"]):  # None where that is forbidden
+            ours = any("session.jar" in word for word in process.info["cmdline"] or ())
+            if ours and process.info["cwd"] == str(self.directory):
+                found.append(process.pid)
+        return found
 
 
 def contents(dsn, bin_dir):
