@@ -22,7 +22,7 @@ from sqlrs_engine import engine_file
 from sqlrs_engine.engine_file import EngineRecord
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 30
+START_SECONDS = 60
 
 
 def environment(home: Path, **extra: str) -> dict[str, str]:

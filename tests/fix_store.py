@@ -1,20 +1,17 @@
 """The parts of a real engine, as the engine puts them together, over a store of a test's own."""
 
 import json
-import time
 from pathlib import Path
 
 import psutil
 import psycopg
-from prepare_fakes import until
 from psycopg.conninfo import make_conninfo
+from waiting import eventually
 
 from sqlrs_engine.engine import Engine
 from sqlrs_engine.prepare import PrepareRequest
 from sqlrs_engine.store import InstanceFilter, StateFilter
 from sqlrs_engine.store.records import Job
-
-PATIENCE = 120.0
 
 
 class Store:
@@ -40,10 +37,7 @@ class Store:
         return self.engine.prepare.submit(request).job_id
 
     def wait(self, job_id: str) -> Job:
-        deadline = time.monotonic() + PATIENCE
-        while not self.engine.prepare.events.finished(job_id):
-            assert time.monotonic() < deadline, self.logs(job_id)
-            time.sleep(0.01)
+        eventually(lambda: self.engine.prepare.events.finished(job_id), f"the end of {job_id}")
         job = self.store.jobs.get(job_id)
         assert job is not None
         return job
@@ -79,7 +73,7 @@ class Store:
         """Switch the warm pool off, and wait until nothing of it goes on."""
         self.engine.config.set("pool.enabled", False)
         pool = self.engine.instances.pool
-        until(lambda: not pool.standbys() and not pool._shelf.being_made(), "no standbys")
+        eventually(lambda: not pool.standbys() and not pool._shelf.being_made(), "no standbys")
 
     def workspaces(self) -> list[Path]:
         work = self.root / "work"

@@ -10,10 +10,11 @@ import os
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from waiting import PATIENCE, eventually
 
 from sqlrs_engine.clock import utc_now
 from sqlrs_engine.config import Config
@@ -38,7 +39,6 @@ from sqlrs_engine.store.records import Instance, Job
 from sqlrs_engine.store.sqlite import SqliteStore
 
 IMAGE = "postgres@sha256:" + "ab" * 32
-PATIENCE = 20.0
 
 PSQL = r"""#!/bin/sh
 while [ $# -gt 0 ]; do
@@ -54,14 +54,6 @@ done
 def psql_planner(blobs: Blobs | None = None) -> PsqlPlanner:
     """A planner that remembers nothing yet."""
     return PsqlPlanner(SourceFiles(), blobs)
-
-
-def until(true: Callable[[], object], what: str = "it", seconds: float = PATIENCE) -> None:
-    """Wait until something is true."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"{what} did not happen"
-        time.sleep(0.002)
 
 
 class FakeFiles:
@@ -288,7 +280,7 @@ class World:
         return job
 
     def wait(self, job_id: str) -> Job:
-        until(lambda: self.events.finished(job_id), "the end of the job")
+        eventually(lambda: self.events.finished(job_id), "the end of the job")
         return self.job(job_id)
 
     def prepare(self, *args: str, **fields: Any) -> Job:
@@ -308,7 +300,7 @@ class World:
 
     def running(self, job_id: str, word: str = "psql: started") -> None:
         """Wait until psql has printed ``word``."""
-        until(lambda: word in self.logs(job_id), word)
+        eventually(lambda: word in self.logs(job_id), word)
 
     def content(self, state_id: str) -> str:
         return (self.files.state_dir(IMAGE, state_id) / "content").read_text()

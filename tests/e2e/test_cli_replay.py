@@ -38,6 +38,7 @@ from cli_replay import (
 )
 from fix_engine import EngineFactory, EngineProcess, engines
 from store_samples import job as stored_job
+from waiting import eventually
 
 from sqlrs_engine.store.sqlite import SqliteStore
 
@@ -678,10 +679,7 @@ def test_run_psql_outlasting_the_clients_timeout(cli: Cli) -> None:
         list(answer.lines())
     answer.close()
     # Nobody waits for the query any more, so it must not be in the way of the cleaning up.
-    deadline = time.monotonic() + 10
-    while cli.call("DELETE", f"/v1/instances/{instance_id}").status == 409:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    eventually(lambda: cli.call("DELETE", f"/v1/instances/{instance_id}").status != 409)
     assert cli.call("GET", f"/v1/instances/{instance_id}").status == 404
 
 

@@ -2,8 +2,6 @@
 
 import re
 import signal
-import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,19 +9,11 @@ import psutil
 import psycopg
 import pytest
 from fix_engine import EngineFactory, EngineProcess
+from waiting import eventually
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
 STEP = ("-c", "create table t as select 1 as n")
-
-
-def until(done: Callable[[], bool], what: str) -> None:
-    tick = threading.Event()
-    for _ in range(600):
-        if done():
-            return
-        tick.wait(0.05)
-    pytest.fail(f"it never came to this: {what}")
 
 
 def standbys(engine: EngineProcess) -> int:
@@ -34,7 +24,7 @@ def standbys(engine: EngineProcess) -> int:
 
 
 def await_standby(engine: EngineProcess) -> None:
-    until(lambda: standbys(engine) > 0, "a standby")
+    eventually(lambda: standbys(engine) > 0, "a standby")
 
 
 def select(dsn: str, sql: str = "select n from t") -> object:
@@ -88,8 +78,8 @@ def test_no_end_of_the_engine_leaves_standbys(
     engine.stop(number)
     assert (servers(engine) == {kept["instance_id"]}) is (number == signal.SIGTERM)
     engine.start()
-    until(lambda: "recovered" in engine.log.splitlines()[-1], "the end of the recovery")
-    until(lambda: servers(engine) == {kept["instance_id"]}, "no server but the instance's")
+    eventually(lambda: "recovered" in engine.log.splitlines()[-1], "the end of the recovery")
+    eventually(lambda: servers(engine) == {kept["instance_id"]}, "no server but the instance's")
     assert containers(engine) == instances(engine) == {kept["instance_id"]}
     assert select(kept["dsn"]) == 1
 
@@ -116,7 +106,7 @@ def test_it_can_be_switched_off(engine: EngineProcess) -> None:
     await_standby(engine)
     change = {"path": "pool.enabled", "value": False}
     assert engine.call("PATCH", "/v1/config", json=change).status_code == 200
-    until(lambda: standbys(engine) == 0, "no standbys")
+    eventually(lambda: standbys(engine) == 0, "no standbys")
     again = engine.prepare(*STEP)
     assert select(again["dsn"]) == 1
     assert servers(engine) == instances(engine)

@@ -8,12 +8,12 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 from fix_engine import EngineFactory, EngineProcess, environment
+from waiting import eventually
 
 HEX64 = re.compile(r"[0-9a-f]{64}")
 HEX32 = re.compile(r"[0-9a-f]{32}")
@@ -77,10 +77,8 @@ def test_only_health_is_open(shared_engine: EngineProcess) -> None:
 
 def test_the_token_is_never_logged(shared_engine: EngineProcess) -> None:
     shared_engine.call("GET", "/v1/names")
-    deadline = time.monotonic() + 10  # a request is logged after its answer is sent
-    while "/v1/names" not in shared_engine.log:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    # A request is logged after its answer is sent.
+    eventually(lambda: "/v1/names" in shared_engine.log, "the request's line")
     assert shared_engine.token not in shared_engine.log
 
 
@@ -98,9 +96,7 @@ def test_a_signal_ends_it_cleanly(engine: EngineProcess, number: signal.Signals)
 def test_a_signal_during_the_start_ends_it_cleanly(engine_factory: EngineFactory) -> None:
     engine = engine_factory()
     engine.spawn()
-    while not engine.endpoint_file.exists():
-        assert engine.process.poll() is None
-        time.sleep(0.005)
+    eventually(engine.endpoint_file.exists, "engine.json")
     assert engine.stop() == 0
     assert not engine.endpoint_file.exists()
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import signal
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import httpx
 import psycopg
 import pytest
 from fix_engine import EngineFactory, EngineProcess
+from waiting import eventually
 
 pytestmark = pytest.mark.postgres
 
@@ -280,10 +280,7 @@ def test_a_job_is_resumed_after_a_kill(engine_factory: EngineFactory) -> None:
         "d.csv": "7\n",
     }
     job_id = RemoteClient(engine, files).submit("-f", "/client/project/main.sql")
-    deadline = time.monotonic() + 30
-    while not is_running(engine):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: is_running(engine), "the start of the job")
     engine.stop(signal.SIGKILL)
     engine.start()
     result = engine.events(job_id)[-1]["result"]

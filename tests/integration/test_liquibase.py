@@ -10,8 +10,8 @@ import fix_liquibase
 import psutil
 import psycopg
 import pytest
-from fix_store import PATIENCE, Store, query
-from prepare_fakes import until
+from fix_store import Store, query
+from waiting import eventually
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.postgres.distributions import Distributions
@@ -72,7 +72,7 @@ class Changelogs(Store):
         assert not told, told
 
     def until_logged(self, job_id, text):
-        until(lambda: any(text in line for line in self.logs(job_id)), text, PATIENCE)
+        eventually(lambda: any(text in line for line in self.logs(job_id)), text)
 
     def jvms(self):
         found = []

@@ -10,7 +10,6 @@ import stat
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from waiting import eventually
 
 from sqlrs_engine.conntrack import Conntrack
 from sqlrs_engine.errors import ClusterFailed, InvalidArgument
@@ -326,10 +326,7 @@ def test_a_running_server_has_to_be_ready(
 def test_a_child_leaves_no_zombie(cluster: Cluster) -> None:
     postmaster = cluster.start(port=None)
     cluster.stop("fast")
-    deadline = time.monotonic() + 10
-    while psutil.pid_exists(postmaster.pid) and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert not psutil.pid_exists(postmaster.pid)
+    eventually(lambda: not psutil.pid_exists(postmaster.pid), "the end of the server")
 
 
 # Stop
@@ -758,10 +755,7 @@ def test_a_data_directory_that_root_alone_can_reach(
     with cluster.connect(free_port) as connection:
         connection.execute("ALTER SYSTEM SET work_mem = '7MB'")
         connection.execute("SELECT pg_reload_conf()")
-        deadline = time.monotonic() + 10
-        while value(connection, "SHOW work_mem") != "7MB" and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert value(connection, "SHOW work_mem") == "7MB"
+        eventually(lambda: value(connection, "SHOW work_mem") == "7MB", "the reload")
 
 
 @as_root

@@ -13,6 +13,7 @@ import jsonschema
 import psutil
 import pytest
 from http_fakes import TOKEN, Api, services, serving
+from waiting import PATIENCE, eventually
 
 from sqlrs_engine.errors import Conflict, InvalidArgument, NotFound, Unavailable
 from sqlrs_engine.httpapi import spec
@@ -20,7 +21,6 @@ from sqlrs_engine.runs import Run
 
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 IDENT = "cd" * 16
-SECONDS = 20
 
 
 class ShellRuns:
@@ -82,7 +82,7 @@ def address(api):
 @pytest.fixture
 def live(address):
     host, port = address
-    with httpx.Client(base_url=f"http://{host}:{port}", headers=AUTH, timeout=SECONDS) as client:
+    with httpx.Client(base_url=f"http://{host}:{port}", headers=AUTH, timeout=PATIENCE) as client:
         yield client
 
 
@@ -99,13 +99,6 @@ def run(client, script="true", **fields):
 
 def text(events, kind="stdout"):
     return "".join(event["data"] for event in events if event["type"] == kind)
-
-
-def eventually(condition):
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from prepare_fakes import until
+from waiting import eventually
 
 from sqlrs_engine.errors import (
     Cancelled,
@@ -141,7 +141,7 @@ def test_cancelling_one_that_hangs(start, tmp_path):
     control = Control()
 
     def cancel():
-        until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
+        eventually(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().strip())
         control.cancel()
 
     thread = threading.Thread(target=cancel)
@@ -152,7 +152,7 @@ def test_cancelling_one_that_hangs(start, tmp_path):
     assert not session.idle
     session.close()
     child = int((tmp_path / "pid").read_text())
-    until(lambda: not psutil.pid_exists(child))
+    eventually(lambda: not psutil.pid_exists(child))
 
 
 def test_a_program_that_cannot_be_run(tmp_path):
@@ -184,7 +184,7 @@ def test_a_session_waits_for_a_while_only(start):
     sessions = Sessions(idle_seconds=0.01)
     one = start(answering(plan()))
     sessions.give_back(["a"], one)
-    until(lambda: not one.idle)
+    eventually(lambda: not one.idle)
     two = start(answering(plan()))
     assert sessions.take(["a"], lambda: two) is two
     sessions.close()
@@ -193,7 +193,7 @@ def test_a_session_waits_for_a_while_only(start):
 def test_a_session_that_died_is_not_lent(start):
     sessions = Sessions()
     dead = start("exit 1")
-    until(lambda: not dead.idle)
+    eventually(lambda: not dead.idle)
     sessions.give_back(["a"], dead)
     other = start(answering(plan()))
     assert sessions.take(["a"], lambda: other) is other

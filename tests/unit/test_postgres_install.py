@@ -10,12 +10,12 @@ import subprocess
 import sys
 import tarfile
 import threading
-import time
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
 from sqlrs_engine.errors import ImageUnavailable, Unavailable
 from sqlrs_engine.postgres import install as module
@@ -395,11 +395,9 @@ def test_what_a_killed_one_leaves_is_cleared_away(
     with subprocess.Popen(
         [sys.executable, "-c", program, root, *stuck], env=environ, stdout=subprocess.DEVNULL
     ) as process:
-        deadline = time.monotonic() + 20
-        while not (text := _text(tmp_path / "pid")) and time.monotonic() < deadline:
-            time.sleep(0.005)
+        eventually(lambda: _text(tmp_path / "pid"), "the start of pip")
         process.kill()
-    os.kill(int(text), signal.SIGKILL)
+    os.kill(int(_text(tmp_path / "pid")), signal.SIGKILL)
     assert [each[:9] for each in leavings(root)] == [".install-"]
     assert list(Distributions(root, system_root=root, package="no_such_package").available()) == []
     install(15, root, print, pip=make_pip(make_wheel()))

@@ -3,7 +3,8 @@
 import threading
 
 import pytest
-from prepare_fakes import Gate, in_thread, until
+from prepare_fakes import Gate, in_thread
+from waiting import eventually
 
 from sqlrs_engine.errors import Cancelled
 from sqlrs_engine.prepare.control import Control, Interrupted
@@ -74,7 +75,7 @@ def test_nobody_is_called_after_the_block():
     with control.calling(gate), in_thread(leave):
         inside.wait()
         with in_thread(control.cancel):
-            until(gate.reached.is_set)
+            eventually(gate.reached.is_set)
             left.wait(0.05)
             gate.open.set()
     assert late == [False]

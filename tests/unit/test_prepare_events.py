@@ -5,7 +5,7 @@ import threading
 
 import pytest
 import store_samples as samples
-from prepare_fakes import until
+from waiting import eventually
 
 from sqlrs_engine.clock import utc_now
 from sqlrs_engine.errors import StorageFull
@@ -79,7 +79,7 @@ def test_an_event_is_seen_at_once(log):
 def test_bursts_are_stored_in_batches(log, jobs):
     for number in range(500):
         log.append(JOB, "log", message=str(number))
-    until(lambda: jobs.event_count(JOB) == 500)
+    eventually(lambda: jobs.event_count(JOB) == 500)
     assert len(jobs.batches) < 50
     assert messages(log) == [str(number) for number in range(500)]
 
@@ -87,7 +87,7 @@ def test_bursts_are_stored_in_batches(log, jobs):
 def test_reading_goes_on_from_anywhere(log, jobs):
     for number in range(5):
         log.append(JOB, "log", message=str(number))
-    until(lambda: jobs.event_count(JOB) == 5)
+    eventually(lambda: jobs.event_count(JOB) == 5)
     log.append(JOB, "log", message="5")
     assert messages(log, 3) == ["3", "4", "5"]
     assert messages(log, 6) == []
@@ -199,14 +199,14 @@ def test_a_full_disk_keeps_events_in_memory(log, jobs, monkeypatch, caplog):
     monkeypatch.setattr(events_module, "_RETRY_SECONDS", 0.01)
     jobs.full = True
     log.append(JOB, "log", message="kept")
-    until(lambda: "wait to be stored" in caplog.text)
+    eventually(lambda: "wait to be stored" in caplog.text)
     with pytest.raises(StorageFull):
         log.finish(JOB, "succeeded", result={})
     assert messages(log) == ["kept"]
     assert not log.finished(JOB)
     log.append(JOB, "log", message="more")
     jobs.full = False
-    until(lambda: jobs.event_count(JOB) == 2)
+    eventually(lambda: jobs.event_count(JOB) == 2)
     log.finish(JOB, "succeeded", result={})
     assert messages(log) == ["kept", "more", "succeeded", "result"]
 
@@ -214,7 +214,7 @@ def test_a_full_disk_keeps_events_in_memory(log, jobs, monkeypatch, caplog):
 def test_the_end_may_fail_after_the_lines_are_stored(log, jobs, monkeypatch):
     log.append(JOB, "log", message="stored")
     monkeypatch.setattr(jobs.real, "finish", lambda *a, **k: jobs._check(), raising=True)
-    until(lambda: jobs.event_count(JOB) == 1)
+    eventually(lambda: jobs.event_count(JOB) == 1)
     jobs.full = True
     with pytest.raises(StorageFull):
         log.finish(JOB, "failed", error={})
@@ -283,7 +283,7 @@ def test_what_cannot_be_stored_of_one_job_does_not_hold_up_another(jobs, monkeyp
     for job_id in (JOB, other.job_id):
         log.open(job_id)
         log.append(job_id, "log", message="hello")
-    until(lambda: jobs.event_count(other.job_id) == 1)
+    eventually(lambda: jobs.event_count(other.job_id) == 1)
     assert "cannot be stored" in caplog.text
     log.shut()
 

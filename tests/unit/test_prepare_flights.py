@@ -3,7 +3,8 @@
 import threading
 
 import pytest
-from prepare_fakes import Gate, in_thread, until
+from prepare_fakes import Gate, in_thread
+from waiting import eventually
 
 from sqlrs_engine.errors import Cancelled
 from sqlrs_engine.prepare import Flights
@@ -29,7 +30,7 @@ def test_a_key_is_held_by_one():
     with in_thread(first):
         assert gate.reached.wait(20)
         with in_thread(second):
-            until(lambda: waited)
+            eventually(lambda: waited)
             assert order == []
             gate.open.set()
     assert order == ["first", "second"]
@@ -92,7 +93,7 @@ def test_who_waits_can_be_cancelled(what):
     ):
         waiting.wait()
         control.cancel()
-        until(lambda: raised)
+        eventually(lambda: raised)
     with flights.hold("a", Control(), nothing), flights.slot(Control()):
         pass
 

@@ -6,7 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from prepare_fakes import FULL, IMAGE, Gate, World, in_thread, until
+from prepare_fakes import FULL, IMAGE, Gate, World, in_thread
+from waiting import eventually
 
 from sqlrs_engine.errors import (
     ClusterFailed,
@@ -331,7 +332,7 @@ def test_identical_jobs_build_once(world):
     world.running(first)
     others = [world.submit("-c", script) for _ in range(3)]
     for other in others:
-        until(lambda job=other: any("waiting for another" in m for m in world.logs(job)))
+        eventually(lambda job=other: any("waiting for another" in m for m in world.logs(job)))
     hold.touch()
     jobs = [world.wait(job_id) for job_id in (first, *others)]
     assert [job.status for job in jobs] == ["succeeded"] * 4
@@ -350,7 +351,7 @@ def test_who_waits_builds_when_the_builder_fails(world):
     first = world.submit("-c", script)
     world.running(first)
     second = world.submit("-c", script)
-    until(lambda: any("waiting" in message for message in world.logs(second)))
+    eventually(lambda: any("waiting" in message for message in world.logs(second)))
     hold.touch()
     assert [world.wait(job).status for job in (first, second)] == ["failed", "succeeded"]
 
@@ -361,7 +362,7 @@ def test_the_base_is_waited_for(world):
     first = world.submit("-c", WRITE)
     assert gate.reached.wait(20)
     second = world.submit("-c", "echo two >> $DATA")
-    until(lambda: any("initialises the image" in m for m in world.logs(second)))
+    eventually(lambda: any("initialises the image" in m for m in world.logs(second)))
     gate.open.set()
     assert {world.wait(job).status for job in (first, second)} == {"succeeded"}
 
@@ -394,7 +395,7 @@ def test_cancelling_a_job_that_waits(world):
     first = world.submit("-c", SLEEP)
     world.running(first)
     second = world.submit("-c", SLEEP)
-    until(lambda: any("waiting" in message for message in world.logs(second)))
+    eventually(lambda: any("waiting" in message for message in world.logs(second)))
     world.service.cancel(second)
     failed(world.wait(second), "cancelled")
     assert world.job(first).status == "running"
@@ -475,7 +476,7 @@ def test_a_row_that_goes_while_its_job_runs(world, caplog):
     with world.service._changed:
         control = world.service._controls[job_id]
     control.cancel()
-    until(lambda: world.service.active() == 0)
+    eventually(lambda: world.service.active() == 0)
     assert world.events.finished(job_id)
 
 
@@ -569,7 +570,7 @@ def test_jobs_that_do_not_stop_are_left(world, caplog):
     world.service.shutdown(0.01)
     assert "did not stop in time" in caplog.text
     gate.open.set()
-    until(lambda: world.service.active() == 0)
+    eventually(lambda: world.service.active() == 0)
 
 
 # -- the end of a job, and the store --
@@ -622,7 +623,7 @@ def test_whatever_breaks_the_end_leaves_the_engine_at_work(world, monkeypatch, c
     with monkeypatch.context() as patch:
         patch.setattr(world.store.jobs, "finish", broken)
         world.submit("-c", WRITE)
-        until(lambda: world.service.active() == 0)
+        eventually(lambda: world.service.active() == 0)
     assert "left for the next start" in caplog.text
     assert world.prepare("-c", WRITE).status == "succeeded"
 
@@ -636,7 +637,7 @@ def test_retired_jobs_leave_their_instances(world):
     for _ in range(4):
         jobs.append(world.prepare("-c", WRITE))
         world.service.read(world.job(jobs[-1].job_id))
-    until(lambda: len(world.store.jobs.find()) == 2)
+    eventually(lambda: len(world.store.jobs.find()) == 2)
     assert len(world.instances.made) == 4
     assert len(states(world)) == 1
 
@@ -651,13 +652,13 @@ def test_reading_a_job_that_runs_changes_nothing(world):
 
 def test_states_become_durable_in_the_background(world, caplog):
     world.prepare("-c", WRITE)
-    until(lambda: world.store.states.undurable() == [], "durability")
+    eventually(lambda: world.store.states.undurable() == [], "durability")
     world.files.fail["sync"] = OSError("bad disk")
     world.prepare("-c", "echo two >> $DATA")
-    until(lambda: "not known to be on the disk" in caplog.text)
+    eventually(lambda: "not known to be on the disk" in caplog.text)
     world.files.fail.clear()
     world.prepare("-c", "echo three >> $DATA")
-    until(lambda: world.store.states.undurable() == [], "durability")
+    eventually(lambda: world.store.states.undurable() == [], "durability")
 
 
 def test_many_at_once(world):
@@ -702,5 +703,5 @@ def test_a_job_left_for_the_next_start_breaks_its_stream_off(world, monkeypatch)
 
     monkeypatch.setattr(world.events, "finish", fail)
     job_id = world.submit("-c", WRITE)
-    until(lambda: world.events.broken_off(job_id))
+    eventually(lambda: world.events.broken_off(job_id))
     assert not world.events.finished(job_id)
