@@ -56,7 +56,7 @@ class Expiry:
         self._listeners: list[Callable[[], None]] = []
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Call back, in the thread of the change, whenever a deadline has moved."""
+        """Call back, in the thread of the change, whenever a deadline is set or has moved."""
         self._listeners.append(callback)
 
     def ttl(self, instance: Instance) -> float:
@@ -71,6 +71,16 @@ class Expiry:
         """Return when an instance expires unless it is used before; None for never."""
         ttl = self.ttl(instance)
         return shift(instance.activity_at or instance.created_at, ttl) if ttl else None
+
+    def add(self, instance: Instance) -> Instance:
+        """Insert the row of a new instance, its deadline filled in, and return the record.
+
+        Raises what ``InstanceStore.add`` raises.
+        """
+        instance = replace(instance, expires_at=self.deadline(instance))
+        self._store.instances.add(instance)
+        self._announce()
+        return instance
 
     def renew(
         self,
@@ -110,6 +120,9 @@ class Expiry:
             if changes or deadline != instance.expires_at:
                 changes = {**changes, "expires_at": deadline}
                 instance = self._store.instances.update(instance_id, **changes)
+        self._announce()
+        return instance
+
+    def _announce(self) -> None:
         for callback in self._listeners:
             callback()
-        return instance

@@ -10,7 +10,6 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import replace
 from typing import Any
 
 from .. import ids
@@ -213,21 +212,20 @@ class Lifecycle:
     def _record(self, ready: Ready, **options: Any) -> Instance:
         """Add the row of an instance whose life begins now."""
         now = self._deps.clock()
-        instance = Instance(
-            instance_id=ready.instance_id,
-            image_id=ready.image_id,
-            state_id=ready.state_id,
-            created_at=now,
-            port=ready.port,
-            password=ready.password,
-            activity_at=now,
-            sessions=ready.started.sessions,
-            runtime_id=ready.started.runtime_id,
-            **options,
+        return self._deps.expiry.add(
+            Instance(
+                instance_id=ready.instance_id,
+                image_id=ready.image_id,
+                state_id=ready.state_id,
+                created_at=now,
+                port=ready.port,
+                password=ready.password,
+                activity_at=now,
+                sessions=ready.started.sessions,
+                runtime_id=ready.started.runtime_id,
+                **options,
+            )
         )
-        instance = replace(instance, expires_at=self._deps.expiry.deadline(instance))
-        self._deps.store.instances.add(instance)
-        return instance
 
     def _adopted(self, instance: Instance, postmaster: Postmaster) -> Instance:
         if instance.runtime_id == postmaster.runtime_id:

@@ -4,9 +4,11 @@ import threading
 
 import pytest
 from instance_fakes import IMAGE, World
+from prepare_fakes import until
 
-from sqlrs_engine.clock import shift
+from sqlrs_engine.clock import shift, utc_now
 from sqlrs_engine.errors import ClusterFailed
+from sqlrs_engine.instances.reaper import Reaper
 
 
 @pytest.fixture
@@ -154,3 +156,21 @@ def test_the_reaper_wakes_for_a_new_deadline(world, monkeypatch):
     assert removed.wait(30)
     world.instances.stop_reaper()
     assert there(world, instance) is None
+
+
+def test_a_short_life_given_at_creation_ends_in_time(world, monkeypatch):
+    """The reaper sleeps for up to a minute when nothing is due."""
+    looked, next_due = threading.Event(), Reaper.next_due
+
+    def look(reaper):
+        due = next_due(reaper)
+        looked.set()
+        return due
+
+    monkeypatch.setattr(Reaper, "next_due", look)
+    world.clock = utc_now
+    world.restart_engine()
+    world.instances.start_reaper()
+    assert looked.wait(30)
+    instance = world.instances.create(world.add_state(), ttl=0.2)
+    until(lambda: there(world, instance) is None, "its removal", seconds=40)
