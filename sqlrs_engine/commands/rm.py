@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ..errors import Conflict, InvalidArgument
+from ..errors import Conflict, EngineError, InvalidArgument, Unavailable
 from ..ids import MIN_PREFIX_LENGTH
-from . import BLOCKED, SUCCESS
+from . import BLOCKED, FAILURE, SUCCESS
 from .terminal import Terminal, add_json, add_state_dir, places, short
 
 if TYPE_CHECKING:
@@ -46,10 +46,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Remove each reference; the exit code is BLOCKED when one of them was."""
+    """Remove each reference, whatever becomes of the others.
+
+    The exit code is FAILURE when one of them failed, else BLOCKED when one was blocked.
+    """
     from ..client import connect
 
-    code = SUCCESS
+    blocked = failed = False
     results = []
     with connect(places(args.state_dir, terminal.environ).engine_file) as engine:
         # All are resolved first, so that a mistyped one stops everything.
@@ -58,17 +61,26 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             if target is None:
                 terminal.tell(f"warning: nothing matches {reference}")
                 continue
-            result = _remove(engine, target, args)
+            try:
+                result = _remove(engine, target, args)
+            except Unavailable:
+                raise  # the others would fare no better
+            except EngineError as error:
+                terminal.tell(f"{reference}: {error}")
+                failed = True
+                continue
             results.append(result)
             if not args.json:
                 terminal.print(*_tree(result["root"], result["outcome"]))
             if result["outcome"] == "blocked":
-                code = BLOCKED
+                blocked = True
     if args.json:
         terminal.print_json(results)
-    if code == BLOCKED:
+    if blocked:
         terminal.tell("blocked: nothing below a blocked line was removed (see rm --help)")
-    return code
+    if failed:
+        return FAILURE
+    return BLOCKED if blocked else SUCCESS
 
 
 def _resolve(engine: "EngineClient", reference: str) -> Target | None:

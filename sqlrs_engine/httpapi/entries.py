@@ -11,6 +11,10 @@ from .services import DeleteNode, DeleteResult
 
 Entry = Callable[[Any], Json]
 
+# Levels of a deletion's tree; far below what readers and writers of JSON bear (orjson: 254
+# levels, of which a node takes two).
+DEEPEST = 50
+
 
 def _fields(*names: str) -> Entry:
     """Return a function that picks these attributes of a record, unless they are None."""
@@ -141,7 +145,7 @@ def delete_result(result: DeleteResult) -> Json:
     return {
         "dry_run": result.dry_run,
         "outcome": result.outcome,
-        "root": _delete_node(result.root),
+        "root": _delete_tree(result.root),
     }
 
 
@@ -151,12 +155,30 @@ def delete_reply(result: DeleteResult) -> Reply:
     return json_reply(delete_result(result), status=409 if blocked else 200)
 
 
+def _delete_tree(root: DeleteNode) -> Json:
+    """A deletion's tree, nested at most ``DEEPEST`` levels deep.
+
+    What descends from a node of the last level follows that node in the same list. Without
+    recursion: chains of states are as long as their users make them.
+    """
+    tops: list[Json] = []
+    waiting = [(root, tops, 1)]
+    while waiting:
+        node, siblings, level = waiting.pop()
+        entry = _delete_node(node)
+        siblings.append(entry)
+        children = siblings
+        if node.children and level < DEEPEST:
+            children = entry["children"] = []
+            level += 1
+        waiting += [(child, children, level) for child in reversed(node.children)]
+    return tops[0]
+
+
 def _delete_node(node: DeleteNode) -> Json:
     entry: Json = {"kind": node.kind, "id": node.id}
     for key in ("connections", "blocked", "runtime_id"):
         value = getattr(node, key)
         if value is not None:
             entry[key] = value
-    if node.children:
-        entry["children"] = [_delete_node(child) for child in node.children]
     return entry

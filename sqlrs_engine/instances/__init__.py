@@ -94,7 +94,7 @@ class Instances:
         self.pool = Pool(deps, assembly, turns, memory=memory or ProcMemory())
         self._lifecycle = Lifecycle(deps, assembly, self.pool, turns)
         self._rewind = Rewind(deps, self._lifecycle, self._activity)
-        self._promotion = Promotion(deps, self._lifecycle, self._activity)
+        self._promotion = Promotion(deps, assembly, self._lifecycle, self._activity)
         self._reaper = Reaper(deps, self._lifecycle, self._activity)
         self._recovery = Recovery(deps, assembly, self._lifecycle, self._reaper)
         config.on_change(self._config_changed)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..store.records import Instance, State
 from .activity import Activity
+from .assembly import Assembly
 from .deps import Dependencies
 from .lifecycle import Lifecycle
 from .servers import LOG_FILE, OnLog
@@ -20,8 +21,11 @@ FORMAT = 1
 class Promotion:
     """Copies a cleanly stopped instance into a new state, a child of its own."""
 
-    def __init__(self, deps: Dependencies, lifecycle: Lifecycle, activity: Activity) -> None:
+    def __init__(
+        self, deps: Dependencies, assembly: Assembly, lifecycle: Lifecycle, activity: Activity
+    ) -> None:
         self._deps = deps
+        self._assembly = assembly
         self._lifecycle = lifecycle
         self._activity = activity
 
@@ -67,10 +71,11 @@ class Promotion:
     def _forget_password(self, instance: Instance, workspace: Path) -> None:
         """Remove the instance's password from the copy.
 
-        Not from the instance before the copy: a crash would leave it without.
+        Not from the instance before the copy: a crash would leave it without. The settings
+        are those of instances: slots and prepared transactions in the copy may need them.
         """
         server = self._deps.servers.server(instance.image_id, workspace)
-        postmaster = server.start(port=None, settings={})
+        postmaster = server.start(port=None, settings=self._assembly.settings())
         server.set_password(postmaster.port, None)
         server.stop("fast")
         (workspace / LOG_FILE).unlink(missing_ok=True)

@@ -6,6 +6,7 @@ start or stop the server of a directory.
 """
 
 import os
+import re
 import signal
 import threading
 import time
@@ -14,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import ClusterFailed
+from ..errors import ClusterFailed, Conflict
 from .control_file import shut_down_cleanly
 from .distribution import Distribution
 from .initdb import OnLine, initialise
@@ -37,7 +38,7 @@ from .shared_memory import release
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["SESSIONS_EVER", "Cluster", "PortTaken", "Postmaster"]
+__all__ = ["SESSIONS_EVER", "Cluster", "PortTaken", "Postmaster", "SettingsUnfit"]
 
 StopMode = Literal["fast", "immediate"]
 
@@ -54,8 +55,20 @@ _SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 _POLL_SECONDS = (0.001, 0.02)
 
 
+# What PostgreSQL says when the content of a cluster, a replication slot or a prepared
+# transaction, needs other settings than those of the start.
+_UNFIT_SETTING = re.compile(r'HINT: +(?:Change|Increase|Set) "?([a-z_]+)"?')
+
+
 class PortTaken(ClusterFailed):
     """Another program listens on the port: try the next one."""
+
+
+class SettingsUnfit(ClusterFailed):
+    """The cluster holds something that does not go with the settings of the start."""
+
+    code = Conflict.code
+    status = Conflict.status
 
 
 class Cluster:
@@ -101,8 +114,9 @@ class Cluster:
         over the cluster's own. A server that runs on that port already is returned as it
         is; what a killed one left behind is cleared away first.
 
-        Raises PortTaken when the port is in use, ClusterFailed (with the last lines of
-        the log) when the server does not start within ``seconds``.
+        Raises PortTaken when the port is in use, SettingsUnfit when the cluster needs other
+        settings, ClusterFailed (with the last lines of the log) when the server does not
+        start within ``seconds``.
         """
         running = self.postmaster()
         if running is not None:
@@ -266,6 +280,13 @@ class Cluster:
         details = log.tail()
         if "Address already in use" in details:
             raise PortTaken("the port is taken", details)
+        unfit = _UNFIT_SETTING.search(details)
+        if unfit is not None:
+            raise SettingsUnfit(
+                f"PostgreSQL does not start with its settings: mind {unfit[1]} in "
+                "postgres.settings of the configuration",
+                details,
+            )
         raise ClusterFailed("PostgreSQL did not start", details)
 
     def _await_ready(self, process: int, pid: int, seconds: float) -> bool:

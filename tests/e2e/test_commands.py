@@ -132,6 +132,17 @@ def test_removal_by_prefix_and_of_nothing(shell: Shell) -> None:
     assert shell.json("ls", "states") == []
 
 
+def test_one_removal_that_fails_does_not_stop_the_next(shell: Shell) -> None:
+    result = json.loads(shell.out("prepare", "--json", "--name", "dev", "--", "-c", "select 1"))
+    [job] = shell.json("ls", "jobs")
+    state = result["state_id"]
+    # The second time it is gone.
+    run = shell.run("rm", "--recurse", state, state, job["job_id"])
+    assert run.returncode == 1, run.stderr
+    assert state in run.stderr
+    assert [shell.json("ls", kind) for kind in ("states", "jobs")] == [[], []]
+
+
 def test_failing_sql_is_explained(shell: Shell) -> None:
     ended = shell.run("prepare", "--", "-c", "select nonsense")
     assert ended.returncode == 1

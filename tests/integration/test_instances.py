@@ -14,7 +14,7 @@ from sqlrs_engine.config import Config
 from sqlrs_engine.deletion import Deletion
 from sqlrs_engine.errors import Conflict
 from sqlrs_engine.instances import Expiry, Instances, Leases, PostgresServers
-from sqlrs_engine.postgres.cluster import Cluster
+from sqlrs_engine.postgres.cluster import Cluster, SettingsUnfit
 from sqlrs_engine.postgres.distributions import Distributions
 from sqlrs_engine.postgres.os_user import OsUser
 from sqlrs_engine.prepare import States
@@ -268,6 +268,42 @@ def test_a_promoted_instance_is_a_state_of_its_own(engine, instance):
     assert clone.password != instance.password
     engine.instances.remove(clone.instance_id)
     assert engine.deletion.state(state.state_id).outcome == "deleted"
+
+
+def test_what_needs_settings_is_promoted_with_them(engine):
+    """A logical replication slot and a prepared transaction, which outlive a restart."""
+    needed = {"wal_level": "logical", "max_wal_senders": 2, "max_prepared_transactions": 2}
+    engine.config.set("postgres.settings", needed)
+    try:
+        instance = engine.instances.create(STATE)
+        with psycopg.connect(instance.dsn, autocommit=True) as connection:
+            connection.execute("SELECT pg_create_logical_replication_slot('s', 'pgoutput')")
+            connection.execute("BEGIN")
+            connection.execute("INSERT INTO t VALUES (2)")
+            connection.execute("PREPARE TRANSACTION 'later'")
+        state = engine.instances.promote(instance.instance_id)
+        clone = engine.instances.create(state.state_id)
+        with psycopg.connect(clone.dsn, autocommit=True) as connection:
+            connection.execute("COMMIT PREPARED 'later'")
+        assert rows(clone) == [1, 2]
+
+        # Without them neither starts, and the failure names what to mind.
+        for name in ("wal_level", "max_prepared_transactions"):
+            fewer = {key: value for key, value in needed.items() if key != name}
+            if name == "wal_level":
+                fewer["max_wal_senders"] = 0
+            engine.config.set("postgres.settings", fewer)
+            with pytest.raises(SettingsUnfit, match=name) as refused:
+                engine.instances.promote(instance.instance_id)
+            assert refused.value.status == 409
+            engine.config.set("postgres.settings", needed)
+            engine.instances.ensure_running(instance.instance_id)
+            assert rows(instance) == [1]
+        for each in (clone, instance):
+            engine.instances.remove(each.instance_id)
+        assert engine.deletion.state(state.state_id).outcome == "deleted"
+    finally:
+        engine.config.remove("postgres.settings")
 
 
 def test_the_next_engine_adopts_and_restarts(engine, instance, root):

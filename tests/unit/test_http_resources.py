@@ -5,6 +5,8 @@ import json
 import pytest
 from http_fakes import IMAGE, Api
 
+from sqlrs_engine.httpapi.entries import DEEPEST
+from sqlrs_engine.store.records import State
 from sqlrs_engine.store.sqlite import rows
 
 UNKNOWN = "00" * 16
@@ -264,3 +266,36 @@ def test_a_long_list_is_one_document_however_many_pages_it_takes(api, monkeypatc
 def test_an_empty_list_is_an_array(api):
     assert api.get("/v1/names").text == "[]\n"
     assert api.get("/v1/names", headers={"Accept": "application/x-ndjson"}).text == ""
+
+
+def test_long_chains_of_states_are_answered_and_deleted(api):
+    """JSON encoders and readers have limits of nesting; chains of states have none."""
+    length = 400
+    ids = [f"{number:064x}" for number in range(length)]
+    for parent, state_id in zip([None, *ids], ids, strict=False):
+        api.store.states.add(
+            State(
+                state_id=state_id,
+                parent_state_id=parent,
+                image_id=IMAGE,
+                prepare_kind="psql",
+                prepare_args_normalized="",
+                created_at="2026-01-01T00:00:00.000000Z",
+            )
+        )
+    path = f"/v1/states/{ids[0]}?recurse=true"
+    planned = api("DELETE", f"{path}&dry_run=true")
+    assert planned.status_code == 200
+    done = api("DELETE", path)
+    assert (done.status_code, done.json()["outcome"]) == (200, "deleted")
+    assert api.store.states.totals().count == 0
+    root = done.json()["root"]
+    assert planned.json()["root"] == root
+    levels, nodes = 0, [root]
+    found = []
+    while nodes:
+        levels += 1
+        found += [node["id"] for node in nodes]
+        nodes = [child for node in nodes for child in node.get("children", [])]
+    assert levels == DEEPEST
+    assert found == ids  # the parents first, each once
