@@ -121,6 +121,8 @@ class FakeServer:
             raise ClusterFailed("PostgreSQL did not start", "out of memory")
         if port in self.world.foreign_ports:
             raise PortTaken("the port is taken")
+        if self.running and not self.running.stopping:
+            return self.running
         pid = next(self.world.pids)
         self.running = Postmaster(pid, 1, port or 5432)
         self.starts += 1

@@ -22,7 +22,7 @@ from .deps import Dependencies
 from .expiry import check_ttl
 from .pool import Pool
 from .ports import NoPortLeft
-from .servers import OnLog, Postmaster, Server, discard_line
+from .servers import OnLog, Server, discard_line
 from .turns import Turns
 
 MAX_RUNNING = "instances.maxRunning"
@@ -81,16 +81,22 @@ class Lifecycle:
                 raise Conflict("the instance's files are gone: delete it", instance_id)
             server = self._deps.servers.server(instance.image_id, container)
             postmaster = server.postmaster()
-            if postmaster is not None:
-                return self._adopted(instance, postmaster)
+            if postmaster is None:
+                on_log(f"instance {instance_id} is down: starting it on port {instance.port}")
+            elif postmaster.runtime_id == instance.runtime_id and not postmaster.stopping:
+                return instance
+            else:
+                instance = self._on_port(instance, postmaster.port)
+            # A server that the row does not know was started just before a crash, and may be
+            # without a password: it goes the whole way, as if it were started now.
             return self.restart(instance, server, on_log)
 
     def restart(self, instance: Instance, server: Server, on_log: OnLog = discard_line) -> Instance:
-        """Start a stopped instance on the port it has. The caller holds its lock.
+        """Start an instance on the port it has, or go on with a server that runs there.
 
-        Raises Conflict when another program has the port, ClusterFailed.
+        The password is set in any case. The caller holds the instance's lock. Raises
+        Conflict when another program has the port, ClusterFailed.
         """
-        on_log(f"instance {instance.instance_id} is down: starting it on port {instance.port}")
         try:
             started = self._assembly.start(
                 server, instance.port, instance.password, self._assembly.settings()
@@ -227,12 +233,11 @@ class Lifecycle:
             )
         )
 
-    def _adopted(self, instance: Instance, postmaster: Postmaster) -> Instance:
-        if instance.runtime_id == postmaster.runtime_id:
+    def _on_port(self, instance: Instance, port: int) -> Instance:
+        """Make a row say where its server listens, which clients of it know already."""
+        if port == instance.port:
             return instance
-        changed = self._deps.store.instances.update(
-            instance.instance_id, runtime_id=postmaster.runtime_id
-        )
+        changed = self._deps.store.instances.update(instance.instance_id, port=port)
         return changed or instance
 
     def _undo(self, ready: Ready) -> None:

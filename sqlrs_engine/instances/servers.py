@@ -33,6 +33,10 @@ class Postmaster(Protocol):
     def runtime_id(self) -> str:
         """``<pid>.<start time in clock ticks>``."""
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop and is on its way out."""
+
 
 class Server(Protocol):
     """The cluster in one container directory."""

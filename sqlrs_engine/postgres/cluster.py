@@ -119,6 +119,9 @@ class Cluster:
         start within ``seconds``.
         """
         running = self.postmaster()
+        if running is not None and running.stopping:
+            self._see_off(running)
+            running = self.postmaster()
         if running is not None:
             return self._adopt(running, port or DEFAULT_PORT, seconds)
         self._clear_remains()
@@ -131,6 +134,12 @@ class Cluster:
                 return self._await_start(process, log, seconds)
         except OSError as error:
             raise ClusterFailed("cannot start PostgreSQL", str(error)) from error
+        except ClusterFailed:
+            # One that an engine started just before it was killed may have come first.
+            earlier = self.postmaster()
+            if earlier is None:
+                raise
+            return self._adopt(earlier, port or DEFAULT_PORT, seconds)
 
     def postmaster(self) -> Postmaster | None:
         """Return the live server of this data directory, whoever started it."""
@@ -261,6 +270,14 @@ class Cluster:
             if process is not None and self._await_ready(process, running.pid, seconds):
                 return running
         raise ClusterFailed("PostgreSQL runs already but does not become ready")
+
+    def _see_off(self, leaving: Postmaster) -> None:
+        """Wait for the end of a server that was told to stop by an engine now dead."""
+        with pidfd(leaving.pid) as process:
+            if process is None or start_ticks(leaving.pid) != leaving.start_ticks:
+                return
+            if not wait_exit(process, STOP_SECONDS):
+                self._kill(process)
 
     def _await_start(self, process: Popen, log: LogFile, seconds: float) -> Postmaster:
         """Wait for the server just started; whatever happens, it is reaped."""

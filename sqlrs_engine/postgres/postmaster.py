@@ -15,11 +15,12 @@ _PID_LINE, _PORT_LINE, _SEGMENT_LINE, _STATUS_LINE = 0, 3, 6, 7
 
 @dataclass(frozen=True, slots=True)
 class Postmaster:
-    """A live server: its process, named beyond doubt, and its port."""
+    """A live server: its process, named beyond doubt, its port, whether it is about to end."""
 
     pid: int
     start_ticks: int
     port: int
+    stopping: bool = False
 
     @property
     def runtime_id(self) -> str:
@@ -38,6 +39,7 @@ class PidFile:
     port: int
     ready: bool
     segment: int | None = None
+    stopping: bool = False
 
 
 def pid_file(data_dir: Path) -> Path:
@@ -65,6 +67,7 @@ def read_pid_file(data_dir: Path) -> PidFile | None:
             port=int(lines[_PORT_LINE]),
             ready=rest[_STATUS_LINE].strip() == "ready",
             segment=_segment(rest[_SEGMENT_LINE]),
+            stopping=rest[_STATUS_LINE].strip() == "stopping",
         )
     except (IndexError, ValueError):
         return None
@@ -87,4 +90,4 @@ def find_postmaster(data_dir: Path) -> Postmaster | None:
     ticks = start_ticks(found.pid)
     if ticks is None or not works_in(found.pid, data_dir):
         return None
-    return Postmaster(found.pid, ticks, found.port)
+    return Postmaster(found.pid, ticks, found.port, found.stopping)

@@ -1,6 +1,7 @@
 """What a crash, a stop or a reboot must not lose: jobs, states, instances, their ports."""
 
 import contextlib
+import random
 import signal
 import threading
 from pathlib import Path
@@ -87,6 +88,46 @@ def test_an_instance_that_died_is_restarted_on_its_port(engine: EngineProcess) -
     postmaster = psutil.Process(pid)
     postmaster.send_signal(signal.SIGQUIT)
     psutil.wait_procs([postmaster], timeout=20)
+    recoveries = engine.log.count("recovered")
+    engine.start()
+    follow_recovery(engine, recoveries + 1)
+    assert select(result["dsn"], "select n from t") == 1
+
+
+def pid_in(file: Path) -> str:
+    """Return the first line of a server's pid file, nothing when there is none."""
+    with contextlib.suppress(OSError):
+        return file.read_text().partition("\n")[0]
+    return ""
+
+
+def reset_in_background(engine: EngineProcess, instance_id: str) -> threading.Thread:
+    """Reset an instance; the engine may be killed meanwhile."""
+
+    def reset() -> None:
+        with contextlib.suppress(httpx.HTTPError):
+            client.post(f"/v1/instances/{instance_id}/reset", params={"force": "true"})
+
+    client = engine.client()
+    thread = threading.Thread(target=lambda: (reset(), client.close()))
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("moment", ["the new server appears", "at once", "a little later"])
+def test_a_reset_cut_short_leaves_the_dsn_good(engine: EngineProcess, moment: str) -> None:
+    result = engine.prepare("-c", "create table t as select 1 as n")
+    instance_id = result["instance_id"]
+    pid_file = engine.store / "instances" / instance_id / "data" / "postmaster.pid"
+    before = pid_in(pid_file)
+    resetting = reset_in_background(engine, instance_id)
+    if moment == "a little later":
+        threading.Event().wait(random.uniform(0, 0.3))
+    while moment == "the new server appears" and resetting.is_alive():
+        if pid_in(pid_file) not in ("", before):
+            break
+    engine.stop(signal.SIGKILL)
+    resetting.join(60)
     recoveries = engine.log.count("recovered")
     engine.start()
     follow_recovery(engine, recoveries + 1)

@@ -1,5 +1,7 @@
 """What the next engine makes of what the last one left."""
 
+from dataclasses import replace
+
 import pytest
 from instance_fakes import World
 
@@ -34,9 +36,29 @@ def test_living_servers_are_adopted(world):
 
 def test_a_server_started_just_before_the_crash_is_known_again(world):
     instance = world.instances.create(world.add_state())
+    server = world.server_of(instance)
+    (server.container / "password").unlink()
     world.store.instances.update(instance.instance_id, runtime_id="1.1")
     recover(world)
-    assert world.store.instances.get(instance.instance_id) == instance
+    after = world.store.instances.get(instance.instance_id)
+    assert (after.dsn, after.runtime_id) == (instance.dsn, instance.runtime_id)
+    assert server.password == instance.password
+
+
+def test_a_server_about_to_end_is_not_adopted(world):
+    instance = world.instances.create(world.add_state())
+    server = world.server_of(instance)
+    server.running = replace(server.running, stopping=True)
+    recover(world)
+    assert not server.running.stopping
+    assert world.store.instances.get(instance.instance_id).dsn == instance.dsn
+
+
+def test_a_row_follows_a_server_to_its_port(world):
+    instance = world.instances.create(world.add_state())
+    world.store.instances.update(instance.instance_id, runtime_id="1.1", port=20900)
+    recover(world)
+    assert world.store.instances.get(instance.instance_id).dsn == instance.dsn
 
 
 def test_dead_servers_are_restarted_where_they_were(world):

@@ -38,7 +38,9 @@ def test_what_a_ready_server_writes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", ["starting", "stopping", "standby ", ""])
 def test_what_others_write(tmp_path: Path, status: str) -> None:
     write(tmp_path, 42, status=status)
-    assert read_pid_file(tmp_path) == PidFile(42, 6543, ready=False, segment=456)
+    assert read_pid_file(tmp_path) == PidFile(
+        42, 6543, ready=False, segment=456, stopping=status == "stopping"
+    )
 
 
 @pytest.mark.parametrize("line", ["", "  7", "  7  x", "  7  -8", "  7  8  9"])
