@@ -27,16 +27,29 @@ _LEVELS = {
     "error": logging.ERROR,
 }
 _NAMES = {number: name for name, number in _LEVELS.items()} | {logging.CRITICAL: "error"}
+_NAME = (
+    r"(?:passw(?:or)?d|passphrase|pwd|secret|token|credentials?|cookie"
+    r"|(?:api|access|account|private|secret)[_-]?key)"
+)
+# Up to the quote it began with, escaped or not, else up to what ends a bare word.
+_VALUE = r"""(\\?["'])?(?(2)(?:''|(?!\2).)*|[^\s"',;&]+)"""
 _SECRETS = (
-    (re.compile(r"(\w+://[^\s:/@]+:)[^\s@]+@"), r"\1***@"),
-    (re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]+"), r"\1***"),
+    (re.compile(r"(://[^\s:/@]*:)[^\s@]{1,1024}@"), r"\1***@"),
     (
-        re.compile(r"(?i)\b((?:pg)?password|passwd|auth_?token|token|secret)(\"?'?\s*[=:]\s*\"?'?)"
-                   r"[^\s\"',;&]+"),
-        r"\1\2***",
+        re.compile(r"(?i)\b(authorization\\?[\"']?\s*[:=]\s*\\?[\"']?[a-z]+\s+)[^\"'\r\n]+"),
+        r"\1***",
     ),
-)  # fmt: skip
-_SIGNS = ("://", "bearer", "passw", "token", "secret")  # one is in whatever a pattern matches
+    (re.compile(r"(?i)\b(bearer\s+)[\w.~+/=-]+"), r"\1***"),
+    (re.compile(r"\b([Bb]asic\s+)(?=\S*[A-Z0-9+/=])[\w+/-]{6,}=*"), r"\1***"),
+    (re.compile(rf"(?i)({_NAME}\\?[\"']?\s*(?:=>|:=|[=:])\s*){_VALUE}"), r"\1\2***"),
+    (re.compile(rf"(?i)(--?{_NAME}\s+){_VALUE}"), r"\1\2***"),
+    (re.compile(r"""(?i)\b(password\s+)(?:U&|E)?(?:'(?:[^'\\]|''|\\.)*'?|"[^"]*"?)"""), r"\1***"),
+    (re.compile(r"(?i)\b(password\s+)(\$\w*\$).*?(?:\2|$)", re.DOTALL), r"\1***"),
+    (re.compile(r"SCRAM-SHA-256\$[\w+/=:$]+"), "***"),
+)
+# One is in whatever a pattern matches.
+_SIGNS = ("://", "authorization", "bearer", "basic", "pass", "pwd", "token", "secret", "credential",
+          "cookie", "key", "scram")  # fmt: skip
 _PACKAGE = __name__.partition(".")[0]
 
 

@@ -4,6 +4,8 @@ Beside the standard keywords (draft 2020-12):
 
 * ``format: go-duration``: text such as ``10m`` or ``1h30m``, not negative;
 * ``x-ignore-case``: letter case and surrounding blanks of the value do not matter;
+* ``x-reserved-names``: keys the object must not have, nor any key twice, where the case of
+  ASCII letters does not matter;
 * ``x-restart``: a change takes effect when the engine starts next.
 
 Paths that are not described here are accepted with any value, except below
@@ -15,22 +17,9 @@ import copy
 from collections.abc import Iterator
 from typing import Any
 
-Schema = dict[str, Any]
+from . import reserved
 
-# Settings the engine depends on; it passes them to every server itself.
-_RESERVED_SETTINGS = (
-    "config_file",
-    "data_directory",
-    "external_pid_file",
-    "hba_file",
-    "ident_file",
-    "listen_addresses",
-    "log_destination",
-    "logging_collector",
-    "port",
-    "unix_socket_directories",
-    "unix_socket_permissions",
-)
+Schema = dict[str, Any]
 
 
 def build() -> Schema:
@@ -272,8 +261,8 @@ _SCHEMA: Schema = {
                 "instances, and for the servers that build states: other settings, other states.",
                 "propertyNames": {
                     "pattern": r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$",
-                    "not": {"enum": list(_RESERVED_SETTINGS)},
                 },
+                "x-reserved-names": list(reserved.NAMES),
                 "additionalProperties": {
                     "type": ["string", "number", "boolean"],
                     "pattern": r"^[^\x00-\x1f]*$",

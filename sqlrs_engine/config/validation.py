@@ -2,12 +2,13 @@
 
 import json
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .. import durations
 from ..errors import InvalidArgument
-from . import paths
+from . import paths, reserved
 from .schema import Schema, leaves
 
 if TYPE_CHECKING:
@@ -74,9 +75,35 @@ def _validator(schema: Schema) -> "Validator":
     formats.checks("go-duration", raises=ValueError)(_is_duration)
     # JSON Schema takes 1.0 for an integer; the configuration keeps numbers' forms.
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
-    kind = extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
+    kind = extend(  # type: ignore[no-untyped-call]
+        Draft202012Validator,
+        {"pattern": _matches, "x-reserved-names": _leaves_alone},
+        type_checker=types,
+    )
     validator: Validator = kind(schema, format_checker=formats)
     return validator
+
+
+def _matches(_: Any, pattern: str, instance: Any, __: Any) -> "Iterator[ValidationError]":
+    from jsonschema import ValidationError
+
+    # \Z: Python's $ would let a final newline pass, which JSON Schema's does not.
+    exact = re.sub(r"\$$", r"\\Z", pattern)
+    if isinstance(instance, str) and re.search(exact, instance) is None:
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _leaves_alone(_: Any, names: list[str], instance: Any, __: Any) -> "Iterator[ValidationError]":
+    from jsonschema import ValidationError
+
+    if not isinstance(instance, dict):
+        return
+    for name in instance:
+        if reserved.folded(name) in names:
+            yield ValidationError(f"{json.dumps(name)} is set by the engine itself")
+    twice = reserved.repeated(instance)
+    if twice is not None:
+        yield ValidationError(f"{json.dumps(twice)} is there twice, in another letter case")
 
 
 def _is_integer(_: Any, value: Any) -> bool:
@@ -113,9 +140,7 @@ def _explain(error: "ValidationError") -> str:
     path = paths.join(error.absolute_path) or "the configuration"
     explain = _EXPLANATIONS.get(str(error.validator))
     if "propertyNames" in error.schema_path:
-        reserved = error.validator == "not"
-        why = "is set by the engine itself" if reserved else "is not a setting's name"
-        return f"{path}: {json.dumps(error.instance)} {why}"
+        return f"{path}: {json.dumps(error.instance)} is not a setting's name"
     if explain is None:
         return f"{path}: {error.message}"
     return f"{path} {explain(error)}"

@@ -19,6 +19,7 @@ import psycopg
 import pytest
 from waiting import eventually
 
+from sqlrs_engine.config import reserved
 from sqlrs_engine.conntrack import Conntrack
 from sqlrs_engine.errors import ClusterFailed, InvalidArgument
 from sqlrs_engine.postgres import cluster as cluster_module
@@ -818,3 +819,28 @@ def test_a_server_that_fails_while_it_stops_is_no_success(
     with pytest.raises(ClusterFailed, match="failed while it stopped") as failure:
         cluster.stop("fast")
     assert "database system is shut down" in (failure.value.details or "")
+
+
+# What ``postgres.settings`` may name
+
+SENSITIVE = """
+SELECT name FROM pg_settings
+WHERE context = 'internal'
+   OR category IN ('File Locations', 'Preset Options')
+   OR category LIKE '%/ Authentication'
+   OR category LIKE '%/ SSL'
+   OR category LIKE '%/ Shared Library Preloading'
+   OR category LIKE '%/ Connection Settings' AND name !~ '(connections$|^tcp_|interval$)'
+   OR vartype = 'string' AND (
+      name ~ '(_file|_files|file_name|filename|_dir|_directory|_directories|_path|_command)$'
+      OR name ~ '(_library|_libraries|_provider|_destination|_conninfo|_addresses|_port)$'
+      OR short_desc ~* '(file|directory|librar(y|ies)|shell command|connection string)')
+"""
+HARMLESS = {"search_path", "debug_io_direct", "temp_tablespaces"}
+
+
+def test_no_setting_of_files_libraries_programs_or_logins_is_free(running: Cluster) -> None:
+    with running.connect(None) as connection:
+        names = {str(name) for (name,) in connection.execute(SENSITIVE)}
+    assert len(names) > 50
+    assert names - HARMLESS - set(reserved.NAMES) == set()

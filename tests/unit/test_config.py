@@ -131,6 +131,12 @@ def test_a_valid_value_is_kept_as_given(config: Config, path: str, value: Any) -
         ("postgres.osUser", "a b", "postgres.osUser has characters that are not allowed"),
         ("postgres.settings.port", 1, 'postgres.settings: "port" is set by the engine itself'),
         ("postgres.settings", {"a b": 1}, "postgres.settings: .* is not a setting's name"),
+        ("postgres.settings.HBA_FILE", "x", '.*: "HBA_FILE" is set by the engine itself'),
+        ("postgres.settings", {"Ssl_Key_File": "x"}, ".*Ssl_Key_File.* by the engine itself"),
+        ("postgres.settings", {"jit": 1, "JIT": 0}, '.*: "JIT" is there twice, .*'),
+        ("postgres.settings", {"jit\n": 1}, "postgres.settings: .* is not a setting's name"),
+        ("postgres.settings.jit", "on\n", "postgres.settings.jit has characters .*"),
+        ("postgres.osUser", "bob\n", "postgres.osUser has characters .*"),
         ("postgres.settings.jit", None, "postgres.settings.jit must be string or number or .*"),
         ("postgres.settings.jit", "o\nn", "postgres.settings.jit has characters .*"),
         # A parent is checked like its leaves.
