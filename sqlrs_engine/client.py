@@ -15,7 +15,7 @@ import ndjson
 
 from . import durations, engine_file
 from .engine_file import EngineRecord
-from .errors import EngineError, Unavailable
+from .errors import EngineError, InvalidArgument, Unavailable
 
 _START_SECONDS = 20.0
 _POLL_SECONDS = 0.03
@@ -67,7 +67,8 @@ class EngineClient:
         """Call ``/v1<path>`` and return the decoded answer.
 
         Parameters that are None or False are left out. Raises ApiError for an answer
-        above 399 whose status is not in ``accept``, Unavailable when there is no answer.
+        above 399 whose status is not in ``accept``, Unavailable when there is no answer,
+        InvalidArgument for text that UTF-8 cannot carry.
         """
         given = (params or {}).items()
         query = {key: _text(value) for key, value in given if value not in (None, False)}
@@ -77,6 +78,9 @@ class EngineClient:
             )
         except httpx.HTTPError as error:
             raise Unavailable("the engine does not answer", str(error)) from error
+        except UnicodeEncodeError as error:
+            text = repr(error.object)[:200]
+            raise InvalidArgument("an argument is not UTF-8: rename the file", text) from error
         if response.status_code >= 400 and response.status_code not in accept:
             raise _api_error(response)
         return response.json() if response.content else None

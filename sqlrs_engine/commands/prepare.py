@@ -4,24 +4,25 @@ import argparse
 import os
 import shutil
 from collections.abc import Sequence
-from itertools import islice, pairwise
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .. import durations
+from ..errors import InvalidArgument
 from . import FAILURE, INTERRUPTED, SUCCESS
 from .progress import Progress, progress_on
 from .terminal import Terminal, add_json, add_state_dir, places, short
 
 if TYPE_CHECKING:
     from ..client import EngineClient
+    from ..prepare.options import Option
 
 DEFAULT_IMAGE = "postgres:18"
 _IDLE_SECONDS = 120.0
-_FILE_FLAGS = ("-f", "--file")
-# Options of psql whose value is the next argument, so that it is not taken for an option.
-_VALUE_FLAGS = ("-c", "--command", "-v", "--set", "--variable")
+_STDIN = "-"
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         "image_id": args.image,
         "work_dir": str(terminal.cwd),
         "plan_only": args.plan,
-        **(_liquibase(args.rest, terminal) if args.liquibase else _psql(args.rest, terminal)),
+        **(_liquibase(args.rest, terminal) if args.liquibase else psql_request(args.rest, terminal)),
     }
     where = places(args.state_dir, terminal.environ)
     if args.no_start:
@@ -102,42 +103,46 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     return SUCCESS
 
 
-def absolute_files(psql_args: Sequence[str], cwd: Path) -> list[str]:
-    """Return psql's arguments with the files of ``-f`` made absolute, standard input aside."""
-    result: list[str] = []
-    previous = ""
-    for argument in psql_args:
-        flag, separator, value = argument.partition("=")
-        if previous in _FILE_FLAGS:
-            argument = _absolute(argument, cwd)
-        elif previous in _VALUE_FLAGS:
-            pass
-        elif flag == "--file" and separator:
-            argument = f"--file={_absolute(value, cwd)}"
-        elif argument.startswith("-f") and len(argument) > 2:
-            argument = f"-f{_absolute(argument[2:], cwd)}"
-        takes_value = previous not in (*_FILE_FLAGS, *_VALUE_FLAGS)
-        previous = argument if takes_value else ""
-        result.append(argument)
-    return result
+def psql_request(psql_args: Sequence[str], terminal: Terminal) -> dict[str, Any]:
+    """Return what a request says of psql scripts: files by absolute path, standard input.
 
+    Without an input psql reads standard input, so that is what counts here as well unless
+    it is a terminal. Raises InvalidArgument for arguments that psql does not have or that a
+    preparation may not have, and for standard input that is not UTF-8.
+    """
+    from ..prepare.options import parse
 
-def reads_stdin(psql_args: Sequence[str]) -> bool:
-    """Tell whether one of the inputs is standard input."""
-    if any(argument in ("-f-", "--file=-") for argument in psql_args):
-        return True
-    return any(flag in _FILE_FLAGS and value == "-" for flag, value in pairwise(psql_args))
-
-
-def _absolute(file: str, cwd: Path) -> str:
-    return file if file in ("", "-") else str(cwd / file)
-
-
-def _psql(rest: Sequence[str], terminal: Terminal) -> dict[str, Any]:
-    """Return what a request says of psql scripts."""
-    arguments = absolute_files(rest, terminal.cwd)
+    options = list(parse(psql_args))
+    arguments = [word for option in options for word in _absolute(option, terminal.cwd).words()]
+    reads_stdin = any(option.letter == "f" and option.value == _STDIN for option in options)
     fields: dict[str, Any] = {"prepare_kind": "psql", "psql_args": arguments}
-    return fields | ({"stdin": terminal.stdin.read()} if reads_stdin(arguments) else {})
+    if reads_stdin:
+        fields["stdin"] = _read(terminal)
+    elif not terminal.stdin.isatty() and not any(option.letter in "fc" for option in options):
+        text = _read(terminal)
+        if text:
+            fields |= {"psql_args": [*arguments, "-f", _STDIN], "stdin": text}
+    return fields
+
+
+def _absolute(option: "Option", cwd: Path) -> "Option":
+    """Return an option with the file that it names as the engine can find it."""
+    if option.letter != "f" or option.value in (None, "", _STDIN):
+        return option
+    return replace(option, value=str(cwd / (option.value or "")))
+
+
+def _read(terminal: Terminal) -> str:
+    try:
+        text = terminal.stdin.read()
+        text.encode()  # some locales smuggle other bytes in
+    except UnicodeError as error:
+        raise InvalidArgument(
+            "standard input is not UTF-8",
+            "name the file instead (-f FILE), whose bytes reach psql as they are, or convert it"
+            " with iconv",
+        ) from error
+    return text
 
 
 def _liquibase(rest: Sequence[str], terminal: Terminal) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The psql arguments of a preparation: which are allowed, and the steps they make.
 
-Each ``-f`` and each ``-c`` is a step; the other options seen before it apply to it.
+Each ``-f`` and each ``-c`` is a step; the other options apply to all of them, wherever they
+stand: psql reads its whole command line before it runs the first input (``startup.c``).
 """
 
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import InvalidArgument
-from .options import Option, parse
+from .options import Option, parse, spelled
 
 __all__ = ["Input", "PsqlArguments", "StepArguments"]
 
@@ -48,8 +49,7 @@ class StepArguments:
         """All arguments of psql; ``-X`` and ``ON_ERROR_STOP`` come first."""
         line = list(_OWN)
         for letter, value in self.options:
-            flag = f"-{letter}" if len(letter) == 1 else f"--{letter}"
-            line += [flag] if value is None else [flag, value]
+            line += spelled(letter, value)
         return [*line, *self.input.arguments()]
 
     def summary(self) -> str:
@@ -75,24 +75,23 @@ class PsqlArguments:
         for standard input without its ``-f -``, or the other way round.
         """
         options: list[tuple[str, str | None]] = []
-        steps: list[StepArguments] = []
+        inputs: list[Input] = []
         no_rc = stops = False
         for option in parse(args):
             given = _input(option, bind)
             if given is not None:
-                steps.append(StepArguments(tuple(options), given))
+                inputs.append(given)
             elif option.letter == "X":
                 no_rc = True
             elif option.letter == "v" and _is_stop(option):
                 stops = True
             else:
                 options.append((option.letter, option.value))
-        _check_stdin([step.input for step in steps], stdin)
-        if not steps:
-            steps = [StepArguments(tuple(options), Input("nothing"))]
+        _check_stdin(inputs, stdin)
         words = [argument for argument in args if argument]
         words += [] if no_rc else ["-X"]
         words += [] if stops else ["-v", f"{_STOP}=1"]
+        steps = (StepArguments(tuple(options), each) for each in inputs or [Input("nothing")])
         return cls(tuple(steps), " ".join(words))
 
     def directory(self) -> Path | None:

@@ -62,6 +62,16 @@ class Option:
     value: str | None
     text: str
 
+    def words(self) -> list[str]:
+        """The option as arguments of psql, in the one spelling that every value survives."""
+        return spelled(self.letter, self.value)
+
+
+def spelled(letter: str, value: str | None) -> list[str]:
+    """Return an option as arguments of psql; its value is an argument of its own."""
+    flag = f"-{letter}" if len(letter) == 1 else f"--{letter}"
+    return [flag] if value is None else [flag, value]
+
 
 def parse(args: Sequence[str]) -> Iterator[Option]:
     """Yield the options of psql's arguments; empty arguments are skipped.

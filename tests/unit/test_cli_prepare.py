@@ -2,50 +2,97 @@
 
 import io
 from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 
 from sqlrs_engine import cli
-from sqlrs_engine.commands.prepare import absolute_files, reads_stdin
+from sqlrs_engine.commands.prepare import psql_request
 from sqlrs_engine.commands.progress import PlainProgress, describe
+from sqlrs_engine.commands.terminal import Terminal
+from sqlrs_engine.errors import InvalidArgument
 
 CWD = Path("/w/ws")
+
+
+class Typed(io.StringIO):
+    """Standard input of a terminal: nobody has typed anything, and reading it would wait."""
+
+    def isatty(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> str:
+        raise AssertionError("a terminal was read")
+
+
+def asked(*args: str, stdin: TextIO | None = None) -> dict[str, Any]:
+    terminal = Terminal(
+        environ={}, cwd=CWD, stdin=stdin or Typed(), stdout=io.StringIO(), stderr=io.StringIO()
+    )
+    return psql_request(args, terminal)
 
 
 @pytest.mark.parametrize(
     ("given", "sent"),
     [
         (["-f", "a.sql"], ["-f", "/w/ws/a.sql"]),
-        (["-fa.sql"], ["-f/w/ws/a.sql"]),
-        (["--file", "a.sql"], ["--file", "/w/ws/a.sql"]),
-        (["--file=a.sql"], ["--file=/w/ws/a.sql"]),
+        (["-fa.sql"], ["-f", "/w/ws/a.sql"]),
+        (["--file", "a.sql"], ["-f", "/w/ws/a.sql"]),
+        (["--file=a.sql"], ["-f", "/w/ws/a.sql"]),
+        (["--fil", "a.sql"], ["-f", "/w/ws/a.sql"]),
+        (["-qf", "a.sql"], ["-q", "-f", "/w/ws/a.sql"]),
+        (["-1fa.sql"], ["-1", "-f", "/w/ws/a.sql"]),
+        (["-Xqfa.sql"], ["-X", "-q", "-f", "/w/ws/a.sql"]),
         (["-f", "/x/a.sql"], ["-f", "/x/a.sql"]),
-        (["-f", "-"], ["-f", "-"]),
-        (["-f", ""], ["-f", ""]),
-        (["-f"], ["-f"]),
         (["-c", "-f", "-f", "a.sql"], ["-c", "-f", "-f", "/w/ws/a.sql"]),
-        (["-v", "-f", "x"], ["-v", "-f", "x"]),
-        (["-v", "file=a.sql", "-1"], ["-v", "file=a.sql", "-1"]),
+        (["-v", "-f", "-c", "x"], ["-v", "-f", "-c", "x"]),
+        (["-v", "file=a.sql", "--csv", "-cx"], ["-v", "file=a.sql", "--csv", "-c", "x"]),
         (["-f", "-c", "-f", "b"], ["-f", "/w/ws/-c", "-f", "/w/ws/b"]),
+        (["-f", "a.sql", "-v", "n=5"], ["-f", "/w/ws/a.sql", "-v", "n=5"]),
     ],
 )
 def test_files_are_made_absolute(given: list[str], sent: list[str]) -> None:
-    assert absolute_files(given, CWD) == sent
+    assert asked(*given) == {"prepare_kind": "psql", "psql_args": sent}
 
 
-@pytest.mark.parametrize(
-    ("args", "reads"),
-    [
-        (["-f", "-"], True),
-        (["-f-"], True),
-        (["--file", "-"], True),
-        (["--file=-"], True),
-        (["-f", "a.sql"], False),
-        ([], False),
-    ],
-)
-def test_standard_input_is_read_only_when_named(args: list[str], reads: bool) -> None:
-    assert reads_stdin(args) is reads
+@pytest.mark.parametrize("args", [["-f", "-"], ["-f-"], ["--file", "-"], ["--fil=-"], ["-qf-"]])
+def test_standard_input_is_read_when_named(args: list[str]) -> None:
+    request = asked(*args, stdin=io.StringIO("select 1"))
+    assert request["psql_args"][-2:] == ["-f", "-"]
+    assert request["stdin"] == "select 1"
+
+
+def test_without_an_input_standard_input_is_read_as_psql_does() -> None:
+    request = asked("-v", "a=1", stdin=io.StringIO("select :a"))
+    assert request["psql_args"] == ["-v", "a=1", "-f", "-"]
+    assert request["stdin"] == "select :a"
+
+
+def test_without_any_input_there_is_an_empty_database() -> None:
+    for stdin in (Typed(), io.StringIO("")):
+        assert asked(stdin=stdin) == {"prepare_kind": "psql", "psql_args": []}
+
+
+def test_standard_input_is_left_alone_beside_other_inputs() -> None:
+    assert "stdin" not in asked("-c", "select 1", stdin=io.StringIO("select 2"))
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_standard_input_that_is_not_utf8_is_refused_with_advice(errors: str) -> None:
+    latin1 = io.TextIOWrapper(io.BytesIO(b"select 'caf\xe9';"), encoding="utf-8", errors=errors)
+    with pytest.raises(InvalidArgument) as caught:
+        asked("-f", "-", stdin=latin1)
+    assert caught.value.message == "standard input is not UTF-8"
+    assert "-f FILE" in str(caught.value.details)
+
+
+@pytest.mark.parametrize("args", [["-f"], ["-h", "elsewhere"], ["--nonsense"], ["mydb"]])
+def test_what_psql_would_not_accept_is_a_usage_error(
+    args: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["prepare", "--state-dir", str(tmp_path), "--", *args], {}) == 2
+    assert list(tmp_path.iterdir()) == []
+    assert args[0] in capsys.readouterr().err
 
 
 def test_plain_progress_prints_tasks_once_and_no_output() -> None:

@@ -228,11 +228,12 @@ def test_every_step_begins_with_our_own_options(script):
     assert [line[:3] for line in lines] == [OWN] * 3
 
 
-def test_options_apply_to_the_inputs_after_them(script):
+def test_options_apply_to_all_inputs_wherever_they_stand(script):
     args = ("-v", "a=1", "-f", script, "-1", "-vb=2", "-c", "select 1", "-q")
+    options = ["-v", "a=1", "-1", "-v", "b=2", "-q"]
     assert command_lines(*args) == [
-        [*OWN, "-v", "a=1", "-f", script],
-        [*OWN, "-v", "a=1", "-1", "-v", "b=2", "-c", "select 1"],
+        [*OWN, *options, "-f", script],
+        [*OWN, *options, "-c", "select 1"],
     ]
 
 
