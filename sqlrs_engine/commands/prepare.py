@@ -70,7 +70,9 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         "image_id": args.image,
         "work_dir": str(terminal.cwd),
         "plan_only": args.plan,
-        **(_liquibase(args.rest, terminal) if args.liquibase else psql_request(args.rest, terminal)),
+        **(
+            _liquibase(args.rest, terminal) if args.liquibase else psql_request(args.rest, terminal)
+        ),
     }
     where = places(args.state_dir, terminal.environ)
     if args.no_start:

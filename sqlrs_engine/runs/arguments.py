@@ -1,99 +1,104 @@
-"""Arguments that name a connection: psql and pgbench get theirs from the engine.
+"""Arguments that name a connection: psql, pgbench and their kin get theirs from the engine.
 
 Read the way the programs read them (getopt_long), so that neither a bundle such as
 ``-Ath`` nor an abbreviation hides an option, and no option's value is taken for one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal
+
+from .programs import HOST_WORDS, PROGRAMS, Program
 
 RunKind = Literal["psql", "pgbench"]
 
-_CONNECTION_LETTERS = "hpUd"
-_CONNECTION_WORDS = ("host", "port", "username", "dbname", "database")
-
-# The options that take a value: it may be the next argument.
-_VALUE_LETTERS = {"psql": "cfFLoPRTv", "pgbench": "bcDfFIjLMPRstT"}
-_VALUE_WORDS = {
-    "psql": (
-        "command",
-        "field-separator",
-        "file",
-        "log-file",
-        "output",
-        "pset",
-        "record-separator",
-        "set",
-        "table-attr",
-        "variable",
-    ),
-    "pgbench": (
-        "aggregate-interval",
-        "builtin",
-        "client",
-        "define",
-        "file",
-        "fillfactor",
-        "index-tablespace",
-        "init-steps",
-        "jobs",
-        "latency-limit",
-        "log-prefix",
-        "max-tries",
-        "partition-method",
-        "partitions",
-        "progress",
-        "protocol",
-        "random-seed",
-        "rate",
-        "sampling-rate",
-        "scale",
-        "tablespace",
-        "time",
-        "transactions",
-    ),
-}
+# What these call a database is the engine's business; with the others a plain name will do.
+_NO_DATABASE_OPTION = ("psql", "pgbench")
 
 
-def connection_argument(kind: RunKind, arguments: Sequence[str]) -> str | None:
+def connection_argument(program: str, arguments: Sequence[str]) -> str | None:
     """Return the first argument that names a connection, None when there is none.
 
     A database's plain name is not one: it is a database of the instance.
     """
-    remaining = iter(arguments)
-    for argument in remaining:
-        if argument == "--":
-            return next(filter(_is_connection_string, remaining), None)
-        if argument.startswith("--"):
-            word, is_complete, _ = argument[2:].partition("=")
-            if _abbreviates(word, _CONNECTION_WORDS):
-                return argument
-            if not is_complete and _abbreviates(word, _VALUE_WORDS[kind]):
-                next(remaining, None)
-        elif argument.startswith("-") and argument != "-":
-            letters = argument[1:]
-            end = _end_of_letters(letters, _VALUE_LETTERS[kind])
-            if any(letter in _CONNECTION_LETTERS for letter in letters[:end]):
-                return argument
-            if end == len(letters) and letters[-1] in _VALUE_LETTERS[kind]:
-                next(remaining, None)
-        elif _is_connection_string(argument):
+    known = PROGRAMS.get(program)
+    if known is None:
+        return next(filter(_may_be_connection, arguments), None)
+    strict = program in _NO_DATABASE_OPTION
+    for argument, value in _options(known, arguments):
+        if argument is None:
+            if known.positional and _is_connection_string(value):
+                return value
+        elif value is None or strict or _is_connection_string(value):
             return argument
     return None
 
 
-def _abbreviates(word: str, words: Sequence[str]) -> bool:
-    return bool(word) and any(full.startswith(word) for full in words)
+def _options(program: Program, arguments: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
+    """Yield what may name a connection.
+
+    That is ``(argument, None)`` for host, port and user, ``(argument, value)`` for a
+    database, and ``(None, word)`` for a bare word.
+    """
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            yield from ((None, word) for word in remaining)
+        elif argument.startswith("--"):
+            yield from _long(program, argument, remaining)
+        elif argument.startswith("-") and argument != "-":
+            yield from _short(program, argument, remaining)
+        else:
+            yield None, argument
 
 
-def _end_of_letters(letters: str, with_value: str) -> int:
-    """Return where the letters of a bundle end and the value of its last one begins."""
-    for index, letter in enumerate(letters, start=1):
-        if letter in with_value:
-            return index
-    return len(letters)
+def _long(
+    program: Program, argument: str, remaining: Iterator[str]
+) -> Iterator[tuple[str | None, str | None]]:
+    word, is_complete, value = argument[2:].partition("=")
+    if word in program.flags.split():
+        return
+    if word not in program.words.split():
+        # An abbreviation that may be either is refused by the program; so it is here.
+        if _abbreviates(word, HOST_WORDS):
+            yield argument, None
+            return
+        if _abbreviates(word, program.database_words):
+            yield argument, value if is_complete else next(remaining, "")
+            return
+    if not is_complete and _abbreviates(word, program.words):
+        next(remaining, None)
 
 
-def _is_connection_string(argument: str) -> bool:
+def _short(
+    program: Program, argument: str, remaining: Iterator[str]
+) -> Iterator[tuple[str | None, str | None]]:
+    for position, letter in enumerate(argument[1:], start=2):
+        if letter in program.host_letters:
+            yield argument, None
+            return
+        if letter in program.database_letters:
+            yield argument, argument[position:] or next(remaining, "")
+            return
+        if letter in program.letters:
+            if position == len(argument):
+                next(remaining, None)
+            return
+
+
+def _abbreviates(word: str, words: str) -> bool:
+    return bool(word) and any(full.startswith(word) for full in words.split())
+
+
+def _is_connection_string(argument: str | None) -> bool:
     """Tell whether libpq takes what stands for a database name for more than that."""
-    return "://" in argument or "=" in argument
+    return argument is not None and ("://" in argument or "=" in argument)
+
+
+def _may_be_connection(argument: str) -> bool:
+    """Tell whether an argument of a program whose options are unknown looks like one."""
+    if argument.startswith("--"):
+        word, _, value = argument[2:].partition("=")
+        return _abbreviates(word, HOST_WORDS) or "://" in value or "host=" in value
+    if argument.startswith("-"):
+        return argument[1:2] in ("h", "p", "U")
+    return "://" in argument or "host=" in argument

@@ -64,10 +64,10 @@ class RunRequest:
         own, InvalidArgument when steps are combined with what they exclude.
         """
         for step in (self.once, *self.steps):
-            argument = connection_argument(self.kind, step.args)
+            argument = connection_argument(self.program, step.args)
             if argument is not None:
                 raise Conflict(
-                    f"conflicting {self.kind} connection arguments",
+                    f"conflicting {self.program} connection arguments",
                     f"{argument}: the engine connects to the instance itself, leave it out",
                 )
         if not self.steps:

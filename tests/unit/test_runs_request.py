@@ -197,3 +197,63 @@ def test_what_the_command_line_sends_is_accepted(body):
     assert [(list(step.args), step.stdin) for step in invocations] == [
         (step["args"], step.get("stdin")) for step in given
     ]
+
+
+@pytest.mark.parametrize(
+    ("program", "args"),
+    [
+        ("pgbench", ["--log", "-h", "x"]),  # no abbreviation of --log-prefix
+        ("pg_dump", ["-c", "-h127.0.0.1"]),
+        ("pg_dump", ["-ch127.0.0.1"]),
+        ("pg_dump", ["-Fc", "-Z", "5", "-hx"]),
+        ("pg_dump", ["--data", "-h", "x"]),
+        ("pg_dump", ["--hos=x"]),
+        ("pg_dump", ["-d", "host=/tmp"]),
+        ("pg_dump", ["-dpostgresql://x/y"]),
+        ("pg_dump", ["--db=host=x"]),
+        ("pg_dump", ["host=x"]),
+        ("pg_dumpall", ["-l", "host=x"]),
+        ("pg_restore", ["-d", "host=x", "dump"]),
+        ("createdb", ["--maintenance-db=postgresql://x/y", "new"]),
+        ("createdb", ["--main", "host=x", "new"]),
+        ("createdb", ["-eph", "x"]),
+        ("dropdb", ["--maintenance-db", "postgres://x", "old"]),
+        ("createuser", ["-dh", "x", "role"]),
+        ("vacuumdb", ["-zh", "x"]),
+        ("vacuumdb", ["-d", "host=x"]),
+        ("pg_amcheck", ["--install-missing", "-h", "x"]),
+        ("pg_recvlogical", ["--start", "-h", "x"]),
+        ("oid2name", ["-Hx"]),
+        ("shp2pgsql", ["-hx"]),
+        ("shp2pgsql", ["--host", "x"]),
+        ("shp2pgsql", ["postgresql://x"]),
+    ],
+)
+def test_no_program_may_be_told_where_to_connect(program, args):
+    assert connection_argument(program, args) in args
+
+
+@pytest.mark.parametrize(
+    ("program", "args"),
+    [
+        ("pg_dump", ["-c", "-Fc", "-f", "-h", "postgres"]),
+        ("pg_dump", ["-d", "postgres", "-t", "a=b"]),
+        ("pg_dump", ["--table", "-h"]),
+        ("pg_restore", ["-d", "postgres", "/tmp/a=b.dump"]),
+        ("pg_restore", ["-l", "dump"]),
+        ("createdb", ["-T", "template0", "-O", "-h", "new", "a = b"]),
+        ("createdb", ["--maintenance-db=postgres", "new"]),
+        ("createuser", ["-d", "-c", "5", "role"]),
+        ("vacuumdb", ["-z", "-t", "a", "-d", "postgres"]),
+        ("pg_recvlogical", ["-o", "a=b", "-d", "postgres"]),
+        ("shp2pgsql", ["-s", "4326", "a.shp"]),
+    ],
+)
+def test_what_only_looks_like_a_connection_is_let_through_to_other_programs(program, args):
+    assert connection_argument(program, args) is None
+
+
+def test_the_options_are_those_of_the_program_that_runs():
+    made = request(command="pg_dump", args=["-c", "-h127.0.0.1"])
+    with pytest.raises(Conflict, match="pg_dump"):
+        made.invocations()
