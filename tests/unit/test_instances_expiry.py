@@ -4,10 +4,11 @@ import threading
 
 import pytest
 from instance_fakes import IMAGE, World
-from prepare_fakes import until
+from waiting import eventually
 
 from sqlrs_engine.clock import shift, utc_now
 from sqlrs_engine.errors import ClusterFailed
+from sqlrs_engine.instances import reaper
 from sqlrs_engine.instances.reaper import Reaper
 
 
@@ -159,11 +160,11 @@ def test_the_reaper_wakes_for_a_new_deadline(world, monkeypatch):
 
 
 def test_a_short_life_given_at_creation_ends_in_time(world, monkeypatch):
-    """The reaper sleeps for up to a minute when nothing is due."""
+    monkeypatch.setattr(reaper, "LONGEST_SLEEP", 3600.0)
     looked, next_due = threading.Event(), Reaper.next_due
 
-    def look(reaper):
-        due = next_due(reaper)
+    def look(its_reaper):
+        due = next_due(its_reaper)
         looked.set()
         return due
 
@@ -173,4 +174,4 @@ def test_a_short_life_given_at_creation_ends_in_time(world, monkeypatch):
     world.instances.start_reaper()
     assert looked.wait(30)
     instance = world.instances.create(world.add_state(), ttl=0.2)
-    until(lambda: there(world, instance) is None, "its removal", seconds=40)
+    eventually(lambda: there(world, instance) is None, "its removal")
