@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from .errors import Conflict, NotFound
+from .errors import NotFound, Unavailable
 from .store import InstanceFilter, StateFilter, Store
 from .store.records import Instance, State
 
@@ -142,7 +142,7 @@ class Deletion:
     ) -> DeleteResult:
         """Delete a state; with ``recurse`` all that depends on it as well.
 
-        Raises NotFound, Conflict when the tree kept changing while it was looked at.
+        Raises NotFound, Unavailable when the tree kept changing while it was looked at.
         """
         if dry_run:
             root = self._plan(self._family(state_id, recurse), recurse, force)
@@ -158,7 +158,7 @@ class Deletion:
                 if root.blocked is None:
                     self._remove(family)
                 return DeleteResult.of(root, dry_run=False)
-        raise Conflict("the state is in constant use: try again", state_id)
+        raise Unavailable("the state is in constant use: try again", state_id)
 
     def _family(self, state_id: str, recurse: bool) -> "_Family":
         """Read a state and what depends on it: all generations, or the first only."""

@@ -32,29 +32,39 @@ HTTP answer. ``message`` says what went wrong and what to do about it; ``details
 carries the specifics (the argument, the path, PostgreSQL's own words).
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 
 class EngineError(Exception):
-    """A failure with a stable ``code``; the root of the tree above."""
+    """A failure with a stable ``code``; the root of the tree above.
+
+    ``facts`` are specifics as values, for programs; without ``details`` of their own, those
+    are the same as JSON text, which is what clients that know only strings show.
+    """
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
 
-    def __init__(self, message: str, details: str | None = None) -> None:
+    def __init__(
+        self, message: str, details: str | None = None, *, facts: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
-        self.details = details
+        self.details = details or (json.dumps(facts) if facts else None)
+        self.facts = facts
 
     def __str__(self) -> str:
         return f"{self.message}: {self.details}" if self.details else self.message
 
     def as_dict(self) -> dict[str, Any]:
-        """The error envelope: ``{code, message, details?}``, and what ``more`` adds."""
+        """The error envelope: ``{code, message, details?, facts?}``, and what ``more`` adds."""
         envelope: dict[str, Any] = {"code": self.code, "message": self.message}
         if self.details:
             envelope["details"] = self.details
+        if self.facts:
+            envelope["facts"] = dict(self.facts)
         return envelope | self.more()
 
     def more(self) -> dict[str, Any]:

@@ -10,7 +10,6 @@ What is a limit, and what only a wish:
 * A reserve that leaves nothing of the whole disk is a mistake in the configuration.
 """
 
-import json
 import logging
 from collections.abc import Callable, Collection
 
@@ -18,6 +17,7 @@ from .. import clock
 from ..errors import CacheLimitTooSmall, CacheUnavailable, EngineError, StorageFull
 from ..metrics import Metrics
 from ..store import StateStore
+from ..store.records import Json
 from .candidates import Rules
 from .capacity import MIN_STATE_AGE, Disk, Goal, Limits, Need, Phase, Settings, Usage
 from .eviction import Evictor, Files, Leases, Outcome
@@ -188,7 +188,7 @@ class Enforcement:
         if limits.effective_max <= 0:
             raise CacheLimitTooSmall(
                 "the reserve leaves no room for the cache: lower cache.capacity.reserveBytes",
-                self._numbers(phase, usage, limits, need, rules),
+                facts=self._numbers(phase, usage, limits, need, rules),
             )
         if limits.max_bytes and usage.size_bytes + need.size_bytes > limits.max_bytes:
             numbers = self._numbers(phase, usage, limits, need, rules)
@@ -196,18 +196,18 @@ class Enforcement:
                 raise CacheLimitTooSmall(
                     "the states of this preparation do not fit into the cache: "
                     "raise cache.capacity.maxBytes",
-                    numbers,
+                    facts=numbers,
                 )
             raise Refused(
                 "the cache is full, and all that is in it is in use or too young to be "
                 "evicted: delete states or instances, or raise cache.capacity.maxBytes",
-                numbers,
+                facts=numbers,
             )
         if usage.disk.free < need.disk_bytes:
             raise Refused(
                 "the disk that holds the state store has no room for another copy, and nothing "
                 "can be evicted: delete states or instances, or make room",
-                self._numbers(phase, usage, limits, need, rules),
+                facts=self._numbers(phase, usage, limits, need, rules),
             )
 
     def _own_size(self, rules: Rules) -> int:
@@ -215,10 +215,12 @@ class Enforcement:
         protected = (self._states.get(state_id) for state_id in rules.protected)
         return sum(state.size_bytes or 0 for state in protected if state is not None)
 
-    def _numbers(self, phase: Phase, usage: Usage, limits: Limits, need: Need, rules: Rules) -> str:
-        """Return an error's details: JSON text."""
+    def _numbers(
+        self, phase: Phase, usage: Usage, limits: Limits, need: Need, rules: Rules
+    ) -> Json:
+        """Return an error's facts."""
         reclaimable, blocked = self._reclaimable(rules)
-        numbers = {
+        return {
             "phase": phase,
             "reasons": limits.pressure(usage, need),
             "needed_bytes": need.size_bytes,
@@ -232,4 +234,3 @@ class Enforcement:
             "reclaimable_bytes": reclaimable,
             "blocked_count": blocked,
         }
-        return json.dumps(numbers)

@@ -10,7 +10,7 @@ async def get_cache_status(request: Request) -> Reply:
     return json_reply(await request.call(request.services.cache.status))
 
 
-async def explain_prepare(request: Request) -> Reply:
+async def explain_prepare_cache(request: Request) -> Reply:
     """Tell whether a prepare would hit the cache."""
     asked = PrepareRequest.from_json(request.body)
     return json_reply(await request.call(request.services.cache.explain, asked))

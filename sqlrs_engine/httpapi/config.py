@@ -17,14 +17,14 @@ async def get_config(request: Request) -> Reply:
     return json_reply({"path": path, "value": config.get(path, effective)})
 
 
-async def update_config(request: Request) -> Reply:
-    """Set a setting and return it as given."""
-    path, value = request.body["path"], request.body["value"]
+async def set_config(request: Request) -> Reply:
+    """Set a setting and return it as given; without a value it goes back to its default."""
+    path, value = request.body["path"], request.body.get("value")
     await request.call(request.services.config.set, path, value)
     return json_reply(_setting(request, path, value))
 
 
-async def delete_config(request: Request) -> Reply:
+async def remove_config(request: Request) -> Reply:
     """Put a setting back to its default and return that."""
     path = request.query["path"]
     value = await request.call(request.services.config.remove, path)

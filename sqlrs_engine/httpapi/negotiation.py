@@ -11,7 +11,8 @@ JSON = "application/json"
 def choose(accept: bytes | None, produced: Sequence[str]) -> str:
     """Return one of ``produced``, the first being the default.
 
-    NDJSON is chosen whenever ``Accept`` names it; wildcards mean the default.
+    NDJSON is chosen whenever ``Accept`` names it; wildcards mean the default. So does JSON,
+    which every operation's errors are: clients made by generators ask for that alone.
 
     Raises NotAcceptable when the header admits none.
     """
@@ -23,6 +24,8 @@ def choose(accept: bytes | None, produced: Sequence[str]) -> str:
     for media_type in produced:
         if not admitted.isdisjoint((media_type, "application/*", "*/*")):
             return media_type
+    if JSON in admitted:
+        return produced[0]
     raise NotAcceptable("no acceptable media type", f"available: {', '.join(produced)}")
 
 

@@ -80,9 +80,9 @@ def _fields(raw: bytes) -> list[tuple[str, str]]:
 def _check_of(parameter: dict[str, Any]) -> Check:
     """Return the function that checks and converts a parameter's text."""
     name, schema = parameter["name"], parameter["schema"]
-    kind = schema.get("format")
-    if kind == "flag":
+    if schema.get("type") == "boolean":
         return _flag(name)
+    kind = schema.get("format")
     if kind == "id-prefix":
         return ids.parse_prefix
     if kind == "config-path":

@@ -5,6 +5,6 @@ from .replies import Response
 from .request import Request
 
 
-async def create_run(request: Request) -> Response:
+async def run_command(request: Request) -> Response:
     """Run psql or pgbench and stream its output as it comes."""
     return await run_stream(request, request.services.runs)

@@ -76,9 +76,6 @@ def explain(error: ValidationError) -> str:
             return f"{field} is longer than {limit} characters"
         case "maxItems":
             return f"{field} has more than {limit} items"
-        case "oneOf" | "anyOf":
-            names = [name for option in limit for name in option.get("required", ())]
-            return f"{field} must have exactly one of {', '.join(names)}"
         case _:
             return f"{field}: {_short(' '.join(error.message.split()))}"
 

@@ -9,7 +9,7 @@ from .services import Sources
 _DRAIN_SECONDS = 5.0
 
 
-async def put_source_blob(request: Request) -> Reply:
+async def put_source_blob_sha256(request: Request) -> Reply:
     """Store the body under its digest, writing it as it comes."""
     sources, body = request.services.sources, request.body
     try:

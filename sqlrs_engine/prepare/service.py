@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .. import ids
 from ..deletion import ACTIVE_TASKS, DeleteResult, Node
-from ..errors import Cancelled, Conflict, EngineError, NotFound, Unavailable
+from ..errors import Cancelled, EngineError, NotFound, Unavailable
 from ..postgres.images import parse_image
 from ..store.records import Job
 from .control import Control, Interrupted
@@ -115,7 +115,7 @@ class PrepareService:
     def delete(self, job_id: str, *, force: bool = False, dry_run: bool = False) -> DeleteResult:
         """Delete a job, its tasks and events; its states and its instance stay.
 
-        ``force`` cancels it first. Raises NotFound, Conflict when it does not end.
+        ``force`` cancels it first. Raises NotFound, Unavailable when it does not end.
         """
         active = self._get(job_id).status in ("queued", "running")
         blocked = ACTIVE_TASKS if active and not force else None
@@ -124,7 +124,7 @@ class PrepareService:
                 self.cancel(job_id)
             # Also when it is over: its thread may have a last thing to do.
             if not self._await_end([job_id], _DELETE_PATIENCE_SECONDS):
-                raise Conflict("the job does not end: try again in a moment", job_id)
+                raise Unavailable("the job does not end: try again in a moment", job_id)
             self._tools.events.keep(job_id)
             self._tools.jobs.remove(job_id)
         return DeleteResult.of(Node(kind="job", id=job_id, blocked=blocked), dry_run=dry_run)

@@ -39,7 +39,7 @@ def before_call(_context, case, _kwargs):
         case.query.pop("dry_run", None)
     body = case.meta and case.meta.components.get(ParameterLocation.BODY)
     positive = phase == "examples" or (body and body.mode == GenerationMode.POSITIVE)
-    if positive and case.operation.definition.raw.get("operationId") == "putSourceBlob":
+    if positive and case.operation.definition.raw.get("operationId") == "putSourceBlobSha256":
         _give_its_digest(case)
     if not positive or not isinstance(case.body, dict):
         return
@@ -77,7 +77,7 @@ def _run(body, _size, _stateful):
 
 _SENSIBLE = {
     "createPrepareJob": _prepare,
-    "explainPrepare": _prepare,
-    "updateConfig": _setting,
-    "createRun": _run,
+    "explainPrepareCache": _prepare,
+    "setConfig": _setting,
+    "runCommand": _run,
 }

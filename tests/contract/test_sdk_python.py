@@ -147,7 +147,7 @@ def test_the_generated_client_prepares_lists_and_deletes(
 
     with AuthenticatedClient(engine.base_url, engine.token) as client:
         args = ["-c", "create table answer as select 42 as n"]
-        request = models.PrepareRequest("psql", "postgres", psql_args=args)
+        request = models.PrepareRequest(models.PrepareKind.PSQL, "postgres", psql_args=args)
         accepted = create_prepare_job.sync(client=client, body=request)
         events = list(streams.follow(client.get_httpx_client(), accepted.job_id))
         job = get_prepare_job.sync(accepted.job_id, client=client)
@@ -158,12 +158,12 @@ def test_the_generated_client_prepares_lists_and_deletes(
         assert {(task.job_id, task.status) for task in tasks} == {(accepted.job_id, "succeeded")}
         (row,) = list_instances.sync(client=client)
         assert get_instance.sync(row.instance_id, client=client).dsn == job.result.dsn
-        foreseen = delete_instance.sync(row.instance_id, client=client, dry_run="true")
+        foreseen = delete_instance.sync(row.instance_id, client=client, dry_run=True)
         assert (foreseen.outcome, foreseen.root.kind) == ("would_delete", "instance")
         assert delete_instance.sync(row.instance_id, client=client).outcome == "deleted"
         gone = get_instance.sync_detailed(row.instance_id, client=client)
         assert (gone.status_code, gone.parsed.code) == (404, "not_found")
-        refused = models.PrepareRequest("psql", "postgres", psql_args=["-h", "x"])
+        refused = models.PrepareRequest(models.PrepareKind.PSQL, "postgres", psql_args=["-h", "x"])
         error = create_prepare_job.sync(client=client, body=refused)
         assert (error.code, error.details) == ("invalid_argument", "-h")
 

@@ -147,9 +147,16 @@ def test_any_other_range_is_ignored(api, asked):
     assert len(decoded(response)) == 3
 
 
-def test_a_stream_cannot_be_json(api):
+def test_a_client_that_asks_for_json_alone_gets_the_stream_all_the_same(api):
+    path = f"/v1/prepare-jobs/{api.prepare('-c', 'select 1')}/events"
+    response = api.get(path, headers={"Accept": "application/json"})
+    assert response.headers["content-type"] == "application/x-ndjson"
+    assert len(decoded(response)) == 3
+
+
+def test_a_stream_cannot_be_html(api):
     path = f"/v1/prepare-jobs/{api.prepare('sleep')}/events"
-    assert api.get(path, headers={"Accept": "application/json"}).status_code == 406
+    assert api.get(path, headers={"Accept": "text/html"}).status_code == 406
 
 
 def test_events_arrive_as_they_happen_and_the_end_ends_the_stream(api, live):

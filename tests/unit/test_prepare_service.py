@@ -11,7 +11,6 @@ from waiting import eventually
 
 from sqlrs_engine.errors import (
     ClusterFailed,
-    Conflict,
     EngineError,
     InvalidArgument,
     NotFound,
@@ -462,7 +461,7 @@ def test_a_job_that_does_not_end_is_not_deleted(world, monkeypatch):
     world.files.sync = gate
     job_id = world.submit("-c", WRITE)
     assert gate.reached.wait(20)
-    with pytest.raises(Conflict, match="does not end"):
+    with pytest.raises(Unavailable, match="does not end"):
         world.service.delete(job_id, force=True)
     gate.open.set()
     failed(world.wait(job_id), "cancelled")
