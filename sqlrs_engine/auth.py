@@ -1,6 +1,14 @@
-"""Bearer tokens: does an ``Authorization`` header carry the engine's?"""
+"""The engine's token: what clients show to it, and how it shows that it knows it too."""
 
 import hmac
+
+# What the proof is about, so that it can never pass for anything else made of the token.
+_PURPOSE = b"sqlrs-engine health\n"
+
+
+def proof(token: str, challenge: str) -> str:
+    """Return the HMAC-SHA256 of a challenge under the token, as 64 hexadecimal digits."""
+    return hmac.new(token.encode(), _PURPOSE + challenge.encode(), "sha256").hexdigest()
 
 
 class Bearer:
@@ -14,6 +22,11 @@ class Bearer:
         if not token.strip():
             raise ValueError("the engine's token is empty")
         self._token = token.encode()
+        self._text = token
+
+    def prove(self, challenge: str) -> str:
+        """Answer a client that wants to know, before it sends the token, that we have it."""
+        return proof(self._text, challenge)
 
     def accepts(self, authorization: bytes | None) -> bool:
         """Tell whether a raw header value is ``Bearer`` and this token."""

@@ -14,10 +14,11 @@ import httpx
 import ndjson
 
 from . import durations, engine_file
+from .connection import ProvenTransport
 from .engine_file import EngineRecord
 from .errors import EngineError, InvalidArgument, Unavailable
 
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 _POLL_SECONDS = 0.03
 
 
@@ -38,6 +39,7 @@ class EngineClient:
             headers={"Authorization": f"Bearer {token}"},
             timeout=timeout,
             trust_env=False,  # a proxy has no business between us and the loopback
+            transport=ProvenTransport(token),
         )
 
     def __enter__(self) -> Self:
@@ -112,8 +114,9 @@ def find(path: Path) -> EngineRecord | None:
     if record is None or not _alive(record.pid):
         return None
     try:
-        health = httpx.get(f"{record.base_url}/v1/health", timeout=5.0, trust_env=False).json()
-    except (httpx.HTTPError, ValueError):
+        with EngineClient(record.base_url, record.auth_token, timeout=5.0) as engine:
+            health = engine.get("/health")
+    except (EngineError, ValueError):
         return None
     return record if health.get("instanceId") == record.instance_id else None
 
@@ -169,13 +172,20 @@ def _start(
                     continue
                 process.kill()
                 code = process.wait()
-            # Another client may have started one at the same moment: that one will do.
-            record = find(path)
-            if record is not None:
-                return record
+            # Another client has started one at the same moment: that one will do, once it
+            # answers.
+            if _has_owner(path) and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+                continue
             output.seek(0)
             words = output.read().decode(errors="replace").strip()
             raise Unavailable("the engine did not start", words or f"exit code {code}")
+
+
+def _has_owner(path: Path) -> bool:
+    """Whether the engine file names a live process; whether it is an engine is not known."""
+    record = engine_file.read(path)
+    return record is not None and _alive(record.pid)
 
 
 def _alive(pid: int) -> bool:

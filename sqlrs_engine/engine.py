@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .store.records import Instance
 
 LOCK_PATIENCE_SECONDS = 4.0
+START_PATIENCE_SECONDS = 15.0
 GRACE_SECONDS = 2
 RUNS_GRACE_SECONDS = 2.0
 JOBS_GRACE_SECONDS = 3.0
@@ -315,7 +316,7 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
             if directory is not None:
                 directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = StoreLock(options.store_root / "engine.lock")
-        lock.acquire(LOCK_PATIENCE_SECONDS)
+        lock.acquire(LOCK_PATIENCE_SECONDS, start_patience=START_PATIENCE_SECONDS)
         cleanup.callback(lock.release)
         engine: Engine | None = None
         cleanup.callback(lambda: _leave_if_stuck(engine))
@@ -395,6 +396,7 @@ def _serve(
     engine.start()
     if announce is not None:
         announce(record.endpoint, options.engine_file)
+    lock.announce_ready()
     server.serve_on(listener.socket)
 
 

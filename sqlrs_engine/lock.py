@@ -25,23 +25,32 @@ class StoreLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._fd: int | None = None
+        self._started_at = ""
 
-    def acquire(self, patience: float = 0.0) -> None:
-        """Take the lock.
+    def acquire(self, patience: float = 0.0, *, start_patience: float = 0.0) -> None:
+        """Take the lock, on behalf of an engine that starts.
 
         A holder that announced that it is stopping is given ``patience`` seconds to
-        finish; a holder at work is not waited for.
+        finish, another that starts itself ``start_patience`` seconds to be ready or to
+        fail; a holder at work is not waited for.
 
         Raises Conflict naming the holder, OSError when the file cannot be opened.
         """
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            self._lock(fd, time.monotonic() + patience)
+            self._lock(fd, patience, start_patience)
         except BaseException:
             os.close(fd)
             raise
         self._fd = fd
-        _write(fd, {"pid": os.getpid(), "startedAt": utc_now()})
+        self._started_at = utc_now()
+        _write(fd, {"pid": os.getpid(), "startedAt": self._started_at, "starting": True})
+
+    def announce_ready(self) -> None:
+        """Let a newcomer know that the engine serves: it is to use this one."""
+        if self._fd is not None:
+            with contextlib.suppress(OSError):  # a full disk: the newcomer just waits in vain
+                _write(self._fd, {"pid": os.getpid(), "startedAt": self._started_at})
 
     def announce_stop(self) -> None:
         """Let a newcomer know that waiting for the lock is worthwhile."""
@@ -57,10 +66,15 @@ class StoreLock:
             # reads it just before the lock is free must still see that waiting is worthwhile.
             os.close(fd)
 
-    def _lock(self, fd: int, deadline: float) -> None:
+    def _lock(self, fd: int, patience: float, start_patience: float) -> None:
+        began = time.monotonic()
         while not _try_lock(fd):
             holder = _read(fd)
-            if not holder.get("stopping") or time.monotonic() >= deadline:
+            waited = time.monotonic() - began
+            if not (
+                (holder.get("stopping") and waited < patience)
+                or (_is_starting(holder) and waited < start_patience)
+            ):
                 raise Conflict("the store is in use by another engine", self._describe(holder))
             # flock(2) has no timeout, and another process cannot wake us up.
             time.sleep(_POLL_SECONDS)
@@ -86,6 +100,23 @@ def _read(fd: int) -> dict[str, Any]:
     except ValueError:
         return {}
     return holder if isinstance(holder, dict) else {}
+
+
+def _is_starting(holder: dict[str, Any]) -> bool:
+    """Say so too of a holder that has not written yet: the text is of one before it, or none."""
+    return bool(holder.get("starting")) or not _is_alive(holder.get("pid"))
+
+
+def _is_alive(pid: Any) -> bool:
+    if not isinstance(pid, int) or pid <= 0:
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _write(fd: int, holder: dict[str, Any]) -> None:

@@ -81,14 +81,16 @@ def create_app(
         validate_responses=response_validation,
         validator_map=RESPONSE_VALIDATORS,
     )
+    bearer = Bearer(token)
     app.bind(
         spec.TrustedSpecification(document),
-        bearer=Bearer(token),
+        bearer=bearer,
         context=Context(
             services=services,
             version=version,
             instance_id=instance_id,
             pid=os.getpid(),
+            prove=bearer.prove,
             streams=Slots(max_streams, "streams"),
         ),
     )

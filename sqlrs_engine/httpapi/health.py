@@ -5,13 +5,15 @@ from .request import Request
 
 
 async def get_health(request: Request) -> Reply:
-    """Tell that the engine is up and which one it is."""
+    """Say that the engine is up and which one it is, and prove it when challenged."""
     context = request.context
-    return json_reply(
-        {
-            "ok": True,
-            "version": context.version,
-            "instanceId": context.instance_id,
-            "pid": context.pid,
-        }
-    )
+    health = {
+        "ok": True,
+        "version": context.version,
+        "instanceId": context.instance_id,
+        "pid": context.pid,
+    }
+    challenge = request.query.get("challenge")
+    if challenge is not None:
+        health["proof"] = context.prove(challenge)
+    return json_reply(health)

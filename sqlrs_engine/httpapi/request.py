@@ -32,14 +32,15 @@ class Inputs:
 class Context:
     """What all requests to one engine share.
 
-    ``threads`` bounds how many domain calls run at once, ``streams`` how many streams
-    are open.
+    ``prove`` answers a challenge to show that the engine has its token. ``threads`` bounds
+    how many domain calls run at once, ``streams`` how many streams are open.
     """
 
     services: Services
     version: str
     instance_id: str
     pid: int
+    prove: Callable[[str], str]
     streams: Slots
     threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(32))
 

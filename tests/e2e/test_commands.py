@@ -251,3 +251,25 @@ def test_prepare_from_a_changelog(shell):
     failed = shell.run("prepare", "--liquibase", "--", "drop-all")
     assert failed.returncode == 1
     assert "unsupported lb command" in failed.stderr
+
+
+def test_clients_that_come_first_at_the_same_time_share_one_engine(shell: Shell) -> None:
+    command = shell.command("prepare", "--plan", "--json", "--", "-c", "select 1")
+    clients = [
+        subprocess.Popen(
+            command,
+            env=environment(shell.home),
+            cwd=shell.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(8)
+    ]
+    ends = [(client.communicate(timeout=150), client.returncode) for client in clients]
+    assert [(error, code) for (_, error), code in ends if code != 0] == []
+    jobs = {json.loads(output)["job_id"] for (output, _), _ in ends}
+    listed = shell.json("ls", "jobs")
+    assert isinstance(listed, list)
+    assert jobs >= {job["job_id"] for job in listed}  # all by one engine, which retires old ones

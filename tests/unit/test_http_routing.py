@@ -3,6 +3,8 @@
 import pytest
 from http_fakes import IDENT, TOKEN, Api
 
+from sqlrs_engine import auth
+
 
 @pytest.fixture
 def api(tmp_path):
@@ -12,6 +14,19 @@ def api(tmp_path):
 def code(response):
     assert response.headers["content-type"] == "application/json"
     return response.status_code, response.json()["code"]
+
+
+def test_health_proves_that_the_engine_has_the_token(api):
+    challenge = "0123456789abcdef" * 4
+    response = api.get("/v1/health", token=None, params={"challenge": challenge})
+    assert response.json()["proof"] == auth.proof(TOKEN, challenge)
+    assert "proof" not in api.get("/v1/health", token=None).json()
+
+
+@pytest.mark.parametrize("challenge", ["0" * 31, "0" * 129, "X" * 64, "0" * 63 + "\n"])
+def test_a_challenge_is_hexadecimal_and_bounded(api, challenge):
+    response = api.get("/v1/health", token=None, params={"challenge": challenge})
+    assert response.status_code == 400
 
 
 def test_health_needs_no_token(api):

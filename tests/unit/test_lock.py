@@ -1,5 +1,7 @@
 """The store's lock: one holder, never stale, tells who holds it."""
 
+import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -22,9 +24,46 @@ def path(tmp_path: Path) -> Path:
 def test_a_second_one_is_told_who_holds_it(path: Path) -> None:
     first = StoreLock(path)
     first.acquire()
+    first.announce_ready()
     with pytest.raises(Conflict, match=rf"held by pid {os.getpid()} since 2\d\d\d-"):
-        StoreLock(path).acquire(patience=30)
+        StoreLock(path).acquire(patience=30, start_patience=30)
     first.release()
+
+
+def test_a_holder_that_starts_is_waited_for_until_it_is_ready(path: Path) -> None:
+    first, second = StoreLock(path), StoreLock(path)
+    first.acquire()
+    errors = []
+
+    def wait() -> None:
+        try:
+            second.acquire(start_patience=60)
+        except Conflict as error:
+            errors.append(error)
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    waiter.join(0.2)
+    assert waiter.is_alive()
+    first.announce_ready()
+    waiter.join(60)
+    assert len(errors) == 1
+    first.release()
+
+
+@pytest.mark.parametrize("text", ["", json.dumps({"pid": 2**22 + 1, "startedAt": "before"})])
+def test_a_holder_that_has_not_written_yet_is_one_that_starts(path: Path, text: str) -> None:
+    path.write_text(text)
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        second = StoreLock(path)
+        waiter = threading.Thread(target=second.acquire, kwargs={"start_patience": 60})
+        waiter.start()
+        waiter.join(0.2)
+        assert waiter.is_alive()
+    waiter.join(60)
+    assert not waiter.is_alive()
+    second.release()
 
 
 def test_it_can_be_taken_again_after_its_release(path: Path) -> None:
