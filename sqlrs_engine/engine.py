@@ -21,6 +21,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import engine_file, ids, logs
+from .chores import Chores
 from .clock import utc_now
 from .config import Config
 from .engine_file import EngineRecord
@@ -122,6 +123,7 @@ class Engine:
         found = distributions(store_root, search_path)
         self._servers = servers = PostgresServers(found, user)
         self.metrics = metrics = Metrics()
+        self._chores = chores = Chores()
         leases = Leases()
         expiry = Expiry(store, config, utc_now)
         registry = Registry(store, on_names_changed=expiry.renew)
@@ -137,6 +139,7 @@ class Engine:
             states=self._states,
             metrics=metrics,
             room=lambda size: self.cache.has_room(size),
+            chores=chores,
         )
         self._sources = sources = Sources(store_root, config, store.jobs.unfinished)
         self.cache = cache = Cache(
@@ -162,7 +165,7 @@ class Engine:
                     changelogs=store_root / "changelogs",
                     settings=config,
                 ),
-                builder=Builder(files, self._states, servers, flights, metrics, cache),
+                builder=Builder(files, self._states, servers, flights, metrics, cache, chores),
                 states=self._states,
                 leases=leases,
                 instances=self.instances,
@@ -171,6 +174,7 @@ class Engine:
                 metrics=metrics,
                 trees=sources.trees,
                 room=cache,
+                chores=chores,
             )
         )
 
@@ -244,6 +248,7 @@ class Engine:
         """
         self._stopping.set()
         steps: tuple[Callable[[], object], ...] = (
+            self._chores.stop,
             lambda: self.runs.shutdown(RUNS_GRACE_SECONDS),
             lambda: self.prepare.shutdown(JOBS_GRACE_SECONDS),
             self.instances.pool.stop,
@@ -288,7 +293,7 @@ class Engine:
             ("files", self._sweep),
             ("cache", lambda: self.cache.make_room("startup_recovery")),
             ("sources", self._sources.start),
-            ("jobs", self.prepare.recover),
+            ("jobs", lambda: self._chores.do("resume the jobs", self.prepare.recover)),
             ("reaper", self.instances.start_reaper),
             ("pool", self.instances.pool.start),
         )

@@ -16,6 +16,7 @@ from typing import Any
 
 from waiting import PATIENCE, eventually
 
+from sqlrs_engine.chores import Chores
 from sqlrs_engine.clock import utc_now
 from sqlrs_engine.config import Config
 from sqlrs_engine.errors import ClusterFailed, Conflict, ImageUnavailable
@@ -228,6 +229,7 @@ class World:
         self.states = States(self.store.states, self.files, utc_now)
         self.flights = Flights(2)
         self.leases = Leases()
+        self.chores = Chores()
         self.events = EventLog(self.store.jobs, utc_now)
         self.service = PrepareService(
             Tools(
@@ -235,16 +237,18 @@ class World:
                 events=self.events,
                 images=self,
                 planner=Planner(changelogs=self.root / "changelogs", settings=self.config),
-                builder=Builder(self.files, self.states, self, self.flights),
+                builder=Builder(self.files, self.states, self, self.flights, chores=self.chores),
                 states=self.states,
                 leases=self.leases,
                 instances=self.instances,
                 settings=self.config,
                 clock=utc_now,
+                chores=self.chores,
             )
         )
 
     def close(self) -> None:
+        self.chores.stop()
         self.service.shutdown(PATIENCE)
         self.store.close()
 

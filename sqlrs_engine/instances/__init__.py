@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
+from ..chores import Chores
 from ..clock import Clock, utc_now
 from ..config import Config
 from ..conntrack import Conntrack
@@ -66,6 +67,7 @@ class Instances:
         metrics: Metrics | None = None,
         memory: Memory | None = None,
         room: Callable[[int], bool] = lambda size: True,
+        chores: Chores | None = None,
     ) -> None:
         """``expiry`` is the one the registry announces changed names to.
 
@@ -87,6 +89,7 @@ class Instances:
             metrics=metrics or Metrics(),
             states=states,
             room=room,
+            chores=chores or Chores(),
         )
         self._activity = Activity(deps)
         assembly = Assembly(deps)

@@ -84,7 +84,7 @@ class Assembly:
             go_on()
             return self._started(instance_id, state, container, server)
         except BaseException:
-            self._clear(container)
+            self.clear(container)
             raise
 
     def start(
@@ -106,8 +106,12 @@ class Assembly:
 
     def discard(self, ready: Ready) -> None:
         """Remove a clone that does not become an instance; never fails."""
-        self._clear(ready.container)
+        self.clear(ready.container)
         ready.held.close()
+
+    def clear(self, container: Path) -> None:
+        """Remove files without a row, and what runs there; later if it cannot be done now."""
+        self._deps.chores.do(f"clean up {container}", lambda: self.scrap(container))
 
     def scrap(self, container: Path) -> None:
         """Remove files without a row, and what runs there."""
@@ -141,9 +145,3 @@ class Assembly:
                         held=reservations.pop_all(),
                     )
         raise AssertionError("unreachable: the last attempt returns or raises")
-
-    def _clear(self, container: Path) -> None:
-        try:
-            self.scrap(container)
-        except Exception:
-            _log.exception("cannot clean up %s, the next start will", container)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..chores import Chores
 from ..clock import Clock
 from ..conntrack import Reading
 from ..metrics import Metrics
@@ -75,3 +76,4 @@ class Dependencies:
     metrics: Metrics
     states: States
     room: Callable[[int], bool]
+    chores: Chores

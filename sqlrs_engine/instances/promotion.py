@@ -42,8 +42,7 @@ class Promotion:
                 self._forget_password(instance, workspace)
                 return self._publish(instance, workspace)
             except BaseException:
-                self._deps.servers.kill(workspace)
-                self._deps.files.discard(workspace)
+                self._assembly.clear(workspace)
                 raise
 
     def _copy(self, instance: Instance, on_log: OnLog) -> Path:

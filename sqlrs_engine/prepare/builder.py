@@ -1,12 +1,12 @@
 """Builds states: a clone of the parent, the step done to it, a clean stop, a snapshot."""
 
-import logging
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..chores import Chores
 from ..errors import ClusterFailed, Conflict, StorageFull
 from ..metrics import Metrics
 from ..postgres.cluster import Cluster, PortTaken
@@ -25,8 +25,6 @@ _PORT_ATTEMPTS = 5
 
 # A build writes a lot once, and its server is gone before anybody can see these.
 _BUILD_SETTINGS: Mapping[str, Any] = {"shared_buffers": "128MB", "max_wal_size": "1GB"}
-
-_log = logging.getLogger(__name__)
 
 
 class Files(Protocol):
@@ -78,6 +76,7 @@ class Builder:
         flights: Flights,
         metrics: Metrics | None = None,
         room: Room | None = None,
+        chores: Chores | None = None,
     ) -> None:
         self._files = files
         self._states = states
@@ -85,6 +84,7 @@ class Builder:
         self._flights = flights
         self._metrics = metrics or Metrics()
         self._room = room or Unlimited()
+        self._chores = chores or Chores()
 
     def ensure(self, plan: Plan, step: Step, work: Work) -> bool:
         """Build a step's state unless it is there; tell whether it was built.
@@ -221,11 +221,12 @@ class Builder:
 
     def _scrap(self, workspace: Path) -> None:
         """Leave nothing of a failed build; the failure itself goes on."""
-        try:
+
+        def scrap() -> None:
             self._servers.kill(workspace)
             self._files.discard(workspace)
-        except Exception:
-            _log.exception("cannot clean up %s, the next start will", workspace)
+
+        self._chores.do(f"clean up {workspace}", scrap)
 
 
 def _any_port() -> int:

@@ -5,6 +5,7 @@ two. Whoever appends faster than a thread stores has to store too, so that memor
 Terminal events are stored in the same transaction that makes the job terminal.
 """
 
+import json
 import logging
 import threading
 from collections import defaultdict
@@ -189,7 +190,11 @@ class EventLog:
     def _encode(self, kind: str, fields: dict[str, Any]) -> bytes:
         event = {"type": kind, "ts": self._clock()}
         event |= {name: value for name, value in fields.items() if value is not None}
-        return stream.encode_line(event)[:-1]
+        try:
+            return stream.encode_line(event)[:-1]
+        except TypeError:  # a file's name, say, that is no text
+            readable = json.dumps(event, ensure_ascii=False, default=str)
+            return readable.encode(errors="replace")
 
     def _notify(self, job_id: str) -> None:
         with self._lock:

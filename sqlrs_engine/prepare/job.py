@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..chores import Chores
 from ..clock import Clock, seconds_between
-from ..errors import Cancelled, Conflict, EngineError, StorageFull, Unavailable
+from ..errors import Cancelled, Conflict, EngineError, StorageFull
 from ..metrics import Metrics
 from ..postgres.distribution import Distribution
 from ..sources import Trees
@@ -81,6 +82,7 @@ class Tools:
     metrics: Metrics = field(default_factory=Metrics)
     trees: Trees | None = None
     room: Room = field(default_factory=Unlimited)
+    chores: Chores = field(default_factory=Chores)
 
 
 class JobRun:
@@ -118,18 +120,14 @@ class JobRun:
 
     def _run(self) -> Job | None:
         try:
-            result = self._perform()
+            end = _End("succeeded", result=self._perform())
         except Interrupted:
             return None
         except EngineError as error:
-            return self._fail(error)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                return self._fail(StorageFull("the disk is full: make room", str(error)))
-            return self._broken(error)
+            end = self._failed(error)
         except Exception as error:
-            return self._broken(error)
-        return self._finish("succeeded", result=result)
+            end = self._failed(self._explained(error))
+        return self._finish(end)
 
     def _perform(self) -> Json | None:
         job_id, tools = self._job.job_id, self._tools
@@ -257,7 +255,7 @@ class JobRun:
             self._tools.jobs.update_task(self._job.job_id, task_id, status="succeeded")
         self._event("task", task_id=task_id, status="succeeded")
 
-    def _fail(self, error: EngineError) -> Job | None:
+    def _failed(self, error: EngineError) -> "_End":
         envelope = error.as_dict()
         if self._task is not None:
             self._count(self._task, "failed")
@@ -267,33 +265,39 @@ class JobRun:
             )
         if not isinstance(error, Cancelled):
             _log.info("job %s failed: %s", self._job.job_id, error.message)
-        return self._finish("failed", error=envelope)
+        return _End("failed", error=envelope)
 
-    def _finish(
-        self, status: JobStatus, *, result: Json | None = None, error: Json | None = None
-    ) -> Job | None:
-        """Make the job terminal, as soon as the store has room for it.
+    def _explained(self, error: Exception) -> EngineError:
+        """Return the failure that stands for one that nobody foresaw."""
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StorageFull("the disk is full: make room", str(error))
+        _log.error("job %s broke", self._job.job_id, exc_info=error)
+        return EngineError("the preparation broke; the engine's log says why", str(error) or None)
 
-        Raises what the store does when the engine stops before.
+    def _finish(self, end: "_End") -> Job | None:
+        """Make the job terminal, as soon as the store can take it.
+
+        Whatever keeps it from that may pass: the disk is full or does not answer, the
+        process has no descriptor left. Returns None when the engine stops before, or when
+        the job was deleted.
         """
         told = False
         while True:
             try:
                 return self._tools.events.finish(
-                    self._job.job_id, status, result=result, error=error
+                    self._job.job_id, end.status, result=end.result, error=end.error
                 )
-            except (StorageFull, Unavailable) as problem:
+            except Exception as problem:
                 if not told:
                     _log.warning("the end of job %s waits: %s", self._job.job_id, problem)
                     told = True
+                if isinstance(problem, TypeError | ValueError) and end != _UNTELLABLE:
+                    _log.error("it cannot be told", exc_info=problem)
+                    end = _UNTELLABLE
+                    continue
                 if self._control.interrupted_within(_RETRY_SECONDS):
-                    raise
-
-    def _broken(self, error: Exception) -> Job | None:
-        _log.exception("job %s broke", self._job.job_id)
-        return self._fail(
-            EngineError("the preparation broke; the engine's log says why", str(error) or None)
-        )
+                    _log.error("job %s is left for the next start: %s", self._job.job_id, problem)
+                    return None
 
     def _count(self, task_id: str, status: str) -> None:
         kind = "state_execute" if task_id.startswith("execute-") else task_id.replace("-", "_")
@@ -304,3 +308,19 @@ class JobRun:
 
     def _log(self, message: str) -> None:
         self._event("log", message=message)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """How a job ends."""
+
+    status: JobStatus
+    result: Json | None = None
+    error: Json | None = None
+
+
+# What an end becomes that no JSON can say.
+_UNTELLABLE = _End(
+    "failed",
+    error=EngineError("the preparation's outcome cannot be told; the log says why").as_dict(),
+)

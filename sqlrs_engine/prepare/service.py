@@ -72,7 +72,12 @@ class PrepareService:
             if self._stopping:
                 raise Unavailable("the engine is stopping", "submit the job to the next one")
             self._tools.jobs.add(job)
-            self._enqueue(job)
+            try:
+                self._enqueue(job)
+            except Exception:
+                # It is accepted by now, so it has to come to an end.
+                _log.exception("job %s cannot start now", job.job_id)
+                self._resume_later(job.job_id)
         return job
 
     def plan(self, request: PrepareRequest) -> Plan:
@@ -139,13 +144,11 @@ class PrepareService:
     def recover(self) -> None:
         """Resume the jobs that an earlier engine left."""
         for found in self._tools.jobs.unfinished():
-            with self._changed:
-                if self._stopping or found.job_id in self._controls:
-                    continue
-                job = self._tools.jobs.get(found.job_id)  # it may have been cancelled by now
-                if job is not None and job.status in ("queued", "running"):
-                    _log.info("resuming job %s", job.job_id)
-                    self._enqueue(job)
+            try:
+                self._resume(found.job_id)
+            except Exception:
+                _log.exception("job %s cannot be resumed now", found.job_id)
+                self._resume_later(found.job_id)
         self._durable.set()
 
     def active(self) -> int:
@@ -182,33 +185,56 @@ class PrepareService:
         except EngineError as error:
             _log.warning("older jobs like %s are not retired now: %s", job.job_id, error)
 
+    def _retire_like(self, ended: Job) -> None:
+        try:
+            self._retention.finished(ended)
+        except Exception as error:
+            _log.warning("older jobs like %s are not retired now: %s", ended.job_id, error)
+
     def _cancel_stranded(self, job_id: str) -> None:
         """Cancel a job of an earlier engine that has not been resumed yet."""
         error = Cancelled("job cancelled", "it was cancelled on request; submit it again")
         self._tools.events.open(job_id)
         self._tools.events.finish(job_id, "failed", error=error.as_dict())
 
+    def _resume_later(self, job_id: str) -> None:
+        self._tools.chores.later(f"start job {job_id}", lambda: self._resume(job_id))
+
+    def _resume(self, job_id: str) -> None:
+        """Hand a job to the pool, unless it is there already, or over."""
+        with self._changed:
+            if self._stopping or job_id in self._controls:
+                return
+            job = self._tools.jobs.get(job_id)
+            if job is not None and job.status in ("queued", "running"):
+                _log.info("resuming job %s", job_id)
+                self._enqueue(job)
+
     def _enqueue(self, job: Job) -> None:
-        """Hand a job to the pool. The caller holds the lock."""
+        """Hand a job to the pool, or change nothing. The caller holds the lock."""
+        self._tools.events.open(job.job_id)
         control = Control()
         self._controls[job.job_id] = control
         self._retention.started(job.job_id)
-        self._tools.events.open(job.job_id)
         if job.status == "queued":
             self._tools.events.append(job.job_id, "status", status="queued")
-        self._pool.submit(self._run, job, control)
+        try:
+            self._pool.submit(self._run, job, control)
+        except RuntimeError as error:
+            # No thread to be had. It waits in the pool's queue all the same.
+            _log.warning("job %s waits: %s", job.job_id, error)
+            self._tools.chores.later("find threads for jobs", self._find_thread)
+
+    def _find_thread(self) -> None:
+        if not self._stopping:
+            self._pool.submit(lambda: None)
 
     def _run(self, job: Job, control: Control) -> None:
         ended = None
         try:
             ended = JobRun(job, control, self._tools).run()
             if ended is not None:
-                self._retention.finished(ended)
-        except NotFound:
-            _log.info("job %s was deleted while it ran", job.job_id)
-        except EngineError as error:
-            # Its end could not be stored: the disk is full. The next start resumes it.
-            _log.error("job %s is left for the next start: %s", job.job_id, error)
+                self._retire_like(ended)
         except Exception:
             _log.exception("job %s is left for the next start", job.job_id)
         finally:

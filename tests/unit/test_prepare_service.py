@@ -1,5 +1,6 @@
 """Prepare jobs from submission to end, over fakes: run, cancelled, deleted, resumed."""
 
+import errno
 import logging
 import sqlite3
 import threading
@@ -9,6 +10,7 @@ import pytest
 from prepare_fakes import FULL, IMAGE, Gate, World, in_thread
 from waiting import eventually
 
+from sqlrs_engine import chores
 from sqlrs_engine.errors import (
     ClusterFailed,
     EngineError,
@@ -615,16 +617,88 @@ def test_an_end_that_cannot_be_stored_is_left_for_the_next_start(world, monkeypa
     assert world.instances.made[job_id].instance_id == job.result["instance_id"]
 
 
-def test_whatever_breaks_the_end_leaves_the_engine_at_work(world, monkeypatch, caplog):
-    def broken(*args, **fields):
-        raise sqlite3.ProgrammingError("mistake")
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.EIO, "Input/output error"),
+        MemoryError(),
+        EngineError("the state store's database cannot be opened for writing"),
+        sqlite3.ProgrammingError("mistake"),
+    ],
+)
+def test_a_passing_trouble_at_the_end_only_delays_it(world, monkeypatch, trouble):
+    monkeypatch.setattr(job_module, "_RETRY_SECONDS", 0.01)
+    failures = iter([trouble] * 3)
+    finish = world.store.jobs.finish
 
-    with monkeypatch.context() as patch:
-        patch.setattr(world.store.jobs, "finish", broken)
-        world.submit("-c", WRITE)
-        eventually(lambda: world.service.active() == 0)
-    assert "left for the next start" in caplog.text
+    def troubled(*args, **fields):
+        for failure in failures:
+            raise failure
+        return finish(*args, **fields)
+
+    monkeypatch.setattr(world.store.jobs, "finish", troubled)
+    job_id = world.submit("-c", WRITE)
+    assert world.wait(job_id).status == "succeeded"
+    assert shape(world, job_id)[-1] == "result"
+    eventually(lambda: world.service.active() == 0)
+
+
+def test_an_outcome_that_no_json_can_say_is_a_failure(world):
+    world.instances.fail = EngineError("no such file", "b\udcffd")
+    error = failed(world.prepare("-c", WRITE), "internal_error")
+    assert "log" in error["message"]
+
+
+def trouble(monkeypatch, on, call):
+    """Let the first calls fail as on a disk that does not answer for a while."""
+    monkeypatch.setattr(chores, "RETRY_SECONDS", 0.01)
+    real, failures = getattr(on, call), iter([OSError(errno.EIO, "Input/output error")] * 3)
+
+    def troubled(*args):
+        for failure in failures:
+            raise failure
+        return real(*args)
+
+    monkeypatch.setattr(on, call, troubled)
+
+
+@pytest.mark.parametrize("call", ["event_count", "unfinished"])
+def test_a_passing_trouble_at_the_start_only_delays_what_is_resumed(world, monkeypatch, call):
+    job_id = stranded(world)
+    trouble(monkeypatch, world.store.jobs, call)
+    world.chores.do("resume the jobs", world.service.recover)
+    eventually(lambda: world.service.active() == 1)
+    world.service.cancel(job_id)
+    failed(world.wait(job_id), "cancelled")
+
+
+def test_a_passing_trouble_after_its_submission_only_delays_a_job(world, monkeypatch):
+    trouble(monkeypatch, world.store.jobs, "event_count")
+    job_id = world.submit("-c", WRITE)
+    eventually(lambda: world.job(job_id).status == "succeeded")
+
+
+def test_a_job_that_finds_no_thread_waits_for_one(world, monkeypatch):
+    monkeypatch.setattr(chores, "RETRY_SECONDS", 0.01)
+    start, failures = threading.Thread.start, iter([RuntimeError("can't start new thread")] * 2)
+
+    def troubled(thread):
+        if thread.name.startswith("job"):
+            for failure in failures:
+                raise failure
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", troubled)
     assert world.prepare("-c", WRITE).status == "succeeded"
+
+
+def test_what_a_failed_build_leaves_is_cleaned_up_later(world, monkeypatch):
+    trouble(monkeypatch, world, "kill")
+    failed(world.prepare("-c", "exit 3"), "step_failed")
+    eventually(lambda: world.files.workspaces() == [])
+    assert world.killed
+    eventually(lambda: world.chores.left() == [])
 
 
 # -- retention and durability --
@@ -697,10 +771,16 @@ def test_reading_a_job_does_not_fail_when_older_ones_cannot_be_retired(world, mo
 
 
 def test_a_job_left_for_the_next_start_breaks_its_stream_off(world, monkeypatch):
+    reached = threading.Event()
+
     def fail(*_args, **_fields):
+        reached.set()
         raise OSError("the disk is broken")
 
     monkeypatch.setattr(world.events, "finish", fail)
     job_id = world.submit("-c", WRITE)
-    eventually(lambda: world.events.broken_off(job_id))
+    assert reached.wait(60)
+    assert not world.events.broken_off(job_id)
+    world.service.shutdown(20)
+    assert world.events.broken_off(job_id)
     assert not world.events.finished(job_id)
