@@ -110,6 +110,7 @@ class Engine:
         from .sources import Sources
         from .statefs import StateFs
         from .statefs.probe import choose_backend
+        from .statefs.scratch import Scratch
         from .store.sqlite import SqliteStore
 
         self.config = config = Config(store_root / "config.json")
@@ -181,7 +182,14 @@ class Engine:
         def cluster(instance: "Instance") -> "Cluster":
             return servers.server(instance.image_id, files.instance_dir(instance.instance_id))
 
-        self.runs = Runs(registry, self.instances, cluster, renew=expiry.renew)
+        self._scratch = Scratch(store_root)
+        self.runs = Runs(
+            registry,
+            self.instances,
+            cluster,
+            renew=expiry.renew,
+            scratch=self._scratch.directory,
+        )
         self.services = Services(
             store=store,
             registry=registry,
@@ -292,6 +300,7 @@ class Engine:
             ("instances", self.instances.recover),
             ("files", self._sweep),
             ("cache", lambda: self.cache.make_room("startup_recovery")),
+            ("scratch directories", self._scratch.sweep),
             ("sources", self._sources.start),
             ("jobs", lambda: self._chores.do("resume the jobs", self.prepare.recover)),
             ("reaper", self.instances.start_reaper),

@@ -2,9 +2,10 @@
 
 import secrets
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import NotImplementedYet
@@ -46,9 +47,16 @@ class PsqlStep(Step):
         if work.projection is not None:
             arguments, directory = work.projection.step(self)
             told = work.projection.told
-        script = psql.Script(arguments.command_line(), directory, self.stdin, told)
         work.log("psql: start")
-        psql.run(site.cluster, script, work.control, lambda line: work.log(f"psql: {line}"))
+        with ExitStack() as cleanup:
+            if directory is None:
+                # Where a relative path of an option (-o x) leads, instead of to the engine's.
+                scratch = TemporaryDirectory(
+                    prefix="scratch-", dir=site.container, ignore_cleanup_errors=True
+                )
+                directory = Path(cleanup.enter_context(scratch))
+            script = psql.Script(arguments.command_line(), directory, self.stdin, told)
+            psql.run(site.cluster, script, work.control, lambda line: work.log(f"psql: {line}"))
 
 
 class Sources(Protocol):

@@ -14,8 +14,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from ..clock import Clock, utc_now
@@ -36,6 +37,7 @@ __all__ = ["Client", "Instances", "Registry", "Run", "Runs"]
 _CHECKS_CLIENTS_SINCE = 14
 _CHECK_CLIENT = "-c client_connection_check_interval=1s"
 _LINGER_SECONDS = 0.2
+_NAMES = 5
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class Client(Protocol):
         arguments: Sequence[str],
         *,
         port: int,
+        cwd: Path,
         stdin: IO[bytes] | None,
         stdout: int,
         stderr: int,
@@ -91,13 +94,18 @@ class Runs:
         clients: Callable[[Instance], Client],
         *,
         renew: Callable[[str], object],
+        scratch: Callable[[], AbstractContextManager[Path]],
         clock: Clock = utc_now,
     ) -> None:
-        """``clients`` gives an instance's cluster, ``renew`` records use of an instance."""
+        """``clients`` gives an instance's cluster, ``renew`` records use of an instance.
+
+        ``scratch`` makes the directory that a run works in, gone when the run is over.
+        """
         self._registry = registry
         self._instances = instances
         self._clients = clients
         self._renew = renew
+        self._scratch = scratch
         self._clock = clock
         self._lock = threading.Lock()
         self._active: set[Run] = set()
@@ -156,19 +164,28 @@ class Runs:
         if client.distribution.major >= _CHECKS_CLIENTS_SINCE:
             environment["PGOPTIONS"] = _CHECK_CLIENT
 
-        def settle(is_cut_short: bool) -> None:
-            patience = 0 if is_cut_short else _LINGER_SECONDS
-            end_sessions(client, instance.port, application, patience)
+        cleanup = ExitStack()
+        directory = cleanup.enter_context(self._scratch())
 
-        launch = partial(_launch, client, program, instance.port, environment)
-        run = Run(
-            instance.instance_id,
-            [partial(launch, step) for step in steps],
-            notes=notes,
-            settle=settle,
-            on_end=self._ended,
-            clock=self._clock,
-        )
+        def settle(is_cut_short: bool) -> list[str]:
+            with cleanup:
+                patience = 0 if is_cut_short else _LINGER_SECONDS
+                end_sessions(client, instance.port, application, patience)
+                return _left_behind(directory)
+
+        launch = partial(_launch, client, program, instance.port, directory, environment)
+        try:
+            run = Run(
+                instance.instance_id,
+                [partial(launch, step) for step in steps],
+                notes=notes,
+                settle=settle,
+                on_end=self._ended,
+                clock=self._clock,
+            )
+        except BaseException:
+            cleanup.close()
+            raise
         with self._lock:
             self._active.add(run)
         try:
@@ -191,8 +208,22 @@ class Runs:
                 raise Unavailable("the engine is shutting down")
 
 
+def _left_behind(directory: Path) -> list[str]:
+    """Tell of the files that go with a run's directory."""
+    names = sorted(path.name for path in directory.iterdir())
+    if not names:
+        return []
+    listed = ", ".join(names[:_NAMES]) + (", …" if len(names) > _NAMES else "")
+    return [f"removed with the run's directory: {listed} (an absolute path keeps a file)"]
+
+
 def _launch(
-    client: Client, program: str, port: int, environment: Mapping[str, str], step: RunStep
+    client: Client,
+    program: str,
+    port: int,
+    directory: Path,
+    environment: Mapping[str, str],
+    step: RunStep,
 ) -> Popen:
     # psql reads no psqlrc: what a run does must not depend on the engine's user.
     arguments = ["-X", *step.args] if program == "psql" else step.args
@@ -203,6 +234,7 @@ def _launch(
                 program,
                 arguments,
                 port=port,
+                cwd=directory,
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

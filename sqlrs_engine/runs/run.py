@@ -18,6 +18,7 @@ from .program import Pipe, Popen, Program
 
 Launch = Callable[[], Popen]
 T = TypeVar("T")
+R = TypeVar("R")
 
 TERM_SECONDS = 0.5
 KILL_SECONDS = 5.0
@@ -37,8 +38,8 @@ class Run:
     reading.
 
     ``settle`` is called when all processes are gone and before the last event, with
-    whether the run was cut short; ``on_end`` after the last event. Both run in the run's
-    thread; what they raise is logged.
+    whether the run was cut short; what it returns is told as ``log`` events. ``on_end`` is
+    called after the last event. Both run in the run's thread; what they raise is logged.
 
     Raises what the first ``launch`` raises.
     """
@@ -49,7 +50,7 @@ class Run:
         launches: Sequence[Launch],
         *,
         notes: Sequence[str] = (),
-        settle: Callable[[bool], object] = lambda cut_short: None,
+        settle: Callable[[bool], Sequence[str]] = lambda cut_short: (),
         on_end: "Callable[[Run], object]" = lambda run: None,
         clock: Clock = utc_now,
     ) -> None:
@@ -125,17 +126,19 @@ class Run:
     def _work(self) -> None:
         try:
             ending = self._outcome()
-            self._call(self._settle, self._ended_by is not None)
+            for note in self._call(self._settle, self._ended_by is not None) or ():
+                self._put("log", size=len(note), message=note)
             self._put(**ending)
             self._call(self._on_end, self)
         finally:
             self._backlog.close()
 
-    def _call(self, hook: Callable[[T], object], argument: T) -> None:
+    def _call(self, hook: Callable[[T], R], argument: T) -> R | None:
         try:
-            hook(argument)
+            return hook(argument)
         except Exception:
             _log.exception("a run against %s was not ended properly", self.instance_id)
+            return None
 
     def _outcome(self) -> Event:
         """Run everything and return the last event without its time."""

@@ -91,6 +91,25 @@ def test_standard_input(store):
     assert query(result, "select n from s") == 7
 
 
+def test_relative_output_without_a_directory_goes_with_the_step(store):
+    stdin = "create table o as select 1 as n;\n\\o rel.txt\nselect 2;\n\\! pwd\n\\! ls\n"
+    job_id = store.submit("-f", "-", stdin=stdin)
+    result = store.wait(job_id).result
+    assert query(result, "select n from o") == 1
+    place, written = _told(store.logs(job_id))
+    assert written == "rel.txt"
+    directory = Path(place)
+    assert directory.is_relative_to(store.root)
+    assert not directory.exists()
+    assert list(store.root.glob("engines/**/scratch-*")) == []
+
+
+def _told(lines):
+    """Return what psql printed of the directory it worked in, and of the files there."""
+    printed = [line.removeprefix("psql: ") for line in lines if line.startswith("psql: ")]
+    return printed[printed.index("SELECT 1") + 1 :][:2]
+
+
 def test_includes_and_data_files(store, scripts):
     (scripts / "sub").mkdir()
     (scripts / "main.sql").write_text("\\set dir sub\n\\i :dir/a.sql\n")

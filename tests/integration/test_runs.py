@@ -30,6 +30,7 @@ from sqlrs_engine.registry import Registry
 from sqlrs_engine.runs import Runs
 from sqlrs_engine.statefs import StateFs, data_dir
 from sqlrs_engine.statefs.probe import choose_backend
+from sqlrs_engine.statefs.scratch import Scratch
 from sqlrs_engine.store import InstanceFilter
 from sqlrs_engine.store.records import State
 from sqlrs_engine.store.sqlite import SqliteStore
@@ -67,7 +68,13 @@ class Engine:
             states=States(self.store.states, self.files, utc_now),
         )
         self.deletion = Deletion(self.store, self.instances, leases, self.files)
-        self.runs = Runs(self.registry, self.instances, self.cluster, renew=expiry.renew)
+        self.runs = Runs(
+            self.registry,
+            self.instances,
+            self.cluster,
+            renew=expiry.renew,
+            scratch=Scratch(root).directory,
+        )
         self.services = Services(
             store=self.store,
             registry=self.registry,
@@ -327,6 +334,22 @@ def test_no_other_program_may(engine, shared, command):
         engine.open(shared, "hello", command=command)
     assert caught.value.details == command
     assert engine.runs.active() == 0
+
+
+def test_relative_output_goes_with_the_run(engine, shared, tmp_path):
+    kept = tmp_path / "kept.csv"
+    script = (
+        "\\o rel.txt\nselect 1;\n\\o\n"
+        f"\\copy (select 2) to 'rel.csv'\n\\copy (select 3) to '{kept}'\n\\! pwd\n"
+    )
+    result = engine.run(shared, "-q", "-f", "-", stdin=script)
+    directory = Path(result.out.strip())
+    assert directory.parent.name == "scratch"
+    assert not directory.exists()
+    assert kept.read_text() == "3\n"
+    notes = [event["message"] for event in result.events if event["type"] == "log"]
+    assert len(notes) == 1
+    assert "rel.csv, rel.txt" in notes[0]
 
 
 def test_arguments_may_be_too_long(engine, shared):

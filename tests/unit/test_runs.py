@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -34,12 +35,13 @@ from sqlrs_engine.store.records import Instance
 IDENT = "cd" * 16
 
 
-def shell(script, *arguments, stdin=subprocess.DEVNULL):
+def shell(script, *arguments, stdin=subprocess.DEVNULL, cwd=None):
     return subprocess.Popen(
         ["/bin/sh", "-c", script, "sh", *arguments],
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        cwd=cwd,
         start_new_session=True,
     )
 
@@ -462,7 +464,12 @@ def test_a_run_that_does_not_end_is_reported(monkeypatch, caplog):
     monkeypatch.setattr(run_module, "TERM_SECONDS", 0.01)
     monkeypatch.setattr(run_module, "KILL_SECONDS", 0.01)
     release = threading.Event()
-    run = Run(IDENT, [launch("sleep 100")], settle=lambda cut_short: release.wait(PATIENCE))
+
+    def settle(cut_short):
+        release.wait(PATIENCE)
+        return []
+
+    run = Run(IDENT, [launch("sleep 100")], settle=settle)
     run.cancel()
     assert "does not end" in caplog.text
     release.set()
@@ -559,7 +566,8 @@ class World:
             bin_dir=Path("/nonexistent"),
             origin="system",
         )
-        self.runs = Runs(self, self, lambda instance: self, renew=self.renew)
+        self.directories = []
+        self.runs = Runs(self, self, lambda instance: self, renew=self.renew, scratch=self.scratch)
 
     def instance(self, ref):
         if ref not in (IDENT, "demo"):
@@ -582,12 +590,18 @@ class World:
             on_log("started")
         return INSTANCE
 
-    def client(self, program, arguments, *, port, stdin, stdout, stderr, environment):
+    @contextmanager
+    def scratch(self):
+        with tempfile.TemporaryDirectory() as directory:
+            self.directories.append(Path(directory))
+            yield Path(directory)
+
+    def client(self, program, arguments, *, port, cwd, stdin, stdout, stderr, environment):
         if self.fail_start:
             raise self.fail_start
         assert (port, stdout, stderr) == (20000, subprocess.PIPE, subprocess.PIPE)
         self.started.append((program, list(arguments), dict(environment)))
-        return shell(self.script, *arguments, stdin=stdin or subprocess.DEVNULL)
+        return shell(self.script, *arguments, stdin=stdin or subprocess.DEVNULL, cwd=cwd)
 
     def connect(self, port, dbname="postgres"):
         if self.fail_connect:
@@ -705,6 +719,25 @@ def test_standard_input_reaches_the_program(world):
     assert text(world.read(stdin=None)) == ""
     steps = [{"stdin": "one\n"}, {}, {"stdin": "two\n"}]
     assert text(world.read(steps=steps)) == "one\ntwo\n"
+
+
+def test_the_steps_of_a_run_share_a_directory_that_goes_with_it(world):
+    world.script = "if [ -e out.txt ]; then cat out.txt; else echo written > out.txt; fi"
+    events = world.read(steps=[{}, {}])
+    assert text(events) == "written\n"
+    notes = [event["message"] for event in events if event["type"] == "log"]
+    assert notes == ["removed with the run's directory: out.txt (an absolute path keeps a file)"]
+    assert events[-1]["exit_code"] == 0
+    (directory,) = world.directories
+    assert not directory.exists()
+
+
+def test_a_run_that_cannot_start_leaves_no_directory(world):
+    world.fail_start = ClusterFailed("cannot run psql")
+    with pytest.raises(ClusterFailed):
+        world.open()
+    (directory,) = world.directories
+    assert not directory.exists()
 
 
 def test_arguments_too_long_for_the_system_are_the_clients_error(world):

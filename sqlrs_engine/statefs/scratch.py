@@ -1,0 +1,45 @@
+"""Directories for programs to work in when nobody has named one.
+
+::
+
+    scratch/<run>-<random>      empty at first, removed with all that is in it
+
+What a program writes to a relative path lands there rather than in the directory the engine
+happens to be in. ``run`` is one life of an engine.
+"""
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .containers import MODE
+from .space import space_on
+
+
+class Scratch:
+    """The scratch directories of one store; safe to use from any thread."""
+
+    def __init__(self, store_root: Path) -> None:
+        self._root = store_root / "scratch"
+        self._run = secrets.token_hex(8)
+
+    @contextmanager
+    def directory(self) -> Iterator[Path]:
+        """Make a directory and remove it in the end. Raises StorageFull."""
+        path = self._root / f"{self._run}-{secrets.token_hex(8)}"
+        with space_on(self._root):
+            path.mkdir(MODE, parents=True)
+        try:
+            yield path
+        finally:
+            # A program that was left behind may still write: the next start removes the rest.
+            shutil.rmtree(path, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Remove what an earlier engine left."""
+        if self._root.is_dir():
+            for path in self._root.iterdir():
+                if not path.name.startswith(f"{self._run}-"):
+                    shutil.rmtree(path, ignore_errors=True)
