@@ -16,6 +16,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -28,7 +29,7 @@ from .engine_file import EngineRecord
 from .errors import EngineError
 from .listen import Listener, listen_on
 from .lock import StoreLock
-from .postgres.os_user import OsUser
+from .postgres.os_user import OsUser, check_os_user
 from .store import InstanceFilter
 
 if TYPE_CHECKING:
@@ -80,14 +81,14 @@ def distributions(store_root: Path, search_path: str) -> "Distributions":
     return Distributions(distributions_dir(store_root), search=search)
 
 
+def configuration(store_root: Path) -> Config:
+    """Return the configuration of a store's engine; nothing is written."""
+    return Config(store_root / "config.json")
+
+
 def configured(store_root: Path, path: str) -> Any:
     """Return a setting of a store's engine, whether it runs or not."""
-    return Config(store_root / "config.json").value(path)
-
-
-def os_user(store_root: Path) -> OsUser | None:
-    """Return who runs the servers of a store's engine: None for the engine's own user."""
-    return OsUser.for_engine(configured(store_root, "postgres.osUser"))
+    return configuration(store_root).value(path)
 
 
 class Engine:
@@ -115,12 +116,16 @@ class Engine:
 
         self.config = config = Config(store_root / "config.json")
         self.store = store = SqliteStore(store_root / "state.db")
-        user = OsUser.for_engine(config.value("postgres.osUser"))
+        user = config.settle("postgres.osUser", OsUser.for_engine)
         self._files = files = StateFs(
             store_root,
-            choose_backend(store_root, config.value("snapshot.backend")),
+            config.settle("snapshot.backend", partial(choose_backend, store_root)),
             owner=(user.uid, user.gid) if user else None,
         )
+        config.check("postgres.osUser", check_os_user)
+        config.check("snapshot.backend", partial(choose_backend, store_root))
+        for problem in config.problems:
+            _log.warning("configuration: %s", problem)
         found = distributions(store_root, search_path)
         self._servers = servers = PostgresServers(found, user)
         self.metrics = metrics = Metrics()

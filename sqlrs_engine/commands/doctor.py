@@ -6,13 +6,19 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import EngineError, LiquibaseUnavailable
+from ..postgres.os_user import OsUser
 from . import FAILURE, SUCCESS
 from .ls import size
 from .terminal import Places, Terminal, add_json, add_state_dir, places
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..statefs import Backend
 
 Verdict = Literal["ok", "note", "problem"]
 
@@ -62,6 +68,7 @@ def examine(where: Places, search_path: str) -> Iterator[Finding]:
     """Yield the findings, the essential ones first."""
     checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("PostgreSQL", lambda: _distributions(where, search_path)),
+        ("configuration", lambda: _configuration(where)),
         ("OS user", lambda: _os_user(where)),
         ("store", lambda: _store(where)),
         ("snapshots", lambda: _backend(where)),
@@ -93,12 +100,39 @@ def _distributions(where: Places, search_path: str) -> Finding:
 
 
 def _os_user(where: Places) -> Finding:
-    from ..engine import os_user
-
-    user = os_user(where.store)
+    user = _config(where).settle("postgres.osUser", OsUser.for_engine)
     if user is None:
         return Finding("OS user", "ok", "PostgreSQL runs as you")
     return Finding("OS user", "ok", f"we are root, so PostgreSQL runs as {user.name}")
+
+
+def _config(where: Places) -> "Config":
+    from ..engine import configuration
+
+    return configuration(where.store)
+
+
+def problems(where: Places) -> list[str]:
+    """Return what an engine would not use of its configuration, and why."""
+    config = _config(where)
+    config.settle("postgres.osUser", OsUser.for_engine)
+    config.settle("snapshot.backend", partial(_chosen, where))
+    return [str(problem) for problem in config.problems]
+
+
+def _configuration(where: Places) -> Finding:
+    unused = problems(where)
+    if unused:
+        text = "; ".join(unused)
+        advice = f"correct it with `sqlrs config set` or `rm`, or in {where.store / 'config.json'}"
+        return Finding("configuration", "note", text, advice)
+    return Finding("configuration", "ok", "every value can be used")
+
+
+def _chosen(where: Places, wanted: str) -> "Backend":
+    from ..statefs.probe import choose_backend
+
+    return choose_backend(existing(where.store), wanted)
 
 
 def _store(where: Places) -> Finding:
@@ -110,11 +144,7 @@ def _store(where: Places) -> Finding:
 
 
 def _backend(where: Places) -> Finding:
-    from ..engine import configured
-    from ..statefs.probe import choose_backend
-
-    root = existing(where.store)
-    backend = choose_backend(root, configured(where.store, "snapshot.backend"))
+    backend = _config(where).settle("snapshot.backend", partial(_chosen, where))
     if backend.copy_on_write:
         return Finding("snapshots", "ok", f"{backend.name}: clones share their blocks")
     return Finding(

@@ -19,6 +19,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Print the engine's health and counts; NO_ENGINE when none runs."""
     from ..client import EngineClient, find
+    from .doctor import problems
 
     where = places(args.state_dir, terminal.environ)
     record = find(where.engine_file)
@@ -39,6 +40,9 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
                 "jobs_running": sum(row["status"] in ("queued", "running") for row in jobs),
             }
     status |= {"store": str(where.store), "log": str(where.log_file)}
+    unused = problems(where)
+    if unused:
+        status["configuration"] = unused
     if args.json:
         terminal.print_json(status)
     else:
@@ -53,4 +57,6 @@ def _print(status: dict[str, object], terminal: Terminal, *, stale: bool) -> Non
     for key, value in status.items():
         if key == "state_bytes":
             value = size(value if isinstance(value, int) else None)
+        if isinstance(value, list):
+            value = "; ".join(value)
         terminal.print(f"{key.replace('_', ' ')}: {value}")

@@ -9,19 +9,22 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import durations
 from ..errors import InvalidArgument, NotFound
 from . import paths, schema
-from .validation import Validation, fold_case
+from .problems import Problem, read
+from .validation import Validation, fold_case, merge
 
-__all__ = ["Config"]
+__all__ = ["Config", "Problem"]
 
 _log = logging.getLogger(__name__)
 
 Tree = dict[str, Any]
 OnChange = Callable[[str], None]
+Check = Callable[[Any], object]
+T = TypeVar("T")
 
 
 class Config:
@@ -34,7 +37,7 @@ class Config:
     def __init__(self, path: Path) -> None:
         """Read the overrides of a file, which need not exist.
 
-        Raises InvalidArgument when the file cannot be used; it is left as it is.
+        What cannot be used of it is left out and told in ``problems``.
         """
         self._path = path
         self._lock = threading.RLock()
@@ -44,7 +47,9 @@ class Config:
         self._leaves = dict(schema.leaves(self._schema))
         self._ignore_case = [p for p, leaf in self._leaves.items() if leaf.get("x-ignore-case")]
         self._validation = Validation(self._schema)
-        self._overrides = self._load()
+        self._checks: dict[str, Check] = {}
+        self._overrides, self.problems = read(path, self._validation)
+        self._rejected = bool(self.problems)
         self._effective = self._merged(self._overrides)
 
     def get(self, path: str, effective: bool = False) -> Any:
@@ -112,6 +117,29 @@ class Config:
             tree = fold_case(self._effective, self._ignore_case)
             return copy.deepcopy(paths.lookup(tree, paths.parse(path)))
 
+    def settle(self, path: str, use: Callable[[Any], T]) -> T:
+        """Return what ``use`` makes of the value in force, or of the default if it cannot.
+
+        ``use`` raises InvalidArgument for a value that this machine cannot work with: that is
+        one more of ``problems`` and no reason not to start.
+        """
+        try:
+            return use(self.value(path))
+        except InvalidArgument as error:
+            default = self._leaves[path]["default"]
+            if self.value(path) == default:
+                raise
+            self.problems.append(Problem(path, f"{path}: {error}"))
+            return use(default)
+
+    def check(self, path: str, check: Check) -> None:
+        """Have a new value of a path tried before it is accepted.
+
+        ``check`` raises InvalidArgument, with the reason, for one that would not work here.
+        """
+        with self._lock:
+            self._checks[path] = check
+
     def seconds(self, path: str) -> float:
         """Return the duration in force at a path of the schema, in seconds."""
         return durations.parse(self.value(path))
@@ -139,46 +167,35 @@ class Config:
 
         return end
 
-    def _load(self) -> Tree:
-        try:
-            text = self._path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            return {}
-        except (OSError, UnicodeDecodeError) as error:
-            raise self._unusable(str(error)) from error
-        try:
-            overrides = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise self._unusable(f"it is not JSON: {error}") from error
-        if not isinstance(overrides, dict):
-            raise self._unusable("it must hold a JSON object")
-        try:
-            self._check(overrides)
-        except InvalidArgument as error:
-            raise self._unusable(error.details or error.message) from error
-        return overrides
-
-    def _unusable(self, reason: str) -> InvalidArgument:
-        return InvalidArgument(
-            "the configuration file cannot be used",
-            f"{self._path}: {reason}; correct the file, or delete it to return to the defaults",
-        )
-
     def _replace(self, overrides: Tree) -> None:
         """Validate, then save, then use new overrides."""
-        effective = self._check(overrides)
+        self._validation.check(overrides)
+        effective = self._merged(overrides)
+        self._check_here(effective)
+        self._keep_rejected()
         self._save(overrides)
         self._overrides, self._effective = overrides, effective
 
-    def _check(self, overrides: Tree) -> Tree:
-        """Return what the overrides put in force. Raises InvalidArgument."""
-        self._validation.check_values(overrides)
-        effective = self._merged(overrides)
-        self._validation.check_relations(effective)
-        return effective
+    def _check_here(self, effective: Tree) -> None:
+        """Ask the checks of the values that change. Raises InvalidArgument."""
+        for path, check in self._checks.items():
+            keys = paths.parse(path)
+            value = paths.lookup(effective, keys)
+            if value != paths.lookup(self._effective, keys):
+                try:
+                    check(value)
+                except InvalidArgument as error:
+                    raise InvalidArgument(f"{path} cannot be {value!r} here", str(error)) from error
+
+    def _keep_rejected(self) -> None:
+        """Keep what somebody wrote and the engine could not use, before it is replaced."""
+        if self._rejected:
+            with contextlib.suppress(FileNotFoundError):
+                self._path.replace(self._path.with_name(f"{self._path.name}.rejected"))
+            self._rejected = False
 
     def _merged(self, overrides: Tree) -> Tree:
-        return _merge(self._defaults, overrides)
+        return merge(self._defaults, overrides)
 
     def _save(self, overrides: Tree) -> None:
         """Replace the file in one step; mkstemp makes it mode 0600."""
@@ -204,15 +221,3 @@ class Config:
             except Exception:
                 # The change is made and saved; one listener's failure is not its maker's.
                 _log.exception("cannot apply the change of %s", path)
-
-
-def _merge(defaults: Tree, overrides: Tree) -> Tree:
-    """Lay overrides over defaults, object by object; null leaves a default in force."""
-    merged = copy.deepcopy(defaults)
-    for key, value in overrides.items():
-        default = merged.get(key)
-        if isinstance(default, dict) and isinstance(value, dict):
-            merged[key] = _merge(default, value)
-        elif value is not None or key not in merged:
-            merged[key] = copy.deepcopy(value)
-    return merged

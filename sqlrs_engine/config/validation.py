@@ -1,15 +1,17 @@
 """Checks a configuration against the schema, and what the schema cannot say."""
 
+import copy
 import json
 import math
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .. import durations
 from ..errors import InvalidArgument
 from . import paths, reserved
-from .schema import Schema, leaves
+from .schema import Schema, defaults, leaves
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError
@@ -22,31 +24,53 @@ _BELOW = (("cache.capacity.lowWatermark", "cache.capacity.highWatermark"),)
 _NOT_ABOVE = (("instances.ports.first", "instances.ports.last"),)
 
 
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong, and the paths (keys from the root) without which it would not be."""
+
+    reason: str
+    paths: tuple[tuple[str, ...], ...]
+
+
 class Validation:
     """The checks, with the schema's validator ready for use."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
+        self._defaults = defaults(schema)
         self._ignore_case = [p for p, leaf in leaves(schema) if leaf.get("x-ignore-case")]
         self._validator: Validator | None = None
 
-    def check_values(self, overrides: Tree) -> None:
-        """Check each value. Raises InvalidArgument with the path and what it allows."""
-        if not _is_json(overrides):
-            raise _invalid("it must be JSON: finite numbers, integers of 64 bits, valid Unicode")
+    def check(self, overrides: Tree) -> None:
+        """Raise InvalidArgument, with the path and what it allows, when anything is wrong."""
+        fault = self.fault(overrides)
+        if fault is not None:
+            raise InvalidArgument("invalid config value", fault.reason)
+
+    def fault(self, overrides: Tree) -> Fault | None:
+        """Return the first thing that is wrong with these overrides, if anything is."""
+        path = _not_json(overrides, ())
+        if path is not None:
+            return Fault(
+                "it must be JSON: finite numbers, integers of 64 bits, valid Unicode", (path,)
+            )
         folded = fold_case(overrides, self._ignore_case)
         error = next(iter(self._loaded().iter_errors(folded)), None)
         if error is not None:
-            raise _invalid(_explain(error))
+            return Fault(_explain(error), tuple(_wrong_paths(error)))
+        return self._unfitting(merge(self._defaults, overrides))
 
-    def check_relations(self, effective: Tree) -> None:
-        """Check how the values in force fit together. Raises InvalidArgument."""
+    def _unfitting(self, effective: Tree) -> Fault | None:
+        """Return what does not fit together of the values in force."""
         for low, high in _BELOW:
             if not _at(effective, low) < _at(effective, high):
-                raise _invalid(f"{low} must be less than {high} ({_at(effective, high)})")
+                reason = f"{low} must be less than {high} ({_at(effective, high)})"
+                return Fault(reason, (_keys(low), _keys(high)))
         for low, high in _NOT_ABOVE:
             if _at(effective, low) > _at(effective, high):
-                raise _invalid(f"{low} must not be above {high} ({_at(effective, high)})")
+                reason = f"{low} must not be above {high} ({_at(effective, high)})"
+                return Fault(reason, (_keys(low), _keys(high)))
+        return None
 
     def _loaded(self) -> "Validator":
         # Imported on first use: an engine without overrides starts without it.
@@ -100,10 +124,11 @@ def _leaves_alone(_: Any, names: list[str], instance: Any, __: Any) -> "Iterator
         return
     for name in instance:
         if reserved.folded(name) in names:
-            yield ValidationError(f"{json.dumps(name)} is set by the engine itself")
+            yield ValidationError(f"{json.dumps(name)} is set by the engine itself", path=[name])
     twice = reserved.repeated(instance)
     if twice is not None:
-        yield ValidationError(f"{json.dumps(twice)} is there twice, in another letter case")
+        words = f"{json.dumps(twice)} is there twice, in another letter case"
+        yield ValidationError(words, path=[twice])
 
 
 def _is_integer(_: Any, value: Any) -> bool:
@@ -120,12 +145,23 @@ def _is_duration(value: Any) -> bool:
     return seconds >= 0
 
 
-def _is_json(value: Any) -> bool:
-    """Tell whether a value can be written as JSON and read back as it is."""
+def _not_json(value: Any, path: tuple[str, ...]) -> tuple[str, ...] | None:
+    """Return the path of the first value that JSON cannot carry and give back as it is."""
     if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_json([key, item]) for key, item in value.items())
+        for key, item in value.items():
+            if not _is_plain(key) or not isinstance(key, str):
+                return path or (key,)
+            found = _not_json(item, (*path, key))
+            if found is not None:
+                return found
+        return None
     if isinstance(value, list):
-        return all(map(_is_json, value))
+        # An element is no path of its own: the list goes as a whole.
+        return path if any(_not_json(item, path) is not None for item in value) else None
+    return None if _is_plain(value) else path
+
+
+def _is_plain(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, int):
@@ -135,9 +171,24 @@ def _is_json(value: Any) -> bool:
     return value is None
 
 
+def _wrong_paths(error: "ValidationError") -> "Iterator[tuple[str, ...]]":
+    """Yield the paths without which there would be no such error."""
+    place = tuple(str(key) for key in error.absolute_path)
+    if "propertyNames" in error.schema_path:
+        yield (*place, str(error.instance))
+    elif error.validator == "additionalProperties":
+        for name in _unknown_names(error):
+            yield (*place, name)
+    else:
+        yield place
+
+
 def _explain(error: "ValidationError") -> str:
     """Say in one line which path is wrong and what it allows."""
-    path = paths.join(error.absolute_path) or "the configuration"
+    place = list(error.absolute_path)
+    if error.validator == "x-reserved-names":
+        place.pop()  # its message has the name
+    path = paths.join(place) or "the configuration"
     explain = _EXPLANATIONS.get(str(error.validator))
     if "propertyNames" in error.schema_path:
         return f"{path}: {json.dumps(error.instance)} is not a setting's name"
@@ -158,10 +209,13 @@ def _choices(error: "ValidationError") -> str:
 
 def _unknown(error: "ValidationError") -> str:
     parent: Any = error.schema
+    return f"has no {', '.join(_unknown_names(error))}, only {', '.join(parent['properties'])}"
+
+
+def _unknown_names(error: "ValidationError") -> list[str]:
+    parent: Any = error.schema
     instance: Any = error.instance
-    known = parent["properties"]
-    unknown = [name for name in instance if name not in known]
-    return f"has no {', '.join(unknown)}, only {', '.join(known)}"
+    return [name for name in instance if name not in parent["properties"]]
 
 
 _EXPLANATIONS: dict[str, Callable[["ValidationError"], str]] = {
@@ -177,11 +231,23 @@ _EXPLANATIONS: dict[str, Callable[["ValidationError"], str]] = {
 }
 
 
+def merge(defaults: Tree, overrides: Tree) -> Tree:
+    """Lay overrides over defaults, object by object; null leaves a default in force."""
+    merged = copy.deepcopy(defaults)
+    for key, value in overrides.items():
+        default = merged.get(key)
+        if isinstance(default, dict) and isinstance(value, dict):
+            merged[key] = merge(default, value)
+        elif value is not None or key not in merged:
+            merged[key] = copy.deepcopy(value)
+    return merged
+
+
+def _keys(path: str) -> tuple[str, ...]:
+    return tuple(path.split("."))
+
+
 def _at(tree: Any, path: str) -> Any:
     for key in path.split("."):
         tree = tree[key]
     return tree
-
-
-def _invalid(details: str) -> InvalidArgument:
-    return InvalidArgument("invalid config value", details)

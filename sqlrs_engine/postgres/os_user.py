@@ -41,6 +41,12 @@ class OsUser:
         )
 
 
+def check_os_user(name: str | None) -> None:
+    """Raise InvalidArgument when the user does not exist or is root, for whom nothing runs."""
+    if name is not None:
+        _configured(name)
+
+
 def _configured(name: str) -> OsUser:
     user = _find(name)
     if user is None:

@@ -345,29 +345,106 @@ def test_a_change_that_cannot_be_saved_is_not_made(
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"{", "not JSON"),
-        (b"", "not JSON"),
-        (b"\xff", "utf-8"),
-        (b"[" * 100_000, "not JSON"),
+        (b"{", "is not JSON"),
+        (b"", "is not JSON"),
+        (b"\xff", "cannot be read"),
+        (b"[" * 100_000, "is not JSON"),
+        (b'{"a":' * 2000 + b"1" + b"}" * 2000, "is not JSON"),
         (b"[]", "must hold a JSON object"),
-        (b'{"log": {"level": "loud"}}', "log.level must be one of"),
-        (b'{"cache": {"capacity": {"lowWatermark": 0.99}}}', "must be less than"),
-        (b'{"cache": []}', "cache must be object"),
-        (b'{"mine": NaN}', "must be JSON"),
     ],
+    ids=range(6),
 )
-def test_a_broken_file_stops_the_start_and_says_what_to_do(
+def test_a_broken_file_is_told_of_and_kept_when_it_is_replaced(
     file: Path, content: bytes, reason: str
 ) -> None:
     file.write_bytes(content)
 
-    with pytest.raises(InvalidArgument, match="configuration file cannot be used") as caught:
-        Config(file)
+    config = Config(file)
 
-    assert str(file) in str(caught.value)
-    assert reason in str(caught.value)
-    assert "or delete it to return to the defaults" in str(caught.value)
+    assert config.overrides() == {}
+    (problem,) = config.problems
+    assert problem.path == ""
+    assert str(file) in problem.reason
+    assert reason in problem.reason
     assert file.read_bytes() == content
+    config.set("log.level", "warn")
+    assert file.with_name("config.json.rejected").read_bytes() == content
+    assert Config(file).overrides() == {"log": {"level": "warn"}}
+    assert Config(file).problems == []
+
+
+@pytest.mark.parametrize(
+    ("written", "paths"),
+    [
+        ({"log": {"level": "loud"}}, ["log.level"]),
+        (
+            {"cache": {"capacity": {"lowWatermark": 0.99}}},
+            ["cache.capacity.lowWatermark", "cache.capacity.highWatermark"],
+        ),
+        ({"instances": {"ports": {"first": 30000}}}, ["instances.ports.first"]),
+        ({"cache": []}, ["cache"]),
+        ({"mine": float("nan"), "log": {"level": 1}}, ["mine", "log.level"]),
+        ({"mine": [{"deep": 2**70}]}, ["mine"]),
+        ({"instances": {"tll": "1h", "ttl": "soon"}}, ["instances.tll", "instances.ttl"]),
+        ({"postgres": {"osUser": "a b", "settings": {"port\n": 1}}}, ["postgres.osUser"]),
+        ({"postgres": {"settings": {"HBA_FILE": "x", "a b": 1}}}, ["postgres.settings.HBA_FILE"]),
+        ({"postgres": {"settings": {"jit": 1, "JIT": 0}}}, ["postgres.settings.JIT"]),
+    ],
+    ids=range(10),
+)
+def test_a_wrong_value_in_the_file_is_told_of_and_the_others_are_used(
+    file: Path, written: dict[str, Any], paths: list[str]
+) -> None:
+    right = {"pool": {"idle": "3m"}, "unheard": {"of": [1]}}
+    file.write_text(json.dumps(written | right))
+
+    config = Config(file)
+
+    assert {problem.path for problem in config.problems} >= set(paths)
+    assert config.value("pool.idle") == "3m"
+    assert config.get("unheard.of") == [1]
+    assert config.value("log.level") == "debug"
+    config.set("log.level", "warn")
+    assert Config(file).problems == []
+
+
+def test_a_value_that_this_machine_cannot_use_gives_way_to_the_default(config: Config) -> None:
+    config.set("snapshot.backend", "btrfs")
+
+    def choose(wanted: str) -> str:
+        if wanted == "btrfs":
+            raise InvalidArgument("no btrfs here")
+        return wanted
+
+    assert config.settle("snapshot.backend", choose) == "auto"
+    (problem,) = config.problems
+    assert str(problem) == ("snapshot.backend: no btrfs here; snapshot.backend is at the default")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("snapshot.backend", "btrfs"),
+        ("snapshot", {"backend": "btrfs"}),
+    ],
+)
+def test_a_value_that_this_machine_cannot_use_is_refused(
+    config: Config, path: str, value: Any
+) -> None:
+    tried = []
+
+    def check(wanted: str) -> None:
+        tried.append(wanted)
+        if wanted == "btrfs":
+            raise InvalidArgument("no btrfs here")
+
+    config.check("snapshot.backend", check)
+    config.set("log.level", "warn")
+    config.set("snapshot.backend", "copy")
+    with pytest.raises(InvalidArgument, match="cannot be 'btrfs' here: no btrfs here"):
+        config.set(path, value)
+    assert config.get("snapshot.backend") == "copy"
+    assert tried == ["copy", "btrfs"]
 
 
 # Listeners and threads

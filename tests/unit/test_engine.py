@@ -1,11 +1,19 @@
 """engine: the parts put together; no PostgreSQL runs."""
 
+import contextlib
+import json
+import logging
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import store_samples as samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from sqlrs_engine.config.schema import build, leaves
 from sqlrs_engine.engine import Engine
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.request import PrepareRequest
@@ -72,3 +80,105 @@ def test_a_working_directory_that_cannot_be_is_refused(path):
     body = {"prepare_kind": "psql", "image_id": "postgres", "work_dir": path}
     with pytest.raises(InvalidArgument, match="work_dir"):
         PrepareRequest.from_json(body)
+
+
+# Configuration
+
+LEAVES = dict(leaves(build()))
+NASTY = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**63), 2**64 - 1),
+    st.floats(),
+    st.text(max_size=20),
+    st.sampled_from(
+        ["root", "0", "nobody", "auto", "overlay", "0s", "1ns", "2562047h", "\n", "/", "\x7f"]
+    ),
+    st.lists(st.integers(), max_size=2),
+    st.dictionaries(
+        st.sampled_from(["port\n", "PORT", "work_mem", "a.b", "x y", ""]),
+        st.one_of(st.none(), st.text(max_size=3), st.integers(), st.booleans()),
+        max_size=3,
+    ),
+)
+
+
+def values_of(path):
+    """Draw values for a path: its choices and limits, and whatever else comes to mind."""
+    leaf = LEAVES[path]
+    edges = [leaf["default"], leaf.get("minimum"), leaf.get("maximum"), *leaf.get("enum", [])]
+    return st.one_of(st.sampled_from(edges), NASTY)
+
+
+CHANGES = st.lists(
+    st.sampled_from(sorted(LEAVES)).flatmap(lambda path: st.tuples(st.just(path), values_of(path))),
+    min_size=1,
+    max_size=4,
+)
+
+
+def built(root):
+    """Build an engine and ask it what depends on its configuration; return its warnings."""
+    engine = Engine(root)
+    try:
+        engine.cache.make_room("startup_recovery")
+        engine.cache.status()
+        engine.instances.pool.standbys()
+        logging.getLogger("sqlrs_engine").setLevel(logging.NOTSET)
+        return [str(problem) for problem in engine.config.problems]
+    finally:
+        engine.stop()
+        engine.close()
+
+
+@given(changes=CHANGES)
+@settings(max_examples=40, deadline=None)
+def test_an_engine_starts_with_whatever_it_accepts(changes):
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        engine = Engine(root)
+        try:
+            for path, value in changes:
+                with contextlib.suppress(InvalidArgument):
+                    engine.config.set(path, value)
+        finally:
+            engine.stop()
+            engine.close()
+        assert built(root) == []
+
+
+@given(
+    written=st.recursive(
+        st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+        lambda inner: st.one_of(
+            st.lists(inner, max_size=3),
+            st.dictionaries(
+                st.one_of(st.sampled_from([key for path in LEAVES for key in path.split(".")])),
+                inner,
+                max_size=3,
+            ),
+        ),
+    )
+)
+@settings(max_examples=40, deadline=None)
+def test_an_engine_starts_with_whatever_somebody_wrote_by_hand(written):
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        (root / "config.json").write_text(json.dumps(written))
+        built(root)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [("snapshot.backend", "overlay"), ("postgres.osUser", "root"), ("postgres.osUser", "no-such")],
+)
+def test_what_does_not_work_here_is_refused_and_survived(tmp_path, engine, caplog, path, value):
+    with pytest.raises(InvalidArgument, match=path):
+        engine.config.set(path, value)
+    head, leaf = path.split(".")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text(json.dumps({head: {leaf: value}}))
+    problems = built(tmp_path / "other")
+    if path == "snapshot.backend":
+        assert "snapshot.backend is at the default" in problems[0]
+        assert "snapshot.backend is at the default" in caplog.text

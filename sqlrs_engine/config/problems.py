@@ -1,0 +1,61 @@
+"""What is wrong with a configuration file, and what of it can be used all the same.
+
+An engine starts with whatever somebody wrote there: a path with a wrong value has its
+default, and the problem is told.
+"""
+
+import copy
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import paths
+from .validation import Fault, Validation
+
+Tree = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A path whose value is not used, and why; the path of the whole file is empty."""
+
+    path: str
+    reason: str
+
+    def __str__(self) -> str:
+        """Return it as one sentence for the log, ``doctor`` and ``status``."""
+        what = f"{self.path} is" if self.path else "the settings are"
+        return f"{self.reason}; {what} at the default"
+
+
+def read(file: Path, validation: Validation) -> tuple[Tree, list[Problem]]:
+    """Return the overrides of a file that can be used, and the problems of the others.
+
+    A file that does not exist has neither.
+    """
+    try:
+        # Copied here, as it will be later, so that what is nested too deeply shows at once.
+        overrides = copy.deepcopy(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return {}, []
+    except (OSError, UnicodeDecodeError) as error:
+        return {}, [Problem("", f"{file} cannot be read: {error}")]
+    except (ValueError, RecursionError) as error:
+        return {}, [Problem("", f"{file} is not JSON: {error}")]
+    if not isinstance(overrides, dict):
+        return {}, [Problem("", f"{file} must hold a JSON object")]
+    problems = []
+    while (fault := validation.fault(overrides)) is not None:
+        problems += [Problem(paths.join(path), fault.reason) for path in fault.paths]
+        _drop(overrides, fault)
+    return overrides, problems
+
+
+def _drop(overrides: Tree, fault: Fault) -> None:
+    """Remove what is at fault; each time there is less left."""
+    for path in fault.paths:
+        parent: Any = overrides
+        for key in path[:-1]:
+            parent = parent.get(key, {})
+        parent.pop(path[-1], None)
