@@ -12,7 +12,7 @@ from sqlrs_engine.errors import ClusterFailed, ImageUnavailable
 from sqlrs_engine.instances import Expiry, Instances, Leases
 from sqlrs_engine.instances.memory import Machine
 from sqlrs_engine.instances.ports import Ports
-from sqlrs_engine.postgres.cluster import PortTaken
+from sqlrs_engine.postgres.cluster import PortTaken, ServerUnusable
 from sqlrs_engine.postgres.postmaster import Postmaster
 from sqlrs_engine.prepare import States
 from sqlrs_engine.registry import Registry
@@ -97,6 +97,7 @@ class FakeServer:
     connections: int = 0
     sessions: int = 0
     starts: int = 0
+    logins: int = 0
     log: list[str] = field(default_factory=list)
 
     @property
@@ -145,6 +146,14 @@ class FakeServer:
     def connect(self, port, dbname="postgres"):
         raise NotImplementedError
 
+    def log_in(self, port, password) -> int:
+        if self.world.fail_login:
+            raise ServerUnusable("cannot log in to PostgreSQL", "no")
+        assert password == self.password
+        self.logins += 1
+        self.sessions += 1
+        return self.sessions
+
     def set_password(self, port, password) -> int:
         if self.world.fail_password:
             raise ClusterFailed("cannot connect to PostgreSQL")
@@ -179,7 +188,7 @@ class World:
         self.pids = itertools.count(1000)
         self.foreign_ports: set[int] = set()
         self.listening: set[int] = set()
-        self.fail_start = self.fail_password = False
+        self.fail_start = self.fail_password = self.fail_login = False
         self.room = True
         self.memory = FakeMemory()
         self.unreachable_images: set[str] = set()

@@ -134,6 +134,9 @@ class FakeCluster:
         self.settings = settings
         (self.container / "postgres.log").touch()
 
+    def check_superuser(self, port: int | None) -> None:
+        self._do("check superuser")
+
     def stop(self, mode: str) -> None:
         self._do(f"stop {mode}")
 

@@ -88,12 +88,23 @@ class Assembly:
             raise
 
     def start(
-        self, server: Server, port: int, password: str, settings: Mapping[str, Setting]
+        self,
+        server: Server,
+        port: int,
+        password: str,
+        settings: Mapping[str, Setting],
+        *,
+        prove: bool = False,
     ) -> Started:
-        """Start a server and set its password; at every start, so that no crash matters."""
+        """Start a server and set its password; at every start, so that no crash matters.
+
+        ``prove`` asks for a login like that of clients, too.
+        """
         postmaster = server.start(port=port, settings=settings)
         try:
             sessions = server.set_password(port, password)
+            if prove:
+                sessions = server.log_in(port, password)
         except BaseException:
             server.stop("immediate")
             raise
@@ -126,12 +137,16 @@ class Assembly:
                 port = reservations.enter_context(self._deps.ports.reserved())
                 try:
                     with self._deps.metrics.phase("start"):
-                        started = self.start(server, port, password, settings)
+                        started = self.start(
+                            server, port, password, settings, prove=not state.proven
+                        )
                 except PortTaken:
                     if not attempts_left:
                         raise
                     _log.info("port %d was taken meanwhile: trying another", port)
                 else:
+                    if not state.proven:
+                        self._deps.store.states.set_proven(state.state_id)
                     return Ready(
                         instance_id=instance_id,
                         image_id=state.image_id,

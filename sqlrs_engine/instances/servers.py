@@ -59,6 +59,9 @@ class Server(Protocol):
         Returns how many sessions there ever were, its own included.
         """
 
+    def log_in(self, port: int, password: str) -> int:
+        """Log in as clients do, by TCP; return as ``set_password``. Raises ClusterFailed."""
+
 
 class Servers(Protocol):
     """Finds the server that belongs in a container directory."""

@@ -38,7 +38,14 @@ from .shared_memory import release
 if TYPE_CHECKING:
     import psycopg
 
-__all__ = ["SESSIONS_EVER", "Cluster", "PortTaken", "Postmaster", "SettingsUnfit"]
+__all__ = [
+    "SESSIONS_EVER",
+    "Cluster",
+    "PortTaken",
+    "Postmaster",
+    "ServerUnusable",
+    "SettingsUnfit",
+]
 
 StopMode = Literal["fast", "immediate"]
 
@@ -50,6 +57,10 @@ APPLICATION_NAME = "sqlrs-engine"
 # What ALTER ROLE does, without the 3 ms in which it makes sure that the verifier is not one
 # of an empty password.
 _ALTER_ROLE = "UPDATE pg_catalog.pg_authid SET rolpassword = %s WHERE rolname = %s"
+_USABLE = """
+    SELECT rolsuper AND coalesce(rolvaliduntil > now(), true)
+    FROM pg_catalog.pg_authid WHERE rolname = %s
+"""
 SESSIONS_EVER = "SELECT coalesce(sum(sessions), 0)::bigint FROM pg_catalog.pg_stat_database"
 _SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 _POLL_SECONDS = (0.001, 0.02)
@@ -64,7 +75,11 @@ class PortTaken(ClusterFailed):
     """Another program listens on the port: try the next one."""
 
 
-class SettingsUnfit(ClusterFailed):
+class ServerUnusable(ClusterFailed):
+    """The server does not start, or turns its superuser away: what was done to it may be why."""
+
+
+class SettingsUnfit(ServerUnusable):
     """The cluster holds something that does not go with the settings of the start."""
 
     code = Conflict.code
@@ -115,8 +130,8 @@ class Cluster:
         is; what a killed one left behind is cleared away first.
 
         Raises PortTaken when the port is in use, SettingsUnfit when the cluster needs other
-        settings, ClusterFailed (with the last lines of the log) when the server does not
-        start within ``seconds``.
+        settings, ServerUnusable (with the last lines of the log) when the server does not
+        start within ``seconds``, ClusterFailed when it cannot be run.
         """
         running = self.postmaster()
         if running is not None and running.stopping:
@@ -192,7 +207,7 @@ class Cluster:
         """Return a connection of the superuser over the unix socket.
 
         Its ``application_name`` is ``sqlrs-engine``. ``port`` is the one given to
-        ``start``. Raises ClusterFailed when the server does not answer.
+        ``start``. Raises ServerUnusable when the server does not answer.
         """
         import psycopg
 
@@ -257,7 +272,37 @@ class Cluster:
                 connection.execute(_ALTER_ROLE, (verifier, SUPERUSER))
                 row = connection.execute(SESSIONS_EVER).fetchone()
         except psycopg.Error as error:
-            raise ClusterFailed("cannot set the password", str(error).strip()) from error
+            raise ServerUnusable("cannot set the password", str(error).strip()) from error
+        return int(str(row[0])) if row else 0
+
+    def check_superuser(self, port: int | None) -> None:
+        """Raise ServerUnusable unless the superuser can log in, and its password too."""
+        import psycopg
+
+        try:
+            with self.connect(port) as connection:
+                row = connection.execute(_USABLE, (SUPERUSER,)).fetchone()
+        except psycopg.Error as error:
+            raise ServerUnusable("cannot log in to PostgreSQL", str(error).strip()) from error
+        if row is None or not row[0]:
+            raise ServerUnusable(
+                "cannot log in to PostgreSQL",
+                f"{SUPERUSER} is no superuser any more, or its password is not valid any more",
+            )
+
+    def log_in(self, port: int, password: str) -> int:
+        """Log in with the superuser's password by TCP, as clients do.
+
+        Returns how many sessions the cluster ever had, this one included. Raises
+        ServerUnusable when the server refuses.
+        """
+        import psycopg
+
+        try:
+            with _connection("127.0.0.1", port, "postgres", password=password) as connection:
+                row = connection.execute(SESSIONS_EVER).fetchone()
+        except psycopg.Error as error:
+            raise ServerUnusable("cannot log in to PostgreSQL", str(error).strip()) from error
         return int(str(row[0])) if row else 0
 
     def _adopt(self, running: Postmaster, port: int, seconds: float) -> Postmaster:
@@ -293,7 +338,7 @@ class Cluster:
             if handle is not None and not wait_exit(handle, 0):
                 self._kill(handle)
                 self._clear_remains()
-                raise ClusterFailed(f"PostgreSQL was not ready within {seconds:g} s", log.tail())
+                raise ServerUnusable(f"PostgreSQL was not ready within {seconds:g} s", log.tail())
         details = log.tail()
         if "Address already in use" in details:
             raise PortTaken("the port is taken", details)
@@ -304,7 +349,7 @@ class Cluster:
                 "postgres.settings of the configuration",
                 details,
             )
-        raise ClusterFailed("PostgreSQL did not start", details)
+        raise ServerUnusable("PostgreSQL did not start", details)
 
     def _await_ready(self, process: int, pid: int, seconds: float) -> bool:
         """Wait until the server accepts connections; False when it ends or time is up.
@@ -356,22 +401,37 @@ class Cluster:
         import psycopg
 
         try:
-            return psycopg.connect(
-                host=host,
-                port=port or DEFAULT_PORT,
-                user=SUPERUSER,
-                dbname=dbname,
-                autocommit=autocommit,
-                application_name=APPLICATION_NAME,
-                connect_timeout=10,
-                # Said here so that no PG… variable of the engine's environment says it.
-                hostaddr="",
-                # Nor what a script has set for the role or the database.
-                options="-c default_transaction_read_only=off -c statement_timeout=0",
-                client_encoding="UTF8",
-                sslmode="disable",
-                gssencmode="disable",
-                target_session_attrs="any",
-            )
+            return _connection(host, port, dbname, autocommit=autocommit)
         except psycopg.OperationalError as error:
-            raise ClusterFailed("cannot connect to PostgreSQL", str(error).strip()) from error
+            raise ServerUnusable("cannot connect to PostgreSQL", str(error).strip()) from error
+
+
+def _connection(
+    host: str,
+    port: int | None,
+    dbname: str,
+    *,
+    autocommit: bool = True,
+    password: str | None = None,
+) -> "psycopg.Connection[tuple[object, ...]]":
+    import psycopg
+
+    return psycopg.connect(
+        host=host,
+        port=port or DEFAULT_PORT,
+        user=SUPERUSER,
+        password=password,
+        dbname=dbname,
+        autocommit=autocommit,
+        application_name=APPLICATION_NAME,
+        connect_timeout=10,
+        # Said here so that no PG… variable of the engine's environment says it.
+        hostaddr="",
+        # Nor what a script has set for the role or the database.
+        options="-c default_transaction_read_only=off -c statement_timeout=0",
+        client_encoding="UTF8",
+        # By password it is a client's way, which takes what the server asks for.
+        sslmode="disable" if password is None else "prefer",
+        gssencmode="disable",
+        target_session_attrs="any",
+    )

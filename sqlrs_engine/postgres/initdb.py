@@ -28,7 +28,7 @@ def initialise(
     _make_data_dir(data_dir, os_user)
     for locale in locales(major):
         lines: list[str] = []
-        status = _run(launcher, initdb_arguments(major, locale), lines, on_line)
+        status = _run(launcher, data_dir, initdb_arguments(major, locale), lines, on_line)
         if status == 0:
             break
         if not any(_BAD_LOCALE in line for line in lines):
@@ -50,12 +50,16 @@ def _make_data_dir(data_dir: Path, os_user: OsUser | None) -> None:
         raise ClusterFailed("cannot create the data directory", str(error)) from error
 
 
-def _run(launcher: Launcher, arguments: list[str], lines: list[str], on_line: OnLine) -> int:
+def _run(
+    launcher: Launcher, data_dir: Path, arguments: list[str], lines: list[str], on_line: OnLine
+) -> int:
     with launcher.server("initdb", arguments, output=subprocess.PIPE) as process:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         try:
             for raw in process.stdout:
                 line = raw.decode("utf-8", "replace").rstrip()
+                # Where the engine has it is nothing to clients on other machines.
+                line = line.replace(str(data_dir), data_dir.name)
                 lines.append(line)
                 if line and not line.startswith(_NOT_SHOWN):
                     on_line(line)

@@ -9,10 +9,11 @@ from typing import Any, Protocol
 from ..chores import Chores
 from ..errors import ClusterFailed, Conflict, StorageFull
 from ..metrics import Metrics
-from ..postgres.cluster import Cluster, PortTaken
+from ..postgres.cluster import Cluster, PortTaken, ServerUnusable
 from ..store.records import State
 from .flights import Flights
 from .plan import Plan, Site, Step
+from .proof import Proof
 from .psql import DISK_FULL
 from .room import Room, Unlimited
 from .states import States
@@ -84,12 +85,14 @@ class Builder:
         self._flights = flights
         self._metrics = metrics or Metrics()
         self._room = room or Unlimited()
+        self._proof = Proof(states, self._room)
         self._chores = chores or Chores()
 
     def ensure(self, plan: Plan, step: Step, work: Work) -> bool:
         """Build a step's state unless it is there; tell whether it was built.
 
-        The parent must be there and leased. Raises StepFailed, Conflict when a script
+        The parent must be there and leased. Raises StepFailed, of the step before when that
+        has left a server of no use, Conflict when a script
         changed while it ran, StorageFull, ClusterFailed, and what ``control.check`` does.
         """
 
@@ -136,9 +139,13 @@ class Builder:
 
     def _run(self, plan: Plan, step: Step, source: Path, workspace: Path, work: Work) -> None:
         cluster = self._servers.server(plan.image_id, workspace)
-        port = self._start(cluster, plan, tcp=step.tcp)
-        with self._metrics.phase(plan.kind):
-            step.run(Site(cluster=cluster, port=port, container=workspace, parent=source), work)
+        parent = self._unproven_parent(plan, step)
+        with self._blamed(parent):
+            port = self._start(cluster, plan, tcp=step.tcp)
+            if parent is not None:
+                cluster.check_superuser(port)
+            with self._metrics.phase(plan.kind):
+                step.run(Site(cluster=cluster, port=port, container=workspace, parent=source), work)
         work.control.check()
         cluster.stop("fast")
         cluster.check_clean_end()
@@ -151,6 +158,23 @@ class Builder:
                 "a script changed while it ran: prepare again",
                 printable(", ".join(map(str, changed))),
             )
+
+    def _unproven_parent(self, plan: Plan, step: Step) -> Step | None:
+        """Return the step before, if its state has not proven itself and is what is cloned."""
+        if step.from_base:
+            return None
+        parents = (each for each in plan.steps if each.state_id == step.parent_state_id)
+        return next(filter(self._proof.lacking, parents), None)
+
+    @contextmanager
+    def _blamed(self, parent: Step | None) -> Iterator[None]:
+        """Tell a server that the step before has spoilt from one that fails by itself."""
+        try:
+            yield
+        except ServerUnusable as error:
+            if parent is None:
+                raise
+            raise self._proof.verdict([parent], error) from error
 
     def _start(self, cluster: Cluster, plan: Plan, *, tcp: bool) -> int | None:
         """Start a workspace's server; return its port on 127.0.0.1, if it is to have one."""

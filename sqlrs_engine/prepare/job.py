@@ -11,6 +11,7 @@ from ..chores import Chores
 from ..clock import Clock, seconds_between
 from ..errors import Cancelled, Conflict, EngineError, StorageFull
 from ..metrics import Metrics
+from ..postgres.cluster import ServerUnusable
 from ..postgres.distribution import Distribution
 from ..sources import Trees
 from ..store import JobStore
@@ -21,6 +22,7 @@ from .events import EventLog
 from .plan import Plan, tasks_of
 from .planner import Planner
 from .projection import Projection
+from .proof import Proof
 from .request import PrepareRequest
 from .room import Room, Unlimited
 from .states import States
@@ -214,11 +216,15 @@ class JobRun:
         self._begin("prepare-instance")
         state_id = plan.state_ids[-1]
         try:
-            instance = self._create(state_id)
-        except StorageFull as failure:
-            if not self._tools.room.relieve("prepare_instance", failure, plan.state_ids):
-                raise
-            instance = self._create(state_id)
+            try:
+                instance = self._create(state_id)
+            except StorageFull as failure:
+                if not self._tools.room.relieve("prepare_instance", failure, plan.state_ids):
+                    raise
+                instance = self._create(state_id)
+        except ServerUnusable as error:
+            proof = Proof(self._tools.states, self._tools.room)
+            raise proof.verdict(plan.steps, error) from error
         self._stored.add("prepare-instance")  # it succeeds with the job
         self._task_done("prepare-instance")
         return {

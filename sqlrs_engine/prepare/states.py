@@ -63,6 +63,19 @@ class States:
         state = self._store.get(state_id)
         return state is not None and not self._doubtful(state) and self._dir(state).is_dir()
 
+    def proven(self, state_id: str) -> bool:
+        """Tell whether an instance of a state was seen to start and to let its user in."""
+        state = self._store.get(state_id)
+        return state is not None and state.proven
+
+    def reject(self, state_id: str) -> None:
+        """Forget a state of which no instance can be had."""
+        with self._publishing:
+            state = self._store.get(state_id)
+            if state is not None and not state.proven:
+                _log.warning("state %s cannot be used: dropped", state_id)
+                self._drop(state)
+
     def publish(self, workspace: Path, state: State, recipe: Json | None = None) -> State:
         """Make a workspace the state of a row, which is completed and returned.
 
@@ -119,6 +132,7 @@ class States:
             with self._publishing:
                 state = self._store.get(state_id)
                 if state is not None and self._doubtful(state):
+                    _log.warning("state %s may not have survived a power loss: dropped", state_id)
                     self._drop(state)
 
     def sweep(self) -> None:
@@ -142,8 +156,7 @@ class States:
             self._store.set_durable([state_id])
 
     def _drop(self, state: State) -> None:
-        """Forget a state that may be damaged; its row stays while something needs it."""
-        _log.warning("state %s may not have survived a power loss: dropped", state.state_id)
+        """Remove a state's files, and its row unless something needs it."""
         self._discard(self._dir(state))
         try:
             self._store.remove(state.state_id)

@@ -71,6 +71,9 @@ class StateStore(Protocol):
     def set_durable(self, state_ids: Iterable[str]) -> None:
         """Record that the files of these states have reached the disk."""
 
+    def set_proven(self, state_id: str) -> None:
+        """Record that an instance of a state has started and let its user in."""
+
     def undurable(self) -> list[State]:
         """Return the states whose files may not have reached the disk."""
 

@@ -22,7 +22,8 @@ class State:
 
     ``image_id`` is the resolved image; ``parent_state_id`` is None for the first step.
     ``boot_id`` names the boot of the machine during which the state was published while
-    its files may not have reached the disk; None once it is durable.
+    its files may not have reached the disk; None once it is durable. ``proven`` says that
+    an instance of it has started and let its user in.
     ``refcount`` is the number of live instances cloned from it.
     """
 
@@ -37,6 +38,7 @@ class State:
     use_count: int = 0
     min_retention_until: Timestamp | None = None
     boot_id: str | None = None
+    proven: bool = False
     refcount: int = 0
 
 

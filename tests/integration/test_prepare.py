@@ -174,6 +174,52 @@ def test_failing_sql_is_never_cached(alone, scripts):
     assert alone.workspaces() == []
 
 
+SPOILT = {
+    "library": "alter system set shared_preload_libraries = 'nosuch'",
+    "access": "alter system set hba_file = '/nonexistent'",
+    "login": "alter role sqlrs nologin",
+    "superuser": "update pg_authid set rolsuper = false where rolname = 'sqlrs'",
+    "expired": "alter role sqlrs valid until '2001-01-01'",
+    "renamed": "create role other superuser login; set session authorization other; "
+    "alter role sqlrs rename to me",
+    "dropped": "create database other; \\c other\n drop database postgres",
+    "closed": "\\c template1\n alter database postgres allow_connections false",
+    "trigger": "create function no() returns event_trigger language plpgsql as "
+    "$$ begin raise exception 'nobody logs in'; end $$; "
+    "create event trigger no on login execute function no(); alter event trigger no enable always",
+}
+
+
+@pytest.mark.parametrize("name", SPOILT)
+def test_a_step_after_which_nobody_can_log_in_fails(alone, scripts, name):
+    if name == "trigger" and alone.image < "postgres:17":
+        pytest.skip("there are no login triggers before 17")
+    script = scripts / "spoilt.sql"
+    script.write_text(SPOILT[name] + ";\n")
+    before = alone.states()
+    for after in [], ["-c", "select 1"]:
+        error = alone.failure("-f", str(script), *after)
+        assert error["code"] == "step_failed"
+        assert error["message"].startswith("the step leaves a server that does not start")
+        assert "spoilt.sql: " in error["details"]
+        assert alone.states() == before
+    assert alone.workspaces() == []
+
+
+def test_a_state_that_was_of_use_once_is_never_blamed(alone, scripts):
+    script = str(scripts / "one.sql")
+    made = alone.prepare("-f", script)
+    alone.engine.config.set("postgres.settings", {"shared_preload_libraries": "nosuch"})
+    try:
+        error = alone.failure("-f", script, "-c", "select 1")
+        assert error["code"] == "cluster_failed"
+    finally:
+        alone.engine.config.remove("postgres.settings")
+    job = alone.job("-f", script)
+    assert job.result["state_id"] == made["state_id"]
+    assert alone.cached(job.job_id) == [True]
+
+
 def test_errors_in_included_files_and_commands(store, scripts):
     (scripts / "main.sql").write_text("\\i one.sql\n\\i bad.sql\n")
     (scripts / "bad.sql").write_text("select 1;\nselect 1/0;\n")

@@ -55,6 +55,19 @@ def test_its_password_is_random_and_set(world):
     assert first.dsn.startswith(f"postgres://sqlrs:{first.password}@127.0.0.1:{first.port}/")
 
 
+def test_a_state_proves_itself_by_its_first_instance(world):
+    state = world.add_state()
+    world.fail_login = True
+    with pytest.raises(ClusterFailed, match="log in"):
+        world.instances.create(state)
+    assert nothing_left(world)
+    assert not world.store.states.get(state).proven
+    world.fail_login = False
+    logins = [world.server_of(world.instances.create(state)).logins for _ in range(2)]
+    assert logins == [1, 0]
+    assert world.store.states.get(state).proven
+
+
 def test_instances_have_ports_of_their_own(world):
     state = world.add_state()
     ports = {world.instances.create(state).port for _ in range(20)}

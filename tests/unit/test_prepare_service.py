@@ -19,6 +19,7 @@ from sqlrs_engine.errors import (
     StorageFull,
     Unavailable,
 )
+from sqlrs_engine.postgres.cluster import ServerUnusable
 from sqlrs_engine.prepare import job as job_module
 from sqlrs_engine.prepare import service as service_module
 from sqlrs_engine.store import StateFilter
@@ -292,6 +293,47 @@ def test_an_instance_that_cannot_be_made(world):
     job = world.prepare("-c", WRITE)
     failed(job, "internal_error")
     assert "task prepare-instance failed" in shape(world, job.job_id)
+    assert len(states(world)) == 1
+
+
+UNUSABLE = ServerUnusable("PostgreSQL did not start", "FATAL: no")
+
+
+def test_a_step_that_leaves_an_unusable_server_fails_and_is_not_cached(world):
+    world.instances.fail = UNUSABLE
+    for _ in range(2):
+        job = world.prepare("-c", ":")
+        assert job.error["code"] == "step_failed"
+        assert job.error["details"] == "-c :: PostgreSQL did not start: FATAL: no"
+        assert states(world) == []
+        assert list(world.files.state_dirs()) == []
+    two = world.prepare("-c", ":", "-c", "true")
+    assert two.error["details"].startswith("-c true, or a step before it: ")
+
+
+def test_the_step_before_is_to_blame_for_a_server_that_fails_at_once(world):
+    world.instances.fail = UNUSABLE
+    assert world.prepare("-c", "echo 1").status == "failed"
+    world.cluster_failures["check superuser"] = UNUSABLE
+    job = world.prepare("-c", ":", "-c", "true")
+    assert job.error["details"].startswith("-c :: ")
+    assert states(world) == []
+
+
+def test_a_state_that_proved_itself_is_kept_whatever_its_servers_do(world):
+    made = world.prepare("-c", ":")
+    world.store.states.set_proven(made.result["state_id"])
+    world.instances.fail = world.cluster_failures["check superuser"] = UNUSABLE
+    assert world.prepare("-c", ":").error["code"] == "cluster_failed"
+    world.cluster_failures["start"] = UNUSABLE
+    assert world.prepare("-c", ":", "-c", "true").error["code"] == "cluster_failed"
+    assert states(world) == [made.result["state_id"]]
+
+
+def test_a_full_disk_is_no_fault_of_the_step(world):
+    full = "could not write: No space left on device"
+    world.instances.fail = ServerUnusable("PostgreSQL did not start", full)
+    assert world.prepare("-c", ":").error["code"] == "cluster_failed"
     assert len(states(world)) == 1
 
 

@@ -120,6 +120,16 @@ def test_durability_is_recorded(store: SqliteStore) -> None:
     assert store.states.undurable() == [state(2, boot_id="boot-1")]
 
 
+def test_a_state_is_proven_for_good(store: SqliteStore) -> None:
+    for number in (1, 2):
+        store.states.add(state(number))
+
+    store.states.set_proven(state(1).state_id)
+    store.states.add(state(1))
+
+    assert store.states.find(StateFilter()) == [state(1, proven=True), state(2)]
+
+
 def test_a_free_state_is_removed_once(store: SqliteStore) -> None:
     store.states.add(state(1))
 

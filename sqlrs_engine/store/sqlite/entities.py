@@ -44,6 +44,7 @@ def define(db: Any) -> Entities:
         use_count = orm.Required(int, size=64)
         min_retention_until = nullable()
         boot_id = nullable()
+        proven = orm.Required(bool)
 
     class Instance(db.Entity):  # type: ignore[misc]
         _table_ = "instances"

@@ -150,6 +150,8 @@ STEPS: tuple[Step, ...] = (
         "ALTER TABLE instances ADD COLUMN made_for TEXT",
         "CREATE UNIQUE INDEX instances_by_purpose ON instances (made_for)",
     ),
+    # States of earlier engines prove themselves at their next use.
+    ("ALTER TABLE states ADD COLUMN proven BOOLEAN NOT NULL DEFAULT 0",),
 )
 
 

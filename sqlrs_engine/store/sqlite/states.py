@@ -16,6 +16,7 @@ _STATES = Table(
     source="states s",
     alias="s",
     order="s.created_at, s.rowid",
+    flags=("proven",),
     derived={"refcount": "(SELECT count(*) FROM instances i WHERE i.state_id = s.state_id)"},
 )
 
@@ -121,6 +122,11 @@ class States:
         ids = [(state_id,) for state_id in state_ids]
         with self._database.writing() as session:
             session.execute_many("UPDATE states SET boot_id = NULL WHERE state_id = ?", ids)
+
+    def set_proven(self, state_id: str) -> None:
+        """Record that an instance of a state has started and let its user in."""
+        with self._database.writing() as session:
+            session.execute("UPDATE states SET proven = 1 WHERE state_id = ?", (state_id,))
 
     def undurable(self) -> list[State]:
         """Return the states whose files may not have reached the disk."""

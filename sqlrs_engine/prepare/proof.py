@@ -1,0 +1,46 @@
+"""The proof of a state: an instance of it has started and let its user in.
+
+A step can keep every server from starting (``ALTER SYSTEM``) or its user from logging in
+(``ALTER ROLE``, ``DROP DATABASE``, an event trigger). That shows when a server of its state is
+first needed, and then the step has failed and its state is not kept. A state that was proven
+once is never blamed: what goes wrong later comes from elsewhere.
+"""
+
+from collections.abc import Sequence
+
+from ..errors import ClusterFailed, StepFailed
+from ..postgres.cluster import ServerUnusable
+from .plan import Step
+from .psql import DISK_FULL
+from .room import Room
+from .states import States
+
+
+class Proof:
+    """Judges what goes wrong with servers of states."""
+
+    def __init__(self, states: States, room: Room) -> None:
+        self._states = states
+        self._room = room
+
+    def lacking(self, step: Step) -> bool:
+        """Tell whether the state of a step has still to prove itself."""
+        return not self._states.proven(step.state_id)
+
+    def verdict(self, steps: Sequence[Step], error: ServerUnusable) -> ClusterFailed | StepFailed:
+        """Return the error to raise when a server of the last step's state is of no use.
+
+        That is ``error`` itself, unless the state has never been of use: then it is dropped.
+        """
+        *before, step = steps
+        full = DISK_FULL in (error.details or "") or self._room.exhausted()
+        if full or not self.lacking(step):
+            return error
+        self._states.reject(step.state_id)
+        culprit = step.task()["args_summary"]
+        if any(map(self.lacking, before)):
+            culprit += ", or a step before it"
+        return StepFailed(
+            "the step leaves a server that does not start or turns its user away",
+            f"{culprit}: {error}",
+        )
