@@ -137,4 +137,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _complain(error: BaseException) -> None:
     """Print one line on standard error."""
-    print(f"sqlrs-engine: {' '.join(str(error).split())}", file=sys.stderr)
+    from .controls import visible
+
+    print(f"sqlrs-engine: {visible(' '.join(str(error).split()))}", file=sys.stderr)

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
 
+from .controls import visible_json
+
 MAX_BYTES = 8 * 1024 * 1024
 KEEP = 3
 
@@ -131,4 +133,4 @@ def logging_to(path: Path, level: str | None = None) -> Iterator[None]:
 
 
 def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+    return visible_json(json.dumps(text, ensure_ascii=False))

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from ..controls import visible
 from .terminal import Terminal
 
 _WIDTH = 76
@@ -42,10 +43,15 @@ class PlainProgress:
 
 
 class LiveProgress:
-    """A spinner with the current task and the latest line of output."""
+    """A spinner with the current task and the latest line of output.
 
-    def __init__(self, status: Any, plain: PlainProgress, *, verbose: bool) -> None:
-        self._status = status
+    ``update`` shows a line beside it.
+    """
+
+    def __init__(
+        self, update: Callable[[str], object], plain: PlainProgress, *, verbose: bool
+    ) -> None:
+        self._update = update
         self._plain = plain
         self._verbose = verbose
         self._task = "preparing"
@@ -54,10 +60,10 @@ class LiveProgress:
         """Update the spinner; ended tasks and verbose output scroll by above it."""
         if event["type"] == "task" and event.get("status") == "running":
             self._task = str(event.get("task_id"))
-            self._status.update(self._task)
+            self._update(visible(self._task))
         elif event["type"] == "log" and not self._verbose:
-            text = f"{self._task}: {event.get('message', '')}".splitlines()[0]
-            self._status.update(text[:_WIDTH])
+            text = visible(f"{self._task}: {event.get('message', '')}").splitlines()[0]
+            self._update(text[:_WIDTH])
         else:
             self._plain.show(event)
 
@@ -73,19 +79,24 @@ def progress_on(terminal: Terminal, *, verbose: bool) -> Iterator[Progress]:
         yield PlainProgress(terminal.tell, verbose=verbose)
         return
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(file=terminal.stderr, markup=False, highlight=False)
     with console.status("preparing") as status:
         # Printed through the console, so that the spinner makes way.
-        yield LiveProgress(status, PlainProgress(console.print, verbose=verbose), verbose=verbose)
+
+        def update(line: str) -> None:
+            status.update(Text(line))  # plain text would be taken for rich's markup
+
+        yield LiveProgress(update, PlainProgress(console.print, verbose=verbose), verbose=verbose)
 
 
 def describe(event: dict[str, Any]) -> str:
     """Return the line for an event; empty for one with nothing to say."""
     match event["type"]:
         case "task":
-            return f"{event.get('task_id')}: {event.get('status')}"
+            return visible(f"{event.get('task_id')}: {event.get('status')}")
         case "log":
-            return f"  {event.get('message', '')}"
+            return visible(f"  {event.get('message', '')}")
         case _:
             return ""

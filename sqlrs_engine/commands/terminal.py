@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..controls import visible, visible_json
+
 SHORT_ID = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terminal:
-    """The streams, the environment and the working directory of a command."""
+    """The streams, the environment and the working directory of a command.
+
+    What is printed has its control characters made visible: much of it was written by others.
+    """
 
     environ: Mapping[str, str]
     cwd: Path
@@ -24,26 +29,32 @@ class Terminal:
     def print(self, *lines: str) -> None:
         """Print results to standard output."""
         for line in lines:
-            self.stdout.write(f"{line}\n")
+            self.stdout.write(f"{visible(line)}\n")
         self.stdout.flush()
 
     def tell(self, *lines: str) -> None:
         """Print progress, warnings and errors to standard error."""
         for line in lines:
-            self.stderr.write(f"{line}\n")
+            self.stderr.write(f"{visible(line)}\n")
         self.stderr.flush()
 
     def print_json(self, value: Any) -> None:
         """Print a value as indented JSON."""
-        self.print(json.dumps(value, indent=2, ensure_ascii=False))
+        self.print(visible_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
     def print_table(self, headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         """Print aligned columns, the headings first."""
-        table = [tuple(headings), *(tuple(row) for row in rows)]
+        cells_of = ((_cell(text) for text in row) for row in rows)
+        table = [tuple(headings), *(tuple(row) for row in cells_of)]
         widths = [max(len(cell) for cell in column) for column in zip(*table, strict=True)]
         for row in table:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             self.print("  ".join(cells).rstrip())
+
+
+def _cell(text: str) -> str:
+    """Return text for one cell of a table: on one line, as wide as it shows."""
+    return visible(text).replace("\n", "\\n").replace("\t", " ")
 
 
 def system_terminal(environ: Mapping[str, str]) -> Terminal:
