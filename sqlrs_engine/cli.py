@@ -15,6 +15,7 @@ _EXAMPLES = """\
 examples:
   sqlrs-engine prepare -- -f schema.sql           a database with the schema in it: its DSN
   sqlrs-engine prepare --name dev -- -f schema.sql -c "insert into t values (1)"
+  sqlrs-engine exec dev -- psql                   use it
   sqlrs-engine ls                                 what there is
   sqlrs-engine rm dev                             remove it
   sqlrs-engine doctor                             what this machine offers the engine
@@ -111,7 +112,7 @@ def _command(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return the command's own words and what follows ``--`` for another program."""
     words = ["--version"] if list(arguments) == ["-version"] else list(arguments)
-    if words[0] == "prepare" and "--" in words:
+    if words[0] in ("prepare", "exec") and "--" in words:
         border = words.index("--")
         return words[:border], words[border + 1 :]
     return words, []
@@ -120,6 +121,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _parser() -> argparse.ArgumentParser:
     from . import __version__
     from .commands import doctor, ls, postgres, prepare, rm, serve, status, stop, store
+    from .commands import exec as exec_
 
     parser = argparse.ArgumentParser(
         prog="sqlrs-engine",
@@ -130,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sqlrs-engine {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (prepare, ls, rm, status, serve, stop, doctor, postgres, store):
+    for module in (prepare, exec_, ls, rm, status, serve, stop, doctor, postgres, store):
         module.add_parser(subparsers)
     return parser
 

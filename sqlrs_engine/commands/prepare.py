@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..prepare.options import Option
 
 DEFAULT_IMAGE = "postgres:18"
-_IDLE_SECONDS = 120.0
+IDLE_SECONDS = 120.0
 _STDIN = "-"
 
 
@@ -35,7 +35,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "The second time is instant.",
         epilog="examples:\n"
         "  sqlrs-engine prepare -- -f schema.sql -f data.sql\n"
-        '  psql "$(sqlrs-engine prepare --image postgres:17 -- -f schema.sql)"\n'
+        "  sqlrs-engine prepare --image postgres:17 --name dev -- -f schema.sql\n"
+        "  sqlrs-engine exec dev -- psql                     use it: see exec --help\n"
         "  pg_dump … | sqlrs-engine prepare --name copy -- -f -\n"
         "  sqlrs-engine prepare --plan -- -f schema.sql      what is cached, what would run\n"
         "  sqlrs-engine prepare --liquibase -- update --changelog-file changelog.xml",
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         engine = connect(where.engine_file)
     else:
         engine = connect_or_start(
-            where.engine_file, where.store, idle_timeout=_IDLE_SECONDS, environ=terminal.environ
+            where.engine_file, where.store, idle_timeout=IDLE_SECONDS, environ=terminal.environ
         )
     with engine:
         job_id: str = engine.call("POST", "/prepare-jobs", body=body)["job_id"]

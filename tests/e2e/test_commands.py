@@ -273,3 +273,44 @@ def test_clients_that_come_first_at_the_same_time_share_one_engine(shell: Shell)
     listed = shell.json("ls", "jobs")
     assert isinstance(listed, list)
     assert jobs >= {job["job_id"] for job in listed}  # all by one engine, which retires old ones
+
+
+def test_a_program_gets_an_instance_by_its_environment(shell: Shell) -> None:
+    shell.out("prepare", "--name", "mine", "--", "-c", "create table t as select 42 as answer")
+    (instance,) = shell.json("ls", "instances")
+    show = (
+        "import os, json; print(json.dumps([open('/proc/self/cmdline').read(), dict(os.environ)]))"
+    )
+    own = {"PGHOST": "nowhere", "PGSERVICE": "other", "PGOPTIONS": "-c x=y", "PG_COLOR": "never"}
+    told = subprocess.run(
+        shell.command("exec", "mine", "--", sys.executable, "-c", show),
+        env=environment(shell.home, **own),
+        cwd=shell.home,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    command, environ = json.loads(told.stdout)
+    assert environ["PGPASSWORD"] in environ["DATABASE_URL"]
+    assert environ["PGPASSWORD"] not in command
+    assert {name for name in environ if name.startswith("PG")} == {
+        "PGHOST",
+        "PGPORT",
+        "PGUSER",
+        "PGPASSWORD",
+        "PGDATABASE",
+        "PGREQUIREAUTH",
+        "PG_COLOR",
+    }
+    with psycopg.connect(environ["DATABASE_URL"]) as connection:
+        assert connection.execute("select answer from t").fetchone() == (42,)
+    # By a prefix of its id; psql is the default, and the instance's own where there is no other.
+    reference = instance["instance_id"][:8]
+    assert shell.out("exec", reference, "--", "psql", "-XAtc", "select answer from t") == "42\n"
+    assert shell.out("exec", "mine", input="select answer + 1 from t").split()[2] == "43"
+    assert shell.run("exec", "mine", "--", "psql", "-Xc", "select 1/0").returncode == 1
+    missing = shell.run("exec", "mine", "--", "no-such-program")
+    assert (missing.returncode, "no program no-such-program" in missing.stderr) == (2, True)
+    unknown = shell.run("exec", "yours")
+    assert (unknown.returncode, "no instance yours" in unknown.stderr) == (1, True)

@@ -1,0 +1,112 @@
+"""``exec``: run a program on an instance, its password where no other user can read it.
+
+The arguments of a program are for everybody to see (``ps``); its environment is its user's.
+"""
+
+import argparse
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+from ..errors import InvalidArgument, NotFound
+from ..ids import MIN_PREFIX_LENGTH
+from .prepare import IDLE_SECONDS
+from .terminal import Places, Terminal, add_state_dir, places
+
+if TYPE_CHECKING:
+    from ..client import EngineClient
+
+_HEX = re.compile(r"[0-9a-fA-F]+")
+_OF_LIBPQ = re.compile(r"PG[A-Z]+")
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "exec",
+        help="run psql or another program on an instance",
+        description="Run a program, psql unless one is given, that finds the instance in its "
+        "environment: PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, and DATABASE_URL. Unlike "
+        "an argument, no other user of the machine can read that.",
+        epilog="examples:\n"
+        "  sqlrs-engine exec dev\n"
+        '  sqlrs-engine exec dev -- psql -c "select 1"\n'
+        "  sqlrs-engine exec 4f9c01d2aa -- pg_dump --schema-only\n"
+        "  sqlrs-engine exec dev -- pytest tests",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("reference", metavar="ID_OR_NAME")
+    add_state_dir(parser)
+    parser.usage = "%(prog)s [options] ID_OR_NAME [-- PROGRAM ARGUMENT…]"
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, terminal: Terminal) -> int:
+    """Become the program after ``--`` (``args.rest``), so that its exit code is ours.
+
+    Raises NotFound when there is no such instance, InvalidArgument when there is no such
+    program.
+    """
+    from ..client import connect_or_start
+
+    where = places(args.state_dir, terminal.environ)
+    with connect_or_start(
+        where.engine_file, where.store, idle_timeout=IDLE_SECONDS, environ=terminal.environ
+    ) as engine:
+        instance = _find(engine, args.reference)
+    environ = environment(terminal.environ, instance["dsn"])
+    environ["PATH"] = _search_path(where, terminal.environ.get("PATH", ""), instance["image_id"])
+    command = args.rest or ["psql"]
+    program = shutil.which(command[0], path=environ["PATH"])
+    if program is None:
+        raise InvalidArgument(f"there is no program {command[0]}", "it is not on the PATH")
+    os.execve(program, command, environ)  # noqa: S606 - the program that was asked for
+
+
+def environment(environ: Mapping[str, str], dsn: str) -> dict[str, str]:
+    """Return the environment of a program that is to connect to ``dsn`` and nowhere else.
+
+    PostgreSQL docs, 34.15: the user's own ``PG…`` variables would add to it, or win over it.
+    """
+    server = urlsplit(dsn)
+    kept = {name: text for name, text in environ.items() if not _OF_LIBPQ.fullmatch(name)}
+    return {
+        **kept,
+        "PGHOST": server.hostname or "",
+        "PGPORT": str(server.port or ""),
+        "PGUSER": unquote(server.username or ""),
+        "PGPASSWORD": unquote(server.password or ""),
+        "PGDATABASE": unquote(server.path.removeprefix("/")),
+        # From libpq 16 on: no program that has taken the port is sent the password.
+        "PGREQUIREAUTH": "scram-sha-256",
+        "DATABASE_URL": dsn,
+    }
+
+
+def _find(engine: "EngineClient", reference: str) -> dict[str, Any]:
+    """Return the instance with a name, an id or a prefix of an id."""
+    path = "/instances/{}".format
+    found = engine.call("GET", path(quote(reference, safe="")), accept=(400, 404))
+    if "dsn" not in found and len(reference) >= MIN_PREFIX_LENGTH and _HEX.fullmatch(reference):
+        rows = engine.get("/instances", id_prefix=reference)
+        if len(rows) > 1:
+            raise InvalidArgument(f"{reference} is ambiguous", f"{len(rows)} instances match")
+        if rows:
+            found = engine.get(path(rows[0]["instance_id"]))
+    if "dsn" not in found:
+        raise NotFound(f"there is no instance {reference}", "sqlrs-engine ls lists them")
+    instance: dict[str, Any] = found
+    return instance
+
+
+def _search_path(where: Places, search_path: str, image_id: str) -> str:
+    """Return the PATH, with the client programs of the instance's PostgreSQL at its end."""
+    from ..engine import distributions
+
+    known = distributions(where.store, search_path).available()
+    own: list[Path] = [each.bin_dir for each in known if each.image_id == image_id]
+    return os.pathsep.join([search_path or os.defpath, *map(str, own)])
