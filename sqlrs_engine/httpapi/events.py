@@ -9,10 +9,14 @@ import re
 from collections.abc import AsyncIterator, Callable
 
 from .. import stream
+from ..clock import utc_now
+from . import heartbeats
+from .heartbeats import Place
 from .replies import CutShort, StreamReply
 from .request import Request
 from .services import EventLog, Run, Runs
 
+_LAST_EVENTS = 2  # the status, and the result or the error
 _RANGE = re.compile(r"\s*events\s*=\s*([0-9]{1,12})\s*-\s*")
 
 
@@ -31,11 +35,16 @@ class Bell:
             self._rung = True
             self._loop.call_soon_threadsafe(self._event.set)
 
-    async def listen(self) -> None:
-        """Wait for a ring since the last time."""
-        await self._event.wait()
+    async def listen(self, seconds: float | None = None) -> bool:
+        """Wait for a ring since the last time; False when none comes in so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
         self._event.clear()
         self._rung = False  # before the listener looks: what comes later rings anew
+        return True
 
 
 async def event_stream(request: Request, job_id: str) -> StreamReply:
@@ -74,26 +83,64 @@ async def _nothing() -> AsyncIterator[bytes]:
 
 
 async def _job_lines(
-    request: Request, events: EventLog, job_id: str, position: int
+    request: Request, events: EventLog, job_id: str, start: int
 ) -> AsyncIterator[bytes]:
+    """Yield a job's events after the first ``start`` lines; the last again while it is silent."""
+    beats = request.context.heartbeats
     bell = Bell()
     unsubscribe = events.subscribe(job_id, bell.ring)
     try:
+        place = await _existing(request, job_id, beats.place(job_id, start))
+        beats.passed(job_id, place)
+        last: bytes | None = None
+        silent = False
         while True:
             # Asked first: whatever was appended before the end is in the lines.
             finished = events.finished(job_id)
-            lines = await request.call(events.lines, job_id, position)
-            if lines:
-                position += len(lines)
+            lines = await request.call(events.lines, job_id, place.events)
+            if silent and not lines and not finished and last and heartbeats.repeatable(last):
+                beats.add(job_id, place, utc_now())
+            time = beats.due(job_id, place)
+            if time is not None:
+                last = last or await _event_before(request, job_id, place)
+                if last is None:
+                    return  # the job was deleted
+                place = beats.passed(job_id, place, beats=1)
+                yield stream.join([heartbeats.repeated(last, time)])
+            elif lines:
+                lines = lines[: beats.until_next(job_id, place, len(lines))]
+                last = lines[-1]
+                place = beats.passed(job_id, place, events=len(lines))
                 yield stream.join(lines)
             elif finished:
                 return
             elif events.broken_off(job_id):
                 raise CutShort
             else:
-                await bell.listen()
+                silent = not await bell.listen(heartbeats.SECONDS)
+                last = last or await _event_before(request, job_id, place)
     finally:
         unsubscribe()
+
+
+async def _existing(request: Request, job_id: str, place: Place) -> Place:
+    """Return the place, or one that there is.
+
+    A number from an earlier life of the engine may count repetitions that nobody remembers:
+    it stands for the live edge, or for the last events of a job that is over.
+    """
+    if not place.events or await _event_before(request, job_id, place) is not None:
+        return place
+    count = await request.call(request.services.store.jobs.event_count, job_id)
+    is_over = request.services.prepare.events.finished(job_id)
+    return Place(max(0, count - _LAST_EVENTS) if is_over else count, place.beats)
+
+
+async def _event_before(request: Request, job_id: str, place: Place) -> bytes | None:
+    if not place.events:
+        return None
+    lines = await request.call(request.services.prepare.events.lines, job_id, place.events - 1)
+    return lines[0] if lines else None
 
 
 async def run_stream(request: Request, runs: Runs) -> StreamReply:

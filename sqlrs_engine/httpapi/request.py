@@ -8,6 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 
+from .heartbeats import Heartbeats
 from .replies import Scope
 from .services import Services
 from .slots import Slots
@@ -33,7 +34,8 @@ class Context:
     """What all requests to one engine share.
 
     ``prove`` answers a challenge to show that the engine has its token. ``threads`` bounds
-    how many domain calls run at once, ``streams`` how many streams are open.
+    how many domain calls run at once, ``streams`` how many streams are open;
+    ``heartbeats`` remembers what streams have repeated.
     """
 
     services: Services
@@ -42,6 +44,7 @@ class Context:
     pid: int
     prove: Callable[[str], str]
     streams: Slots
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
     threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(32))
 
 

@@ -8,6 +8,8 @@ import httpx
 import pytest
 from http_fakes import TOKEN, Api, serving
 
+from sqlrs_engine.httpapi import heartbeats
+
 AUTH = {"Authorization": f"Bearer {TOKEN}"}
 
 
@@ -127,7 +129,8 @@ def test_a_finished_jobs_events_are_replayed_in_full(api):
         ("events=1-", 2, "events 1-2/*"),
         ("events = 2 -", 1, "events 2-2/*"),
         ("events=3-", 0, "events 3-3/*"),
-        ("events=99-", 0, "events 99-99/*"),
+        # A number that is not known any more: the client gets the end.
+        ("events=99-", 2, "events 99-99/*"),
     ],
 )
 def test_a_range_leaves_out_what_was_seen(api, asked, count, shown):
@@ -202,6 +205,75 @@ def test_a_stream_waits_at_the_live_edge(api, live):
         assert response.status_code == 206
         api.services.prepare.cancel(job)
         assert [json.loads(line)["type"] for line in response.iter_lines()] == ["status", "error"]
+
+
+def test_a_silent_job_repeats_its_last_event(api, live, monkeypatch):
+    monkeypatch.setattr(heartbeats, "SECONDS", 0.02)
+    job = api.prepare("sleep")
+    path = f"/v1/prepare-jobs/{job}/events"
+    with live.stream("GET", path) as response:
+        lines = (json.loads(line) for line in response.iter_lines())
+        seen = [next(lines) for _ in range(3)]
+        api.services.prepare.events.append(job, type="log", message="psql: CREATE TABLE")
+        while seen[-1].get("message") is None:
+            seen.append(next(lines))
+        seen += [next(lines) for _ in range(2)]
+        api.services.prepare.cancel(job)
+        seen += lines
+    first = [event for event in seen if event.get("status") == "queued"]
+    logged = [event for event in seen if event["type"] == "log"]
+    assert len(first) >= 3
+    assert len(logged) >= 3
+    for repeated in (first, logged):
+        times = [event.pop("ts") for event in repeated]
+        assert times == sorted(set(times))
+        assert all(event == repeated[0] for event in repeated)
+    assert [event["type"] for event in seen[-2:]] == ["status", "error"]
+    # What was repeated is not stored, but keeps its number: clients count what they have read.
+    stored = api.services.prepare.events.lines(job, 0)
+    assert len(stored) == len({line["ts"] for line in map(json.loads, stored)}) == 4
+    for start in range(len(seen) + 1):
+        rest = decoded(api.get(path, headers={"Range": f"events={start}-"}))
+        assert [event["type"] for event in rest] == [event["type"] for event in seen[start:]]
+
+
+def test_streams_of_a_job_repeat_the_same(api, live, monkeypatch):
+    monkeypatch.setattr(heartbeats, "SECONDS", 0.02)
+    job = api.prepare("sleep")
+    results = []
+
+    def read():
+        with httpx.Client(base_url=live.base_url, headers=AUTH, timeout=60) as client:
+            results.append(client.get(f"/v1/prepare-jobs/{job}/events").text)
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    with live.stream("GET", f"/v1/prepare-jobs/{job}/events") as response:
+        lines = response.iter_lines()
+        for number in range(5):
+            for _ in range(2):
+                next(lines)
+            api.services.prepare.events.append(job, type="log", message=f"line {number}")
+        api.services.prepare.cancel(job)
+        list(lines)
+    for reader in readers:
+        reader.join()
+    assert len(set(results)) == 1
+    assert results[0] == api.get(f"/v1/prepare-jobs/{job}/events").text
+
+
+def test_a_long_event_is_not_repeated(api, live, monkeypatch):
+    monkeypatch.setattr(heartbeats, "SECONDS", 0.01)
+    job = api.prepare("sleep")
+    api.services.prepare.events.append(job, type="log", message="x" * 100_000)
+    with live.stream("GET", f"/v1/prepare-jobs/{job}/events") as response:
+        lines = response.iter_lines()
+        while "xxx" not in next(lines):
+            pass
+        timer = threading.Timer(0.2, api.services.prepare.cancel, [job])
+        timer.start()
+        assert [json.loads(line)["type"] for line in lines] == ["status", "error"]
 
 
 def test_deleting_a_job_ends_its_streams(api, live):
