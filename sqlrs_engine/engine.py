@@ -35,7 +35,6 @@ from .store import InstanceFilter
 if TYPE_CHECKING:
     from .postgres.cluster import Cluster
     from .postgres.distributions import Distributions
-    from .store.records import Instance
 
 LOCK_PATIENCE_SECONDS = 4.0
 START_PATIENCE_SECONDS = 15.0
@@ -108,14 +107,22 @@ class Engine:
         from .prepare import Builder, EventLog, Flights, Planner, PrepareService, States, Tools
         from .registry import Registry
         from .runs import Runs
+        from .salvage import Labels, Salvage
+        from .salvage.database import open_whole
         from .sources import Sources
         from .statefs import StateFs
         from .statefs.probe import choose_backend
         from .statefs.scratch import Scratch
+        from .store.records import Instance, State
         from .store.sqlite import SqliteStore
 
         self.config = config = Config(store_root / "config.json")
-        self.store = store = SqliteStore(store_root / "state.db")
+        labels = Labels(store_root)
+        self.store = store = open_whole(
+            store_root / "state.db",
+            lambda path: SqliteStore(path, watcher=labels),
+            replaceable=labels.complete,
+        )
         user = config.settle("postgres.osUser", OsUser.for_engine)
         self._files = files = StateFs(
             store_root,
@@ -132,8 +139,12 @@ class Engine:
         self._chores = chores = Chores()
         leases = Leases()
         expiry = Expiry(store, config, utc_now)
+        self._salvage = salvage = Salvage(store, labels, files, expiry.deadline, utc_now)
+        salvage.restore()
         registry = Registry(store, on_names_changed=expiry.renew)
-        self._states = States(store.states, files, utc_now)
+        self._states = States(
+            store.states, files, utc_now, keeps=lambda key: salvage.keeps(State, key)
+        )
         self.instances = Instances(
             store,
             files,
@@ -146,6 +157,7 @@ class Engine:
             metrics=metrics,
             room=lambda size: self.cache.has_room(size),
             chores=chores,
+            keeps=lambda key: salvage.keeps(Instance, key),
         )
         self._sources = sources = Sources(store_root, config, store.jobs.unfinished)
         self.cache = cache = Cache(
@@ -184,7 +196,7 @@ class Engine:
             )
         )
 
-        def cluster(instance: "Instance") -> "Cluster":
+        def cluster(instance: Instance) -> "Cluster":
             return servers.server(instance.image_id, files.instance_dir(instance.instance_id))
 
         self._scratch = Scratch(store_root)
@@ -304,6 +316,7 @@ class Engine:
             ("states", self._states.drop_doubtful),
             ("instances", self.instances.recover),
             ("files", self._sweep),
+            ("labels", self._salvage.settle),
             ("cache", lambda: self.cache.make_room("startup_recovery")),
             ("scratch directories", self._scratch.sweep),
             ("sources", self._sources.start),

@@ -23,6 +23,7 @@
     ├── StorageFull             cache_full_unreclaimable      507
     ├── ImageUnavailable        image_unavailable             409
     ├── LiquibaseUnavailable    liquibase_unavailable         409
+    ├── StoreDamaged            store_damaged                 500
     ├── ClusterFailed           cluster_failed                500
     ├── StepFailed              step_failed                   422
     └── Cancelled               cancelled                     409
@@ -230,6 +231,13 @@ class LiquibaseUnavailable(EngineError):
 
     code = "liquibase_unavailable"
     status = 409
+
+
+class StoreDamaged(EngineError):
+    """Something in the state store is not what the engine left there."""
+
+    code = "store_damaged"
+    status = 500
 
 
 class ClusterFailed(EngineError):

@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,6 +54,16 @@ class FakeFiles:
 
     def instance_dir(self, instance_id: str) -> Path:
         return self.root / "instances" / instance_id
+
+    def instance_dirs(self) -> Iterator[Path]:
+        root = self.root / "instances"
+        entries = root.iterdir() if root.exists() else ()
+        return (path for path in entries if ids.is_instance_id(path.name))
+
+    def set_aside(self, container: Path) -> Path:
+        place = self.root / "set-aside" / container.name
+        place.parent.mkdir(exist_ok=True)
+        return container.rename(place)
 
     def clone(self, source: Path, target: Path) -> None:
         if self.fail_clone:
@@ -190,6 +201,7 @@ class World:
         self.listening: set[int] = set()
         self.fail_start = self.fail_password = self.fail_login = False
         self.room = True
+        self.precious: set[str] = set()
         self.memory = FakeMemory()
         self.unreachable_images: set[str] = set()
         self._servers: dict[Path, FakeServer] = {}
@@ -222,6 +234,7 @@ class World:
             clock=self.clock,
             memory=self.memory,
             room=lambda size: self.room,
+            keeps=lambda instance_id: instance_id in self.precious,
         )
 
     def close(self) -> None:

@@ -64,6 +64,7 @@ class FakeFiles:
         self.root = root
         self.synced = 0
         self.fail: dict[str, BaseException] = {}
+        self.aside: list[Path] = []
         self._numbers = itertools.count()
 
     def base_dir(self, image_id: str) -> Path:
@@ -97,6 +98,11 @@ class FakeFiles:
     def discard(self, path: Path) -> None:
         self._check("discard")
         shutil.rmtree(path, ignore_errors=True)
+
+    def set_aside(self, container: Path) -> Path:
+        self._check("set_aside")
+        self.aside.append(container)
+        return container.rename(self.root / f"aside-{len(self.aside)}")
 
     def usage(self, path: Path) -> int:
         return sum(file.stat().st_size for file in path.rglob("*"))

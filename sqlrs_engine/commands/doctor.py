@@ -71,6 +71,7 @@ def examine(where: Places, search_path: str) -> Iterator[Finding]:
         ("configuration", lambda: _configuration(where)),
         ("OS user", lambda: _os_user(where)),
         ("store", lambda: _store(where)),
+        ("recovery", lambda: _set_aside(where)),
         ("snapshots", lambda: _backend(where)),
         ("free space", lambda: _space(where)),
         ("ports", lambda: _ports(where)),
@@ -141,6 +142,22 @@ def _store(where: Places) -> Finding:
         advice = "choose another place with --state-dir or SQLRS_STATE_STORE"
         return Finding("store", "problem", f"{nearest} is not writable", advice)
     return Finding("store", "ok", str(where.store))
+
+
+def _set_aside(where: Places) -> Finding:
+    from ..statefs.aside import Aside
+    from ..statefs.layout import Layout
+
+    aside = Aside(Layout(where.store))
+    there = {
+        str(aside.root): sum(1 for _ in aside.containers()),
+        str(where.store / "state.db.damaged-*"): len([*where.store.glob("state.db.damaged-*Z")]),
+    }
+    texts = [f"{count} in {place}" for place, count in there.items() if count]
+    if not texts:
+        return Finding("recovery", "ok", "nothing is set aside")
+    advice = "what it is, and how to get it back or be rid of it, is in docs/recovery.md"
+    return Finding("recovery", "note", f"set aside: {', '.join(texts)}", advice)
 
 
 def _backend(where: Places) -> Finding:

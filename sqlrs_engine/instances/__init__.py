@@ -68,11 +68,13 @@ class Instances:
         memory: Memory | None = None,
         room: Callable[[int], bool] = lambda size: True,
         chores: Chores | None = None,
+        keeps: Callable[[str], bool] = lambda instance_id: False,
     ) -> None:
         """``expiry`` is the one the registry announces changed names to.
 
         ``room`` tells whether the disk has room, beyond its reserve, for a copy of so many
-        bytes: standbys are not to take the last of it.
+        bytes: standbys are not to take the last of it. ``keeps`` tells whether the files of an
+        instance without a row are to be set aside rather than deleted.
         """
         self._deps = deps = Dependencies(
             store=store,
@@ -90,6 +92,7 @@ class Instances:
             states=states,
             room=room,
             chores=chores or Chores(),
+            keeps=keeps,
         )
         self._activity = Activity(deps)
         assembly = Assembly(deps)

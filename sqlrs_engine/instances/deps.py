@@ -59,7 +59,8 @@ class States(Protocol):
 class Dependencies:
     """The engine's parts as instances see them.
 
-    ``room`` tells whether the disk has room, beyond its reserve, for a copy of so many bytes.
+    ``room`` tells whether the disk has room, beyond its reserve, for a copy of so many bytes;
+    ``keeps`` whether an instance without a row may be precious all the same.
     """
 
     store: Store
@@ -77,3 +78,4 @@ class Dependencies:
     states: States
     room: Callable[[int], bool]
     chores: Chores
+    keeps: Callable[[str], bool]

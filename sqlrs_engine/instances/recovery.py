@@ -2,11 +2,11 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from .. import ids
 from ..errors import EngineError
 from ..store import InstanceFilter
 from .assembly import Assembly
@@ -56,20 +56,21 @@ class Recovery:
 
     def _remove_strays(self) -> None:
         """Remove instance directories without a row, ending what runs there."""
-        for container in self._containers():
-            instance_id = container.name
+        for container in sorted(self._deps.files.instance_dirs()):
             # A creation under way holds the lock until its row is there.
-            with self._deps.locks.hold(instance_id):
-                if self._deps.store.instances.get(instance_id) is None:
-                    # Half made or half deleted, or a standby of an engine that was killed.
-                    _log.warning("removing the files of unknown instance %s", instance_id)
-                    self._assembly.scrap(container)
+            with self._deps.locks.hold(container.name):
+                if self._deps.store.instances.get(container.name) is None:
+                    remove = partial(self._remove_stray, container)
+                    self._attempt(remove, f"cannot remove {container}")
 
-    def _containers(self) -> Iterable[Path]:
-        root = self._deps.files.instance_dir(ids.new_id()).parent
-        if not root.is_dir():
-            return []
-        return [path for path in sorted(root.iterdir()) if ids.is_instance_id(path.name)]
+    def _remove_stray(self, container: Path) -> None:
+        if self._deps.keeps(container.name):
+            place = self._deps.files.set_aside(container)
+            _log.warning("unknown instance %s is kept, as it is, in %s", container.name, place)
+            return
+        # Half made or half deleted, or a standby of an engine that was killed.
+        _log.warning("removing the files of unknown instance %s", container.name)
+        self._assembly.scrap(container)
 
     def _drop_rows_without_files(self) -> None:
         for row in self._deps.store.instances.find(InstanceFilter()):

@@ -1,6 +1,6 @@
 """What instances need of PostgreSQL and of the state filesystem."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -81,6 +81,12 @@ class Files(Protocol):
 
     def instance_dir(self, instance_id: str) -> Path:
         """Return where an instance's container is."""
+
+    def instance_dirs(self) -> Iterator[Path]:
+        """Yield what lies where the instances' containers are and has the name of one."""
+
+    def set_aside(self, container: Path) -> Path:
+        """Move a container out of use without deleting it; return where it is now."""
 
     def clone(self, source: Path, target: Path) -> None:
         """Make a writable copy; ``target`` appears complete or not at all."""

@@ -7,7 +7,7 @@ are dropped, never trusted.
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -37,6 +37,9 @@ class Files(Protocol):
     def discard(self, path: Path) -> None:
         """Remove a container."""
 
+    def set_aside(self, container: Path) -> Path:
+        """Move a container out of use without deleting it; return where it is now."""
+
     def usage(self, path: Path) -> int:
         """Return the apparent size of a container in bytes."""
 
@@ -48,11 +51,19 @@ class States:
     """The cached states of one store; safe to use from any thread."""
 
     def __init__(
-        self, store: StateStore, files: Files, clock: Clock, *, boot_id_file: Path = BOOT_ID
+        self,
+        store: StateStore,
+        files: Files,
+        clock: Clock,
+        *,
+        boot_id_file: Path = BOOT_ID,
+        keeps: Callable[[str], bool] = lambda state_id: False,
     ) -> None:
+        """``keeps`` tells whether a state without a row may be precious all the same."""
         self._store = store
         self._files = files
         self._clock = clock
+        self._keeps = keeps
         self._boot_id = boot_id_file.read_text().strip()
         self._syncing = threading.Lock()
         # Held while files and row may disagree, which is not what a sweep is for.
@@ -141,8 +152,19 @@ class States:
         for directory in self._files.state_dirs():
             with self._publishing:
                 if self._store.get(directory.name) is None:
-                    _log.warning("removing the files of unknown state %s", directory.name)
-                    self._discard(directory)
+                    self._remove_stray(directory)
+
+    def _remove_stray(self, directory: Path) -> None:
+        if not self._keeps(directory.name):
+            _log.warning("removing the files of unknown state %s", directory.name)
+            self._discard(directory)
+            return
+        try:
+            place = self._files.set_aside(directory)
+        except (EngineError, OSError):
+            _log.exception("cannot set %s aside", directory)
+        else:
+            _log.warning("unknown state %s is kept, as it is, in %s", directory.name, place)
 
     def _doubtful(self, state: State) -> bool:
         """Tell whether a power loss may have damaged a state's files."""

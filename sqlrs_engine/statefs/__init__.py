@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import Conflict
+from .aside import Aside
 from .backend import Backend, Owner
 from .containers import MODE, check_tablespaces, seal
 from .exchanging import exchange
@@ -41,6 +42,7 @@ class StateFs:
         self._owner = owner
         self._layout = Layout(root)
         self._trash = Trash(self._layout)
+        self._aside = Aside(self._layout)
 
     def base_dir(self, image_id: str) -> Path:
         """Return where the container of an image's empty cluster is."""
@@ -57,6 +59,24 @@ class StateFs:
     def state_dirs(self) -> Iterator[Path]:
         """Yield the containers of all states; their names are the states' ids."""
         return self._layout.state_dirs()
+
+    def instance_dirs(self) -> Iterator[Path]:
+        """Yield what lies where the instances' containers are and has the name of one."""
+        return self._layout.instance_dirs()
+
+    def set_aside(self, container: Path) -> Path:
+        """Move a container out of use without deleting it; return where it is now."""
+        with space_on(self.root):
+            return self._aside.put(container)
+
+    def take_back(self, container: Path) -> bool:
+        """Move a container that was set aside back to this, its own path; say whether it was."""
+        with space_on(self.root):
+            return self._aside.take_back(container)
+
+    def set_aside_dirs(self) -> Iterator[Path]:
+        """Yield the former paths of the containers that were set aside."""
+        return self._aside.containers()
 
     def new_workspace(self) -> Path:
         """Make a container without a data directory, which the next start sweeps away."""

@@ -7,6 +7,7 @@
     instances/<instance id>                      clones with a server
     work/<run>-<random>                          under construction
     trash/<run>-<random>                         being deleted
+    set-aside/…                                  out of use, under the paths they had
 
 Each of these is a *container*: a directory with the engine's marker, the cluster's data
 directory ``data`` and, while a server uses it, its log. ``run`` is one life of an engine:
@@ -62,6 +63,12 @@ class Layout:
         if not ids.is_instance_id(instance_id):
             raise InvalidArgument("not an instance id", instance_id)
         return self.root / "instances" / instance_id.lower()
+
+    def instance_dirs(self) -> Iterator[Path]:
+        """Yield what has the name of an instance's container."""
+        for path in self.root.glob("instances/*"):
+            if ids.is_instance_id(path.name):
+                yield path
 
     def fresh(self, area: Path) -> Path:
         """Return an unused path of this run in ``work`` or ``trash``."""

@@ -20,13 +20,32 @@ __all__ = [
     "InstanceFilter",
     "InstanceStore",
     "JobStore",
+    "Labelled",
     "MetaStore",
     "NameFilter",
     "NameStore",
     "StateFilter",
     "StateStore",
     "Store",
+    "Watcher",
 ]
+
+
+Labelled = State | Instance | Name
+"""The records whose loss a ``Watcher`` can make good."""
+
+
+class Watcher(Protocol):
+    """Follows the rows of states, instances and names; called after each commit.
+
+    It never raises: what was committed stands.
+    """
+
+    def kept(self, record: Labelled, changed: Collection[str] | None = None) -> None:
+        """A row was added, or these fields of it were changed."""
+
+    def gone(self, kind: type[Labelled], key: str) -> None:
+        """A row was removed."""
 
 
 class StateStore(Protocol):

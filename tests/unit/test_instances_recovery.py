@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from instance_fakes import World
 
+from sqlrs_engine.errors import Conflict
 from sqlrs_engine.ids import new_id
 from sqlrs_engine.store import InstanceFilter
 
@@ -118,6 +119,32 @@ def test_files_without_a_row_go_with_what_runs_there(world):
     assert server.running is None
     assert not container.exists()
     assert world.server_of(kept).running
+
+
+def test_unknown_files_that_may_be_precious_are_set_aside_as_they_run(world):
+    container = stray(world)
+    world.precious.add(container.name)
+    server = world.server("any", container)
+    server.start(port=20001, settings={})
+    recover(world)
+    assert server.running
+    assert not container.exists()
+    assert (world.files.root / "set-aside" / container.name).is_dir()
+
+
+def test_a_stray_that_cannot_be_removed_does_not_stop_the_others(world, monkeypatch, caplog):
+    strays = sorted([stray(world), stray(world), stray(world)])
+    discard = world.files.discard
+
+    def fail_once(container):
+        if container == strays[0]:
+            raise Conflict("will not delete a directory: it has not the engine's marker")
+        discard(container)
+
+    monkeypatch.setattr(world.files, "discard", fail_once)
+    recover(world)
+    assert [container.exists() for container in strays] == [True, False, False]
+    assert strays[0].name in caplog.text
 
 
 def test_directories_that_are_no_instance_stay(world):

@@ -19,12 +19,17 @@ class Store:
         self.root = root
         self.files = FakeFiles(root / "store")
         self.store = SqliteStore(root / "state.db")
+        self.precious = set()
         self.boot("one")
 
     def boot(self, name):
         (self.root / "boot_id").write_text(f"{name}\n")
         self.states = States(
-            self.store.states, self.files, utc_now, boot_id_file=self.root / "boot_id"
+            self.store.states,
+            self.files,
+            utc_now,
+            boot_id_file=self.root / "boot_id",
+            keeps=lambda state_id: state_id in self.precious,
         )
 
     def publish(self, number=1, text="x", **fields):
@@ -173,6 +178,26 @@ def test_a_state_built_anew_before_the_sweep_is_kept(store):
     assert store.exists()
     store.states.sweep()
     assert (store.dir() / "content").read_text() == "new"
+
+
+def test_unknown_files_that_may_be_precious_are_set_aside(store):
+    for number in (1, 2):
+        store.dir(number).mkdir(parents=True)
+    store.precious.add(store.dir(1).name)
+    store.states.sweep()
+    assert not store.dir(1).exists()
+    assert store.files.aside == [store.dir(1)]
+
+
+def test_files_that_cannot_be_set_aside_do_not_stop_a_sweep(store, caplog):
+    for number in (1, 2):
+        store.dir(number).mkdir(parents=True)
+    store.precious.add(store.dir(1).name)
+    store.files.fail["set_aside"] = OSError("busy")
+    store.states.sweep()
+    assert store.dir(1).exists()
+    assert not store.dir(2).exists()
+    assert "cannot set" in caplog.text
 
 
 def test_files_that_cannot_be_removed_do_not_stop_a_sweep(store, caplog):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from store_samples import job, state
 
-from sqlrs_engine.errors import Conflict, EngineError
+from sqlrs_engine.errors import Conflict, EngineError, StoreDamaged
 from sqlrs_engine.store import StateFilter
 from sqlrs_engine.store.sqlite import SqliteStore, schema
 
@@ -135,16 +135,17 @@ def test_another_programs_database_is_refused_untouched(path: Path) -> None:
 def test_what_is_no_database_is_refused_untouched(path: Path) -> None:
     path.write_bytes(b"Dear diary, " * 500)
 
-    with pytest.raises(Conflict, match="not an SQLite database"):
+    with pytest.raises(StoreDamaged, match="not an SQLite database"):
         SqliteStore(path)
 
     assert path.read_bytes() == b"Dear diary, " * 500
 
 
 def test_a_database_that_cannot_be_opened_is_reported(tmp_path: Path) -> None:
-    for path in (tmp_path, tmp_path / "missing" / "state.db"):
-        with pytest.raises(EngineError, match=r"cannot be opened for writing.*check its perm"):
-            SqliteStore(path)
+    with pytest.raises(EngineError, match=r"cannot be opened for writing.*check its perm"):
+        SqliteStore(tmp_path / "missing" / "state.db")
+    with pytest.raises(StoreDamaged, match="not a file"):
+        SqliteStore(tmp_path)
 
 
 def test_a_damaged_database_is_reported(path: Path) -> None:
@@ -156,8 +157,18 @@ def test_a_damaged_database_is_reported(path: Path) -> None:
         damaged[start : start + 100] = b"\xff" * 100
     path.write_bytes(damaged)
 
-    with pytest.raises(EngineError, match=r"cannot be read.*check the disk"):
+    with pytest.raises(StoreDamaged, match=r"damaged.*put a backup.*or move"):
         SqliteStore(path).jobs.find()
+
+
+@pytest.mark.parametrize("table", ["jobs", "instances", "meta"])
+def test_a_missing_table_is_reported(path: Path, table: str) -> None:
+    SqliteStore(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"DROP TABLE {table}")
+
+    with pytest.raises(StoreDamaged, match=f"no table {table}"):
+        SqliteStore(path)
 
 
 @pytest.mark.parametrize(

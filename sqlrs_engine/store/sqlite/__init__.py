@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ...clock import Clock, utc_now
-from .. import InstanceStore, JobStore, MetaStore, NameStore, StateStore
+from .. import InstanceStore, JobStore, MetaStore, NameStore, StateStore, Watcher
 from . import schema
 from .database import Database
 from .failures import translated
@@ -12,6 +12,7 @@ from .jobs import Jobs
 from .meta import Meta
 from .names import Names
 from .states import States
+from .watching import Unwatched
 
 __all__ = ["SqliteStore"]
 
@@ -23,19 +24,27 @@ class SqliteStore:
     write waits for another process's.
     """
 
-    def __init__(self, path: Path, *, clock: Clock = utc_now, busy_timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock = utc_now,
+        busy_timeout: float = 10.0,
+        watcher: Watcher | None = None,
+    ) -> None:
         """Open the database at ``path``, creating it or bringing its schema up to date.
 
-        Raises Conflict when the file is another program's or a newer engine's,
-        Unavailable when another process keeps it locked, EngineError when it cannot be
-        opened or read.
+        ``watcher`` follows its rows. Raises Conflict when the file is another program's or a
+        newer engine's, Unavailable when another process keeps it locked, StoreDamaged when
+        it is not whole, EngineError when it cannot be opened or read.
         """
         with translated(path):
             schema.prepare(path)
         self.database = Database(path, busy_timeout=busy_timeout)
-        self.states: StateStore = States(self.database)
-        self.instances: InstanceStore = Instances(self.database, clock)
-        self.names: NameStore = Names(self.database, clock)
+        watching = watcher or Unwatched()
+        self.states: StateStore = States(self.database, watching)
+        self.instances: InstanceStore = Instances(self.database, clock, watching)
+        self.names: NameStore = Names(self.database, clock, watching)
         self.jobs: JobStore = Jobs(self.database)
         self.meta: MetaStore = Meta(self.database)
 

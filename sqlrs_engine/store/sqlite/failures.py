@@ -8,7 +8,7 @@ from pathlib import Path
 from pony import orm
 from pony.orm.dbapiprovider import DBException
 
-from ...errors import EngineError, StorageFull, Unavailable
+from ...errors import EngineError, StorageFull, StoreDamaged, Unavailable
 
 
 @contextmanager
@@ -48,14 +48,24 @@ def _translate(error: BaseException, path: Path) -> EngineError | None:
             "the state store is busy",
             f"another process holds a lock on {path}; try again when it is done",
         )
-    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR):
+    if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return damaged(path, str(error))
+    if primary == sqlite3.SQLITE_IOERR:
         return EngineError(
-            "the state store's database cannot be read",
-            f"{path}: {error}; check the disk, then move the state store away to start anew",
+            "the state store's database cannot be read", f"{path}: {error}; check the disk"
         )
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return unopenable(path, error)
     return None
+
+
+def damaged(path: Path, reason: str) -> StoreDamaged:
+    """Return the error for a database that is not whole."""
+    return StoreDamaged(
+        "the state store's database is damaged",
+        f"{path}: {reason}; stop the engine, then put a backup in the file's place, or move the"
+        " file away: the next start takes up the states and instances again",
+    )
 
 
 def unopenable(path: Path, error: BaseException) -> EngineError:

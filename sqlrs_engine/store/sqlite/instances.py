@@ -5,6 +5,7 @@ from typing import Any
 
 from ...clock import Clock
 from ...errors import Conflict, NotFound
+from .. import Watcher
 from ..filters import InstanceFilter
 from ..records import Instance
 from . import states
@@ -36,9 +37,10 @@ _INSTANCES = Table(
 class Instances:
     """``InstanceStore`` on SQLite."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, watcher: Watcher) -> None:
         self._database = database
         self._clock = clock
+        self._watcher = watcher
 
     def get(self, instance_id: str) -> Instance | None:
         """Return the instance."""
@@ -68,6 +70,7 @@ class Instances:
         with self._database.writing() as session:
             _check_references(session, instance.instance_id, row)
             self._database.entities.Instance(**row)
+        self._watcher.kept(instance)
 
     def update(self, instance_id: str, **changes: Any) -> Instance | None:
         """Change columns (named as the record's fields) and return the new record.
@@ -81,13 +84,18 @@ class Instances:
                 return None
             _check_references(session, instance_id, columns)
             entity.set(**columns)
-            return self._read(session, instance_id)
+            instance = self._read(session, instance_id)
+        if instance is not None:
+            self._watcher.kept(instance, changes)
+        return instance
 
     def remove(self, instance_id: str) -> bool:
         """Delete an instance's row and say whether it was there. Names stay."""
         with self._database.writing() as session:
             sql = "DELETE FROM instances WHERE instance_id = ?"
-            return bool(session.execute(sql, (instance_id,)))
+            removed = session.execute(sql, (instance_id,))
+        self._watcher.gone(Instance, instance_id)
+        return bool(removed)
 
     def ports(self) -> set[int]:
         """Return the ports of all instances."""

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from ...clock import Clock, Timestamp
+from .. import Watcher
 from ..filters import NameFilter
 from ..records import Name
 from .database import Database
@@ -25,9 +26,10 @@ _NAMES = Table(
 class Names:
     """``NameStore`` on SQLite."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, watcher: Watcher) -> None:
         self._database = database
         self._clock = clock
+        self._watcher = watcher
 
     def get(self, name: str) -> Name | None:
         """Return the name's binding."""
@@ -61,14 +63,16 @@ class Names:
         row = _NAMES.row(name)
         with self._database.writing():
             entity = self._database.entities.Name.get(name=name.name)
-            if entity is None:
+            is_new = entity is None
+            if is_new:
                 self._database.entities.Name(**row, bound_at=self._clock())
-                return True
-            if entity.instance_id != name.instance_id:
-                row["bound_at"] = self._clock()
-            del row["name"]
-            entity.set(**row)
-            return False
+            else:
+                if entity.instance_id != name.instance_id:
+                    row["bound_at"] = self._clock()
+                del row["name"]
+                entity.set(**row)
+        self._watcher.kept(name)
+        return is_new
 
     def touch(self, name: str, used_at: Timestamp) -> None:
         """Set ``last_used_at``."""
@@ -78,4 +82,6 @@ class Names:
     def remove(self, name: str) -> bool:
         """Delete a name and say whether it was there."""
         with self._database.writing() as session:
-            return bool(session.execute("DELETE FROM names WHERE name = ?", (name,)))
+            removed = session.execute("DELETE FROM names WHERE name = ?", (name,))
+        self._watcher.gone(Name, name)
+        return bool(removed)

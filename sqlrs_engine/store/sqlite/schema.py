@@ -8,18 +8,19 @@ import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from ...errors import Conflict
-from .failures import unopenable
+from .failures import damaged, unopenable
 
 _log = logging.getLogger(__name__)
 
 Step = Sequence[str]
 
 _SWITCH_ATTEMPTS = 100
+_PRECIOUS = ("states", "instances", "names", "meta")
 
 # Ids are lower-case hexadecimal text; times are fixed-width RFC 3339 text, so both
 # compare as text. Foreign keys that restrict keep a state alive while something is
@@ -158,14 +159,16 @@ STEPS: tuple[Step, ...] = (
 def prepare(path: Path, steps: Sequence[Step] = STEPS) -> None:
     """Create the database at ``path`` (mode 0600) or bring its schema up to date.
 
-    Raises Conflict when the file is not ours or was written by a newer engine; it is
-    then left as it was. Raises EngineError when it cannot be opened.
+    Raises Conflict when the file is not ours or was written by a newer engine, StoreDamaged
+    when it is not whole; it is then left as it was. Raises EngineError when it cannot be
+    opened.
     """
     _create(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         try:
             version = _version(connection)
             if version == len(steps):
+                _check(connection, path, steps)
                 return
             if version == 0:
                 _claim(connection, path)
@@ -179,7 +182,7 @@ def prepare(path: Path, steps: Sequence[Step] = STEPS) -> None:
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
                 raise
-            raise _foreign(path, "it is not an SQLite database") from error
+            raise damaged(path, "it is not an SQLite database") from error
 
 
 def _create(path: Path) -> None:
@@ -191,9 +194,34 @@ def _create(path: Path) -> None:
     try:
         os.mknod(path, stat.S_IFREG | 0o600)
     except FileExistsError:
-        return
+        if not path.is_file():
+            raise damaged(path, "it is not a file") from None
     except OSError as error:
         raise unopenable(path, error) from error
+
+
+def _check(connection: sqlite3.Connection, path: Path, steps: Sequence[Step]) -> None:
+    """Raise StoreDamaged unless all tables are there and the precious ones are readable.
+
+    The others may be large, and hold what a new prepare makes again.
+    """
+    found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    missing = sorted({*_tables(steps)} - found)
+    if missing:
+        raise damaged(path, f"it has no table {', '.join(missing)}")
+    for table in _PRECIOUS:
+        if table in found:
+            [(first, *_)] = connection.execute(f"PRAGMA quick_check({table})").fetchmany(1)
+            if first != "ok":
+                raise damaged(path, first)
+
+
+def _tables(steps: Sequence[Step]) -> Iterator[str]:
+    for step in steps:
+        for statement in step:
+            words = statement.split(maxsplit=3)
+            if words[:2] == ["CREATE", "TABLE"]:
+                yield words[2]
 
 
 def _version(connection: sqlite3.Connection) -> int:

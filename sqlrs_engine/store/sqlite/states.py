@@ -6,6 +6,7 @@ import orjson
 
 from ...clock import Timestamp
 from ...errors import Conflict, NotFound
+from .. import Watcher
 from ..filters import StateFilter
 from ..records import Json, Recipe, State, Totals
 from .database import Database, Session
@@ -39,8 +40,9 @@ SELECT count(*), sum(size_bytes) FROM states WHERE rowid IN (
 class States:
     """``StateStore`` on SQLite."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, watcher: Watcher) -> None:
         self._database = database
+        self._watcher = watcher
 
     def get(self, state_id: str) -> State | None:
         """Return the state, its refcount filled in."""
@@ -78,6 +80,7 @@ class States:
                     "INSERT INTO recipes (state_id, recipe) VALUES (?, ?)",
                     (state.state_id, orjson.dumps(recipe).decode()),
                 )
+        self._watcher.kept(state)
 
     def totals(self) -> Totals:
         """Return how many states there are, and their size."""
@@ -119,9 +122,13 @@ class States:
 
     def set_durable(self, state_ids: Iterable[str]) -> None:
         """Record that the files of these states have reached the disk."""
-        ids = [(state_id,) for state_id in state_ids]
+        ids = list(state_ids)
         with self._database.writing() as session:
-            session.execute_many("UPDATE states SET boot_id = NULL WHERE state_id = ?", ids)
+            session.execute_many(
+                "UPDATE states SET boot_id = NULL WHERE state_id = ?", [(each,) for each in ids]
+            )
+        for state in filter(None, map(self.get, ids)):
+            self._watcher.kept(state, {"boot_id"})
 
     def set_proven(self, state_id: str) -> None:
         """Record that an instance of a state has started and let its user in."""
@@ -144,7 +151,9 @@ class States:
                 referrer = session.row(query, state_id=state_id)
                 if referrer is not None:
                     raise Conflict("the state is in use", f"{kind} {referrer} refers to {state_id}")
-            return bool(session.execute("DELETE FROM states WHERE state_id = ?", (state_id,)))
+            removed = session.execute("DELETE FROM states WHERE state_id = ?", (state_id,))
+        self._watcher.gone(State, state_id)
+        return bool(removed)
 
 
 _REFERENCES = {

@@ -1,0 +1,57 @@
+"""A damaged database makes way for a new one; its files are kept."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from ..clock import Timestamp, utc_now
+from ..errors import StoreDamaged
+
+S = TypeVar("S")
+
+_log = logging.getLogger(__name__)
+
+_COMPANIONS = ("", "-wal", "-shm")
+
+
+def open_whole(path: Path, opened: Callable[[Path], S], *, replaceable: bool) -> S:
+    """Open a database, a new one when what is there is damaged and ``replaceable``.
+
+    Raises StoreDamaged otherwise, and what ``opened`` does.
+    """
+    if _is_stranded(path):
+        _log.warning(
+            "state.db is gone: what is left of it is kept as %s", set_aside(path, utc_now())
+        )
+    try:
+        return opened(path)
+    except StoreDamaged as damage:
+        if not replaceable:
+            raise
+        _log.error("%s; it is kept as %s", damage, set_aside(path, utc_now()))
+    return opened(path)
+
+
+def set_aside(path: Path, now: Timestamp) -> Path:
+    """Rename a database, with what SQLite keeps beside it; return where it is now."""
+    stamp = "".join(character for character in now if character.isalnum())
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    for companion in _COMPANIONS:
+        source = path.with_name(path.name + companion)
+        if source.exists() or source.is_symlink():
+            source.rename(aside.with_name(aside.name + companion))
+    return aside
+
+
+def _is_stranded(path: Path) -> bool:
+    """Tell whether a write-ahead log is without its database: SQLite would delete it."""
+    log = path.with_name(f"{path.name}-wal")
+    return _size(path) == 0 and _size(log) > 0
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -1,0 +1,148 @@
+"""Labels: beside the database, a small file for each row that nothing else could tell.
+
+::
+
+    labels/complete                     every row has its label
+    labels/states/<state id>.json       what a lost row is made of again
+    labels/instances/<instance id>.json
+    labels/names/<name>.json
+
+A label is written when its row is committed, and deleted when the row is. So a container
+with a label and no row means that the database lost something, while one with neither is
+what a crash left half made. Nothing is synced, so that a label costs some microseconds;
+what a power loss takes from both the database and the labels is set aside, not deleted.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Collection
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar, get_type_hints
+
+import orjson
+
+from ..store import Labelled
+from ..store.records import Instance, Name, State
+
+_MODE = 0o700
+_FILE_MODE = 0o600
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+_COMPLETE = "complete"
+_SUFFIX = ".json"
+
+# The first field is the key. What is left out is worked out anew, or of no use any more.
+_FIELDS = MappingProxyType(
+    {
+        State: (
+            *("state_id", "parent_state_id", "image_id", "prepare_kind"),
+            *("prepare_args_normalized", "created_at", "size_bytes", "boot_id"),
+        ),
+        Instance: (
+            *("instance_id", "image_id", "state_id", "created_at", "port", "password"),
+            *("ttl", "protected", "made_for"),
+        ),
+        Name: ("name", "instance_id", "image_id", "state_id", "state_fingerprint"),
+    }
+)
+_DIRECTORIES = MappingProxyType({State: "states", Instance: "instances", Name: "names"})
+
+R = TypeVar("R", State, Instance, Name)
+
+_log = logging.getLogger(__name__)
+
+
+class Labels:
+    """The labels of one store: ``store.Watcher``; safe to use from any thread."""
+
+    def __init__(self, store_root: Path) -> None:
+        """Make the directories. Raises OSError."""
+        self._root = store_root / "labels"
+        self._writing = threading.Lock()
+        for name in _DIRECTORIES.values():
+            (self._root / name).mkdir(_MODE, parents=True, exist_ok=True)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row had its label when the store was used last."""
+        return (self._root / _COMPLETE).exists()
+
+    def set_complete(self, complete: bool) -> None:
+        """Note whether every row has its label. Raises OSError."""
+        mark = self._root / _COMPLETE
+        if complete:
+            mark.touch(_FILE_MODE)
+        else:
+            mark.unlink(missing_ok=True)
+
+    def kept(self, record: Labelled, changed: Collection[str] | None = None) -> None:
+        """Write the label of a row; not when none of its own fields is in ``changed``.
+
+        What cannot be written is noted: the next start writes what is missing.
+        """
+        fields = _FIELDS[type(record)]
+        if changed is not None and not set(changed) & set(fields):
+            return
+        content = orjson.dumps({name: getattr(record, name) for name in fields})
+        path = self._path(type(record), getattr(record, fields[0]))
+        try:
+            with self._writing:
+                self._write(path, content)
+        except OSError:
+            _log.exception("cannot write the label %s", path)
+            with contextlib.suppress(OSError):
+                self.set_complete(False)
+
+    def gone(self, kind: type[Labelled], key: str) -> None:
+        """Delete the label of a row that was removed.
+
+        One that cannot be deleted does no harm without its container, which goes next.
+        """
+        path = self._path(kind, key)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError:
+            _log.exception("cannot delete the label %s", path)
+
+    def keys(self, kind: type[Labelled]) -> set[str]:
+        """Return the keys of all labels of a kind. Raises OSError."""
+        directory = self._root / _DIRECTORIES[kind]
+        names = (path.name for path in directory.iterdir())
+        return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)}
+
+    def has(self, kind: type[Labelled], key: str) -> bool:
+        """Tell whether there is a label, readable or not."""
+        return self._path(kind, key).exists()
+
+    def read(self, kind: type[R], key: str) -> R | None:
+        """Return what a label says; None when there is none, or it cannot be read."""
+        try:
+            values = orjson.loads(self._path(kind, key).read_bytes())
+        except (OSError, ValueError):
+            return None
+        fields = _FIELDS[kind]
+        if not isinstance(values, dict) or not _fits(kind, fields, values):
+            return None
+        return kind(**values) if values[fields[0]] == key else None
+
+    def _path(self, kind: type[Labelled], key: str) -> Path:
+        return self._root / _DIRECTORIES[kind] / f"{key}{_SUFFIX}"
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """Replace a label in one step, so that a reader finds the old or the new one."""
+        fresh = self._root / "new"  # written by one thread at a time
+        descriptor = os.open(fresh, _FLAGS, _FILE_MODE)
+        try:
+            os.write(descriptor, content)
+        finally:
+            os.close(descriptor)
+        fresh.replace(path)
+
+
+def _fits(kind: type[Labelled], fields: Collection[str], values: dict[str, Any]) -> bool:
+    hints = get_type_hints(kind)
+    return set(values) == set(fields) and all(
+        isinstance(values[name], hints[name]) for name in fields
+    )
