@@ -109,7 +109,11 @@ class EngineClient:
 
 
 def find(path: Path) -> EngineRecord | None:
-    """Return the engine that the engine file names, if it is alive and the same one."""
+    """Return the engine that the engine file names, if it is alive and the same one.
+
+    Raises Conflict when the file is another user's.
+    """
+    engine_file.check_owner(path)
     record = engine_file.read(path)
     if record is None or not _alive(record.pid):
         return None
@@ -146,7 +150,7 @@ def connect_or_start(
 def _start(
     path: Path, store: Path, idle_timeout: float, environ: Mapping[str, str]
 ) -> EngineRecord:
-    engine_file.private_directory(path.parent)
+    engine_file.make_directory(path.parent)
     # -P: a file in the current directory must not stand in for one of our modules.
     command = [sys.executable, "-P", "-m", "sqlrs_engine", "--run-dir", str(path.parent / "run")]
     command += ["--listen", "127.0.0.1:0", "--write-engine-json", str(path)]

@@ -25,6 +25,7 @@ from . import engine_file, ids, logs
 from .chores import Chores
 from .clock import utc_now
 from .config import Config
+from .directories import private_directory
 from .engine_file import EngineRecord
 from .errors import EngineError
 from .listen import Listener, listen_on
@@ -343,10 +344,10 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
     """
     _forget_libpq_environment()
     with _interruptible(), contextlib.ExitStack() as cleanup:
-        engine_file.private_directory(options.engine_file.parent)
-        for directory in (options.store_root, options.run_dir):
-            if directory is not None:
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        engine_file.make_directory(options.engine_file.parent)
+        private_directory(options.store_root, "the state store", closed=True)
+        if options.run_dir is not None:
+            private_directory(options.run_dir, "the run directory")
         lock = StoreLock(options.store_root / "engine.lock")
         lock.acquire(LOCK_PATIENCE_SECONDS, start_patience=START_PATIENCE_SECONDS)
         cleanup.callback(lock.release)

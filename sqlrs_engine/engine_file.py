@@ -8,12 +8,12 @@ import contextlib
 import json
 import os
 import secrets
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import Conflict, InvalidArgument
+from .directories import private_directory
+from .errors import Conflict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,32 +59,28 @@ class EngineRecord:
         return f"http://{self.endpoint}"
 
 
-def private_directory(path: Path) -> None:
-    """Create ``path`` (0700) or check that nobody else can change what is in it.
+def make_directory(path: Path) -> None:
+    """Make the directory of engine files. Raises what ``private_directory`` does."""
+    private_directory(path, "the directory of the engine file")
 
-    Raises Conflict for a directory of another user or a shared one such as ``/tmp``,
-    InvalidArgument for something that is not a directory.
+
+def check_owner(path: Path) -> None:
+    """Raise Conflict when the file is another user's, who would be sent what is meant for us.
+
+    Nothing happens when there is no file.
     """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    status = path.stat()
-    if not stat.S_ISDIR(status.st_mode):
-        raise InvalidArgument("not a directory", str(path))
-    if status.st_uid != os.geteuid():
-        raise Conflict(
-            "the directory of the engine file belongs to another user",
-            f"{path} is owned by uid {status.st_uid}; use a directory of your own",
-        )
-    if status.st_mode & stat.S_ISVTX:
-        raise Conflict(
-            "the directory of the engine file is shared", f"{path}: use a directory inside it"
-        )
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        path.chmod(stat.S_IMODE(status.st_mode) & ~(stat.S_IWGRP | stat.S_IWOTH))
+    with contextlib.suppress(FileNotFoundError):
+        owner = path.stat().st_uid
+        if owner != os.geteuid():
+            raise Conflict(
+                "the engine file belongs to another user",
+                f"{path} is owned by uid {owner}, and this is uid {os.geteuid()}",
+            )
 
 
 def write(path: Path, record: EngineRecord) -> None:
     """Put the file in place atomically, readable by its owner only."""
-    private_directory(path.parent)
+    make_directory(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600)

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..directories import check_owner
 from ..errors import EngineError, LiquibaseUnavailable
 from ..postgres.os_user import OsUser
 from . import FAILURE, SUCCESS
@@ -141,6 +142,9 @@ def _store(where: Places) -> Finding:
     if not os.access(nearest, os.W_OK | os.X_OK):
         advice = "choose another place with --state-dir or SQLRS_STATE_STORE"
         return Finding("store", "problem", f"{nearest} is not writable", advice)
+    for place, what in ((where.store, "the state store"), (where.state_dir, "the state directory")):
+        if place.exists():
+            check_owner(place, what)
     return Finding("store", "ok", str(where.store))
 
 

@@ -1,0 +1,47 @@
+"""Directories that are the engine's alone.
+
+Whoever can write in one could put other files in the place of ours.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+from .errors import Conflict, InvalidArgument
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def private_directory(path: Path, what: str, *, closed: bool = False) -> None:
+    """Create ``path`` (0700), or make sure that nobody else can change what is in it.
+
+    ``what`` is its name in messages. A mode that lets others write is tightened; with
+    ``closed`` one that lets them in or read, too. Raises what ``check_owner`` does.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_owner(path, what)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    tightened = mode & ~(_OTHERS if closed else _OTHERS_WRITE)
+    if tightened != mode:
+        path.chmod(tightened)
+
+
+def check_owner(path: Path, what: str) -> None:
+    """Make sure that an existing directory is ours and nobody else's.
+
+    Also as root: the owner of a directory can replace everything in it. Raises Conflict for
+    a directory of another user or a shared one such as ``/tmp``, InvalidArgument for
+    something that is not a directory.
+    """
+    status = path.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise InvalidArgument(f"{what} is not a directory", str(path))
+    if status.st_uid != os.geteuid():
+        raise Conflict(
+            f"{what} belongs to another user",
+            f"{path} is owned by uid {status.st_uid}, and this is uid {os.geteuid()}; "
+            "use a directory of your own, or run as its owner",
+        )
+    if status.st_mode & stat.S_ISVTX:
+        raise Conflict(f"{what} is shared", f"{path}: use a directory inside it")
