@@ -16,6 +16,7 @@
     │   └── SourceBlobTooLarge  source_blob_too_large         413
     ├── UnsupportedMediaType    unsupported_media_type        415
     ├── Misdirected             misdirected_request           421
+    ├── HeadersTooLarge         headers_too_large             431
     ├── NotImplementedYet       not_implemented               501
     ├── Unavailable             unavailable                   503
     ├── CacheUnavailable        cache_enforcement_unavailable 503
@@ -182,6 +183,13 @@ class Misdirected(EngineError):
 
     code = "misdirected_request"
     status = 421
+
+
+class HeadersTooLarge(EngineError):
+    """The request's target and headers are larger than the engine accepts."""
+
+    code = "headers_too_large"
+    status = 431
 
 
 class NotImplementedYet(EngineError):

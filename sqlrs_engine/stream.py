@@ -1,6 +1,7 @@
 """NDJSON: one JSON document a line, each line ended by a newline.
 
 The lines of a stream can be read one by one as they come, which a JSON array cannot.
+Characters that Unicode has for line ends are escaped: many a client splits there as well.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,13 +11,20 @@ import orjson
 
 MEDIA_TYPE = "application/x-ndjson"
 
+# NEXT LINE, LINE SEPARATOR, PARAGRAPH SEPARATOR; JSON itself escapes all others.
+_LINE_ENDS = {end.encode(): b"\\u%04x" % ord(end) for end in "\x85\u2028\u2029"}
+
 
 def encode_line(value: Any) -> bytes:
-    """Return one line, its newline included.
+    """Return one line, its newline included. ``value`` is made of JSON's own types."""
+    return one_line_each(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
 
-    ``value`` is made of JSON's own types. Newlines within strings are escaped by JSON.
-    """
-    return orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE)
+
+def one_line_each(encoded: bytes) -> bytes:
+    """Return encoded lines with all that could be taken for a line end escaped."""
+    for end, escape in _LINE_ENDS.items():
+        encoded = encoded.replace(end, escape)  # bytes of UTF-8, and only within strings
+    return encoded
 
 
 def encode(values: Iterable[Any]) -> bytes:

@@ -252,6 +252,10 @@ class Answer:
         self._left = 0 if self.chunked else int(self.headers.get("content-length", 0))
         self._body: bytes | None = None
 
+    def give_up_in(self, seconds: float) -> None:
+        """Let the client's patience end so long after the head, however late that came."""
+        self._connection.deadline = time.monotonic() + seconds
+
     def pieces(self) -> Iterator[bytes]:
         """Yield the body as it comes; a body that is cut off raises EOFError."""
         connection = self._connection
@@ -309,12 +313,12 @@ class Connection:
         self._idle = idle
         self._socket = socket.create_connection((host, port), timeout=10)
         self._buffer = b""
-        self._deadline = 0.0
+        self.deadline = 0.0
 
     def send(self, request: bytes, timeout: float) -> None:
         """Send a request; ``timeout`` covers it and its whole answer, as in Go's client."""
         assert self._buffer == b"", "the engine sent more than it announced"
-        self._deadline = time.monotonic() + timeout
+        self.deadline = time.monotonic() + timeout
         self._socket.settimeout(timeout)
         self._socket.sendall(request)
 
@@ -361,7 +365,7 @@ class Connection:
             return False
 
     def _fill(self) -> None:
-        left = self._deadline - time.monotonic()
+        left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         self._socket.settimeout(left)
@@ -410,7 +414,6 @@ class Cli:
         *,
         token: bool = True,
         range_: str | None = None,
-        timeout: float | None = None,
     ) -> Answer:
         """Make a request on an idle connection, or on a new one, and return the answer's head."""
         request = request_bytes(
@@ -422,7 +425,7 @@ class Cli:
             range_=range_,
         )
         connection = self._connection()
-        connection.send(request, self.timeout if timeout is None else timeout)
+        connection.send(request, self.timeout)
         return Answer(connection)
 
     def call(self, method: str, path: str, body: Any = None, *, token: bool = True) -> Answer:
@@ -481,7 +484,9 @@ class Cli:
         path = f"/v1/prepare-jobs/{job_id}/events"
         while True:
             range_ = f"events={len(seen.events)}-" if seen.events else None
-            stream = self.send("GET", path, range_=range_, timeout=timeout)
+            stream = self.send("GET", path, range_=range_)
+            if timeout is not None:
+                stream.give_up_in(timeout)
             seen.requests.append((range_, stream.status))
             skip = _skipped(stream, len(seen.events))
             try:

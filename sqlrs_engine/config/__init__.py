@@ -73,14 +73,18 @@ class Config:
             return copy.deepcopy(self._overrides)
 
     def set(self, path: str, value: Any) -> None:
-        """Override the value, or the whole object, at a path.
+        """Override the value, or the whole object, at a path; None is for the default.
 
         Raises InvalidArgument when the configuration would not be valid with it.
         """
         segments = paths.parse(path)
         with self._lock:
             overrides = copy.deepcopy(self._overrides)
-            paths.assign(overrides, segments, copy.deepcopy(value))
+            if value is None and not self._may_be_null(segments):
+                with contextlib.suppress(NotFound):
+                    paths.delete(overrides, segments)
+            else:
+                paths.assign(overrides, segments, copy.deepcopy(value))
             self._replace(overrides)
         self._notify(paths.join(segments))
 
@@ -166,6 +170,13 @@ class Config:
                     self._callbacks.remove(callback)
 
         return end
+
+    def _may_be_null(self, segments: paths.Segments) -> bool:
+        """Tell whether null can be stored there: not for an object, nor for a member of one."""
+        path = paths.join(segments)
+        return path in self._leaves or not any(
+            path.startswith(f"{leaf}.") or leaf.startswith(f"{path}.") for leaf in self._leaves
+        )
 
     def _replace(self, overrides: Tree) -> None:
         """Validate, then save, then use new overrides."""

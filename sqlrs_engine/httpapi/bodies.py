@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,8 +16,10 @@ from .replies import Receive, Scope
 from .schemas import Schema
 
 MAX_DEPTH = 64
-_LARGE = 256 * 1024
+MAX_VALUES = 1_000_000
+_LARGE = 16 * 1024
 _PIECE = 1024 * 1024
+_STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 
 
 class BodyReader:
@@ -28,14 +31,15 @@ class BodyReader:
     async def read(self, scope: Scope, receive: Receive) -> Any:
         """Return the decoded body.
 
-        Raises UnsupportedMediaType unless it says it is JSON in UTF-8, InvalidArgument
-        when it is missing, is not JSON or does not fit the schema.
+        Raises UnsupportedMediaType when it says that it is anything but JSON in UTF-8,
+        InvalidArgument when it is missing, is not JSON or does not fit the schema.
         """
         body = scope["extensions"][BODY]
         body.check()
         if not body.present:
             raise InvalidArgument("a JSON request body is required")
-        _check_media_type(scope)
+        _check_media_type(_header(scope, b"content-type"))
+        check_coding(scope)
         raw = await _collect(receive)
         if len(raw) < _LARGE:
             return self._decode(raw)
@@ -90,10 +94,13 @@ def parse(raw: bytes) -> Any:
     """Return the value of a JSON document.
 
     Raises InvalidArgument when it is not one, holds a NUL character (which no path,
-    argument or SQL text can), or nests deeper than ``MAX_DEPTH``.
+    argument or SQL text can), nests deeper than ``MAX_DEPTH`` or has more than
+    ``MAX_VALUES``, of which each takes much more memory than text of its size.
     """
     if not raw:
         raise InvalidArgument("a JSON request body is required")
+    if _separators(raw) > MAX_VALUES and _separators(_STRINGS.sub(b"", raw)) > MAX_VALUES:
+        raise InvalidArgument("the request body has too many values", f"at most {MAX_VALUES}")
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -120,8 +127,27 @@ def _walk(value: Any) -> None:
             pending.extend((child, depth + 1) for child in children)
 
 
-def _check_media_type(scope: Scope) -> None:
-    given = next((v for k, v in scope["headers"] if k == b"content-type"), b"")
+def check_coding(scope: Scope) -> None:
+    """Raise UnsupportedMediaType when a body says that it is compressed."""
+    coding = _header(scope, b"content-encoding").strip()
+    if coding.lower() not in (b"", b"identity"):
+        raise UnsupportedMediaType(
+            "the request body must not be compressed",
+            f"Content-Encoding: {coding.decode('latin-1')}",
+        )
+
+
+def _separators(raw: bytes) -> int:
+    return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
+
+
+def _header(scope: Scope, wanted: bytes) -> bytes:
+    return next((value for name, value in scope["headers"] if name == wanted), b"")
+
+
+def _check_media_type(given: bytes) -> None:
+    if not given:
+        return  # clients of the upstream engine need not say it
     media_type, *parameters = given.decode("latin-1").lower().split(";")
     if media_type.strip() != "application/json":
         raise UnsupportedMediaType(

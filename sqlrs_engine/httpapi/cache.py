@@ -1,6 +1,7 @@
 """Handlers of the tag ``cache``."""
 
 from ..prepare.request import PrepareRequest
+from ..store.records import Json
 from .replies import Reply, json_reply
 from .request import Request
 
@@ -12,5 +13,8 @@ async def get_cache_status(request: Request) -> Reply:
 
 async def explain_prepare_cache(request: Request) -> Reply:
     """Tell whether a prepare would hit the cache."""
-    asked = PrepareRequest.from_json(request.body)
-    return json_reply(await request.call(request.services.cache.explain, asked))
+    return json_reply(await request.call(_explain, request))
+
+
+def _explain(request: Request) -> Json:
+    return request.services.cache.explain(PrepareRequest.from_json(request.body))

@@ -107,7 +107,9 @@ class Guards:
         await self._app(scope, _bounded(receive, body) if has_body else receive, send)
 
     def _check_host(self, hosts: list[bytes]) -> None:
-        match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+        if len(hosts) != 1:
+            raise InvalidArgument("the request must have one Host header", "RFC 9112, section 3.2")
+        match = _HOST.fullmatch(hosts[0])
         if match is None or match[1].lower() not in self._hosts:
             raise Misdirected(
                 "this engine does not serve that host",

@@ -21,8 +21,8 @@ async def list_instances(request: Request) -> Response:
     """List instances, without their DSNs."""
     query = request.query
     wanted = InstanceFilter(
-        state_id=query.get("state") or None,
-        image_id=query.get("image") or None,
+        state_id=query.get("state"),
+        image_id=query.get("image"),
         id_prefix=query.get("id_prefix"),
     )
     find = partial(request.services.store.instances.find_json, wanted, INSTANCE_FIELDS)

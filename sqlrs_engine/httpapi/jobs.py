@@ -13,15 +13,14 @@ from .request import Request
 
 async def list_prepare_jobs(request: Request) -> Response:
     """List jobs, all or those whose id starts with a prefix."""
-    prefix = request.query.get("job") or None
+    prefix = request.query.get("job")
     find = partial(request.services.store.jobs.find_json, prefix, JOB_FIELDS)
     return pages_reply(find, request.inputs.media_type)
 
 
 async def create_prepare_job(request: Request) -> Reply:
     """Queue a job."""
-    asked = PrepareRequest.from_json(request.body)
-    job = await request.call(request.services.prepare.submit, asked)
+    job = await request.call(_submit, request)
     url = location("prepare-jobs", job.job_id)
     return created(
         {
@@ -62,6 +61,10 @@ async def delete_prepare_job(request: Request) -> Reply:
 async def stream_prepare_job_events(request: Request) -> Response:
     """Follow a job's events until it has ended."""
     return await event_stream(request, _job(request).job_id)
+
+
+def _submit(request: Request) -> Job:
+    return request.services.prepare.submit(PrepareRequest.from_json(request.body))
 
 
 def _job(request: Request) -> Job:

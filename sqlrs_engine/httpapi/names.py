@@ -12,9 +12,9 @@ async def list_names(request: Request) -> Response:
     """List names, all or those of an instance, state or image."""
     query = request.query
     wanted = NameFilter(
-        instance_id=query.get("instance") or None,
-        state_id=query.get("state") or None,
-        image_id=query.get("image") or None,
+        instance_id=query.get("instance"),
+        state_id=query.get("state"),
+        image_id=query.get("image"),
     )
     find = partial(request.services.store.names.find_json, wanted, NAME_FIELDS)
     return pages_reply(find, request.inputs.media_type)

@@ -36,7 +36,12 @@ class ParameterReader:
         self._creates = creates
 
     def path(self, values: dict[str, str]) -> dict[str, str]:
-        """Return the path's values. Raises NotFound (or InvalidArgument, see above)."""
+        """Return the path's values, without spaces around them where they name what there is.
+
+        Raises NotFound (or InvalidArgument, see above).
+        """
+        if not self._creates:
+            values = {name: text.strip(" ") for name, text in values.items()}
         for name, check in self._path.items():
             try:
                 check(values[name])
@@ -48,16 +53,18 @@ class ParameterReader:
         return values
 
     def query(self, raw: bytes) -> dict[str, Any]:
-        """Return the values of the known parameters that are present.
+        """Return the values of the known parameters that are present and not empty.
 
-        Flags are booleans, id prefixes lower-case. Raises InvalidArgument.
+        Spaces around a value are not part of it, as for the upstream engine. Flags are
+        booleans, id prefixes lower-case. Raises InvalidArgument.
         """
         if not raw and not self._required:
             return {}
         values: dict[str, Any] = {}
         for name, text in _fields(raw):
             check = self._query.get(name)
-            if check is None:
+            text = text.strip(" ")
+            if check is None or not text:
                 continue
             if name in values:
                 raise InvalidArgument(f"invalid {name}", "it is given more than once")

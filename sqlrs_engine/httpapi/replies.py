@@ -17,6 +17,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 JSON = b"application/json"
 NDJSON = stream.MEDIA_TYPE.encode()
+# Answers hold passwords: nothing on the way keeps them, nothing takes them for a page.
+_PRIVATE = ((b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff"))
 
 
 class Reply:
@@ -34,7 +36,7 @@ class Reply:
     ) -> None:
         self.status = status
         self.body = body
-        self.headers = [*headers]
+        self.headers = [*headers, *_PRIVATE]
         if status != 204:
             self.headers.append((b"content-length", b"%d" % len(body)))
         if media_type is not None:
@@ -69,6 +71,7 @@ class StreamReply(StreamingResponse):
         super().__init__(
             self._to_the_end(chunks), status_code=status, headers=headers, media_type=media_type
         )
+        self.raw_headers.extend(_PRIVATE)
         self._on_end = on_end
         self._has_ended = False
 
@@ -139,7 +142,7 @@ def pages_reply(pages: Pages, media_type: str) -> Response:
     is_ndjson = media_type == stream.MEDIA_TYPE
     separator = "\n" if is_ndjson else ","
     start, end = (b"", b"\n") if is_ndjson else (b"[", b"]\n")
-    found = pages(separator)
+    found = map(stream.one_line_each, pages(separator)) if is_ndjson else pages(separator)
     first = next(found, None)
     if first is None:
         return Reply(b"" if is_ndjson else b"[]\n", media_type=media_type.encode())

@@ -13,8 +13,8 @@ async def list_states(request: Request) -> Response:
     """List states."""
     query = request.query
     wanted = StateFilter(
-        prepare_kind=query.get("kind") or None,
-        image_id=query.get("image") or None,
+        prepare_kind=query.get("kind"),
+        image_id=query.get("image"),
         id_prefix=query.get("id_prefix"),
     )
     find = partial(request.services.store.states.find_json, wanted, STATE_FIELDS)

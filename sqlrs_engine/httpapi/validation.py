@@ -16,7 +16,7 @@ from connexion.operations import AbstractOperation
 from connexion.validators import JSONResponseBodyValidator
 
 from . import negotiation
-from .bodies import BodyReader, RawBody
+from .bodies import BodyReader, RawBody, check_coding
 from .guards import BODY
 from .parameters import ParameterReader
 from .replies import ASGIApp, Receive, Scope, Send
@@ -52,6 +52,7 @@ class ValidatedOperation(RequestValidationOperation):  # type: ignore[misc]
             media_type=negotiation.choose(_accept(scope), self._produced),
         )
         if self._raw:
+            check_coding(scope)
             inputs.body = RawBody(scope, receive)
         elif self._body is not None:
             inputs.body = await self._body.read(scope, receive)

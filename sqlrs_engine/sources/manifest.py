@@ -1,6 +1,7 @@
 """What a client on another machine says of its files: hashes, directories, its workspace."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,13 +26,10 @@ class Manifest:
     work_dir: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     directories: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    _seen: frozenset[str] = field(init=False, repr=False, compare=False)
+    _sorted: Sequence[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        seen = {paths.ROOT, *self.directories}
-        for key in (*self.files, *self.directories):
-            seen.update(_ancestors(key))
-        object.__setattr__(self, "_seen", frozenset(seen))
+        object.__setattr__(self, "_sorted", sorted({*self.files, *self.directories}))
 
     @classmethod
     def from_json(cls, body: Json) -> "Manifest":
@@ -41,26 +39,25 @@ class Manifest:
         cannot exist beside each other, and when there are too many.
         """
         workspace = body.get("workspace_ref") or {}
-        files = {
-            paths.key(name): digest.removeprefix(HASH)
-            for name, digest in (body.get("files") or {}).items()
-        }
-        directories = {
-            paths.key(name): _names(listing)
-            for name, listing in (body.get("directories") or {}).items()
-            if listing.get("complete") is not False
-        }
-        if len(files) + sum(1 + len(names) for names in directories.values()) > MAX_ENTRIES:
+        files: Json = body.get("files") or {}
+        listings: Json = body.get("directories") or {}
+        names = sum(len(listing.get("entries") or ()) for listing in listings.values())
+        if len(files) + len(listings) + names > MAX_ENTRIES:
             raise InvalidArgument("source_manifest is too large", f"at most {MAX_ENTRIES} entries")
-        for file in files:
-            if file == paths.ROOT or not files.keys().isdisjoint(_ancestors(file)):
-                raise InvalidArgument("invalid path in source_manifest", f"{file} is a directory")
-        return cls(
+        manifest = cls(
             root=_absolute("root_path", workspace.get("root_path")),
             work_dir=_absolute("work_dir", workspace.get("work_dir")),
-            files=files,
-            directories=directories,
+            files={paths.key(key): value.removeprefix(HASH) for key, value in files.items()},
+            directories={
+                paths.key(key): _names(listing)
+                for key, listing in listings.items()
+                if listing.get("complete") is not False
+            },
         )
+        for file in manifest.files:
+            if file == paths.ROOT or manifest._has_below(file):
+                raise InvalidArgument("invalid path in source_manifest", f"{file} is a directory")
+        return manifest
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads back."""
@@ -87,14 +84,26 @@ class Manifest:
 
     def holds(self, key: str) -> bool | str:
         """Tell whether something is there, or which directory's listing would tell more."""
-        if key in self.files or key in self._seen:
-            return True
-        above = paths.parent(key)
-        names = self.directories.get(above)
-        if names is not None:
-            return key.rpartition("/")[2] in names
-        known = self.holds(above)
-        return above if known is True else known
+        unlisted: str | None = None
+        while not self._is_known(key):
+            above = paths.parent(key)
+            names = self.directories.get(above)
+            if names is not None and key.rpartition("/")[2] not in names:
+                return False
+            if names is not None:
+                break
+            key = unlisted = above
+        return unlisted or True
+
+    def _is_known(self, key: str) -> bool:
+        is_directory = key == paths.ROOT or key in self.directories or self._has_below(key)
+        return is_directory or key in self.files
+
+    def _has_below(self, key: str) -> bool:
+        """Tell whether a file or a directory is known that lies in ``key``."""
+        start = f"{key}/"
+        at = bisect_left(self._sorted, start)
+        return at < len(self._sorted) and self._sorted[at].startswith(start)
 
 
 def digests(body: Json | None) -> Iterable[str]:
@@ -109,11 +118,6 @@ def _names(listing: Json) -> frozenset[str]:
         if "/" in name or name in (".", ".."):
             raise InvalidArgument("invalid name in source_manifest", name[:200])
     return names
-
-
-def _ancestors(key: str) -> Iterator[str]:
-    while (key := paths.parent(key)) != paths.ROOT:
-        yield key
 
 
 def _absolute(field_name: str, path: str | None) -> str | None:

@@ -13,6 +13,7 @@ from ..errors import InvalidArgument
 ROOT = "."
 
 _MAX_KEY = 2000
+_MAX_DEPTH = 128
 _MAX_NAME = 255  # bytes: what a file's name may have here
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|[\\/]{2}[^\\/]+[\\/]+[^\\/]+")
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -45,6 +46,11 @@ def key(text: str) -> str:
     """Return a key that a client has sent. Raises InvalidArgument when it is none."""
     if text == ROOT:
         return text
+    if len(text) > _MAX_KEY or text.count("/") >= _MAX_DEPTH:
+        raise InvalidArgument(
+            "invalid path in source_manifest",
+            f"{text[:200]}… is too long: at most {_MAX_KEY} characters and {_MAX_DEPTH} names",
+        )
     names = text.split("/")
     if (
         any(name in ("", ".", "..") for name in names)
@@ -56,7 +62,7 @@ def key(text: str) -> str:
             "invalid path in source_manifest",
             f"{text[:200]!r}: write it relative to the workspace, with slashes, without . and ..",
         )
-    if len(text) > _MAX_KEY or any(len(name.encode()) > _MAX_NAME for name in names):
+    if any(len(name.encode()) > _MAX_NAME for name in names):
         raise InvalidArgument("invalid path in source_manifest", f"{text[:200]}… is too long")
     return text
 

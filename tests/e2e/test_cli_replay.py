@@ -586,7 +586,7 @@ def test_prepare_psql_outlasting_the_clients_timeout(cli: Cli) -> None:
     job_id = cli.submit(psql("-c", TICKS))["job_id"]
     watched = cli.watch(job_id, timeout=0.15)
     assert watched.job["status"] == "succeeded"
-    assert len(watched.requests) > 4
+    assert len(watched.requests) > 1
     ranges = [range_ for range_, _ in watched.requests]
     assert ranges[-1] is not None
     everything = replay(cli, job_id)
@@ -673,8 +673,9 @@ def test_run_psql_of_a_large_file(cli: Cli, instance: str) -> None:
 def test_run_psql_outlasting_the_clients_timeout(cli: Cli) -> None:
     instance_id = cli.prepare(psql("-c", "select 'given up'"))["instance_id"]
     body = run(instance_id, {"args": ["-c", "select pg_sleep(60)"]})
-    answer = cli.send("POST", "/v1/runs", body, timeout=0.5)
+    answer = cli.send("POST", "/v1/runs", body)
     skip_unwired(answer)
+    answer.give_up_in(0.5)
     with pytest.raises(TimeoutError):
         list(answer.lines())
     answer.close()

@@ -137,12 +137,10 @@ def test_a_valid_value_is_kept_as_given(config: Config, path: str, value: Any) -
         ("postgres.settings", {"jit\n": 1}, "postgres.settings: .* is not a setting's name"),
         ("postgres.settings.jit", "on\n", "postgres.settings.jit has characters .*"),
         ("postgres.osUser", "bob\n", "postgres.osUser has characters .*"),
-        ("postgres.settings.jit", None, "postgres.settings.jit must be string or number or .*"),
         ("postgres.settings.jit", "o\nn", "postgres.settings.jit has characters .*"),
         # A parent is checked like its leaves.
         ("cache", {"capacity": {"lowWatermark": 0.99}}, r".*lowWatermark must be less than .*"),
         ("cache.capacity", {"maxBytes": -1}, "cache.capacity.maxBytes must be at least 0"),
-        ("cache", None, "cache must be object"),
         ("log", "debug", "log must be object"),
         ("log.level.x", 1, "log.level must be string or null"),
         # What no JSON can carry.
@@ -180,6 +178,28 @@ def test_setting_an_object_replaces_what_was_set_inside_it(config: Config) -> No
 
     assert config.get("cache.capacity") == {"lowWatermark": 0.5}
     assert config.value("cache.capacity.maxBytes") == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("cache", {"capacity": {"maxBytes": 7}}),
+        ("cache.capacity", {"maxBytes": 7}),
+        ("postgres.settings", {"jit": "off"}),
+        ("postgres.settings.jit", "off"),
+        ("log.level", "warn"),
+    ],
+)
+def test_null_means_the_default_for_objects_and_their_members_too(
+    config: Config, path: str, value: Any
+) -> None:
+    before = config.effective()
+    config.set(path, None)
+    assert config.effective() == before
+    config.set(path, value)
+    assert config.effective() != before
+    config.set(path, None)
+    assert config.effective() == before
 
 
 def test_both_watermarks_change_in_one_call(config: Config) -> None:

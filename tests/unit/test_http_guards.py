@@ -35,7 +35,7 @@ def test_its_own_names_are_served(api, host):
 
 @pytest.mark.parametrize(
     "host",
-    ["evil.example", "127.0.0.1.evil.example", "localhost@evil", "localhost:x", "", "127.0.0.2"],
+    ["evil.example", "127.0.0.1.evil.example", "localhost@evil", "localhost:x", "127.0.0.2"],
 )
 def test_a_rebound_name_is_misdirected(api, host):
     response = api.get("/v1/names", headers={"Host": host})
@@ -50,7 +50,7 @@ def test_two_hosts_are_none(api):
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.get("/v1/health", headers=headers)
 
-    assert asyncio.run(call()).status_code == 421
+    assert code(asyncio.run(call())) == (400, "invalid_argument")
 
 
 @pytest.mark.parametrize(

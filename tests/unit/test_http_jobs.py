@@ -343,3 +343,11 @@ def test_a_stalled_reader_holds_up_nobody(api, live):
         for _ in range(200):
             api.services.prepare.events.append(job, type="log", message="x" * 100_000)
         assert live.get("/v1/health").status_code == 200
+
+
+def test_a_row_is_one_line_for_readers_that_split_at_any_line_end_of_unicodes(api):
+    api.prepare("-c", "select '\u2028\u2029\x85'")
+    for path in ("/v1/prepare-jobs", "/v1/tasks", "/v1/states"):
+        response = api.get(path, headers={"Accept": "application/x-ndjson"})
+        rows = [json.loads(line) for line in response.text.splitlines()]
+        assert rows == api.get(path).json()

@@ -1,10 +1,11 @@
 """httpapi.protocol: requests that never become one."""
 
+import contextlib
 import json
 import socket
 
 import pytest
-from http_fakes import Api, serving
+from http_fakes import TOKEN, Api, serving
 
 from sqlrs_engine.httpapi.protocol import MAX_HEADER_BYTES, GuardedProtocol
 
@@ -49,7 +50,31 @@ def test_what_is_not_http_is_told_so(address):
 
 def test_headers_have_a_size(address):
     data = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * MAX_HEADER_BYTES
-    assert parsed(talk(address, data + b"\r\n\r\n"))[:2] == (400, "invalid_argument")
+    assert parsed(talk(address, data + b"\r\n\r\n"))[:2] == (431, "headers_too_large")
+
+
+def test_so_do_many_small_ones(address):
+    data = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * MAX_HEADER_BYTES
+    assert parsed(talk(address, data))[:2] == (431, "headers_too_large")
+
+
+def test_a_header_without_an_end_is_not_waited_for(address, monkeypatch):
+    monkeypatch.setattr(GuardedProtocol, "header_seconds", 60)
+    sent = 0
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(b"GET /v1/health HTTP/1.1\r\nX: ")
+        with contextlib.suppress(ConnectionError):
+            while sent < 100 * 1024 * 1024:
+                connection.sendall(b"x" * 65536)
+                sent += 65536
+    assert sent < 100 * 1024 * 1024
+
+
+def test_a_request_names_its_host(address):
+    assert parsed(talk(address, b"GET /v1/health HTTP/1.1\r\n\r\n"))[:2] == (
+        400,
+        "invalid_argument",
+    )
 
 
 def test_a_second_request_gets_its_own_time(address):
@@ -70,3 +95,90 @@ def test_a_body_may_take_longer_than_the_headers(address):
     with socket.create_connection(address, timeout=10) as connection:
         connection.sendall(head)
         assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+
+
+PREPARE = b'{"prepare_kind": "psql", "image_id": "postgres", "psql_args": ["-c", "select 1"]}'
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAA\r\n"
+
+
+def request(method, path, *fields, body=b""):
+    """A request with the token, as bytes."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+    return b"".join([head.encode(), *fields, b"\r\n", body])
+
+
+def sized(body):
+    return b"Content-Length: %d\r\n" % len(body)
+
+
+def chunked(body, trailers=b""):
+    half = len(body) // 2
+    parts = [b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:half], body[half:])]
+    return b"".join([*parts, b"0\r\n", trailers, b"\r\n"])
+
+
+def statuses(address, data):
+    """The statuses of all answers to what is sent; the last request closes the connection."""
+    return [int(part[:3]) for part in talk(address, data).split(b"HTTP/1.1 ")[1:]]
+
+
+LAST = request("GET", "/v1/health", b"Connection: close\r\n")
+
+
+@pytest.mark.parametrize(
+    "framed",
+    [
+        (sized(PREPARE), PREPARE),
+        (b"Transfer-Encoding: chunked\r\n", chunked(PREPARE)),
+    ],
+)
+@pytest.mark.parametrize("pieces", [1, 7])
+def test_a_client_that_would_like_http_2_gets_its_body_read(address, framed, pieces):
+    field, body = framed
+    data = request("POST", "/v1/prepare-jobs", UPGRADE, field, body=body) + LAST
+    step = -(-len(data) // pieces)
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(data), step):
+            connection.sendall(data[start : start + step])
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [201, 200]
+
+
+def test_without_a_body_it_is_answered_and_may_go_on(address):
+    wish = request("GET", "/v1/health", UPGRADE)
+    assert statuses(address, wish + wish + LAST) == [200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    "trailer", [b"Origin: https://evil.example", b"Content-Type: text/plain", b"Host: evil"]
+)
+def test_fields_after_the_body_are_no_headers(address, trailer):
+    body = chunked(PREPARE, trailer + b"\r\n")
+    field = b"Transfer-Encoding: chunked\r\n"
+    data = request("POST", "/v1/prepare-jobs", field, body=body)
+    assert statuses(address, data + LAST) == [201, 200]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/health", 200),
+        ("GET", "/v1/prepare-jobs", 200),
+        ("GET", "/v1/prepare-jobs/{job}", 200),
+        ("GET", "/v1/prepare-jobs/{job}/events", 200),
+        ("GET", "/v1/nothing", 404),
+        ("PUT", "/v1/names", 405),
+    ],
+)
+def test_no_answer_is_kept_or_guessed_at(tmp_path, method, path, status):
+    api = Api(tmp_path)
+    response = api(method, path.format(job=api.prepare("-c", "select 1")))
+    assert response.status_code == status
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_what_is_refused_below_is_not_either(address):
+    _, _, head = parsed(talk(address, b"HELO mail.example\r\n\r\n"))
+    assert b"cache-control: no-store" in head

@@ -1,11 +1,13 @@
 """httpapi: parameters and bodies against the document, and what failures say."""
 
+import gzip
 import json
 
 import pytest
 from http_fakes import TOKEN, Api
 
 from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.httpapi import bodies
 from sqlrs_engine.httpapi.bodies import MAX_DEPTH, parse
 
 STATE = "ab" * 32
@@ -40,7 +42,7 @@ def test_and_false(api, value):
 
 
 @pytest.mark.parametrize("name", ["force", "dry_run", "recurse"])
-@pytest.mark.parametrize("value", ["yes", "2", "", "tRUE", "true "])
+@pytest.mark.parametrize("value", ["yes", "2", "tRUE", "true\n"])
 def test_other_flags_are_invalid(api, name, value):
     response = api("DELETE", f"/v1/states/{STATE}", params={name: value})
     assert failure(response)[0] == f"invalid {name}"
@@ -50,7 +52,6 @@ def test_other_flags_are_invalid(api, name, value):
     ("prefix", "details"),
     [
         ("abc", "id_prefix must be at least 8 hex characters"),
-        ("", "id_prefix must be at least 8 hex characters"),
         ("zzzzzzzzz", "id_prefix must be hex"),
         ("abcdefg1", "id_prefix must be hex"),
     ],
@@ -75,9 +76,27 @@ def test_unknown_parameters_are_ignored(api):
     assert api.get("/v1/names?colour=red").status_code == 200
 
 
-def test_an_empty_filter_filters_nothing(api):
-    api.instance()
-    assert len(api.get("/v1/instances?state=&image=").json()) == 1
+@pytest.mark.parametrize("empty", ["", "%20", "+"])
+def test_an_empty_parameter_is_as_good_as_none(api, empty):
+    instance = api.instance()
+    query = f"state={empty}&image={empty}&id_prefix={empty}"
+    assert len(api.get(f"/v1/instances?{query}").json()) == 1
+    assert len(api.get(f"/v1/names?instance={empty}").json()) == 0
+    assert len(api.get(f"/v1/prepare-jobs?job={empty}").json()) == 1
+    assert api.get(f"/v1/config?path={empty}&effective={empty}").json() == {}
+    path = f"/v1/instances/{instance['instance_id']}?dry_run=true&force={empty}"
+    assert api("DELETE", path).json()["outcome"] == "would_delete"
+    assert failure(api("DELETE", f"/v1/config?path={empty}"))[0] == "path is required"
+
+
+def test_spaces_around_an_id_are_not_part_of_it(api):
+    instance = api.instance()
+    ident, state = instance["instance_id"], instance["state_id"]
+    assert api.get(f"/v1/instances/%20{ident}%20").json() == instance
+    assert api.get(f"/v1/states/{state}%20").status_code == 200
+    rows = api.get("/v1/instances", params={"state": f" {state} ", "id_prefix": f" {ident[:9]}"})
+    assert [row["instance_id"] for row in rows.json()] == [ident]
+    assert api("DELETE", f"/v1/instances/{ident}%20").json()["outcome"] == "deleted"
 
 
 def test_a_required_parameter_is_required(api):
@@ -175,7 +194,6 @@ def test_a_missing_body_is_asked_for(api, headers):
 @pytest.mark.parametrize(
     "media_type",
     [
-        None,
         "text/plain",
         "application/x-www-form-urlencoded",
         "application/jsonx",
@@ -184,9 +202,8 @@ def test_a_missing_body_is_asked_for(api, headers):
         "nonsense",
     ],
 )
-def test_a_body_that_does_not_say_it_is_json_is_not_read_as_such(api, media_type):
-    headers = {"Content-Type": media_type} if media_type else {}
-    response = api.post("/v1/prepare-jobs", content=b"{}", headers=headers)
+def test_a_body_that_says_it_is_something_else_is_not_read_as_json(api, media_type):
+    response = api.post("/v1/prepare-jobs", content=b"{}", headers={"Content-Type": media_type})
     assert response.status_code == 415
     assert response.json()["code"] == "unsupported_media_type"
 
@@ -199,6 +216,19 @@ def test_json_in_utf_8_by_any_spelling_is(api, media_type):
     content = json.dumps({"prepare_kind": "psql", "image_id": "é"}, ensure_ascii=False).encode()
     response = api.post("/v1/prepare-jobs", content=content, headers={"Content-Type": media_type})
     assert response.status_code == 201
+
+
+def test_a_body_that_does_not_say_what_it_is_is_read_as_json(api):
+    content = b'{"prepare_kind": "psql", "image_id": "postgres"}'
+    assert api.post("/v1/prepare-jobs", content=content).status_code == 201
+
+
+@pytest.mark.parametrize(("coding", "status"), [("gzip", 415), ("br", 415), ("identity", 201)])
+def test_a_compressed_body_is_named_as_such(api, coding, status):
+    content = b'{"prepare_kind": "psql", "image_id": "postgres"}'
+    content = gzip.compress(content) if coding == "gzip" else content
+    response = api.post("/v1/prepare-jobs", content=content, headers={"Content-Encoding": coding})
+    assert response.status_code == status
 
 
 def test_operations_without_a_body_ignore_one(api):
@@ -223,6 +253,19 @@ def test_depth_is_allowed_up_to_the_limit():
 
 def test_many_shallow_objects_are_not_deep():
     assert len(parse(b"[" + b"{}," * 1000 + b"{}]")) == 1001
+
+
+def test_the_number_of_values_is_bounded_but_not_the_length_of_texts(monkeypatch):
+    monkeypatch.setattr(bodies, "MAX_VALUES", 10)
+    assert parse(b'{"stdin": "' + b"[{,}]" * 100 + b'"}') == {"stdin": "[{,}]" * 100}
+    assert parse(rb'["\\", "\",[,[,[,[,[,[,"]') == ["\\", '",[,[,[,[,[,[,']
+    for content in (
+        b"[" + b"[]," * 9 + b"[]]",
+        b"[" + b"{}," * 9 + b"{}]",
+        b"[" + b"0," * 9 + b"0,1]",
+    ):
+        with pytest.raises(InvalidArgument, match="too many values"):
+            parse(content)
 
 
 def test_the_token_of_tests_is_never_in_an_answer(api):

@@ -1,5 +1,7 @@
 """sources.paths and sources.manifest: what clients say of their files."""
 
+import tracemalloc
+
 import pytest
 
 from sqlrs_engine.errors import InvalidArgument
@@ -158,3 +160,26 @@ def test_what_is_there_and_whom_to_ask() -> None:
     assert given.holds("other/x.sql") == "."
     assert given.holds("other/much/deeper/x.sql") == "."
     assert given.holds(".") is True
+
+
+def test_depth_is_bounded() -> None:
+    deep = "/".join(["a"] * 129)
+    with pytest.raises(InvalidArgument, match="invalid path in source_manifest"):
+        Manifest.from_json({"files": {deep: f"sha256:{DIGEST}"}})
+    assert Manifest.from_json({"files": {deep[2:]: f"sha256:{DIGEST}"}}).holds("a/a/b") == "a/a"
+
+
+def test_a_path_much_deeper_than_the_manifest_is_looked_up() -> None:
+    assert Manifest().holds("/".join(["a"] * 5000)) == "."
+
+
+def test_many_deep_paths_take_no_more_memory_than_their_text() -> None:
+    files = {f"{n:05}/" + "/".join(["a"] * 120): f"sha256:{DIGEST}" for n in range(2000)}
+    tracemalloc.start()
+    try:
+        given = Manifest.from_json({"files": files})
+        assert given.holds("00007/a") is True
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * sum(map(len, files))

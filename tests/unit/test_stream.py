@@ -25,6 +25,12 @@ def test_what_it_writes_other_readers_read():
     assert list(ndjson.reader(io.StringIO(stream.encode(objects).decode()))) == objects
 
 
+@given(st.lists(st.text(st.sampled_from("a\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029é"))))
+def test_readers_that_split_at_any_line_end_of_unicodes_see_the_same_lines(texts):
+    lines = stream.encode({"data": text} for text in texts).decode().splitlines()
+    assert [json.loads(line)["data"] for line in lines] == texts
+
+
 def test_nothing_is_no_line():
     assert stream.encode([]) == b""
     assert stream.join([]) == b""
