@@ -67,6 +67,7 @@ def _daemon(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
                 idle_timeout=flags.idle_timeout,
                 version=flags.version,
                 search_path=environ.get("PATH", ""),
+                builds=terminal.builds_root(environ),
             )
         )
     except (EngineError, OSError) as error:

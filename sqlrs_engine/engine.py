@@ -56,7 +56,8 @@ class EngineOptions:
     """How to run an engine.
 
     ``listen`` is ``HOST:PORT``; ``idle_timeout`` is in seconds, 0 or less for never;
-    ``search_path`` is a ``PATH`` to look for installed PostgreSQL servers in.
+    ``search_path`` is a ``PATH`` to look for installed PostgreSQL servers in, ``builds`` where
+    those that the user has downloaded are.
     """
 
     listen: str
@@ -66,19 +67,20 @@ class EngineOptions:
     idle_timeout: float = 0.0
     version: str = "dev"
     search_path: str = ""
+    builds: Path | None = None
 
 
-def distributions_dir(store_root: Path) -> Path:
-    """Return where the PostgreSQL versions that a store's engine installed are."""
-    return store_root / "postgres"
+def distributions(
+    store_root: Path, search_path: str, builds: Path | None = None
+) -> "Distributions":
+    """Return the PostgreSQL versions that a store's engine can use.
 
-
-def distributions(store_root: Path, search_path: str) -> "Distributions":
-    """Return the PostgreSQL versions that a store's engine can use."""
+    ``builds`` is where the user's own downloads are; earlier versions kept them in the store.
+    """
     from .postgres.distributions import Distributions
 
     search = [Path(each) for each in search_path.split(os.pathsep) if each.startswith("/")]
-    return Distributions(distributions_dir(store_root), search=search)
+    return Distributions(store_root / "postgres", builds=[builds] if builds else [], search=search)
 
 
 def configuration(store_root: Path) -> Config:
@@ -94,7 +96,9 @@ def configured(store_root: Path, path: str) -> Any:
 class Engine:
     """All the parts of an engine, put together, over a store it has to itself."""
 
-    def __init__(self, store_root: Path, *, search_path: str = "") -> None:
+    def __init__(
+        self, store_root: Path, *, search_path: str = "", builds: Path | None = None
+    ) -> None:
         """Build everything; nothing runs yet.
 
         Raises EngineError when the configuration, the database or the store's
@@ -134,7 +138,7 @@ class Engine:
         config.check("snapshot.backend", partial(choose_backend, store_root))
         for problem in config.problems:
             _log.warning("configuration: %s", problem)
-        found = distributions(store_root, search_path)
+        found = distributions(store_root, search_path, builds)
         self._servers = servers = PostgresServers(found, user)
         self.metrics = metrics = Metrics()
         self._chores = chores = Chores()
@@ -356,7 +360,7 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
         listener = listen_on(options.listen)
         cleanup.callback(listener.socket.close)
         cleanup.enter_context(logs.logging_to(options.engine_file.parent / "logs" / "engine.log"))
-        engine = Engine(options.store_root, search_path=options.search_path)
+        engine = Engine(options.store_root, search_path=options.search_path, builds=options.builds)
         cleanup.callback(engine.close)
         _follow_log_level(engine.config)
         record = EngineRecord(
@@ -366,6 +370,7 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
             auth_token=secrets.token_hex(32),
             version=options.version,
             instance_id=ids.new_id(),
+            state_store=str(options.store_root.absolute()),
         )
         cleanup.callback(engine_file.remove_if_ours, options.engine_file, record.instance_id)
         engine_file.write(options.engine_file, record)

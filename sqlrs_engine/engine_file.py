@@ -18,7 +18,10 @@ from .errors import Conflict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRecord:
-    """What an engine says about itself: ``endpoint`` is ``host:port`` without a scheme."""
+    """What an engine says about itself: ``endpoint`` is ``host:port`` without a scheme.
+
+    ``state_store`` is the root of its store; engines of other makes do not tell it.
+    """
 
     endpoint: str
     pid: int
@@ -26,6 +29,7 @@ class EngineRecord:
     auth_token: str
     version: str
     instance_id: str
+    state_store: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The object written to the file."""
@@ -36,6 +40,7 @@ class EngineRecord:
             "authToken": self.auth_token,
             "version": self.version,
             "instanceId": self.instance_id,
+            **({"stateStore": self.state_store} if self.state_store else {}),
         }
 
     @classmethod
@@ -49,6 +54,7 @@ class EngineRecord:
                 auth_token=str(fields["authToken"]),
                 version=str(fields["version"]),
                 instance_id=str(fields["instanceId"]),
+                state_store=fields.get("stateStore"),
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not an engine file: {error}") from error
@@ -79,14 +85,39 @@ def check_owner(path: Path) -> None:
 
 
 def write(path: Path, record: EngineRecord) -> None:
-    """Put the file in place atomically, readable by its owner only."""
+    """Put the file in place atomically, readable by its owner only.
+
+    The store's place is kept beside it: when the engine has gone, that says which store the
+    next one belongs to.
+    """
     make_directory(path.parent)
+    if record.state_store and last_store(path) != Path(record.state_store):
+        # An engine on a full disk starts all the same, and the next one writes it.
+        with contextlib.suppress(OSError):
+            _replace(_pointer(path), {"stateStore": record.state_store})
+    _replace(path, record.to_json())
+
+
+def last_store(path: Path) -> Path | None:
+    """Return the store of the last engine with this engine file; None when it is not there."""
+    try:
+        store = Path(json.loads(_pointer(path).read_text(encoding="utf-8"))["stateStore"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return store if store.is_absolute() and store.is_dir() else None
+
+
+def _pointer(path: Path) -> Path:
+    return path.with_name("store.json")
+
+
+def _replace(path: Path, fields: dict[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600)
     try:
         with os.fdopen(fd, "w", encoding="utf-8") as file:
-            json.dump(record.to_json(), file, indent=2)
+            json.dump(fields, file, indent=2)
             file.write("\n")
         temporary.replace(path)
     except BaseException:

@@ -236,7 +236,7 @@ def engines() -> Iterator[EngineFactory]:
             extra = dict(environ or {})
             engine = EngineProcess(
                 state_dir=state_dir,
-                store=Path(extra.get("SQLRS_STATE_STORE", state_dir / "state-store")),
+                store=Path(extra.get("SQLRS_STATE_STORE", state_dir / "store")),
                 command=command,
                 environ=environment(state_dir, **extra),
                 cwd=cwd,

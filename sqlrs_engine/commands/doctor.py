@@ -92,7 +92,7 @@ def examine(where: Places, search_path: str) -> Iterator[Finding]:
 def _distributions(where: Places, search_path: str) -> Finding:
     from ..engine import distributions
 
-    found = distributions(where.store, search_path).available()
+    found = distributions(where.store, search_path, where.builds).available()
     if not found:
         return Finding(
             "PostgreSQL", "problem", "no server found", "sqlrs-engine postgres install 17"

@@ -18,7 +18,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     listing.set_defaults(run=run_list)
     install = actions.add_parser(
         "install",
-        help="download a major version into the store",
+        help="download a major version, for all stores of this user",
         epilog="example:  sqlrs-engine postgres install 15",
     )
     install.add_argument(
@@ -33,7 +33,8 @@ def run_list(args: argparse.Namespace, terminal: Terminal) -> int:
     from ..engine import distributions
 
     where = places(args.state_dir, terminal.environ)
-    found = distributions(where.store, terminal.environ.get("PATH", "")).available()
+    search_path = terminal.environ.get("PATH", "")
+    found = distributions(where.store, search_path, where.builds).available()
     if args.json:
         terminal.print_json(
             [
@@ -56,10 +57,9 @@ def run_list(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def run_install(args: argparse.Namespace, terminal: Terminal) -> int:
     """Download and unpack; a running engine sees the new version at once."""
-    from ..engine import distributions_dir
     from ..postgres.install import install
 
     where = places(args.state_dir, terminal.environ)
-    installed = install(args.major, distributions_dir(where.store), terminal.tell)
+    installed = install(args.major, where.builds, terminal.tell)
     terminal.print(f"PostgreSQL {installed.version}: {short(installed.image_id)}")
     return SUCCESS

@@ -44,6 +44,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             idle_timeout=durations.parse(args.idle_timeout),
             version=__version__,
             search_path=terminal.environ.get("PATH", ""),
+            builds=where.builds,
         ),
         announce,
     )

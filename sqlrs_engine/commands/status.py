@@ -1,6 +1,8 @@
 """``status``: is an engine running, and how much does it hold."""
 
 import argparse
+from dataclasses import replace
+from pathlib import Path
 
 from .. import engine_file
 from . import NO_ENGINE, SUCCESS
@@ -23,6 +25,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
     where = places(args.state_dir, terminal.environ)
     record = find(where.engine_file)
+    if record is not None and record.state_store:
+        where = replace(where, store=Path(record.state_store))
     status: dict[str, object] = {"running": record is not None}
     if record is not None:
         with EngineClient(record.base_url, record.auth_token) as engine:

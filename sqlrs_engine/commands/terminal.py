@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..controls import visible, visible_json
+from ..engine_file import last_store
 
 SHORT_ID = 12
 
@@ -70,10 +71,14 @@ def system_terminal(environ: Mapping[str, str]) -> Terminal:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where an engine keeps its things: ``engine.json``, logs and the state store."""
+    """Where an engine keeps its things: ``engine.json``, logs and the state store.
+
+    ``builds`` is where the user's downloads of PostgreSQL are, whatever the store.
+    """
 
     state_dir: Path
     store: Path
+    builds: Path
 
     @property
     def engine_file(self) -> Path:
@@ -89,21 +94,41 @@ class Places:
 def places(state_dir: Path | None, environ: Mapping[str, str]) -> Places:
     """Return the places for ``--state-dir``, or the user's own.
 
-    The default is ``$XDG_STATE_HOME/sqlrs``, else ``~/.local/state/sqlrs``; the store is
-    ``$SQLRS_STATE_STORE``, else ``state-store`` beside ``engine.json``.
+    The default is ``$XDG_STATE_HOME/sqlrs``, else ``~/.local/state/sqlrs``.
     """
     if state_dir is None:
-        base = environ.get("XDG_STATE_HOME") or ""
-        root = Path(base) if base.startswith("/") else Path.home() / ".local" / "state"
-        state_dir = root / "sqlrs"
+        state_dir = _xdg(environ, "XDG_STATE_HOME", "state") / "sqlrs"
     state_dir = state_dir.absolute()
-    return Places(state_dir, store_root(state_dir / "engine.json", environ))
+    store = store_root(state_dir / "engine.json", environ)
+    return Places(state_dir, store, builds_root(environ))
 
 
 def store_root(engine_file: Path, environ: Mapping[str, str]) -> Path:
-    """Return the root of the state store of the engine with this engine file."""
+    """Return the root of the state store of the engine with this engine file.
+
+    ``$SQLRS_STATE_STORE``, which the sqlrs CLI sets from its configuration; else the store of
+    the last engine; else ``store`` beside ``engine.json``, where ``sqlrs init local`` has it
+    (``state-store``, the name that was used before, when there is one).
+    """
     configured = environ.get("SQLRS_STATE_STORE")
-    return Path(configured).absolute() if configured else engine_file.parent / "state-store"
+    if configured:
+        return Path(configured).absolute()
+    last = last_store(engine_file)
+    if last is not None:
+        return last
+    earlier = engine_file.parent / "state-store"
+    return earlier if earlier.is_dir() else engine_file.parent / "store"
+
+
+def builds_root(environ: Mapping[str, str]) -> Path:
+    """Return where the user's downloads of PostgreSQL are: ``$XDG_DATA_HOME/sqlrs/postgres``."""
+    return _xdg(environ, "XDG_DATA_HOME", "share") / "sqlrs" / "postgres"
+
+
+def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
+    """Return a directory of the XDG base directory specification, else ``~/.local/…``."""
+    base = environ.get(variable) or ""
+    return Path(base) if base.startswith("/") else Path.home() / ".local" / fallback
 
 
 def add_state_dir(parser: argparse.ArgumentParser) -> None:

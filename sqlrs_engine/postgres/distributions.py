@@ -37,19 +37,21 @@ _log = logging.getLogger(__name__)
 class Distributions:
     """What is installed; looked for anew when a directory or program is not what it was.
 
-    ``search`` are directories to look in besides the usual ones, those of ``PATH`` as a
-    rule. ``system_root`` and ``package`` are seams for tests.
+    ``builds`` are places of downloaded versions besides ``install_root``, which also keeps
+    what was learnt. ``search`` are directories to look in besides the usual ones, those of
+    ``PATH`` as a rule. ``system_root`` and ``package`` are seams for tests.
     """
 
     def __init__(
         self,
         install_root: Path,
         *,
+        builds: Iterable[Path] = (),
         search: Iterable[Path] | None = None,
         system_root: Path = Path("/"),
         package: str = WHEEL_PACKAGE,
     ) -> None:
-        self._install_root = install_root
+        self._install_roots = (*builds, install_root)
         self._search = tuple(search or ())
         self._system_root = system_root
         self._package = package
@@ -63,7 +65,7 @@ class Distributions:
         known = self._found
         if known is not None and _looks(known[0]) == known[0]:
             return known[1]
-        roots = [self._install_root, *self._install_root.glob("*")]
+        roots = [place for root in self._install_roots for place in (root, *root.glob("*"))]
         roots += [*system_roots(self._system_root), *self._search]
         # Looked at before the search: what changes meanwhile is found the next time.
         before = _looks(roots)
@@ -117,7 +119,8 @@ class Distributions:
         return self.resolve(image_id)
 
     def _places(self) -> Iterable[Place]:
-        yield from installed_places(self._install_root)
+        for root in self._install_roots:
+            yield from installed_places(root)
         yield from system_places(self._search, self._pg_configs, self._system_root)
         yield from wheel_places(self._package)
 

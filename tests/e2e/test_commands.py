@@ -11,7 +11,7 @@ from pathlib import Path
 import fix_liquibase
 import psycopg
 import pytest
-from fix_engine import end_processes_in, environment
+from fix_engine import EngineFactory, end_processes_in, environment
 
 from sqlrs_engine import engine_file
 
@@ -68,6 +68,21 @@ def value(dsn: str, sql: str) -> object:
         row = connection.execute(sql).fetchone()
         assert row is not None
         return row[0]
+
+
+def test_the_store_is_the_one_that_the_sqlrs_cli_has_chosen(
+    shell: Shell, engine_factory: EngineFactory
+) -> None:
+    chosen = shell.home / "elsewhere"
+    extra = {"SQLRS_STATE_STORE": str(chosen), "HOME": str(shell.home)}
+    daemon = engine_factory(state_dir=shell.state_dir, environ=extra).start()
+    status = json.loads(shell.out("status", "--json"))
+    assert status["store"] == str(chosen)
+    assert daemon.stop() == 0
+    # Nobody says any more which store it is, but for what the daemon left behind.
+    ended = shell.run("status", "--json")
+    assert ended.returncode == 3
+    assert json.loads(ended.stdout)["store"] == str(chosen)
 
 
 def test_a_day_with_the_engine(shell: Shell) -> None:

@@ -147,7 +147,7 @@ def test_the_store_may_be_elsewhere(engine_factory: EngineFactory, tmp_path: Pat
     store = tmp_path / "elsewhere"
     engine = engine_factory(environ={"SQLRS_STATE_STORE": str(store)}).start()
     assert (store / "state.db").exists()
-    assert not (engine.state_dir / "state-store").exists()
+    assert not (engine.state_dir / "store").exists()
 
 
 def test_two_engines_with_stores_of_their_own(

@@ -48,7 +48,7 @@ def test_a_store_in_a_file(
             pytest.skip(f"this machine cannot mount a file: {error}")
         pytest.fail(error)
     text = capsys.readouterr().out
-    image = engine.store.with_name("state-store.img")
+    image = engine.store.with_name("store.img")
     assert engine.store.is_mount()
     assert f"{image} {engine.store} {kind} loop" in text
     assert f"umount {engine.store} && rm {image}" in text

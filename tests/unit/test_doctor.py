@@ -7,7 +7,7 @@ from sqlrs_engine.commands.terminal import Places
 
 
 def recovery(store: Path) -> Finding:
-    where = Places(state_dir=store.parent, store=store)
+    where = Places(state_dir=store.parent, store=store, builds=store / "builds")
     return next(finding for finding in examine(where, "") if finding.subject == "recovery")
 
 
