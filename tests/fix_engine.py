@@ -180,7 +180,10 @@ EngineFactory = Callable[..., EngineProcess]
 
 
 def end_processes_in(directory: Path) -> None:
-    """End the processes whose working directory is below ``directory``, one by one."""
+    """End the processes that work in ``directory``, one by one.
+
+    An initdb works elsewhere and names the directory; ended, it removes what it has made.
+    """
     inside = [process for process in psutil.process_iter() if _works_in(process, directory)]
     pids = {process.pid for process in inside}
     # A postmaster told to quit at once takes its children with it.
@@ -203,7 +206,8 @@ def remove_tree(directory: Path) -> None:
 
 def _works_in(process: psutil.Process, directory: Path) -> bool:
     try:
-        return Path(process.cwd()).is_relative_to(directory)
+        places = [process.cwd(), *process.cmdline()]
+        return any(Path(place).is_relative_to(directory) for place in places)
     except (psutil.Error, OSError):
         return False
 

@@ -37,7 +37,7 @@ class Store:
         return self.engine.prepare.submit(request).job_id
 
     def wait(self, job_id: str) -> Job:
-        eventually(lambda: self.engine.prepare.events.finished(job_id), f"the end of {job_id}")
+        eventually(lambda: self.engine.prepare.events.finished(job_id), f"the end of {job_id}", 150)
         job = self.store.jobs.get(job_id)
         assert job is not None
         return job
