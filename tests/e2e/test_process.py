@@ -41,7 +41,9 @@ def test_engine_json_leads_to_the_running_engine(shared_engine: EngineProcess) -
         "authToken",
         "version",
         "instanceId",
+        "stateStore",
     }
+    assert fields["stateStore"] == str(shared_engine.store)
     assert fields["pid"] == shared_engine.process.pid
     assert fields["version"] == "dev"
     assert HEX64.fullmatch(fields["authToken"])
