@@ -54,7 +54,7 @@ class EngineError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.details = details or (json.dumps(facts) if facts else None)
+        self.details = json.dumps(facts) if details is None and facts else details
         self.facts = facts
 
     def __str__(self) -> str:
