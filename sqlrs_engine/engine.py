@@ -359,7 +359,8 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
         cleanup.callback(lambda: _leave_if_stuck(engine))
         listener = listen_on(options.listen)
         cleanup.callback(listener.socket.close)
-        cleanup.enter_context(logs.logging_to(options.engine_file.parent / "logs" / "engine.log"))
+        log_file = options.engine_file.parent / "logs" / "engine.log"
+        log = cleanup.enter_context(logs.logging_to(log_file))
         engine = Engine(options.store_root, search_path=options.search_path, builds=options.builds)
         cleanup.callback(engine.close)
         _follow_log_level(engine.config)
@@ -375,7 +376,7 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
         cleanup.callback(engine_file.remove_if_ours, options.engine_file, record.instance_id)
         engine_file.write(options.engine_file, record)
         _log.info("engine %s listens on %s", options.version, record.endpoint)
-        _serve(engine, options, listener, record, lock, announce)
+        _serve(engine, options, listener, record, lock, announce, log.let_go)
         _log.info("engine stopped")
 
 
@@ -405,6 +406,7 @@ def _serve(
     record: EngineRecord,
     lock: StoreLock,
     announce: Announce | None,
+    on_settled: Callable[[], None],
 ) -> None:
     from .httpapi.app import create_app
     from .server import Server
@@ -429,6 +431,7 @@ def _serve(
         idle_timeout=options.idle_timeout,
         busy=engine.busy,
         on_stop=on_stop,
+        on_settled=on_settled,
         grace=GRACE_SECONDS,
     )
     engine.start()

@@ -22,6 +22,7 @@ from .controls import visible_json
 MAX_BYTES = 8 * 1024 * 1024
 KEEP = 3
 
+_HELD_RECORDS = 1000
 _LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -110,13 +111,32 @@ def set_level(name: str | None) -> None:
     logging.getLogger(_PACKAGE).setLevel(level)
 
 
+class QuietStart(logging.handlers.MemoryHandler):
+    """Holds a log back until the start is over, unless there is something to warn of.
+
+    The sqlrs CLI copies to the terminal whatever its engine's log gets while it starts.
+    """
+
+    def __init__(self, target: logging.Handler) -> None:
+        super().__init__(_HELD_RECORDS, logging.WARNING, target)
+
+    def let_go(self) -> None:
+        """Write what was held back, and all that follows at once."""
+        self.capacity = 0
+        self.flush()
+
+
 @contextlib.contextmanager
-def logging_to(path: Path, level: str | None = None) -> Iterator[None]:
-    """Send the process's log to ``path``, and to standard error when that is a terminal."""
+def logging_to(path: Path, level: str | None = None) -> Iterator[QuietStart]:
+    """Send the process's log to ``path``, and to standard error when that is a terminal.
+
+    The file gets nothing below a warning before what is yielded lets it go.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handlers: list[logging.Handler] = [
-        PrivateRotatingFile(path, maxBytes=MAX_BYTES, backupCount=KEEP, encoding="utf-8")
-    ]
+    file = PrivateRotatingFile(path, maxBytes=MAX_BYTES, backupCount=KEEP, encoding="utf-8")
+    file.setFormatter(LineFormatter())
+    quiet = QuietStart(file)
+    handlers: list[logging.Handler] = [quiet]
     if sys.stderr is not None and sys.stderr.isatty():
         handlers.append(logging.StreamHandler(sys.stderr))
     root = logging.getLogger()
@@ -125,11 +145,12 @@ def logging_to(path: Path, level: str | None = None) -> Iterator[None]:
         root.addHandler(handler)
     set_level(level)
     try:
-        yield
+        yield quiet
     finally:
         for handler in handlers:
             root.removeHandler(handler)
             handler.close()
+        file.close()
 
 
 def _quote(text: str) -> str:

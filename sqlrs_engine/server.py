@@ -14,6 +14,8 @@ import uvicorn
 
 from .httpapi.protocol import GuardedProtocol
 
+_SETTLED_TICKS = 10
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,7 +34,8 @@ class Server(uvicorn.Server):
 
     ``idle_timeout`` is in seconds, 0 or less for never; ``busy`` tells whether work is
     under way that no request waits for; ``on_stop`` is called once, in the event loop's
-    thread and before open requests are waited for, so that it can make them end.
+    thread and before open requests are waited for, so that it can make them end;
+    ``on_settled`` is called about a second after the first request could be answered.
     """
 
     def __init__(
@@ -43,12 +46,14 @@ class Server(uvicorn.Server):
         idle_timeout: float,
         busy: Callable[[], bool],
         on_stop: Callable[[], None],
+        on_settled: Callable[[], None],
         grace: int,
     ) -> None:
         self._requests = requests
         self._idle_timeout = idle_timeout
         self._busy = busy
         self._on_stop = on_stop
+        self._on_settled = on_settled
         super().__init__(
             uvicorn.Config(
                 app,
@@ -76,6 +81,8 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second by uvicorn: is it time to go?"""
+        if counter == _SETTLED_TICKS:
+            self._on_settled()
         if self._idle_timeout > 0 and not self.should_exit:
             if self._busy():
                 self._requests.touch()

@@ -1,11 +1,17 @@
 """``postgres``: the PostgreSQL distributions an image can resolve to."""
 
 import argparse
+from typing import TYPE_CHECKING
 
+from ..postgres import NEWEST_MAJOR, OLDEST_MAJOR
+from ..postgres.images import ENGINE
 from . import SUCCESS
-from .terminal import Terminal, add_json, add_state_dir, places, short
+from .terminal import Terminal, add_json, add_state_dir, places
 
-MAJORS = range(14, 19)
+if TYPE_CHECKING:
+    from ..postgres.distribution import Distribution
+
+MAJORS = range(OLDEST_MAJOR, NEWEST_MAJOR + 1)
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -22,7 +28,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         epilog="example:  sqlrs-engine postgres install 15",
     )
     install.add_argument(
-        "major", type=int, choices=MAJORS, metavar="MAJOR", help="14 … 18, the newest minor of it"
+        "major",
+        type=int,
+        choices=MAJORS,
+        metavar="MAJOR",
+        help=f"{OLDEST_MAJOR} … {NEWEST_MAJOR}, the newest minor of it",
     )
     add_state_dir(install)
     install.set_defaults(run=run_install)
@@ -48,9 +58,15 @@ def run_list(args: argparse.Namespace, terminal: Terminal) -> int:
             ]
         )
         return SUCCESS
+    # The best of a version is what its tag means; the others are named by their digests.
+    tagged = {each.version: each for each in reversed(found)}
+    images = (_tag(each) if tagged[each.version] is each else each.image_id for each in found)
     terminal.print_table(
         ("VERSION", "ORIGIN", "IMAGE", "PLACE"),
-        ((each.version, each.origin, short(each.image_id), str(each.bin_dir)) for each in found),
+        (
+            (each.version, each.origin, image, str(each.bin_dir))
+            for each, image in zip(found, images, strict=True)
+        ),
     )
     return SUCCESS
 
@@ -61,5 +77,10 @@ def run_install(args: argparse.Namespace, terminal: Terminal) -> int:
 
     where = places(args.state_dir, terminal.environ)
     installed = install(args.major, where.builds, terminal.tell)
-    terminal.print(f"PostgreSQL {installed.version}: {short(installed.image_id)}")
+    terminal.print(f"PostgreSQL {installed.version}: --image {_tag(installed)}")
     return SUCCESS
+
+
+def _tag(distribution: "Distribution") -> str:
+    """Return an image name that people can type."""
+    return f"{ENGINE}:{distribution.version}"

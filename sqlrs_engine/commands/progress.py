@@ -19,27 +19,60 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Show a remark of our own."""
 
+    def end(self) -> None:
+        """Show what was held back: no event follows."""
+
 
 class PlainProgress:
-    """One line for every task that starts or ends, and for the output when verbose."""
+    """One line for every task that starts or ends, and for the output when verbose.
+
+    Steps that were cached are one line together, however many: they end without a start.
+    """
 
     def __init__(self, write: Callable[[str], object], *, verbose: bool) -> None:
         self._write = write
         self._verbose = verbose
         self._last = ""
+        self._running = ""
+        self._cached: list[str] = []
 
     def show(self, event: dict[str, Any]) -> None:
         """Print the event, unless it repeats the last one."""
-        line = describe(event)
         if event["type"] == "log" and not self._verbose:
             return
+        if event["type"] == "task" and self._is_cached(event):
+            return
+        line = describe(event)
         if line and line != self._last:
+            self.end()
             self._write(line)
             self._last = line
 
     def note(self, text: str) -> None:
         """Print the remark."""
+        self.end()
         self._write(text)
+
+    def end(self) -> None:
+        """Print what was held back."""
+        cached, self._cached = self._cached, []
+        if cached:
+            self._write(visible(f"{' to '.join(dict.fromkeys((cached[0], cached[-1])))}: cached"))
+
+    def begun(self, event: dict[str, Any]) -> None:
+        """Take note of a task that is shown elsewhere."""
+        self._running = str(event.get("task_id"))
+
+    def _is_cached(self, event: dict[str, Any]) -> bool:
+        """Take note of a task; tell whether it ended without having begun."""
+        task, status = str(event.get("task_id")), event.get("status")
+        if status == "running":
+            self.begun(event)
+        elif status == "succeeded" and task != self._running:
+            if task not in self._cached[-1:]:
+                self._cached.append(task)
+            return True
+        return False
 
 
 class LiveProgress:
@@ -59,6 +92,7 @@ class LiveProgress:
     def show(self, event: dict[str, Any]) -> None:
         """Update the spinner; ended tasks and verbose output scroll by above it."""
         if event["type"] == "task" and event.get("status") == "running":
+            self._plain.begun(event)
             self._task = str(event.get("task_id"))
             self._update(visible(self._task))
         elif event["type"] == "log" and not self._verbose:
@@ -71,12 +105,18 @@ class LiveProgress:
         """Print the remark above the spinner."""
         self._plain.note(text)
 
+    def end(self) -> None:
+        """Print what was held back above the spinner."""
+        self._plain.end()
+
 
 @contextlib.contextmanager
 def progress_on(terminal: Terminal, *, verbose: bool) -> Iterator[Progress]:
     """Show progress on standard error, in the form that suits it."""
     if not terminal.stderr.isatty():
-        yield PlainProgress(terminal.tell, verbose=verbose)
+        plain = PlainProgress(terminal.tell, verbose=verbose)
+        yield plain
+        plain.end()
         return
     from rich.console import Console
     from rich.text import Text
@@ -88,7 +128,9 @@ def progress_on(terminal: Terminal, *, verbose: bool) -> Iterator[Progress]:
         def update(line: str) -> None:
             status.update(Text(line))  # plain text would be taken for rich's markup
 
-        yield LiveProgress(update, PlainProgress(console.print, verbose=verbose), verbose=verbose)
+        live = LiveProgress(update, PlainProgress(console.print, verbose=verbose), verbose=verbose)
+        yield live
+        live.end()
 
 
 def describe(event: dict[str, Any]) -> str:

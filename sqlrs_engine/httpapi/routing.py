@@ -13,6 +13,8 @@ from .errors import error_reply
 from .replies import ASGIApp, Message, Receive, Scope, Send
 from .security import authorization
 
+_OF_A_SERVICE = ("/v1/users", "/v1/organizations")
+
 
 class Route:
     """A path of the document: the operation id of each of its methods."""
@@ -113,7 +115,7 @@ class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]
         raw: bytes | None = scope.get("raw_path")
         found = self._router.find(raw.partition(b"?")[0].decode() if raw else scope["path"])
         if found is None:
-            raise NotFound("no such path", "the paths are in the OpenAPI document")
+            raise _no_path(scope["path"])
         route, scope["path_params"] = found
         method = scope["method"]
         operation_id = route.operations.get(method)
@@ -133,6 +135,16 @@ class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]
             raise Unauthorized("a bearer token is needed", "engine.json holds it")
         error = MethodNotAllowed("the path does not have that method", scope["method"])
         await error_reply(error, [(b"allow", route.allow)])(scope, receive, send)
+
+
+def _no_path(path: str) -> NotFound:
+    """Return the error for an unknown path; clients of a shared service ask for these."""
+    if path.startswith(_OF_A_SERVICE):
+        return NotFound(
+            "a local engine has no users and no organizations",
+            "its token, in engine.json, is that of the one user there is",
+        )
+    return NotFound("no such path", "the paths are in the OpenAPI document")
 
 
 def _without_body(send: Send) -> Send:

@@ -6,3 +6,7 @@
 * ``os_user``, ``reach``: who runs the server when the engine is root
 * ``cluster``: one data directory: initialise, start, stop, connect
 """
+
+OLDEST_MAJOR = 14
+NEWEST_MAJOR = 18
+"""The major versions that there are packages of; an installed one may be newer."""

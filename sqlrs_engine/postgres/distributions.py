@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import ClusterFailed, ImageUnavailable
+from . import NEWEST_MAJOR, OLDEST_MAJOR
 from .distribution import Distribution, Origin, image_id
 from .fingerprints import Fingerprints
 from .images import ENGINE, Image, parse_image
@@ -21,9 +22,7 @@ from .search import (
     wheel_places,
 )
 
-__all__ = ["OLDEST_MAJOR", "Distribution", "Distributions"]
-
-OLDEST_MAJOR = 14
+__all__ = ["Distribution", "Distributions"]
 
 # Of several distributions of one version, the one the user asked for, then the one with
 # the most extensions.
@@ -191,6 +190,11 @@ def _advice(wanted: Image, available: list[Distribution]) -> str:
         return (
             f"available: {listed}; PostgreSQL {OLDEST_MAJOR} and later are supported: "
             f"sqlrs-engine postgres install {OLDEST_MAJOR}"
+        )
+    if wanted.major is not None and wanted.major > NEWEST_MAJOR:
+        return (
+            f"available: {listed}; up to PostgreSQL {NEWEST_MAJOR} they can be installed: "
+            f"sqlrs-engine postgres install {NEWEST_MAJOR}"
         )
     same_major = [each for each in available if each.major == wanted.major]
     if same_major:

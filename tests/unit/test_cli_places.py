@@ -8,6 +8,7 @@ import pytest
 
 from sqlrs_engine import cli, engine_file
 from sqlrs_engine.commands.terminal import places
+from sqlrs_engine.engine import distributions
 from sqlrs_engine.engine_file import EngineRecord
 
 RECORD = EngineRecord(
@@ -79,7 +80,23 @@ def test_downloads_of_the_user_and_of_the_store_are_listed(
     fake_programs(tmp_path / "data" / "sqlrs" / "postgres" / "16.9" / "bin", "16.9")
     fake_programs(tmp_path / "state" / "store" / "postgres" / "14.2" / "bin", "14.2")
     environ = {"XDG_DATA_HOME": str(tmp_path / "data"), "PATH": ""}
-    command = ["postgres", "list", "--json", "--state-dir", str(tmp_path / "state")]
-    assert cli.main(command, environ) == 0
+    command = ["postgres", "list", "--state-dir", str(tmp_path / "state")]
+    assert cli.main([*command, "--json"], environ) == 0
     found = {each["version"]: each["origin"] for each in json.loads(capsys.readouterr().out)}
     assert found["16.9"] == found["14.2"] == "installed"
+
+
+def test_the_images_that_are_listed_are_accepted(
+    tmp_path: Path, fake_programs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for build in ("data/sqlrs/postgres/16.9", "state/store/postgres/16.9"):
+        fake_programs(tmp_path / build / "bin", "16.9")
+    environ = {"XDG_DATA_HOME": str(tmp_path / "data"), "PATH": ""}
+    where = places(tmp_path / "state", environ)
+    assert cli.main(["postgres", "list", "--state-dir", str(where.state_dir)], environ) == 0
+    _, *rows = capsys.readouterr().out.splitlines()
+    known = distributions(where.store, "", where.builds)
+    for row in rows:
+        _, _, image, place = row.split()
+        assert str(known.resolve(image).bin_dir) == place or "@sha256:" in image
+    assert [row.split()[2] for row in rows].count("postgres:16.9") == 1

@@ -110,6 +110,38 @@ def test_plain_progress_prints_tasks_once_and_no_output() -> None:
     assert stream.getvalue() == "execute-0: running\nexecute-0: succeeded\n"
 
 
+def test_cached_steps_are_one_line_however_many() -> None:
+    lines: list[str] = []
+    progress = PlainProgress(lines.append, verbose=False)
+    progress.show({"type": "task", "task_id": "plan", "status": "running"})
+    progress.show({"type": "task", "task_id": "plan", "status": "succeeded"})
+    for number in range(1413):
+        progress.show({"type": "task", "task_id": f"execute-{number}", "status": "succeeded"})
+    progress.show({"type": "task", "task_id": "prepare-instance", "status": "running"})
+    assert lines == [
+        "plan: running",
+        "plan: succeeded",
+        "execute-0 to execute-1412: cached",
+        "prepare-instance: running",
+    ]
+
+
+def test_a_cached_step_between_others_keeps_its_place() -> None:
+    lines: list[str] = []
+    progress = PlainProgress(lines.append, verbose=False)
+    for task, status in (("0", "succeeded"), ("1", "running"), ("1", "succeeded")):
+        progress.show({"type": "task", "task_id": f"execute-{task}", "status": status})
+    progress.show({"type": "task", "task_id": "execute-2", "status": "succeeded"})
+    progress.show({"type": "task", "task_id": "execute-2", "status": "succeeded"})
+    progress.end()
+    assert lines == [
+        "execute-0: cached",
+        "execute-1: running",
+        "execute-1: succeeded",
+        "execute-2: cached",
+    ]
+
+
 def test_verbose_progress_prints_the_output() -> None:
     assert describe({"type": "log", "message": "psql: CREATE TABLE"}) == "  psql: CREATE TABLE"
 

@@ -166,3 +166,10 @@ def test_two_applications_do_not_share_anything(tmp_path):
     first.prepare("-c", "select 1")
     assert len(first.get("/v1/instances").json()) == 1
     assert second.get("/v1/instances").json() == []
+
+
+@pytest.mark.parametrize("path", ["/v1/users/me", "/v1/users/by-identity", "/v1/organizations"])
+def test_what_only_a_shared_service_has_is_said_to_be_of_one(api, path):
+    answer = api.get(path)
+    assert answer.status_code == 404
+    assert answer.json()["message"] == "a local engine has no users and no organizations"

@@ -19,7 +19,8 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def logfile(path: Path) -> Iterator[Path]:
-    with logs.logging_to(path, "debug"):
+    with logs.logging_to(path, "debug") as held:
+        held.let_go()
         yield path
     logging.getLogger("sqlrs_engine").setLevel(logging.NOTSET)
 
@@ -124,6 +125,30 @@ def test_nothing_is_left_behind(path: Path) -> None:
     with logs.logging_to(path):
         pass
     assert logging.getLogger().handlers == before
+
+
+def test_a_usual_start_writes_nothing_until_it_is_over(path: Path) -> None:
+    with logs.logging_to(path) as held:
+        log.info("listening")
+        assert path.read_text() == ""
+        held.let_go()
+        log.info("serving")
+        lines = path.read_text().splitlines()
+    assert [line.rpartition("msg=")[2] for line in lines] == ['"listening"', '"serving"']
+
+
+def test_a_start_that_warns_writes_at_once_and_in_order(path: Path) -> None:
+    with logs.logging_to(path):
+        log.info("listening")
+        log.warning("not writable")
+        lines = path.read_text().splitlines()
+    assert [line.rpartition("msg=")[2] for line in lines] == ['"listening"', '"not writable"']
+
+
+def test_what_is_held_back_is_written_at_the_end(path: Path) -> None:
+    with logs.logging_to(path):
+        log.info("listening")
+    assert "listening" in path.read_text()
 
 
 @pytest.mark.parametrize("part", ["a", "key_", "password 'x", "://a:", "token: \\"])

@@ -119,6 +119,7 @@ def test_the_id_is_of_version_and_build() -> None:
         ("postgres:17.2", "to install it: sqlrs-engine postgres install 17"),
         ("postgres:14", "to install it: sqlrs-engine postgres install 14"),
         ("postgres:15.2", "available: 18.1, 15.9; use postgres:15 for any minor version"),
+        ("postgres:99", "can be installed: sqlrs-engine postgres install 18"),
         ("postgres:13", "PostgreSQL 14 and later are supported"),
         ("postgres:9.6", "PostgreSQL 14 and later are supported"),
         ("postgres:stable", "a tag is a version, such as postgres:17"),
