@@ -22,20 +22,24 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import engine_file, ids, logs
+from .ballast import Ballast
 from .chores import Chores
 from .clock import utc_now
 from .config import Config
 from .directories import private_directory
 from .engine_file import EngineRecord
-from .errors import EngineError
+from .errors import EngineError, StorageFull
 from .listen import Listener, listen_on
 from .lock import StoreLock
 from .postgres.os_user import OsUser, check_os_user
+from .space import exhausted, is_full
 from .store import InstanceFilter
 
 if TYPE_CHECKING:
     from .postgres.cluster import Cluster
     from .postgres.distributions import Distributions
+    from .statefs import Backend
+    from .store import MetaStore
 
 LOCK_PATIENCE_SECONDS = 4.0
 START_PATIENCE_SECONDS = 15.0
@@ -44,6 +48,8 @@ RUNS_GRACE_SECONDS = 2.0
 JOBS_GRACE_SECONDS = 3.0
 RECOVERY_GRACE_SECONDS = 5.0
 TRASH_GRACE_SECONDS = 2.0
+
+_BACKEND = "snapshot_backend"  # what the store notes it by
 
 Announce = Callable[[str, Path], None]
 
@@ -121,17 +127,25 @@ class Engine:
         from .store.records import Instance, State
         from .store.sqlite import SqliteStore
 
+        self._chores = chores = Chores()
+        self._ballast = ballast = Ballast(
+            store_root,
+            on_release=lambda: chores.later("restore the ballast", ballast.restore),
+        )
+        ballast.release_if_exhausted()
         self.config = config = Config(store_root / "config.json")
         labels = Labels(store_root)
         self.store = store = open_whole(
             store_root / "state.db",
-            lambda path: SqliteStore(path, watcher=labels),
+            lambda path: SqliteStore(path, watcher=labels, give_up=ballast.release),
             replaceable=labels.complete,
         )
         user = config.settle("postgres.osUser", OsUser.for_engine)
         self._files = files = StateFs(
             store_root,
-            config.settle("snapshot.backend", partial(choose_backend, store_root)),
+            config.settle(
+                "snapshot.backend", lambda wanted: _backend(store_root, wanted, store.meta)
+            ),
             owner=(user.uid, user.gid) if user else None,
         )
         config.check("postgres.osUser", check_os_user)
@@ -141,7 +155,6 @@ class Engine:
         found = distributions(store_root, search_path, builds)
         self._servers = servers = PostgresServers(found, user)
         self.metrics = metrics = Metrics()
-        self._chores = chores = Chores()
         leases = Leases()
         expiry = Expiry(store, config, utc_now)
         self._salvage = salvage = Salvage(store, labels, files, expiry.deadline, utc_now)
@@ -223,6 +236,7 @@ class Engine:
             runs=self.runs,
             cache=cache,
             sources=sources,
+            warnings=lambda: ["disk_full"] if exhausted(store_root) else [],
         )
         self._add_gauges()
         self._recovery = threading.Thread(target=self._recover, name="recovery", daemon=True)
@@ -302,23 +316,30 @@ class Engine:
         self._files.wait_idle(TRASH_GRACE_SECONDS)
         self.store.close()
 
-    def _sweep(self) -> None:
-        """Remove the files that an earlier engine left half made or half deleted."""
+    def _end_leftovers(self) -> bool:
+        """End the servers that outlived the engine that was building on them, or reset them.
+
+        Before instances are started: a server that was reset has the port of its successor.
+        """
         for workspace in self._files.leftovers():
-            # A server outlives the engine that was building on it.
             try:
                 self._servers.kill(workspace)
             except EngineError:
-                # Sweeping on would delete files under it: all the rest is swept next time.
                 _log.exception("cannot end what runs in %s", workspace)
-                self._states.sweep()
-                return
+                return False
+        return True
+
+    def _sweep(self) -> None:
+        """Remove the files that an earlier engine left half made or half deleted."""
         self._states.sweep()
+        if not self._end_leftovers():
+            return  # it would delete files under a server: the next start does
         self._files.sweep()
 
     def _recover(self) -> None:
         steps: tuple[tuple[str, Callable[[], object]], ...] = (
             ("states", self._states.drop_doubtful),
+            ("servers", self._end_leftovers),
             ("instances", self.instances.recover),
             ("files", self._sweep),
             ("labels", self._salvage.settle),
@@ -328,6 +349,7 @@ class Engine:
             ("jobs", lambda: self._chores.do("resume the jobs", self.prepare.recover)),
             ("reaper", self.instances.start_reaper),
             ("pool", self.instances.pool.start),
+            ("ballast", lambda: self._chores.do("make the ballast", self._ballast.restore)),
         )
         for name, step in steps:
             if self._stopping.is_set():
@@ -374,7 +396,7 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
             state_store=str(options.store_root.absolute()),
         )
         cleanup.callback(engine_file.remove_if_ours, options.engine_file, record.instance_id)
-        engine_file.write(options.engine_file, record)
+        _write_engine_file(options.engine_file, record)
         _log.info("engine %s listens on %s", options.version, record.endpoint)
         _serve(engine, options, listener, record, lock, announce, log.let_go)
         _log.info("engine stopped")
@@ -388,6 +410,39 @@ def _leave_if_stuck(engine: "Engine | None") -> None:
     """
     if engine is not None and engine.stuck():
         os._exit(0)
+
+
+def _backend(store_root: Path, wanted: str, meta: "MetaStore") -> "Backend":
+    """Choose how states are cloned; on a disk too full to try, as it was chosen before.
+
+    Raises what ``choose_backend`` does.
+    """
+    from .statefs.probe import choose_backend, named
+
+    known = meta.get(_BACKEND)
+    try:
+        backend = choose_backend(store_root, wanted)
+    except StorageFull:
+        if known is None:
+            raise
+        return named(known["name"])
+    chosen = {"name": backend.name}
+    if chosen != known:
+        with contextlib.suppress(StorageFull):  # it is tried again at the next start
+            meta.put(_BACKEND, chosen)
+    return backend
+
+
+def _write_engine_file(path: Path, record: EngineRecord) -> None:
+    try:
+        engine_file.write(path, record)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        raise StorageFull(
+            "the engine cannot say where it listens: make room on the disk of its engine file",
+            str(path),
+        ) from error
 
 
 def _forget_libpq_environment() -> None:

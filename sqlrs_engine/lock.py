@@ -44,7 +44,8 @@ class StoreLock:
             raise
         self._fd = fd
         self._started_at = utc_now()
-        _write(fd, {"pid": os.getpid(), "startedAt": self._started_at, "starting": True})
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without its text
+            _write(fd, {"pid": os.getpid(), "startedAt": self._started_at, "starting": True})
 
     def announce_ready(self) -> None:
         """Let a newcomer know that the engine serves: it is to use this one."""

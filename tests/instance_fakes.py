@@ -2,14 +2,14 @@
 
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlrs_engine import clock, ids
 from sqlrs_engine.config import Config
 from sqlrs_engine.conntrack import Reading
-from sqlrs_engine.errors import ClusterFailed, ImageUnavailable
+from sqlrs_engine.errors import ClusterFailed, ImageUnavailable, StorageFull
 from sqlrs_engine.instances import Expiry, Instances, Leases
 from sqlrs_engine.instances.memory import Machine
 from sqlrs_engine.instances.ports import Ports
@@ -46,6 +46,8 @@ class FakeFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.fail_clone = False
+        self.fail_swap = False
+        self.on_swap: Callable[[Path, Path], None] = lambda container, workspace: None
         self.synced = 0
         self._numbers = itertools.count()
 
@@ -87,9 +89,14 @@ class FakeFiles:
     def wait_idle(self, seconds: float) -> bool:
         return True
 
-    def replace(self, container: Path, workspace: Path) -> None:
-        self.discard(container)
+    def swap(self, container: Path, workspace: Path) -> None:
+        if self.fail_swap:
+            raise StorageFull("the disk is full")
+        aside = workspace.with_name("aside")
+        container.rename(aside)
         workspace.rename(container)
+        aside.rename(workspace)
+        self.on_swap(container, workspace)
 
     def usage(self, path: Path) -> int:
         return sum(file.stat().st_size for file in path.rglob("*"))
@@ -206,6 +213,7 @@ class World:
         self.unreachable_images: set[str] = set()
         self._servers: dict[Path, FakeServer] = {}
         self.files = FakeFiles(root / "store")
+        self.files.on_swap = self._swap_servers
         self.config = Config(root / "config.json")
         self.store = SqliteStore(root / "state.db", clock=self.clock)
         self.restart_engine()
@@ -250,6 +258,12 @@ class World:
     def kill(self, container: Path) -> None:
         if container in self._servers:
             self._servers[container].stop("immediate")
+
+    def _swap_servers(self, container: Path, workspace: Path) -> None:
+        """Let what runs go with its files."""
+        one, other = (self.server(IMAGE, path) for path in (container, workspace))
+        one.running, other.running = other.running, one.running
+        one.connections, other.connections = other.connections, one.connections
 
     def read(self, cluster: FakeServer, port: int) -> Reading:
         cluster.sessions += 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from ..directories import check_owner
 from ..errors import EngineError, LiquibaseUnavailable
 from ..postgres.os_user import OsUser
+from ..space import exhausted
 from . import FAILURE, SUCCESS
 from .ls import size
 from .terminal import Places, Terminal, add_json, add_state_dir, places
@@ -179,6 +180,9 @@ def _backend(where: Places) -> Finding:
 def _space(where: Places) -> Finding:
     usage = shutil.disk_usage(existing(where.store))
     text = f"{size(usage.free)} of {size(usage.total)}"
+    if exhausted(existing(where.store)):
+        advice = "the disk is full: delete states or instances (sqlrs-engine rm), or make room"
+        return Finding("free space", "problem", text, advice)
     if usage.free < _LOW_SPACE:
         return Finding("free space", "problem", text, "every instance needs about 30 MiB and more")
     return Finding("free space", "ok", text)

@@ -3,11 +3,17 @@
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .. import engine_file
 from . import NO_ENGINE, SUCCESS
 from .ls import size
 from .terminal import Terminal, add_json, add_state_dir, places
+
+_WARNINGS = {
+    "disk_full": "the disk that holds the state store is full: delete states or instances "
+    "(sqlrs-engine rm), or make room",
+}
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -27,12 +33,13 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     record = find(where.engine_file)
     if record is not None and record.state_store:
         where = replace(where, store=Path(record.state_store))
-    status: dict[str, object] = {"running": record is not None}
+    status: dict[str, Any] = {"running": record is not None}
     if record is not None:
         with EngineClient(record.base_url, record.auth_token) as engine:
             jobs = engine.get("/prepare-jobs") or []
             states = engine.get("/states") or []
             status |= {
+                "warnings": engine.get("/health").get("warnings", []),
                 "endpoint": record.endpoint,
                 "pid": record.pid,
                 "version": record.version,
@@ -54,10 +61,12 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     return SUCCESS if record is not None else NO_ENGINE
 
 
-def _print(status: dict[str, object], terminal: Terminal, *, stale: bool) -> None:
+def _print(status: dict[str, Any], terminal: Terminal, *, stale: bool) -> None:
     if not status.pop("running"):
         why = "the one in engine.json is gone" if stale else "start one with sqlrs-engine serve"
         terminal.print(f"no engine is running ({why})")
+    for warning in status.pop("warnings", ()):
+        terminal.print(f"WARNING: {_WARNINGS.get(warning, warning)}")
     for key, value in status.items():
         if key == "state_bytes":
             value = size(value if isinstance(value, int) else None)

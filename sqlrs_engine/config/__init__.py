@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from .. import durations
 from ..errors import InvalidArgument, NotFound
+from ..space import space_on
 from . import paths, schema
 from .problems import Problem, read
 from .validation import Validation, fold_case, merge
@@ -75,7 +76,7 @@ class Config:
     def set(self, path: str, value: Any) -> None:
         """Override the value, or the whole object, at a path; None is for the default.
 
-        Raises InvalidArgument when the configuration would not be valid with it.
+        Raises InvalidArgument when the configuration would not be valid with it, StorageFull.
         """
         segments = paths.parse(path)
         with self._lock:
@@ -92,7 +93,7 @@ class Config:
         """Drop the override at a path; return what is in force there now, None if nothing.
 
         Raises NotFound when there is no override, InvalidArgument when the configuration
-        would not be valid without it.
+        would not be valid without it, StorageFull.
         """
         segments = paths.parse(path)
         with self._lock:
@@ -211,6 +212,10 @@ class Config:
     def _save(self, overrides: Tree) -> None:
         """Replace the file in one step; mkstemp makes it mode 0600."""
         text = json.dumps(overrides, indent=2, ensure_ascii=False) + "\n"
+        with space_on(self._path.parent):
+            self._write(text)
+
+    def _write(self, text: str) -> None:
         handle, temporary = tempfile.mkstemp(prefix=".config-", dir=self._path.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:

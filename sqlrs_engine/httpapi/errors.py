@@ -6,7 +6,8 @@ from http import HTTPStatus
 from connexion.exceptions import ProblemException
 from starlette.requests import ClientDisconnect
 
-from ..errors import EngineError, PayloadTooLarge, RequestTimeout, Unauthorized
+from ..errors import EngineError, PayloadTooLarge, RequestTimeout, StorageFull, Unauthorized
+from ..space import is_full
 from .replies import ASGIApp, Headers, Message, Receive, Reply, Scope, Send, json_reply
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,8 @@ def _as_engine_error(error: Exception) -> EngineError:
         if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("%s: %s", error.code, error)
         return error
+    if is_full(error):
+        return StorageFull("the disk is full: delete states or instances, or make room", str(error))
     if isinstance(error, ProblemException):
         _log.error("%s: %s", error.title, error.detail)
     else:

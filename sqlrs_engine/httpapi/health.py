@@ -16,4 +16,7 @@ async def get_health(request: Request) -> Reply:
     challenge = request.query.get("challenge")
     if challenge is not None:
         health["proof"] = context.prove(challenge)
+    warnings = context.services.warnings()
+    if warnings:
+        health["warnings"] = warnings
     return json_reply(health)

@@ -199,7 +199,7 @@ class Sources(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """The engine's services."""
+    """The engine's services; ``warnings`` are the codes of what is wrong now."""
 
     store: Store
     registry: Registry
@@ -211,3 +211,4 @@ class Services:
     cache: Cache
     sources: Sources
     metrics: Metrics = field(default_factory=Metrics)
+    warnings: Callable[[], list[str]] = list

@@ -99,7 +99,7 @@ class Instances:
         turns = Turns(max(_MIN_CLONES_AT_ONCE, os.cpu_count() or 0))
         self.pool = Pool(deps, assembly, turns, memory=memory or ProcMemory())
         self._lifecycle = Lifecycle(deps, assembly, self.pool, turns)
-        self._rewind = Rewind(deps, self._lifecycle, self._activity)
+        self._rewind = Rewind(deps, assembly, self._lifecycle, self._activity)
         self._promotion = Promotion(deps, assembly, self._lifecycle, self._activity)
         self._reaper = Reaper(deps, self._lifecycle, self._activity)
         self._recovery = Recovery(deps, assembly, self._lifecycle, self._reaper)

@@ -1,7 +1,9 @@
 """Whether an instance is in use, and what that does to its deadline."""
 
+from contextlib import suppress
+
 from ..conntrack import IDLE, Reading
-from ..errors import Conflict, ImageUnavailable
+from ..errors import Conflict, ImageUnavailable, StorageFull
 from ..store.records import Instance
 from .deps import Dependencies
 
@@ -15,16 +17,17 @@ class Activity:
     def observe(self, instance: Instance) -> tuple[Reading, bool]:
         """Return a reading and whether the instance was used since the one before.
 
-        Use renews its time to live. An instance whose server is down is idle. The caller
-        holds the instance's lock.
+        Use renews its time to live. An instance whose server is down is idle. On a full disk
+        the reading is not kept: the next has the same baseline. The caller holds the lock.
         """
         reading = self._read(instance)
         used = reading.shows_use_since(instance.sessions)
         sessions = instance.sessions if reading.sessions is None else reading.sessions
-        if used:
-            self._deps.expiry.renew(instance.instance_id, sessions=sessions)
-        elif sessions != instance.sessions:
-            self._deps.store.instances.update(instance.instance_id, sessions=sessions)
+        with suppress(StorageFull):
+            if used:
+                self._deps.expiry.renew(instance.instance_id, sessions=sessions)
+            elif sessions != instance.sessions:
+                self._deps.store.instances.update(instance.instance_id, sessions=sessions)
         return reading, used
 
     def refuse_connections(self, instance: Instance, doing: str) -> None:

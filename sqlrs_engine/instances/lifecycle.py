@@ -2,7 +2,7 @@
 
 Order on disk and in the database, so that a crash at any point is repaired at the next
 start: a new instance gets its files, its server, its password, then its row (files
-without a row are removed with what runs there); a removed one loses its server, its row,
+without a row are removed with what runs there); a removed one loses its row, its server,
 then its files.
 """
 
@@ -106,9 +106,12 @@ class Lifecycle:
                 "the instance cannot be restarted: another program listens on its port",
                 f"port {instance.port}: stop that program, or delete the instance",
             ) from error
-        renewed = self._deps.expiry.renew(
-            instance.instance_id, runtime_id=started.runtime_id, sessions=started.sessions
-        )
+        renewed: Instance | None = instance
+        # Without room for it the next use finds a server that the row does not know.
+        with suppress(StorageFull):
+            renewed = self._deps.expiry.renew(
+                instance.instance_id, runtime_id=started.runtime_id, sessions=started.sessions
+            )
         if renewed is None:
             raise NotFound("instance not found", instance.instance_id)
         on_log(f"instance {instance.instance_id} runs")
@@ -119,10 +122,9 @@ class Lifecycle:
         with self._deps.locks.hold(instance_id):
             if self._deps.store.instances.get(instance_id) is None:
                 return False
-            container = self._deps.files.instance_dir(instance_id)
-            self._deps.servers.kill(container)
+            # What fails for want of space comes before what cannot be undone.
             self._deps.store.instances.remove(instance_id)
-            self._deps.files.discard(container)
+            self._assembly.clear(self._deps.files.instance_dir(instance_id))
             return True
 
     def remove_made_for(self, made_for: str) -> bool:

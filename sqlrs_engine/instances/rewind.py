@@ -3,6 +3,7 @@
 from ..errors import NotFound
 from ..store.records import Instance
 from .activity import Activity
+from .assembly import Assembly
 from .deps import Dependencies
 from .lifecycle import Lifecycle
 from .servers import LOG_FILE
@@ -11,8 +12,11 @@ from .servers import LOG_FILE
 class Rewind:
     """Replaces an instance's files by a fresh clone; id, port and password stay."""
 
-    def __init__(self, deps: Dependencies, lifecycle: Lifecycle, activity: Activity) -> None:
+    def __init__(
+        self, deps: Dependencies, assembly: Assembly, lifecycle: Lifecycle, activity: Activity
+    ) -> None:
         self._deps = deps
+        self._assembly = assembly
         self._lifecycle = lifecycle
         self._activity = activity
 
@@ -37,11 +41,12 @@ class Rewind:
                 "the files of the instance's state are gone, or may be damaged", instance.state_id
             )
         container = files.instance_dir(instance.instance_id)
-        fresh = files.clone_to_workspace(source)
+        workspace = files.clone_to_workspace(source)
         try:
-            (fresh / LOG_FILE).unlink(missing_ok=True)
-            self._deps.servers.kill(container)
-            files.replace(container, fresh)
+            (workspace / LOG_FILE).unlink(missing_ok=True)
+            files.swap(container, workspace)
         except BaseException:
-            files.discard(fresh)
+            files.discard(workspace)
             raise
+        # Only now: what was there runs on until nothing can fail any more.
+        self._assembly.clear(workspace)

@@ -94,8 +94,8 @@ class Files(Protocol):
     def clone_to_workspace(self, source: Path) -> Path:
         """Make a writable copy in a directory that the next start sweeps away."""
 
-    def replace(self, container: Path, workspace: Path) -> None:
-        """Put a workspace in a container's place; there is always one or the other."""
+    def swap(self, container: Path, workspace: Path) -> None:
+        """Put a workspace in a container's place, and the container in its."""
 
     def discard(self, path: Path) -> None:
         """Remove a container: out of sight at once, deleted in the background."""

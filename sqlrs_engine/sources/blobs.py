@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import InvalidArgument, SourceBlobTooLarge
-from ..statefs.space import space_on
+from ..space import space_on
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600

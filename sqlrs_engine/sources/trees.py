@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import Conflict
+from ..space import space_on
 from ..statefs import tree
-from ..statefs.space import space_on
 from .blobs import DIRECTORY_MODE, Blobs
 
 FILE_MODE = 0o400

@@ -4,20 +4,19 @@
 ``Backend``, chosen by ``probe.choose_backend`` for what the filesystem can do.
 """
 
-import ctypes
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import Conflict
+from ..space import space_on, sync
 from .aside import Aside
 from .backend import Backend, Owner
 from .containers import MODE, check_tablespaces, seal
 from .exchanging import exchange
 from .layout import Layout, data_dir
 from .removal import Trash, remove
-from .space import space_on
 from .tree import opened, usage
 
 __all__ = ["Backend", "StateFs", "data_dir"]
@@ -135,14 +134,13 @@ class StateFs:
                 raise
         return True
 
-    def replace(self, container: Path, workspace: Path) -> None:
-        """Put a workspace in a container's place, and discard what was there.
+    def swap(self, container: Path, workspace: Path) -> None:
+        """Put a workspace in a container's place, and the container in its.
 
         In one step, so that a crash leaves one or the other.
         """
         with space_on(self.root):
             exchange(container, workspace)
-        self.discard(workspace)
 
     def discard(self, path: Path) -> None:
         """Remove a container: out of sight at once, deleted in the background.
@@ -161,10 +159,7 @@ class StateFs:
     def sync(self) -> None:
         """Wait until all that was written to the store has reached the disk."""
         with opened(self.root.resolve()) as root, space_on(self.root):
-            libc = ctypes.CDLL(None, use_errno=True)
-            if libc.syncfs(root) != 0:
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code), str(self.root))
+            sync(root)
 
     def leftovers(self) -> list[Path]:
         """Return the workspaces of earlier runs, in which servers may still be running."""
@@ -178,7 +173,7 @@ class StateFs:
         self._trash.sweep()
 
     def wait_idle(self, seconds: float = _IDLE_SECONDS) -> bool:
-        """Wait until nothing is being deleted; False when something is after that time."""
+        """Wait until all that was discarded is deleted; False when some is left after that time."""
         return self._trash.wait_idle(seconds)
 
     def _fresh_workspace(self) -> Path:

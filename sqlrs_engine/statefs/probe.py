@@ -4,13 +4,13 @@ import tempfile
 from pathlib import Path
 
 from ..errors import InvalidArgument
+from ..space import is_full, space_on
 from . import btrfs, tree
 from .backend import Backend
 from .copying import CopyBackend
 from .reflink import ReflinkBackend, share
 from .removal import remove_directory
 from .snapshots import BtrfsBackend
-from .space import is_full, space_on
 
 SETTING = "snapshot.backend"
 
@@ -30,6 +30,13 @@ def choose_backend(root: Path, wanted: str) -> Backend:
     """
     with space_on(root):
         return _choose(root, wanted)
+
+
+def named(name: str) -> Backend:
+    """Return a backend that was chosen before, without trying it."""
+    if name == "btrfs":
+        return BtrfsBackend()
+    return ReflinkBackend() if name == "reflink" else CopyBackend()
 
 
 def _choose(root: Path, wanted: str) -> Backend:
@@ -52,11 +59,8 @@ def _choose(root: Path, wanted: str) -> Backend:
 
 def _backend(root: Path, name: str) -> Backend | None:
     """Return a backend if it works here."""
-    if name == "btrfs":
-        return BtrfsBackend() if _has_snapshots(root) else None
-    if name == "reflink":
-        return ReflinkBackend() if _has_reflinks(root) else None
-    return CopyBackend()
+    works = {"btrfs": _has_snapshots, "reflink": _has_reflinks}.get(name)
+    return named(name) if works is None or works(root) else None
 
 
 def _has_reflinks(root: Path) -> bool:

@@ -15,11 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import Conflict
+from ..space import is_full
 from . import btrfs, tree
 from .containers import MODE, is_marked, unseal
 from .layout import MARKER, Layout
 from .mounts import mounts_in
-from .space import is_full
 
 _LONGEST_PAUSE_SECONDS = 0.5
 
@@ -54,7 +54,7 @@ def remove_directory(parent: int, name: str, pause: Callable[[], object] = lambd
 class Trash:
     """The containers being deleted. A thread works on them while there are any.
 
-    Somebody waits for a clone and nobody for a deletion, so clones go first.
+    Usually somebody waits for a clone and nobody for a deletion, so clones go first.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -63,6 +63,9 @@ class Trash:
         self._state = threading.Condition()
         self._working = False
         self._urgent = 0
+        self._awaited = 0
+        self._enqueued = 0
+        self._deleted = 0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -107,9 +110,18 @@ class Trash:
                 self._enqueue(path)
 
     def wait_idle(self, seconds: float) -> bool:
-        """Wait until nothing is left to delete; False when there is after that time."""
+        """Wait until all is deleted that is to be now; False when some is left after that time.
+
+        Deletions do not rest meanwhile, and others that are added are not waited for.
+        """
         with self._state:
-            return self._state.wait_for(lambda: not self._working, seconds)
+            last = self._enqueued
+            self._awaited += 1
+            self._state.notify_all()
+            try:
+                return self._state.wait_for(lambda: self._deleted >= last, seconds)
+            finally:
+                self._awaited -= 1
 
     def _check_place(self, container: Path) -> None:
         root = self._layout.root.resolve()
@@ -135,6 +147,7 @@ class Trash:
     def _enqueue(self, grave: Path) -> None:
         with self._state:
             self._queue.append(grave)
+            self._enqueued += 1
             if self._working:
                 return
             self._working = True
@@ -149,10 +162,17 @@ class Trash:
                 continue
             except Exception:
                 _log.exception("cannot delete %s, the next start tries again", grave)
+            finally:
+                self._count()
+
+    def _count(self) -> None:
+        with self._state:
+            self._deleted += 1
+            self._state.notify_all()
 
     def _pause(self) -> None:
         with self._state:
-            self._state.wait_for(lambda: not self._urgent, _LONGEST_PAUSE_SECONDS)
+            self._state.wait_for(lambda: self._awaited or not self._urgent, _LONGEST_PAUSE_SECONDS)
 
     def _next(self) -> Path | None:
         with self._state:

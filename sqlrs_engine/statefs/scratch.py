@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..space import space_on
 from .containers import MODE
-from .space import space_on
 
 
 class Scratch:

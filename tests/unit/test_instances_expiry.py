@@ -7,7 +7,7 @@ from instance_fakes import IMAGE, World
 from waiting import eventually
 
 from sqlrs_engine.clock import shift, utc_now
-from sqlrs_engine.errors import ClusterFailed
+from sqlrs_engine.errors import StorageFull
 from sqlrs_engine.instances import reaper
 from sqlrs_engine.instances.reaper import Reaper
 
@@ -132,11 +132,11 @@ def test_a_new_default_moves_the_deadlines_that_follow_it(world):
 
 
 def test_a_removal_that_fails_is_tried_again_later(world, instance, monkeypatch):
-    def stuck(container):
-        raise ClusterFailed("a process of a killed server lives on")
+    def full(instance_id):
+        raise StorageFull("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(world, "kill", stuck)
+        patch.setattr(world.store.instances, "remove", full)
         world.clock.advance(100)
         assert world.instances.reap() == []
     assert there(world, instance)

@@ -3,7 +3,7 @@
 import pytest
 from instance_fakes import IMAGE, World
 
-from sqlrs_engine.errors import ClusterFailed, Conflict, ImageUnavailable, NotFound
+from sqlrs_engine.errors import ClusterFailed, Conflict, ImageUnavailable, NotFound, StorageFull
 from sqlrs_engine.ids import is_state_id
 from sqlrs_engine.store import StateFilter
 
@@ -60,6 +60,41 @@ def test_a_reset_that_cannot_copy_changes_nothing(world, instance):
     server = world.server_of(instance)
     assert server.running
     assert server.content == "changed"
+
+
+def test_a_reset_that_cannot_swap_changes_nothing(world, instance):
+    world.files.fail_swap = True
+    with pytest.raises(StorageFull):
+        world.instances.reset(instance.instance_id)
+    server = world.server_of(instance)
+    assert (server.content, server.starts) == ("changed", 1)
+    assert server.running
+    assert work_is_empty(world)
+
+
+def test_a_reset_without_room_for_the_row_is_done_all_the_same(world, instance, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store.instances, "update", full)
+        world.instances.reset(instance.instance_id)
+    server = world.server_of(instance)
+    assert server.content == "state 1"
+    after = world.instances.ensure_running(instance.instance_id)
+    assert after.runtime_id == server.running.runtime_id
+    assert server.password == after.password == instance.password
+
+
+def test_a_deletion_without_room_for_the_row_changes_nothing(world, instance, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store.instances, "remove", full)
+        with pytest.raises(StorageFull):
+            world.instances.remove(instance.instance_id)
+    server = world.server_of(instance)
+    assert (server.content, server.starts) == ("changed", 1)
+    assert server.running
+
+
+def full(*_, **__):
+    raise StorageFull("the disk is full")
 
 
 def test_a_reset_needs_the_state(world, instance):

@@ -455,16 +455,17 @@ def test_the_store_may_be_reached_by_a_link(files, state, tmp_path):
     assert not clone.exists()
 
 
-def test_a_replacement_is_one_step_and_discards_what_was_there(files, workspace):
+def test_two_containers_swap_their_places(files, workspace):
     target = files.instance_dir("ab" * 16)
     files.clone(workspace, target)
     (data_dir(target) / "old").touch()
-    files.replace(target, files.clone_to_workspace(workspace))
+    other = files.clone_to_workspace(workspace)
+    files.swap(target, other)
     assert not (data_dir(target) / "old").exists()
-    assert files.wait_idle()
-    assert list((files.root / "work").iterdir()) == [workspace]
+    assert (data_dir(other) / "old").exists()
+    assert set((files.root / "work").iterdir()) == {workspace, other}
 
 
 def test_where_directories_cannot_be_exchanged_they_are_moved(files, workspace, monkeypatch):
     monkeypatch.setitem(exchange.__globals__, "_EXCHANGE", 1 << 30)  # no such flag: EINVAL
-    test_a_replacement_is_one_step_and_discards_what_was_there(files, workspace)
+    test_two_containers_swap_their_places(files, workspace)

@@ -234,20 +234,39 @@ def test_waiting_for_the_deletion_is_bounded(files, monkeypatch):
     assert files.wait_idle()
 
 
-def test_clones_go_before_deletions(files):
+def test_clones_go_before_deletions_unless_somebody_waits_for_the_space(files, root):
     container, copy = make(files), make(files)
     clone = files.backend.clone
-    discarded = threading.Event()
+    seen = []
 
     def slow_clone(*arguments):
         files.discard(container)
-        assert not files.wait_idle(0.1)  # the deletion rests
+        threading.Event().wait(0.1)
+        seen.append(len(trash(root)))  # the deletion rests
+        assert files.wait_idle()
+        seen.append(len(trash(root)))
         clone(*arguments)
-        discarded.set()
 
     files.backend.clone = slow_clone
     files.clone_to_workspace(copy)
-    assert discarded.is_set()
+    assert seen == [1, 0]
+
+
+def test_what_is_discarded_later_is_not_waited_for(files, monkeypatch):
+    remove, go_on = removal.remove, threading.Event()
+    first, second = make(files), make(files)
+
+    def add_another(grave, pause):
+        remove(grave, pause)
+        if not files.wait_idle(0):  # the first
+            files.discard(second)
+        else:
+            go_on.wait(60)
+
+    monkeypatch.setattr(removal, "remove", add_another)
+    files.discard(first)
+    assert files.wait_idle()
+    go_on.set()
     assert files.wait_idle()
 
 

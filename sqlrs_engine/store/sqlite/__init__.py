@@ -1,5 +1,6 @@
 """The store in one SQLite file, through Pony: see ``schema`` and ``database``."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ...clock import Clock, utc_now
@@ -31,16 +32,21 @@ class SqliteStore:
         clock: Clock = utc_now,
         busy_timeout: float = 10.0,
         watcher: Watcher | None = None,
+        give_up: Callable[[], bool] = lambda: False,
     ) -> None:
         """Open the database at ``path``, creating it or bringing its schema up to date.
 
-        ``watcher`` follows its rows. Raises Conflict when the file is another program's or a
+        ``watcher`` follows its rows. ``give_up`` gives some of a full disk back, and says
+        whether it could: rows can be deleted as long as it can.
+
+        Raises Conflict when the file is another program's or a
         newer engine's, Unavailable when another process keeps it locked, StoreDamaged when
-        it is not whole, EngineError when it cannot be opened or read.
+        it is not whole, EngineError when it cannot be opened or read, StorageFull when that
+        takes more room than there is.
         """
         with translated(path):
             schema.prepare(path)
-        self.database = Database(path, busy_timeout=busy_timeout)
+        self.database = Database(path, busy_timeout=busy_timeout, give_up=give_up)
         watching = watcher or Unwatched()
         self.states: StateStore = States(self.database, watching)
         self.instances: InstanceStore = Instances(self.database, clock, watching)

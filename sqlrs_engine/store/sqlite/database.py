@@ -14,17 +14,20 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 # Named here because Pony imports it when binding, which threads must not do at once.
 import pony.orm.dbproviders.sqlite  # noqa: F401
 from pony import orm
 
-from ...errors import Unavailable
+from ...errors import StorageFull, Unavailable
+from .connection import Connection
 from .entities import Entities, define
 from .failures import translated
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _CLOSE_PATIENCE = 10.0  # seconds to let calls in progress end
 _WAL_LIMIT = 32 * 1024 * 1024  # bytes kept of the write-ahead log after a burst
@@ -62,8 +65,12 @@ class Session:
 class Database:
     """A Pony database over one file, usable from any thread."""
 
-    def __init__(self, path: Path, *, busy_timeout: float) -> None:
+    def __init__(
+        self, path: Path, *, busy_timeout: float, give_up: Callable[[], bool] = lambda: False
+    ) -> None:
+        """``give_up`` gives some of the disk back, and says whether it could."""
         self._path = path
+        self._give_up = give_up
         self._busy_timeout = busy_timeout
         self._connections = _Connections()
         self._readers = threading.local()
@@ -101,6 +108,19 @@ class Database:
         with self._in_use(), translated(self._path), orm.db_session(immediate=True):
             yield Session(self._writer)
 
+    def freeing(self, work: Callable[[Session], T]) -> T:
+        """Run a write transaction of which room comes, if need be with room given up for it.
+
+        ``work`` may be called several times. Raises what ``writing`` does.
+        """
+        while True:
+            try:
+                with self.writing() as session:
+                    return work(session)
+            except StorageFull:
+                if not self._give_up():
+                    raise
+
     def close(self) -> None:
         """Let the calls in progress end, then close every thread's connection."""
         with self._lock:
@@ -119,6 +139,7 @@ class Database:
                 timeout=self._busy_timeout,
                 isolation_level=None,
                 check_same_thread=False,  # closed by whoever closes us
+                factory=Connection,
             )
             self._connections.add(connection)
             connection.execute("PRAGMA query_only = ON")
@@ -139,6 +160,7 @@ class Database:
             timeout=self._busy_timeout,
             # A connection is used by one thread, but closed by whoever closes us.
             check_same_thread=False,
+            factory=Connection,
         )
 
     @contextmanager

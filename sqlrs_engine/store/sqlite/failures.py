@@ -9,6 +9,9 @@ from pony import orm
 from pony.orm.dbapiprovider import DBException
 
 from ...errors import EngineError, StorageFull, StoreDamaged, Unavailable
+from ...space import exhausted, is_full
+
+_DISK = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 
 @contextmanager
@@ -41,8 +44,9 @@ def _sqlite_error(error: BaseException) -> BaseException:
 def _translate(error: BaseException, path: Path) -> EngineError | None:
     code = getattr(error, "sqlite_errorcode", None)
     primary = code & 0xFF if code is not None else None  # the rest refines it
-    if primary == sqlite3.SQLITE_FULL:
-        return StorageFull("the state store's disk is full", f"{path}: free some space")
+    # On a full disk SQLite may also fail to open, to lock, or to write in ways of its own.
+    if primary == sqlite3.SQLITE_FULL or (primary in _DISK and exhausted(path.parent)):
+        return _full(path)
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Unavailable(
             "the state store is busy",
@@ -70,7 +74,17 @@ def damaged(path: Path, reason: str) -> StoreDamaged:
 
 def unopenable(path: Path, error: BaseException) -> EngineError:
     """Return the error for a file that cannot be opened or written."""
+    if is_full(error):
+        return _full(path)
     return EngineError(
         "the state store's database cannot be opened for writing",
         f"{path}: {error}; check its permissions and those of its directory",
+    )
+
+
+def _full(path: Path) -> StorageFull:
+    return StorageFull(
+        "the state store's disk is full: delete states or instances (sqlrs-engine rm), "
+        "or make room",
+        str(path),
     )

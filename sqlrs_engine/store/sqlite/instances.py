@@ -91,9 +91,8 @@ class Instances:
 
     def remove(self, instance_id: str) -> bool:
         """Delete an instance's row and say whether it was there. Names stay."""
-        with self._database.writing() as session:
-            sql = "DELETE FROM instances WHERE instance_id = ?"
-            removed = session.execute(sql, (instance_id,))
+        sql = "DELETE FROM instances WHERE instance_id = ?"
+        removed = self._database.freeing(lambda session: session.execute(sql, (instance_id,)))
         self._watcher.gone(Instance, instance_id)
         return bool(removed)
 

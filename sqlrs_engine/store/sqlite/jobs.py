@@ -104,8 +104,8 @@ class Jobs:
 
     def remove(self, job_id: str) -> bool:
         """Delete a job with its tasks and events and say whether it was there."""
-        with self._database.writing() as session:
-            return bool(session.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,)))
+        sql = "DELETE FROM jobs WHERE job_id = ?"
+        return self._database.freeing(lambda session: bool(session.execute(sql, (job_id,))))
 
     def unfinished(self) -> list[Job]:
         """Return the queued and running jobs."""

@@ -81,7 +81,7 @@ class Names:
 
     def remove(self, name: str) -> bool:
         """Delete a name and say whether it was there."""
-        with self._database.writing() as session:
-            removed = session.execute("DELETE FROM names WHERE name = ?", (name,))
+        sql = "DELETE FROM names WHERE name = ?"
+        removed = self._database.freeing(lambda session: session.execute(sql, (name,)))
         self._watcher.gone(Name, name)
         return bool(removed)

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ...errors import Conflict
+from .connection import Connection
 from .failures import damaged, unopenable
 
 _log = logging.getLogger(__name__)
@@ -164,7 +165,7 @@ def prepare(path: Path, steps: Sequence[Step] = STEPS) -> None:
     opened.
     """
     _create(path)
-    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(path, isolation_level=None, factory=Connection)) as connection:
         try:
             version = _version(connection)
             if version == len(steps):

@@ -146,14 +146,9 @@ class States:
 
         Raises Conflict while an instance or a child state refers to it.
         """
-        with self._database.writing() as session:
-            for kind, query in _REFERENCES.items():
-                referrer = session.row(query, state_id=state_id)
-                if referrer is not None:
-                    raise Conflict("the state is in use", f"{kind} {referrer} refers to {state_id}")
-            removed = session.execute("DELETE FROM states WHERE state_id = ?", (state_id,))
+        removed = self._database.freeing(lambda session: remove(session, state_id))
         self._watcher.gone(State, state_id)
-        return bool(removed)
+        return removed
 
 
 _REFERENCES = {
@@ -169,6 +164,15 @@ def _where(filter: StateFilter) -> Where:
         parent_state_id=filter.parent_state_id,
     )
     return where.prefix("state_id", filter.id_prefix)
+
+
+def remove(session: Session, state_id: str) -> bool:
+    """Delete a state's row; see ``States.remove``."""
+    for kind, query in _REFERENCES.items():
+        referrer = session.row(query, state_id=state_id)
+        if referrer is not None:
+            raise Conflict("the state is in use", f"{kind} {referrer} refers to {state_id}")
+    return bool(session.execute("DELETE FROM states WHERE state_id = ?", (state_id,)))
 
 
 def exists(session: Session, state_id: str) -> bool:

@@ -1,0 +1,95 @@
+"""A disk without any space: the engine starts on it, serves reads, and can be emptied."""
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import fix_mounts
+import httpx
+import pytest
+from fix_engine import EngineProcess, engines
+from waiting import eventually
+
+from sqlrs_engine.ballast import PIECES
+
+MIB = 1024 * 1024
+KINDS = ("ext4", "xfs", "btrfs")
+
+pytestmark = pytest.mark.root
+
+
+@contextlib.contextmanager
+def disk(kind: str, monkeypatch: pytest.MonkeyPatch, size: int = 400 * MIB) -> Iterator[Path]:
+    command, _ = fix_mounts.MAKE[kind]
+    monkeypatch.setitem(fix_mounts.MAKE, kind, (command, size))
+    with fix_mounts.mounted(kind) as root:
+        yield root
+
+
+@pytest.fixture(params=KINDS)
+def engine_on_disk(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[EngineProcess]:
+    """An engine with everything it has on a small disk of its own."""
+    with disk(request.param, monkeypatch) as root, engines() as make:
+        state_dir = root / "home"
+        state_dir.mkdir(mode=0o755)
+        engine = make("--idle-timeout", "0", state_dir=state_dir)
+        try:
+            engine.start()
+            engine.call("PATCH", "/v1/config", json={"path": "pool.enabled", "value": False})
+            yield engine
+        finally:
+            filler(engine).unlink(missing_ok=True)
+            engine.close()
+
+
+def filler(engine: EngineProcess) -> Path:
+    return engine.state_dir / "filler"
+
+
+def fill(engine: EngineProcess) -> None:
+    """Write until not a byte more can be written, the last ones to the disk as well."""
+    with filler(engine).open("ab", buffering=0) as file:
+        for size in (MIB, 64 * 1024, 4096, 512, 512):
+            with contextlib.suppress(OSError):
+                while file.write(b"x" * size):
+                    pass
+            with contextlib.suppress(OSError):
+                os.fsync(file.fileno())
+
+
+def ballast(engine: EngineProcess) -> list[Path]:
+    return list((engine.store / "ballast").glob("*"))
+
+
+def emptied(answer: httpx.Response) -> bool:
+    assert answer.status_code == 200, answer.text
+    return bool(answer.json()["outcome"] == "deleted")
+
+
+def test_a_full_disk_can_be_emptied(engine_on_disk: EngineProcess) -> None:
+    engine = engine_on_disk
+    one = engine.prepare("-c", "create table t as select 1 as n")
+    two = engine.prepare("-c", "create table t as select 1 as n")
+    eventually(lambda: len(ballast(engine)) == PIECES, "the ballast")
+    fill(engine)
+    assert engine.call("GET", "/v1/health").json()["warnings"] == ["disk_full"]
+    assert emptied(engine.call("DELETE", f"/v1/instances/{one['instance_id']}?force=true"))
+    fill(engine)
+    engine.stop(signal.SIGKILL)
+    fill(engine)
+
+    engine.start()
+    rows = engine.call("GET", "/v1/instances").json()
+    assert [row["instance_id"] for row in rows] == [two["instance_id"]]
+    fill(engine)
+    assert emptied(engine.call("DELETE", f"/v1/instances/{two['instance_id']}?force=true"))
+    fill(engine)
+    assert emptied(engine.call("DELETE", f"/v1/states/{two['state_id']}"))
+    filler(engine).unlink()
+    assert engine.prepare("-c", "create table t as select 2 as n")["dsn"]
+    assert "warnings" not in engine.call("GET", "/v1/health").json()
+    eventually(lambda: len(ballast(engine)) == PIECES, "the ballast again")
