@@ -67,7 +67,7 @@ def _daemon(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
                 idle_timeout=flags.idle_timeout,
                 version=flags.version,
                 search_path=environ.get("PATH", ""),
-                builds=terminal.builds_root(environ),
+                builds=terminal.builds_root(environ, flags.engine_file.parent),
             )
         )
     except (EngineError, OSError) as error:

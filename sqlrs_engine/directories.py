@@ -3,6 +3,7 @@
 Whoever can write in one could put other files in the place of ours.
 """
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -17,9 +18,19 @@ def private_directory(path: Path, what: str, *, closed: bool = False) -> None:
     """Create ``path`` (0700), or make sure that nobody else can change what is in it.
 
     ``what`` is its name in messages. A mode that lets others write is tightened; with
-    ``closed`` one that lets them in or read, too. Raises what ``check_owner`` does.
+    ``closed`` one that lets them in or read, too. Raises what ``check_owner`` does, and
+    Conflict when it may not be made.
     """
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise Conflict(
+            f"{what} cannot be made: choose another place, with --state-dir, XDG_STATE_HOME or "
+            "SQLRS_STATE_STORE",
+            str(error),
+        ) from error
     check_owner(path, what)
     mode = stat.S_IMODE(path.stat().st_mode)
     tightened = mode & ~(_OTHERS if closed else _OTHERS_WRITE)

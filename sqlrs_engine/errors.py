@@ -25,6 +25,7 @@
     ├── ImageUnavailable        image_unavailable             409
     ├── LiquibaseUnavailable    liquibase_unavailable         409
     ├── StoreDamaged            store_damaged                 500
+    ├── OsUserUnknown           os_user_unknown               409
     ├── ClusterFailed           cluster_failed                500
     ├── StepFailed              step_failed                   422
     └── Cancelled               cancelled                     409
@@ -246,6 +247,13 @@ class StoreDamaged(EngineError):
 
     code = "store_damaged"
     status = 500
+
+
+class OsUserUnknown(EngineError):
+    """The system has no name for the user that PostgreSQL would be initialised by."""
+
+    code = "os_user_unknown"
+    status = 409
 
 
 class ClusterFailed(EngineError):

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 from ..directories import check_owner
 from ..errors import EngineError, LiquibaseUnavailable
-from ..postgres.os_user import OsUser
+from ..postgres.naming import named
+from ..postgres.os_user import MAKE_DEDICATED, OsUser, has_name
 from ..space import exhausted
 from . import FAILURE, SUCCESS
 from .ls import size
@@ -105,8 +106,16 @@ def _distributions(where: Places, search_path: str) -> Finding:
 def _os_user(where: Places) -> Finding:
     user = _config(where).settle("postgres.osUser", OsUser.for_engine)
     if user is None:
-        return Finding("OS user", "ok", "PostgreSQL runs as you")
-    return Finding("OS user", "ok", f"we are root, so PostgreSQL runs as {user.name}")
+        if has_name(os.geteuid()):
+            return Finding("OS user", "ok", "PostgreSQL runs as you")
+        with named():  # raises with the advice when there is no way
+            text = f"the user id {os.geteuid()} has no name here, and PostgreSQL gets one"
+            return Finding("OS user", "ok", text)
+    text = f"we are root, so PostgreSQL runs as {user.name}"
+    if has_name(user.uid):
+        return Finding("OS user", "ok", text)
+    advice = f"a user of its own is easier to recognise: {MAKE_DEDICATED}"
+    return Finding("OS user", "ok", f"{text}, which is nobody else's", advice)
 
 
 def _config(where: Places) -> "Config":

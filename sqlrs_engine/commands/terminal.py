@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import pwd
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import Any, TextIO
 
 from ..controls import visible, visible_json
 from ..engine_file import last_store
+from ..errors import InvalidArgument
 
 SHORT_ID = 12
 
@@ -100,7 +103,7 @@ def places(state_dir: Path | None, environ: Mapping[str, str]) -> Places:
         state_dir = _xdg(environ, "XDG_STATE_HOME", "state") / "sqlrs"
     state_dir = state_dir.absolute()
     store = store_root(state_dir / "engine.json", environ)
-    return Places(state_dir, store, builds_root(environ))
+    return Places(state_dir, store, builds_root(environ, state_dir))
 
 
 def store_root(engine_file: Path, environ: Mapping[str, str]) -> Path:
@@ -120,15 +123,35 @@ def store_root(engine_file: Path, environ: Mapping[str, str]) -> Path:
     return earlier if earlier.is_dir() else engine_file.parent / "store"
 
 
-def builds_root(environ: Mapping[str, str]) -> Path:
-    """Return where the user's downloads of PostgreSQL are: ``$XDG_DATA_HOME/sqlrs/postgres``."""
-    return _xdg(environ, "XDG_DATA_HOME", "share") / "sqlrs" / "postgres"
+def builds_root(environ: Mapping[str, str], state_dir: Path) -> Path:
+    """Return where the user's downloads of PostgreSQL are: ``$XDG_DATA_HOME/sqlrs/postgres``.
+
+    For a user without a home they are in ``state_dir``.
+    """
+    try:
+        return _xdg(environ, "XDG_DATA_HOME", "share") / "sqlrs" / "postgres"
+    except InvalidArgument:
+        return state_dir / "postgres"
 
 
 def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
     """Return a directory of the XDG base directory specification, else ``~/.local/…``."""
     base = environ.get(variable) or ""
-    return Path(base) if base.startswith("/") else Path.home() / ".local" / fallback
+    return Path(base) if base.startswith("/") else _home(environ) / ".local" / fallback
+
+
+def _home(environ: Mapping[str, str]) -> Path:
+    """Return the user's home. Raises InvalidArgument when nothing says where it is."""
+    home = environ.get("HOME", "")
+    if home.startswith("/"):
+        return Path(home)
+    try:
+        return Path(pwd.getpwuid(os.geteuid()).pw_dir)
+    except KeyError:
+        raise InvalidArgument(
+            "where your home directory is, is not known",
+            "set HOME or XDG_STATE_HOME, or give --state-dir",
+        ) from None
 
 
 def add_state_dir(parser: argparse.ArgumentParser) -> None:

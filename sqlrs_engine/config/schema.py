@@ -249,7 +249,8 @@ _SCHEMA: Schema = {
                 "string",
                 None,
                 "Operating system user that runs the servers when the engine is root, which "
-                "PostgreSQL refuses to be; null chooses one.",
+                "PostgreSQL refuses to be; null takes sqlrs, if there is such a user, else a user "
+                "id that nobody has.",
                 minLength=1,
                 pattern=r"^[^\s:/]+$",
                 restart=True,

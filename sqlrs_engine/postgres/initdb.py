@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import ClusterFailed
 from .launch import Launcher
+from .naming import NO_NAME, Naming, named
 from .os_user import OsUser
 from .settings import HBA, configuration, initdb_arguments, locales
 
@@ -25,20 +26,55 @@ def initialise(
     launcher: Launcher, data_dir: Path, major: int, os_user: OsUser | None, on_line: OnLine
 ) -> None:
     """Run ``initdb`` and write the configuration; see ``Cluster.initdb``."""
-    _make_data_dir(data_dir, os_user)
+    # initdb asks for its user's name, the server does not.
+    maker = os_user and os_user.with_name()
+    _make_data_dir(data_dir, maker)
+    lines = _with_best_locale(launcher, data_dir, major, on_line, Naming())
+    if any(NO_NAME in line for line in lines):
+        with named() as naming:
+            lines = _with_best_locale(launcher, data_dir, major, on_line, naming)
+    if lines:
+        raise ClusterFailed("initdb failed", "\n".join(lines[-_TAIL_LINES:]))
+    _write(data_dir / "postgresql.conf", configuration(major), os.O_APPEND)
+    _write(data_dir / "pg_hba.conf", HBA, os.O_TRUNC)
+    if os_user is not None and maker is not None and os_user != maker:
+        _hand_over(data_dir, maker, os_user)
+
+
+def _with_best_locale(
+    launcher: Launcher, data_dir: Path, major: int, on_line: OnLine, naming: Naming
+) -> list[str]:
+    """Run ``initdb`` with the best locale there is; return what a failing one said."""
     for locale in locales(major):
         lines: list[str] = []
-        status = _run(launcher, data_dir, initdb_arguments(major, locale), lines, on_line)
-        if status == 0:
-            break
+        arguments = initdb_arguments(major, locale)
+        if _run(launcher, data_dir, arguments, lines, on_line, naming) == 0:
+            return []
         if not any(_BAD_LOCALE in line for line in lines):
-            raise ClusterFailed("initdb failed", "\n".join(lines[-_TAIL_LINES:]))
+            return lines or ["it said nothing"]
         _log.info("the C library has no locale %s", locale)
-    else:
-        raise ClusterFailed("initdb knows none of the locales", ", ".join(locales(major)))
-    with (data_dir / "postgresql.conf").open("a", encoding="utf-8") as file:
-        file.write(configuration(major))
-    (data_dir / "pg_hba.conf").write_text(HBA, encoding="utf-8")
+    raise ClusterFailed("initdb knows none of the locales", ", ".join(locales(major)))
+
+
+def _write(path: Path, text: str, how: int) -> None:
+    """Write to a file that ``initdb`` made; a link in its place is not followed."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_NOFOLLOW | how), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _hand_over(data_dir: Path, before: OsUser, after: OsUser) -> None:
+    """Make a user the owner of everything that belonged to another, and of nothing else.
+
+    By descriptors: what the other user's processes could put in the way is not followed.
+    """
+    try:
+        for _, directories, files, place in os.fwalk(data_dir):
+            os.fchown(place, after.uid, after.gid)
+            for name in (*directories, *files):
+                if os.stat(name, dir_fd=place, follow_symlinks=False).st_uid == before.uid:
+                    os.chown(name, after.uid, after.gid, dir_fd=place, follow_symlinks=False)
+    except OSError as error:
+        raise ClusterFailed("cannot hand over the data directory", str(error)) from error
 
 
 def _make_data_dir(data_dir: Path, os_user: OsUser | None) -> None:
@@ -51,9 +87,14 @@ def _make_data_dir(data_dir: Path, os_user: OsUser | None) -> None:
 
 
 def _run(
-    launcher: Launcher, data_dir: Path, arguments: list[str], lines: list[str], on_line: OnLine
+    launcher: Launcher,
+    data_dir: Path,
+    arguments: list[str],
+    lines: list[str],
+    on_line: OnLine,
+    naming: Naming,
 ) -> int:
-    with launcher.server("initdb", arguments, output=subprocess.PIPE) as process:
+    with launcher.server("initdb", arguments, output=subprocess.PIPE, naming=naming) as process:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         try:
             for raw in process.stdout:
@@ -61,7 +102,7 @@ def _run(
                 # Where the engine has it is nothing to clients on other machines.
                 line = line.replace(str(data_dir), data_dir.name)
                 lines.append(line)
-                if line and not line.startswith(_NOT_SHOWN):
+                if line and not line.startswith(_NOT_SHOWN) and NO_NAME not in line:
                     on_line(line)
         except BaseException:
             process.kill()

@@ -12,6 +12,7 @@ from typing import IO
 
 from ..errors import ClusterFailed, InvalidArgument
 from .distribution import Distribution
+from .naming import Naming
 from .os_user import OsUser
 from .reach import can_enter, within_reach
 from .settings import SUPERUSER
@@ -36,26 +37,46 @@ class Launcher:
         self._os_user = os_user
         self._public_root = public_root
 
-    def server(self, program: str, arguments: Sequence[str], *, output: File) -> Popen:
+    def server(
+        self,
+        program: str,
+        arguments: Sequence[str],
+        *,
+        output: File,
+        naming: Naming = Naming(),  # noqa: B008 - it is immutable
+    ) -> Popen:
         """Start ``initdb`` or ``postgres`` on the data directory, in a session of its own.
 
-        It runs as the servers' user, without any other group, and with nothing of the
-        engine's environment. Raises ClusterFailed when it does not even start.
+        It runs as the owner of the data directory when the engine is root, without any other
+        group, and with nothing of the engine's environment but what ``naming`` says. Raises
+        ClusterFailed when it does not even start.
         """
-        user = self._os_user
+        user = self._user
         switch = switch_user(user) if user else []
         if switch:
             user = None
         with self._data_argument() as (data, descriptors):
             try:
                 return subprocess.Popen(
-                    [*switch, str(self._server_bin / program), "-D", data, *arguments],
+                    [
+                        *naming.prefix,
+                        *switch,
+                        str(self._server_bin / program),
+                        "-D",
+                        data,
+                        *arguments,
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     cwd="/",
                     # UTC: a cluster must not depend on the machine's time zone.
-                    env={"PATH": _SYSTEM_PATH, "LANG": "C.UTF-8", "TZ": "UTC"},
+                    env={
+                        "PATH": _SYSTEM_PATH,
+                        "LANG": "C.UTF-8",
+                        "TZ": "UTC",
+                        **naming.environment,
+                    },
                     start_new_session=True,
                     pass_fds=descriptors,
                     user=user.uid if user else None,
@@ -102,17 +123,24 @@ class Launcher:
             except OSError as error:
                 raise ClusterFailed(f"cannot run {program}", str(error)) from error
 
+    @property
+    def _user(self) -> OsUser | None:
+        """Who runs the server programs; None for the engine's own user."""
+        return self._os_user.of(self._data_dir) if self._os_user is not None else None
+
     @cached_property
     def _server_bin(self) -> Path:
         """Where the servers' user finds the server programs."""
-        if self._os_user is None:
+        user = self._user
+        if user is None:
             return self._distribution.bin_dir
-        return within_reach(self._distribution, self._os_user, self._public_root).bin_dir
+        return within_reach(self._distribution, user, self._public_root).bin_dir
 
     @contextlib.contextmanager
     def _data_argument(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         """Yield what names the data directory to the server, and the descriptors it needs."""
-        if self._os_user is None or can_enter(self._data_dir, self._os_user):
+        user = self._user
+        if user is None or can_enter(self._data_dir, user):
             yield str(self._data_dir), ()
             return
         with open_directory(self._data_dir) as directory:

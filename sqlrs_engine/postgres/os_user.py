@@ -1,20 +1,33 @@
 """The operating system user that servers run as when the engine is root.
 
-PostgreSQL refuses to run as root.
+PostgreSQL refuses to run as root. A user that owns other data is not an alternative: SQL can
+run programs as the server's user, and ``postgres`` owns the clusters of the system. So it is
+the user ``sqlrs``, if somebody made one, else a user id that is nobody's.
 """
 
+import grp
 import os
 import pwd
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, OsUserUnknown
 
-_CANDIDATES = ("postgres", "nobody")
+DEDICATED = "sqlrs"
+MAKE_DEDICATED = f"useradd --system --no-create-home --shell /usr/sbin/nologin {DEDICATED}"
+
+# No system gives these out: https://systemd.io/UIDS-GIDS lists them as unused.
+_UNUSED = range(60706, 61184)
+_NAMED = ("nobody", "daemon", "bin")
 
 
 @dataclass(frozen=True, slots=True)
 class OsUser:
-    """A user by name, with its user id and the id of its primary group."""
+    """A user by name, with its user id and the id of its primary group.
+
+    The name of one that has none is ``uid 60706``.
+    """
 
     name: str
     uid: int
@@ -24,20 +37,57 @@ class OsUser:
     def for_engine(cls, configured: str | None) -> "OsUser | None":
         """Return who runs the servers: None for the engine's own user, unless it is root.
 
-        Raises InvalidArgument when the configured user does not exist or is root.
+        Raises InvalidArgument when the configured user does not exist or is root, or when
+        there is nobody whom root could choose.
         """
         if os.geteuid() != 0:
             return None
         if configured is not None:
             return _configured(configured)
-        for name in _CANDIDATES:
+        user = _find(DEDICATED)
+        if user is not None and user.uid != 0:
+            return user
+        for number in _UNUSED:
+            if not _is_known(number) and _can_become(number):
+                return cls(f"uid {number}", number, number)
+        for name in _NAMED:
             user = _find(name)
             if user is not None:
                 return user
         raise InvalidArgument(
             "as root the engine needs an ordinary user to run PostgreSQL as: "
             "set postgres.osUser to one",
-            f"none of {', '.join(_CANDIDATES)} exists",
+            f"there is no {DEDICATED}; make it: {MAKE_DEDICATED}",
+        )
+
+    def of(self, directory: Path) -> "OsUser":
+        """Return who runs the server of a data directory: its owner, unless that is root.
+
+        Clusters that an earlier engine made for another user go on as that user.
+        """
+        try:
+            status = directory.stat()
+        except FileNotFoundError:
+            return self
+        if status.st_uid in (0, self.uid):
+            return self
+        return OsUser(f"uid {status.st_uid}", status.st_uid, status.st_gid)
+
+    def with_name(self) -> "OsUser":
+        """Return the user itself or, if it has no name, somebody who has: ``initdb`` insists.
+
+        Raises OsUserUnknown when there is nobody.
+        """
+        if has_name(self.uid):
+            return self
+        for name in (*_NAMED, *(entry.pw_name for entry in pwd.getpwall())):
+            user = _find(name)
+            if user is not None and user.uid != 0 and _can_become(user.uid):
+                return user
+        raise OsUserUnknown(
+            f"PostgreSQL cannot be initialised: this system knows no user but root, "
+            f"make one: {MAKE_DEDICATED}",
+            self.name,
         )
 
 
@@ -62,3 +112,36 @@ def _find(name: str) -> OsUser | None:
     except KeyError:
         return None
     return OsUser(name, entry.pw_uid, entry.pw_gid)
+
+
+def has_name(number: int) -> bool:
+    """Tell whether the system knows a user with this id."""
+    try:
+        pwd.getpwuid(number)
+    except KeyError:
+        return False
+    return True
+
+
+def _is_known(number: int) -> bool:
+    """Tell whether a user or a group has this id."""
+    try:
+        grp.getgrgid(number)
+    except KeyError:
+        return has_name(number)
+    return True
+
+
+def _can_become(number: int) -> bool:
+    """Tell whether this user namespace, as that of a container, has such a user and group id."""
+    maps = (Path("/proc/self/uid_map"), Path("/proc/self/gid_map"))
+    return all(
+        any(first <= number < first + count for first, count in _spans(each)) for each in maps
+    )
+
+
+def _spans(file: Path) -> Iterable[tuple[int, int]]:
+    """Yield the first id and the count of each line of a map (user_namespaces(7))."""
+    for line in file.read_text(encoding="ascii").splitlines():
+        first, _, count = line.split()
+        yield int(first), int(count)

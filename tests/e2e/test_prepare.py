@@ -227,6 +227,26 @@ def test_it_works_for_an_ordinary_user(engine_factory: EngineFactory) -> None:
     assert (engine.store / "instances").stat().st_uid == nobody
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_it_works_for_a_user_without_a_name_or_says_what_to_do(
+    engine_factory: EngineFactory,
+) -> None:
+    nameless = 61183
+    python = next((p for p in (sys.executable, "/usr/bin/python3") if usable(p, nameless)), None)
+    if python is None:
+        pytest.skip("no interpreter that another user can start")
+    engine = engine_factory("--idle-timeout", "0", python=python, user=nameless).start()
+    job_id = engine.submit("-c", "create table t as select 5 as n")
+    engine.events(job_id)
+    job = engine.call("GET", f"/v1/prepare-jobs/{job_id}").json()
+    if job["status"] == "succeeded":  # by nss_wrapper or a user namespace
+        assert query(job["result"]["dsn"], "select n from t") == 5
+    else:
+        assert job["error"]["code"] == "os_user_unknown"
+        assert "/etc/passwd" in job["error"]["message"]
+
+
 def usable(python: str, user: int) -> bool:
     """Tell whether the user can run this interpreter, and it is of our own version."""
     import subprocess

@@ -732,6 +732,32 @@ def test_as_root_the_server_is_an_unprivileged_user_that_sees_nothing_of_ours(
 
 @as_root
 @pytest.mark.root
+def test_as_root_a_cluster_of_an_earlier_engine_goes_on_as_its_owner(
+    cluster: Cluster, os_user: OsUser
+) -> None:
+    nobody = 65534
+    assert os_user.uid != nobody
+    for path in (cluster.data_dir, *cluster.data_dir.rglob("*")):
+        os.chown(path, nobody, nobody, follow_symlinks=False)
+    postmaster = cluster.start(port=None)
+    assert set(psutil.Process(postmaster.pid).uids()) == {nobody}
+
+
+@as_root
+@pytest.mark.root
+def test_as_root_the_servers_user_owns_everything_that_initdb_made(
+    make_cluster: MakeCluster, wheel_postgres: Distribution, os_user: OsUser
+) -> None:
+    cluster = make_cluster(wheel_postgres, empty=True)
+    cluster.initdb(lambda line: None)
+    made = [cluster.data_dir, *cluster.data_dir.rglob("*")]
+    assert {(path.lstat().st_uid, path.lstat().st_gid) for path in made} == {
+        (os_user.uid, os_user.gid)
+    }
+
+
+@as_root
+@pytest.mark.root
 def test_as_root_without_setpriv_it_is_the_same(
     cluster: Cluster, os_user: OsUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

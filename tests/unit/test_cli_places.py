@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sqlrs_engine import cli, engine_file
+from sqlrs_engine.commands import USAGE
 from sqlrs_engine.commands.terminal import places
 from sqlrs_engine.engine import distributions
 from sqlrs_engine.engine_file import EngineRecord
@@ -100,3 +101,25 @@ def test_the_images_that_are_listed_are_accepted(
         _, _, image, place = row.split()
         assert str(known.resolve(image).bin_dir) == place or "@sha256:" in image
     assert [row.split()[2] for row in rows].count("postgres:16.9") == 1
+
+
+def test_without_home_the_system_says_where_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: type("Entry", (), {"pw_dir": "/home/me"}))
+    for environ in ({}, {"HOME": ""}, {"HOME": "relative"}):
+        assert places(None, environ).state_dir == Path("/home/me/.local/state/sqlrs")
+
+
+@pytest.mark.parametrize("command", [["status"], ["doctor"], ["ls"], ["stop"]])
+def test_without_any_home_a_command_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    command: list[str],
+) -> None:
+    def unknown(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    assert cli.main(command, {}) == USAGE
+    assert "set HOME or XDG_STATE_HOME, or give --state-dir" in capsys.readouterr().err
+    assert places(tmp_path, {}).builds == tmp_path / "postgres"

@@ -57,6 +57,17 @@ def test_a_shared_one_and_a_file_are_refused(tmp_path: Path) -> None:
         private_directory(tmp_path / "file", "it")
 
 
+def test_one_that_may_not_be_made_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", "/.local")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(Conflict, match="it cannot be made: choose another place, with --state-dir"):
+        private_directory(tmp_path / "new", "it")
+
+
 @pytest.mark.root
 @as_root
 @pytest.mark.parametrize("place", ["store", "state", "run"])

@@ -1,10 +1,13 @@
 """Who runs the servers."""
 
+import os
 import pwd
+from pathlib import Path
 
 import pytest
 
-from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.errors import InvalidArgument, OsUserUnknown
+from sqlrs_engine.postgres import os_user
 from sqlrs_engine.postgres.os_user import OsUser
 
 USERS = {"root": (0, 0), "toor": (0, 5), "nobody": (65534, 65533), "alice": (1000, 1001)}
@@ -18,7 +21,20 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, int]]:
         uid, gid = users[name]
         return pwd.struct_passwd((name, "x", uid, gid, "", "/", "/bin/sh"))
 
+    def getpwall() -> list[pwd.struct_passwd]:
+        return [getpwnam(name) for name in users]
+
+    def getpwuid(uid: int) -> pwd.struct_passwd:
+        return {entry.pw_uid: entry for entry in getpwall()}[uid]
+
+    def getgrgid(gid: int) -> object:
+        return {entry.pw_gid: entry for entry in getpwall()}[gid]
+
     monkeypatch.setattr("pwd.getpwnam", getpwnam)
+    monkeypatch.setattr("pwd.getpwall", getpwall)
+    monkeypatch.setattr("pwd.getpwuid", getpwuid)
+    monkeypatch.setattr("grp.getgrgid", getgrgid)
+    monkeypatch.setattr(os_user, "_can_become", lambda number: True)
     monkeypatch.setattr("os.geteuid", lambda: 0)
     return users
 
@@ -35,10 +51,49 @@ def test_root_takes_the_configured_user() -> None:
     assert OsUser.for_engine("alice") == OsUser("alice", 1000, 1001)
 
 
-def test_root_prefers_the_user_of_the_packages(machine: dict[str, tuple[int, int]]) -> None:
+def test_root_takes_the_user_that_was_made_for_it(machine: dict[str, tuple[int, int]]) -> None:
+    machine["sqlrs"] = (997, 996)
+    assert OsUser.for_engine(None) == OsUser("sqlrs", 997, 996)
+
+
+def test_root_takes_nobody_who_owns_other_data(machine: dict[str, tuple[int, int]]) -> None:
+    machine |= {"postgres": (101, 104), "someone": (60706, 5), "else": (6, 60708)}
+    # The ids of a user and of a group that exist are left out.
+    assert OsUser.for_engine(None) == OsUser("uid 60707", 60707, 60707)
+
+
+def test_a_container_may_not_have_those_ids(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os_user, "_can_become", lambda number: number < 60000)
     assert OsUser.for_engine(None) == OsUser("nobody", 65534, 65533)
-    machine["postgres"] = (101, 104)
-    assert OsUser.for_engine(None) == OsUser("postgres", 101, 104)
+
+
+def test_a_cluster_of_an_earlier_engine_goes_on_as_its_owner(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    user = OsUser("sqlrs", 997, 996)
+    owners = {"theirs": (101, 104), "ours": (997, 996), "roots": (0, 0)}
+
+    def stat(path: Path) -> os.stat_result:
+        if path.name not in owners:
+            raise FileNotFoundError(path)
+        return os.stat_result((0o700, 1, 1, 1, *owners[path.name], 0, 0, 0, 0))
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert user.of(tmp_path / "theirs") == OsUser("uid 101", 101, 104)
+    for name in ("ours", "roots", "none"):
+        assert user.of(tmp_path / name) == user
+
+
+def test_initdb_is_run_by_somebody_who_has_a_name(machine: dict[str, tuple[int, int]]) -> None:
+    assert OsUser("alice", 1000, 1001).with_name() == OsUser("alice", 1000, 1001)
+    assert OsUser("uid 60706", 60706, 60706).with_name() == OsUser("nobody", 65534, 65533)
+    del machine["nobody"]
+    assert OsUser("uid 60706", 60706, 60706).with_name() == OsUser("alice", 1000, 1001)
+    del machine["alice"]
+    with pytest.raises(OsUserUnknown, match="useradd"):
+        OsUser("uid 60706", 60706, 60706).with_name()
 
 
 def test_a_user_that_does_not_exist() -> None:
@@ -52,7 +107,10 @@ def test_root_is_refused_by_any_name(name: str) -> None:
         OsUser.for_engine(name)
 
 
-def test_a_machine_without_any_user(machine: dict[str, tuple[int, int]]) -> None:
+def test_a_machine_without_any_user(
+    machine: dict[str, tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     machine.clear()
-    with pytest.raises(InvalidArgument, match=r"set postgres\.osUser.*none of postgres, nobody"):
+    monkeypatch.setattr(os_user, "_can_become", lambda number: False)
+    with pytest.raises(InvalidArgument, match=r"set postgres\.osUser.*useradd"):
         OsUser.for_engine(None)

@@ -1,0 +1,94 @@
+"""A name for a user that has none, as in containers that run under an arbitrary user id.
+
+``initdb`` asks the system for the name of its user and gives up when there is none
+(``get_user_name`` in PostgreSQL's username.c); the server itself does not ask.
+"""
+
+import contextlib
+import glob
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from ..errors import OsUserUnknown
+
+NO_NAME = "could not look up effective user ID"
+
+_TOOLS = "/usr/local/bin:/usr/bin:/bin"
+# https://cwrap.org/nss_wrapper.html
+_NSS_WRAPPER = ("/usr/lib/*/libnss_wrapper.so", "/usr/lib*/libnss_wrapper.so")
+_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What a program is started with so that its user has a name: a prefix, variables."""
+
+    prefix: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def named() -> Iterator[Naming]:
+    """Yield what gives the engine's own user a name, for as long as the block runs.
+
+    That is nss_wrapper, as in the images of PostgreSQL, or a user namespace in which the
+    user is somebody else. Raises OsUserUnknown when there is neither.
+    """
+    found = [path for pattern in _NSS_WRAPPER for path in glob.glob(pattern)]  # noqa: PTH207
+    if found:
+        with tempfile.TemporaryDirectory(prefix="sqlrs-") as place:
+            yield _wrapped(found[0], place)
+        return
+    namespace = _namespace()
+    if namespace is None:
+        raise OsUserUnknown(
+            f"the user id {os.geteuid()} has no name on this system, and initdb insists on one: "
+            "add it to /etc/passwd, or install libnss-wrapper",
+            f"a line such as sqlrs:x:{os.geteuid()}:{os.getegid()}::/tmp:/sbin/nologin will do; "
+            "user namespaces, which would do as well, are not allowed here",
+        )
+    yield namespace
+
+
+def _wrapped(library: str, place: str) -> Naming:
+    uid, gid = os.geteuid(), os.getegid()
+    passwd, group = f"{place}/passwd", f"{place}/group"
+    for path, line in (
+        (passwd, f"sqlrs:x:{uid}:{gid}::/:/bin/false\n"),
+        (group, f"sqlrs:x:{gid}:\n"),
+    ):
+        with open(path, "w", encoding="ascii") as file:  # noqa: PTH123
+            file.write(line)
+    return Naming(
+        environment={
+            "LD_PRELOAD": library,
+            "NSS_WRAPPER_PASSWD": passwd,
+            "NSS_WRAPPER_GROUP": group,
+        }
+    )
+
+
+def _namespace() -> Naming | None:
+    """Return a user namespace in which the user has the id of one with a name, if allowed."""
+    tool = shutil.which("unshare", path=_TOOLS)
+    somebody = next((each for each in pwd.getpwall() if each.pw_uid != 0), None)
+    if tool is None or somebody is None:
+        return None
+    ids = (f"--map-user={somebody.pw_uid}", f"--map-group={somebody.pw_gid}")
+    prefix = (tool, "--user", *ids, "--")
+    try:
+        tried = subprocess.run(
+            [*prefix, "true"],
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+            env={"PATH": _TOOLS},
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return Naming(prefix=prefix) if tried.returncode == 0 else None
