@@ -50,6 +50,9 @@ class Store:
         assert job.status == "succeeded", job.error
         return job.result
 
+    def submit_and_wait(self, *args: str, **fields) -> str:
+        return self.job(*args, **fields).job_id
+
     def failure(self, *args: str, **fields) -> dict:
         job = self.job(*args, **fields)
         assert job.status == "failed", job.result

@@ -98,6 +98,9 @@ class FakeFiles:
         aside.rename(workspace)
         self.on_swap(container, workspace)
 
+    def is_whole(self, container: Path) -> bool:
+        return container.is_dir()
+
     def usage(self, path: Path) -> int:
         return sum(file.stat().st_size for file in path.rglob("*"))
 

@@ -104,6 +104,9 @@ class FakeFiles:
         self.aside.append(container)
         return container.rename(self.root / f"aside-{len(self.aside)}")
 
+    def is_whole(self, container: Path) -> bool:
+        return container.is_dir()
+
     def usage(self, path: Path) -> int:
         return sum(file.stat().st_size for file in path.rglob("*"))
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..postgres.cluster import PortTaken
+from ..postgres.cluster import PortTaken, ServerUnusable, SettingsUnfit, StateUnusable
 from ..postgres.settings import Setting
 from ..store.records import State
 from .deps import Dependencies
@@ -83,6 +83,11 @@ class Assembly:
             (container / LOG_FILE).unlink(missing_ok=True)
             go_on()
             return self._started(instance_id, state, container, server)
+        except ServerUnusable as error:
+            self.clear(container)
+            if not state.proven or isinstance(error, SettingsUnfit):
+                raise
+            raise StateUnusable(state.state_id, error) from error
         except BaseException:
             self.clear(container)
             raise

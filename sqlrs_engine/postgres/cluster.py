@@ -7,6 +7,7 @@ start or stop the server of a directory.
 
 import os
 import re
+import secrets
 import signal
 import threading
 import time
@@ -45,6 +46,7 @@ __all__ = [
     "Postmaster",
     "ServerUnusable",
     "SettingsUnfit",
+    "StateUnusable",
 ]
 
 StopMode = Literal["fast", "immediate"]
@@ -84,6 +86,21 @@ class SettingsUnfit(ServerUnusable):
 
     code = Conflict.code
     status = Conflict.status
+
+
+class StateUnusable(ServerUnusable):
+    """A clone of a state does not start, although one did before.
+
+    ``state_id`` is None for the empty cluster of an image.
+    """
+
+    def __init__(self, state_id: str | None, error: ServerUnusable) -> None:
+        self.state_id = state_id
+        super().__init__(
+            "the state does not start any more: prepare it again, and what is damaged is made"
+            " anew; if nothing else starts either, look at postgres.settings",
+            f"{'the empty cluster' if state_id is None else f'state {state_id}'}: {error}",
+        )
 
 
 class Cluster:
@@ -383,6 +400,10 @@ class Cluster:
         """
         stale = pid_file(self.data_dir)
         if not os.path.lexists(stale):
+            return
+        if stale.is_dir() and not stale.is_symlink():
+            # Nobody's pid, and perhaps somebody's: it stays in the container.
+            stale.rename(self._log_file.with_name(f"{stale.name}.{secrets.token_hex(4)}"))
             return
         found = read_pid_file(self.data_dir)
         try:

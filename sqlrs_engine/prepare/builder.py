@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from ..chores import Chores
 from ..errors import ClusterFailed, Conflict, StorageFull
 from ..metrics import Metrics
-from ..postgres.cluster import Cluster, PortTaken, ServerUnusable
+from ..postgres.cluster import Cluster, PortTaken, ServerUnusable, SettingsUnfit, StateUnusable
 from ..store.records import State
 from .flights import Flights
 from .plan import Plan, Site, Step
@@ -48,6 +48,9 @@ class Files(Protocol):
 
     def discard(self, path: Path) -> None:
         """Remove a container."""
+
+    def is_whole(self, container: Path) -> bool:
+        """Tell whether a container has what every cluster has."""
 
     def usage(self, path: Path) -> int:
         """Return the apparent size of a container in bytes."""
@@ -137,11 +140,58 @@ class Builder:
         work.log(f"state {step.state_id[:12]} is cached")
         self._room.make_room("metadata_commit", plan.state_ids)
 
+    def mend(self, plan: Plan, state_id: str | None, work: Work) -> bool:
+        """Look into a state that does not start (None: the image's empty cluster).
+
+        Nothing is changed, and False returned, when the state is not to blame: then an empty
+        cluster does not start either. Otherwise what is damaged is built again at its next
+        use, and it is worthwhile to try once more.
+        """
+        if state_id is None:
+            return self._mend_base(plan, work)
+        if not self._starts(plan, self._base(plan, work), plan.settings):
+            return False
+        directory = self._files.state_dir(plan.image_id, state_id)
+        with self._flights.hold(state_id, work.control, lambda: None):
+            if not self._states.exists(state_id):
+                return True  # another job came to the same end
+            if not self._starts(plan, directory, plan.settings):
+                self._states.doubt(state_id)
+                work.log(f"state {state_id[:12]} is damaged: it is built again")
+            return True
+
+    def _mend_base(self, plan: Plan, work: Work) -> bool:
+        base = self._files.base_dir(plan.image_id)
+        with self._flights.hold(f"base {plan.image_id}", work.control, lambda: None):
+            if self._starts(plan, base, {}):
+                return False
+            self._files.discard(base)
+        work.log("the empty cluster is damaged: it is made anew")
+        return True
+
+    def _starts(self, plan: Plan, source: Path, settings: Mapping[str, Any]) -> bool:
+        """Tell whether a server starts on a clone."""
+        workspace = self._files.clone_to_workspace(source)
+        try:
+            self._servers.server(plan.image_id, workspace).start(port=None, settings=settings)
+        except ServerUnusable:
+            return False
+        finally:
+            self._scrap(workspace)
+        return True
+
     def _run(self, plan: Plan, step: Step, source: Path, workspace: Path, work: Work) -> None:
         cluster = self._servers.server(plan.image_id, workspace)
         parent = self._unproven_parent(plan, step)
         with self._blamed(parent):
-            port = self._start(cluster, plan, tcp=step.tcp)
+            try:
+                port = self._start(cluster, plan, tcp=step.tcp)
+            except ServerUnusable as error:
+                if parent is not None or isinstance(error, SettingsUnfit):
+                    raise
+                raise StateUnusable(
+                    None if step.from_base else step.parent_state_id, error
+                ) from error
             if parent is not None:
                 cluster.check_superuser(port)
             with self._metrics.phase(plan.kind):
@@ -214,8 +264,9 @@ class Builder:
             work.log("waiting for another job that initialises the image")
 
         with self._flights.hold(f"base {plan.image_id}", work.control, waiting):
-            if base.is_dir():
+            if self._files.is_whole(base):
                 return base
+            self._files.discard(base)  # nothing, or damaged
             work.log(f"initdb: PostgreSQL {plan.distribution.version}")
             workspace = self._files.new_workspace()
             try:

@@ -11,7 +11,7 @@ from ..chores import Chores
 from ..clock import Clock, seconds_between
 from ..errors import Cancelled, Conflict, EngineError, StorageFull
 from ..metrics import Metrics
-from ..postgres.cluster import ServerUnusable
+from ..postgres.cluster import ServerUnusable, StateUnusable
 from ..postgres.distribution import Distribution
 from ..sources import Trees
 from ..store import JobStore
@@ -143,8 +143,19 @@ class JobRun:
                 return None
             # Whatever is there now stays until the instance is made.
             with tools.leases.lease(*plan.state_ids), self._projected(plan) as projection:
-                self._build(plan, projection)
-                return self._hand_over(plan)
+                return self._complete(plan, projection)
+
+    def _complete(self, plan: Plan, projection: Projection | None) -> Json:
+        """Build what is missing and hand over; once more when something cached was damaged."""
+        try:
+            self._build(plan, projection)
+            return self._hand_over(plan)
+        except StateUnusable as damage:
+            work = Work(self._control, self._log, projection)
+            if not self._tools.builder.mend(plan, damage.state_id, work):
+                raise
+        self._build(plan, projection)
+        return self._hand_over(plan)
 
     @contextmanager
     def _projected(self, plan: Plan) -> Iterator[Projection | None]:

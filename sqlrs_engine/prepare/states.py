@@ -6,6 +6,7 @@ are dropped, never trusted.
 """
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -40,6 +41,9 @@ class Files(Protocol):
     def set_aside(self, container: Path) -> Path:
         """Move a container out of use without deleting it; return where it is now."""
 
+    def is_whole(self, container: Path) -> bool:
+        """Tell whether a container has what every cluster has."""
+
     def usage(self, path: Path) -> int:
         """Return the apparent size of a container in bytes."""
 
@@ -72,7 +76,11 @@ class States:
     def exists(self, state_id: str) -> bool:
         """Tell whether a state can be cloned."""
         state = self._store.get(state_id)
-        return state is not None and not self._doubtful(state) and self._dir(state).is_dir()
+        return (
+            state is not None
+            and not self._doubtful(state)
+            and self._files.is_whole(self._dir(state))
+        )
 
     def proven(self, state_id: str) -> bool:
         """Tell whether an instance of a state was seen to start and to let its user in."""
@@ -86,6 +94,12 @@ class States:
             if state is not None and not state.proven:
                 _log.warning("state %s cannot be used: dropped", state_id)
                 self._drop(state)
+
+    def doubt(self, state_id: str) -> None:
+        """Note that a state is damaged: it does not exist until it is built again."""
+        with self._publishing:
+            _log.warning("state %s does not start any more: it is damaged", state_id)
+            self._store.set_damaged(state_id)
 
     def publish(self, workspace: Path, state: State, recipe: Json | None = None) -> State:
         """Make a workspace the state of a row, which is completed and returned.
@@ -104,8 +118,8 @@ class States:
         )
         target = self._dir(state)
         with self._publishing:
-            if target.exists():
-                self._files.discard(target)  # a crash came between its files and its row
+            if os.path.lexists(target):
+                self._make_way(target)
             if not self._files.publish(workspace, target):
                 raise Conflict("another engine has made this state meanwhile", state.state_id)
             try:
@@ -153,6 +167,14 @@ class States:
             with self._publishing:
                 if self._store.get(directory.name) is None:
                     self._remove_stray(directory)
+
+    def _make_way(self, target: Path) -> None:
+        """Remove what is left of a state by a crash or a damage, whatever it is now."""
+        try:
+            self._files.discard(target)
+        except Conflict as refusal:
+            place = self._files.set_aside(target)
+            _log.warning("%s: it is set aside, as %s", refusal, place)
 
     def _remove_stray(self, directory: Path) -> None:
         if not self._keeps(directory.name):

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Collection
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, get_type_hints
+from typing import TypeVar, get_type_hints
 
 import orjson
 
@@ -38,7 +38,7 @@ _FIELDS = MappingProxyType(
     {
         State: (
             *("state_id", "parent_state_id", "image_id", "prepare_kind"),
-            *("prepare_args_normalized", "created_at", "size_bytes", "boot_id"),
+            *("prepare_args_normalized", "created_at", "size_bytes", "boot_id", "proven"),
         ),
         Instance: (
             *("instance_id", "image_id", "state_id", "created_at", "port", "password"),
@@ -122,10 +122,18 @@ class Labels:
             values = orjson.loads(self._path(kind, key).read_bytes())
         except (OSError, ValueError):
             return None
-        fields = _FIELDS[kind]
-        if not isinstance(values, dict) or not _fits(kind, fields, values):
+        if not isinstance(values, dict):
             return None
-        return kind(**values) if values[fields[0]] == key else None
+        # Another version of the engine may have written more, or less, than this one does.
+        values = {name: values[name] for name in _FIELDS[kind] if name in values}
+        hints = get_type_hints(kind)
+        if not all(isinstance(value, hints[name]) for name, value in values.items()):
+            return None
+        try:
+            record = kind(**values)
+        except TypeError:
+            return None
+        return record if getattr(record, _FIELDS[kind][0]) == key else None
 
     def _path(self, kind: type[Labelled], key: str) -> Path:
         return self._root / _DIRECTORIES[kind] / f"{key}{_SUFFIX}"
@@ -139,10 +147,3 @@ class Labels:
         finally:
             os.close(descriptor)
         fresh.replace(path)
-
-
-def _fits(kind: type[Labelled], fields: Collection[str], values: dict[str, Any]) -> bool:
-    hints = get_type_hints(kind)
-    return set(values) == set(fields) and all(
-        isinstance(values[name], hints[name]) for name in fields
-    )

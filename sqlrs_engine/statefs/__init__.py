@@ -13,7 +13,7 @@ from ..errors import Conflict
 from ..space import space_on, sync
 from .aside import Aside
 from .backend import Backend, Owner
-from .containers import MODE, check_tablespaces, seal
+from .containers import MODE, check_tablespaces, is_whole, seal
 from .exchanging import exchange
 from .layout import Layout, data_dir
 from .removal import Trash, remove
@@ -150,6 +150,10 @@ class StateFs:
         """
         with space_on(self.root):
             self._trash.discard(path)
+
+    def is_whole(self, container: Path) -> bool:
+        """Tell whether a container, reached without a link, has what every cluster has."""
+        return is_whole(container)
 
     def usage(self, path: Path) -> int:
         """Return the apparent size of a container in bytes."""

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from pathlib import Path
 
 from ..errors import InvalidArgument
 from .layout import DATA, MARKER
@@ -27,6 +28,25 @@ def is_marked(container: int) -> bool:
     return stat.S_ISREG(status.st_mode)
 
 
+def is_whole(container: Path) -> bool:
+    """Tell whether a container has the files without which no cluster is one.
+
+    ``PG_VERSION``, and a control file that begins with the number of its cluster.
+    """
+    try:
+        with opened(container) as directory, opened(DATA, within=directory) as data:
+            version = os.stat("PG_VERSION", dir_fd=data, follow_symlinks=False)
+            with opened("global", within=data) as shared:
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+                control = os.open("pg_control", flags, dir_fd=shared)
+            try:
+                return stat.S_ISREG(version.st_mode) and any(os.read(control, 8))
+            finally:
+                os.close(control)
+    except OSError:
+        return False
+
+
 def seal(container: int) -> None:
     """Make a container read-only by the modes of its two directories.
 
@@ -45,8 +65,8 @@ def _set_modes(container: int, mode: int) -> None:
     try:
         with opened(DATA, within=container) as data:
             os.fchmod(data, mode)
-    except FileNotFoundError:
-        return  # a workspace may be without
+    except (FileNotFoundError, NotADirectoryError):
+        return  # a workspace may be without, and what is damaged has who knows what
 
 
 def check_tablespaces(container: int) -> None:

@@ -93,6 +93,9 @@ class StateStore(Protocol):
     def set_proven(self, state_id: str) -> None:
         """Record that an instance of a state has started and let its user in."""
 
+    def set_damaged(self, state_id: str) -> None:
+        """Record that the files of a state are of no use: not durable, not proven."""
+
     def undurable(self) -> list[State]:
         """Return the states whose files may not have reached the disk."""
 

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 import socket
 import stat
 import threading
@@ -469,3 +470,82 @@ def test_two_containers_swap_their_places(files, workspace):
 def test_where_directories_cannot_be_exchanged_they_are_moved(files, workspace, monkeypatch):
     monkeypatch.setitem(exchange.__globals__, "_EXCHANGE", 1 << 30)  # no such flag: EINVAL
     test_two_containers_swap_their_places(files, workspace)
+
+
+def no_data(container):
+    shutil.rmtree(container / "data")
+
+
+def data_that_is_a_link(container):
+    (container / "data").rename(container / "moved")
+    (container / "data").symlink_to("moved")
+
+
+def a_link(container):
+    container.rename(container.with_name("moved"))
+    container.symlink_to("moved")
+
+
+def a_file(container):
+    shutil.rmtree(container)
+    container.touch()
+
+
+def no_version(container):
+    (container / "data" / "PG_VERSION").unlink()
+
+
+def no_control_file(container):
+    (container / "data" / "global" / "pg_control").unlink()
+
+
+def an_empty_control_file(container):
+    (container / "data" / "global" / "pg_control").write_bytes(b"")
+
+
+def a_zeroed_control_file(container):
+    (container / "data" / "global" / "pg_control").write_bytes(bytes(8192))
+
+
+def a_pipe_for_a_control_file(container):
+    (container / "data" / "global" / "pg_control").unlink()
+    os.mkfifo(container / "data" / "global" / "pg_control")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(no_data, data_that_is_a_link, a_link, a_file, no_version, no_control_file),
+        *(an_empty_control_file, a_zeroed_control_file, a_pipe_for_a_control_file),
+    ],
+)
+def test_what_is_no_cluster_is_not_whole(files, workspace, damage):
+    (data_dir(workspace) / "global" / "pg_control").write_bytes(b"x" * 8192)
+    assert files.is_whole(workspace)
+    damage(workspace)
+    assert not files.is_whole(workspace)
+
+
+def test_a_damaged_container_can_be_discarded(files, workspace):
+    target = files.state_dir(IMAGE, STATE)
+    files.publish(workspace, target)
+    for path in (target, data_dir(target)):
+        path.chmod(0o700)
+    data_that_is_a_link(target)
+    files.discard(target)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("damage", [a_link, a_file])
+def test_whatever_is_in_a_containers_place_can_be_set_aside(files, workspace, damage):
+    target = files.state_dir(IMAGE, STATE)
+    target.parent.mkdir(parents=True)
+    workspace.rename(target)
+    damage(target)
+    with pytest.raises(Conflict):
+        files.discard(target)
+    place = files.set_aside(target)
+    assert os.path.lexists(place)
+    assert not os.path.lexists(target)
+    target.touch()
+    assert files.set_aside(target) != place, "one beside the other"

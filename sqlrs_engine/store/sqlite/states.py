@@ -12,6 +12,9 @@ from ..records import Json, Recipe, State, Totals
 from .database import Database, Session
 from .rows import Table, Where
 
+DAMAGED = "damaged"
+"""In place of a boot's id: files that no boot can vouch for."""
+
 _STATES = Table(
     State,
     source="states s",
@@ -127,19 +130,31 @@ class States:
             session.execute_many(
                 "UPDATE states SET boot_id = NULL WHERE state_id = ?", [(each,) for each in ids]
             )
-        for state in filter(None, map(self.get, ids)):
-            self._watcher.kept(state, {"boot_id"})
+        self._relabel(ids)
 
     def set_proven(self, state_id: str) -> None:
         """Record that an instance of a state has started and let its user in."""
         with self._database.writing() as session:
             session.execute("UPDATE states SET proven = 1 WHERE state_id = ?", (state_id,))
+        self._relabel([state_id])
+
+    def set_damaged(self, state_id: str) -> None:
+        """Record that the files of a state are of no use; see ``StateStore.set_damaged``."""
+        with self._database.writing() as session:
+            session.execute(
+                "UPDATE states SET boot_id = ?, proven = 0 WHERE state_id = ?", (DAMAGED, state_id)
+            )
+        self._relabel([state_id])
 
     def undurable(self) -> list[State]:
         """Return the states whose files may not have reached the disk."""
         with self._database.reading() as session:
             rows = session.rows(_STATES.select("s.boot_id IS NOT NULL"))
         return _STATES.records(rows)
+
+    def _relabel(self, state_ids: Iterable[str]) -> None:
+        for state in filter(None, map(self.get, state_ids)):
+            self._watcher.kept(state)
 
     def remove(self, state_id: str) -> bool:
         """Delete a state's row and say whether it was there.

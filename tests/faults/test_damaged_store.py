@@ -1,0 +1,107 @@
+"""What is damaged by hand is noticed, said, and built again where that can be."""
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from fix_store import Store, query
+
+from sqlrs_engine.errors import ClusterFailed
+
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+
+SCRIPT = ("-c", "create table t as select 1 as n")
+Damage = Callable[[Path], None]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("store"), "postgres:18")
+    store.without_pool()
+    yield store
+    store.close()
+
+
+def writable(container: Path) -> Path:
+    """Open a sealed container to the damage; return its data directory."""
+    for path in (container, container / "data"):
+        path.chmod(0o700)
+    return container / "data"
+
+
+def data_elsewhere(container: Path) -> None:
+    data = writable(container)
+    data.rename(container / "moved")
+    data.symlink_to("moved")
+
+
+def elsewhere(container: Path) -> None:
+    container.chmod(0o700)
+    container.rename(container.with_name("moved"))
+    container.symlink_to("moved")
+
+
+def control_damaged(container: Path) -> None:
+    control = writable(container) / "global" / "pg_control"
+    content = bytearray(control.read_bytes())
+    content[16:200] = os.urandom(184)
+    control.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [data_elsewhere, elsewhere, control_damaged])
+def test_a_damaged_state_is_built_again(store: Store, damage: Damage) -> None:
+    result = store.prepare(*SCRIPT)
+    directory = store.engine._files.state_dir(result["image_id"], result["state_id"])
+    damage(directory)
+    again = store.prepare(*SCRIPT)
+    assert again["state_id"] == result["state_id"]
+    assert query(again, "select n from t") == 1
+    assert store.cached(store.submit_and_wait(*SCRIPT)) == [True]
+    assert query(result, "select n from t") == 1, "instances are clones, not views"
+
+
+def test_what_is_built_on_a_damaged_state_builds_it_again(store: Store) -> None:
+    result = store.prepare(*SCRIPT)
+    control_damaged(store.engine._files.state_dir(result["image_id"], result["state_id"]))
+    longer = store.prepare(*SCRIPT, "-c", "insert into t values (2)")
+    assert query(longer, "select sum(n) from t") == 3
+
+
+def test_a_damaged_empty_cluster_is_made_again(store: Store) -> None:
+    result = store.prepare("-c", "select 1")
+    control_damaged(store.engine._files.base_dir(result["image_id"]))
+    assert query(store.prepare("-c", "select 2"), "select 1") == 1
+
+
+def test_settings_that_let_nothing_start_cost_no_state(store: Store) -> None:
+    result = store.prepare(*SCRIPT)
+    store.engine.config.set("postgres.settings", {"shared_buffers": "900GB"})
+    try:
+        with pytest.raises(ClusterFailed, match=result["state_id"]):
+            store.engine.instances.create(result["state_id"])
+        error = store.failure(*SCRIPT)
+    finally:
+        store.engine.config.remove("postgres.settings")
+    assert error["code"] == "cluster_failed"
+    assert "postgres.settings" in error["message"]
+    assert "shared memory" in error["details"]
+    assert store.cached(store.submit_and_wait(*SCRIPT)) == [True]
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_a_directory_in_place_of_a_pid_file(store: Store, filled: bool) -> None:
+    result = store.prepare(*SCRIPT)
+    data = store.engine._files.instance_dir(result["instance_id"]) / "data"
+    pid_file = data / "postmaster.pid"
+    postmaster = psutil.Process(int(pid_file.read_text().split("\n")[0]))
+    postmaster.send_signal(signal.SIGQUIT)
+    psutil.wait_procs([postmaster], timeout=60)
+    pid_file.unlink(missing_ok=True)
+    pid_file.mkdir()
+    if filled:
+        (pid_file / "something").touch()
+    store.engine.instances.ensure_running(result["instance_id"])
+    assert query(result, "select n from t") == 1
