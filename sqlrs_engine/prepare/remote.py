@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, SourceInputsMissing
 from ..sources import Blobs, Manifest, Missing, paths
 from .arguments import StepArguments
 from .files import FileRead
+from .foresight import Includes, foresee
 from .script import Scan, scan
 
 _REMEMBERED = 4096
@@ -73,6 +74,8 @@ class RemoteSources:
         self.manifest = manifest
         self.scripts = scripts
         self.missing = Missing()
+        self.includes = Includes()
+        self._inputs: set[str] = set()
         self.work_dir = manifest.work_dir
         self.root: Path | None = Path(paths.normal(manifest.root)) if manifest.root else Path()
 
@@ -80,7 +83,9 @@ class RemoteSources:
         """Return the path of a file that an argument names. Raises InvalidArgument."""
         if not paths.is_absolute(path):
             raise InvalidArgument("file path must be absolute", path)
-        return str(self._place(path))
+        place = self._place(path)
+        self._inputs.add(self.key(place))
+        return str(place)
 
     def check_options(self, step: StepArguments) -> None:
         """Raise InvalidArgument for options that have psql write files."""
@@ -113,10 +118,22 @@ class RemoteSources:
             yield
         except InvalidArgument:
             if self.missing:
-                raise self.missing.error() from None
+                raise self._error() from None
             raise
         if self.missing:
-            raise self.missing.error()
+            raise self._error()
+
+    def met(self, key: str, *, has_hash: bool, has_content: bool) -> None:
+        """Take note of a script that is read."""
+        if key in self._inputs:
+            return
+        found = self.includes
+        kind = found.read if has_content else found.without_content
+        (kind if has_hash else found.without_hash).add(key)
+
+    def _error(self) -> SourceInputsMissing:
+        foresee(self.includes, self.manifest, self.scripts.blobs, self.missing)
+        return self.missing.error()
 
     def key(self, path: Path) -> str:
         """Return the key of a file. Raises InvalidArgument when it is not in the workspace."""
@@ -164,6 +181,8 @@ class RemoteFiles:
         """Return a script taken apart. Raises InvalidArgument when there is no such file."""
         key, digest = self._find(path)
         parts = self._sources.scripts.script(digest) if digest else None
+        if digest or not self._unsure:
+            self._sources.met(key, has_hash=bool(digest), has_content=parts is not None)
         if parts is None:
             self._unsure = True
             if digest:

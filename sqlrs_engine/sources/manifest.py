@@ -12,20 +12,24 @@ from . import paths
 HASH = "sha256:"
 MAX_ENTRIES = 100_000
 
+_DIRECTORY = "directory"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """A ``source_manifest``; absent fields and ``null`` are the same as empty ones.
 
     ``root`` and ``work_dir`` are absolute paths in the client's own syntax. ``files`` maps
-    keys to SHA-256 digests. ``directories`` maps keys to the names in a directory; only
-    those whose listing is complete are kept, as others cannot tell what is not there.
+    keys to SHA-256 digests. ``directories`` maps keys to the names in a directory, and
+    ``subdirectories`` to those of them that are directories; only those whose listing is
+    complete are kept, as others cannot tell what is not there.
     """
 
     root: str | None = None
     work_dir: str | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     directories: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    subdirectories: Mapping[str, frozenset[str]] = field(default_factory=dict)
     _sorted: Sequence[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -44,14 +48,19 @@ class Manifest:
         names = sum(len(listing.get("entries") or ()) for listing in listings.values())
         if len(files) + len(listings) + names > MAX_ENTRIES:
             raise InvalidArgument("source_manifest is too large", f"at most {MAX_ENTRIES} entries")
+        complete = {
+            paths.key(key): listing.get("entries") or ()
+            for key, listing in listings.items()
+            if listing.get("complete") is not False
+        }
         manifest = cls(
             root=_absolute("root_path", workspace.get("root_path")),
             work_dir=_absolute("work_dir", workspace.get("work_dir")),
             files={paths.key(key): value.removeprefix(HASH) for key, value in files.items()},
-            directories={
-                paths.key(key): _names(listing)
-                for key, listing in listings.items()
-                if listing.get("complete") is not False
+            directories={key: _names(entries) for key, entries in complete.items()},
+            subdirectories={
+                key: frozenset(each["name"] for each in entries if each.get("kind") == _DIRECTORY)
+                for key, entries in complete.items()
             },
         )
         for file in manifest.files:
@@ -65,10 +74,18 @@ class Manifest:
             "workspace_ref": {"root_path": self.root, "work_dir": self.work_dir},
             "files": {name: HASH + digest for name, digest in self.files.items()},
             "directories": {
-                name: {"entries": [{"name": entry, "kind": "file"} for entry in sorted(entries)]}
+                name: {
+                    "entries": [
+                        {"name": entry, "kind": self._kind(name, entry)}
+                        for entry in sorted(entries)
+                    ]
+                }
                 for name, entries in self.directories.items()
             },
         }
+
+    def _kind(self, directory: str, name: str) -> str:
+        return _DIRECTORY if name in self.subdirectories.get(directory, ()) else "file"
 
     def key_of(self, path: str) -> str:
         """Return the key of an absolute path of the client's.
@@ -112,8 +129,8 @@ def digests(body: Json | None) -> Iterable[str]:
     return [value.removeprefix(HASH) for value in files.values()] if files else []
 
 
-def _names(listing: Json) -> frozenset[str]:
-    names = frozenset(entry["name"] for entry in listing.get("entries") or ())
+def _names(entries: Iterable[Json]) -> frozenset[str]:
+    names = frozenset(entry["name"] for entry in entries)
     for name in names:
         if "/" in name or name in (".", ".."):
             raise InvalidArgument("invalid name in source_manifest", name[:200])

@@ -150,6 +150,16 @@ def test_files_come_round_by_round(engine: EngineProcess) -> None:
     assert trees(engine) == []
 
 
+def test_a_long_chain_of_includes_is_fetched_before_the_client_gives_up(
+    shared_engine: EngineProcess,
+) -> None:
+    links = {f"sql/{n:02}.sql": f"\\ir {n + 1:02}.sql\n" for n in range(11)}
+    client = RemoteClient(shared_engine, {**links, "sql/11.sql": "create table deep (n int);\n"})
+    result = client.prepare("-f", "/client/project/sql/00.sql")
+    assert query(result["dsn"], "select count(*) from deep") == 0
+    assert sorted(client.uploaded) == sorted(client.files)
+
+
 def test_explain_takes_part(shared_engine: EngineProcess) -> None:
     client = RemoteClient(shared_engine, {"e.sql": "select 'explained from afar';\n"})
     path = "/v1/cache/explain/prepare"

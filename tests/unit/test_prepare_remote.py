@@ -134,6 +134,47 @@ def test_it_has_the_states_that_the_files_have_here(blobs: Blobs, tmp_path: Path
     assert str(tmp_path) not in str([step.recipe for step in plan.steps])
 
 
+def chain(*keys: str, end: str = "select 1;\n") -> dict[str, str]:
+    """Scripts of which each includes the next."""
+    following = [*keys[1:], None]
+    files = {}
+    for key, target in zip(keys, following, strict=True):
+        up = "../" * key.count("/")
+        files[key] = end if target is None else f"\\ir {up}{target}\n"
+    return files
+
+
+CHAINS = {
+    "one directory": [f"sql/{n:02}.sql" for n in range(12)],
+    "the workspace itself": [f"{n:02}.sql" for n in range(12)],
+    "directories beside each other": [f"sql/m{n:02}/up.sql" for n in range(12)],
+    "back and forth": [f"sql/{'ab'[n % 2]}/{n:02}.psql" for n in range(12)],
+}
+
+
+@pytest.mark.parametrize("keys", CHAINS.values(), ids=CHAINS)
+def test_a_chain_of_includes_takes_no_more_rounds_than_clients_have(
+    blobs: Blobs, keys: list[str]
+) -> None:
+    files = chain(*keys, end="\\copy t from 'rows.csv'\n")
+    rows = f"{keys[0].rpartition('/')[0]}/rows.csv".lstrip("/")
+    files |= {rows: "1\n", ".git/x.sql": "", "node_modules/x/y.sql": "", "sql/README": ""}
+    client = Client(blobs, files)
+    plan = client.plan("-f", f"{CLIENT}/{keys[0]}", work_dir=CLIENT)
+    assert len(plan.steps[0].files) == 13
+    assert client.rounds <= 8
+    assert not [each for each in client.asked if ".git" in each or "README" in each]
+    assert not [each for each in client.asked if "node_modules/" in each]
+
+
+def test_nothing_beside_it_is_asked_for_while_a_chain_is_short(blobs: Blobs) -> None:
+    files = chain("sql/a.sql", "sql/b.sql") | {"sql/large-dump.sql": "select 1;\n"}
+    client = Client(blobs, files)
+    client.plan("-f", f"{CLIENT}/sql/a.sql")
+    assert not [each for each in client.asked if "large" in each]
+    assert client.rounds <= 4
+
+
 def test_what_is_known_needs_no_further_round(blobs: Blobs) -> None:
     client = Client(blobs, TREE)
     args = ("-f", f"{CLIENT}/sql/main.sql")
