@@ -296,7 +296,7 @@ class Engine:
             lambda: self.runs.shutdown(RUNS_GRACE_SECONDS),
             lambda: self.prepare.shutdown(JOBS_GRACE_SECONDS),
             self.instances.pool.stop,
-            self.instances.stop_reaper,
+            self.instances.stop,
             self._sources.stop,
         )
         for step in steps:
@@ -341,6 +341,7 @@ class Engine:
             ("states", self._states.drop_doubtful),
             ("servers", self._end_leftovers),
             ("instances", self.instances.recover),
+            ("watch", self.instances.start_watch),
             ("files", self._sweep),
             ("labels", self._salvage.settle),
             ("cache", lambda: self.cache.make_room("startup_recovery")),

@@ -3,6 +3,7 @@
 import itertools
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,6 +121,7 @@ class FakeServer:
     starts: int = 0
     logins: int = 0
     log: list[str] = field(default_factory=list)
+    passwords: list[tuple[int, str | None]] = field(default_factory=list)
 
     @property
     def content(self) -> str:
@@ -179,12 +181,37 @@ class FakeServer:
         if self.world.fail_password:
             raise ClusterFailed("cannot connect to PostgreSQL")
         self.sessions += 1
+        self.passwords.append((self.running.port if self.running else port, password))
         file = self.container / "password"
         if password is None:
             file.unlink(missing_ok=True)
         else:
             file.write_text(password)
         return self.sessions
+
+
+class FakePlaceholders:
+    """Holds ports in memory; what listens has its port."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self.held: set[int] = set()
+
+    def hold(self, port: int) -> bool:
+        if port not in self.held and port in self.world.listening:
+            return False
+        self.held.add(port)
+        return True
+
+    @contextmanager
+    def admitting(self, port: int) -> Iterator[None]:
+        yield
+
+    def release(self, port: int) -> None:
+        self.held.discard(port)
+
+    def close(self) -> None:
+        self.held.clear()
 
 
 class FakeMemory:
@@ -239,7 +266,7 @@ class World:
             ports=Ports(
                 lambda: (20000, 20999),
                 self.store.instances.ports,
-                free=lambda port: port not in self.listening,
+                placeholders=FakePlaceholders(self),
                 choose=lambda count: 0,
             ),
             clock=self.clock,
@@ -250,7 +277,7 @@ class World:
 
     def close(self) -> None:
         self.instances.pool.stop()
-        self.instances.stop_reaper()
+        self.instances.stop()
         self.store.close()
 
     def server(self, image_id: str, container: Path) -> FakeServer:

@@ -1,15 +1,17 @@
 """Instances: writable clones of states, each a running cluster with a DSN of its own."""
 
+import logging
 import os
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 
 from ..chores import Chores
 from ..clock import Clock, utc_now
 from ..config import Config
 from ..conntrack import Conntrack
+from ..errors import NotFound
 from ..metrics import Metrics
-from ..store import Store
+from ..store import InstanceFilter, Store
 from ..store.records import Instance, State
 from .activity import Activity
 from .assembly import Assembly
@@ -27,6 +29,7 @@ from .recovery import Recovery
 from .rewind import Rewind
 from .servers import Files, OnLog, PostgresServers, Server, Servers, discard_line
 from .turns import Turns
+from .watch import Watch
 
 __all__ = [
     "UNSET",
@@ -41,6 +44,8 @@ __all__ = [
 
 
 _MIN_CLONES_AT_ONCE = 2
+
+_log = logging.getLogger(__name__)
 
 
 class Instances:
@@ -98,7 +103,8 @@ class Instances:
         assembly = Assembly(deps)
         turns = Turns(max(_MIN_CLONES_AT_ONCE, os.cpu_count() or 0))
         self.pool = Pool(deps, assembly, turns, memory=memory or ProcMemory())
-        self._lifecycle = Lifecycle(deps, assembly, self.pool, turns)
+        self._watch = Watch(self._hold_port, self._revive)
+        self._lifecycle = Lifecycle(deps, assembly, self.pool, turns, self._watch)
         self._rewind = Rewind(deps, assembly, self._lifecycle, self._activity)
         self._promotion = Promotion(deps, assembly, self._lifecycle, self._activity)
         self._reaper = Reaper(deps, self._lifecycle, self._activity)
@@ -139,8 +145,8 @@ class Instances:
     def ensure_running(self, instance_id: str, on_log: OnLog = discard_line) -> Instance:
         """Return an instance, restarted on the same port if its server was down.
 
-        Raises NotFound, Conflict when the port or the files were lost, ImageUnavailable,
-        ClusterFailed.
+        With another port and password if another program has the port. Raises NotFound,
+        Conflict when the files were lost, ImageUnavailable, NoPortLeft, ClusterFailed.
         """
         return self._lifecycle.ensure_running(instance_id, on_log)
 
@@ -162,6 +168,8 @@ class Instances:
 
     def reset(self, instance_id: str, force: bool = False) -> Instance:
         """Put an instance back to the content of its state; id, port and password stay.
+
+        Unless the port was lost: see ``ensure_running``.
 
         Raises NotFound, Conflict while clients are connected (``force`` cuts them off),
         ImageUnavailable, ClusterFailed.
@@ -207,10 +215,28 @@ class Instances:
         """Remove instances as they expire, in the background."""
         self._reaper.start()
 
-    def stop_reaper(self) -> None:
-        """End the reaper, and a recovery after its current steps; servers keep running."""
+    def start_watch(self) -> None:
+        """Restart servers at once when they end, in the background."""
+        self._watch.start(lambda: self._deps.store.instances.find(InstanceFilter()))
+
+    def stop(self) -> None:
+        """End what goes on in the background; servers keep running.
+
+        A recovery ends after its current steps.
+        """
         self._recovery.stop()
+        self._watch.stop()
         self._reaper.stop()
+        self._deps.ports.close()
+
+    def _hold_port(self, instance_id: str) -> None:
+        instance = self._deps.store.instances.get(instance_id)
+        if instance is not None:
+            self._deps.ports.hold(instance.port)
+
+    def _revive(self, instance_id: str) -> None:
+        with suppress(NotFound):
+            self._lifecycle.ensure_running(instance_id, _log.info)
 
     def _config_changed(self, path: str) -> None:
         self.pool.reconsider()

@@ -58,6 +58,11 @@ class Ready:
         return postmaster is not None and postmaster.runtime_id == self.started.runtime_id
 
 
+def new_password() -> str:
+    """Return a password of 192 random bits."""
+    return secrets.token_urlsafe(PASSWORD_BYTES)
+
+
 class Assembly:
     """Puts clones and servers together, and takes them apart."""
 
@@ -105,7 +110,8 @@ class Assembly:
 
         ``prove`` asks for a login like that of clients, too.
         """
-        postmaster = server.start(port=port, settings=settings)
+        with self._deps.ports.admitting(port):
+            postmaster = server.start(port=port, settings=settings)
         try:
             sessions = server.set_password(port, password)
             if prove:
@@ -114,6 +120,14 @@ class Assembly:
             server.stop("immediate")
             raise
         return Started(postmaster.runtime_id, sessions)
+
+    def change_password(self, server: Server, password: str) -> None:
+        """Set the password in the files of a stopped server, out of reach by TCP."""
+        postmaster = server.start(port=None, settings=self.settings())
+        try:
+            server.set_password(postmaster.port, password)
+        finally:
+            server.stop("fast")
 
     def settings(self) -> Mapping[str, Setting]:
         """Return the settings that servers are to be started with now."""
@@ -136,7 +150,7 @@ class Assembly:
 
     def _started(self, instance_id: str, state: State, container: Path, server: Server) -> Ready:
         """Start the server, on another port when one proves taken."""
-        password, settings = secrets.token_urlsafe(PASSWORD_BYTES), self.settings()
+        password, settings = new_password(), self.settings()
         with ExitStack() as reservations:  # a port that failed is not tried again
             for attempts_left in reversed(range(_PORT_ATTEMPTS)):
                 port = reservations.enter_context(self._deps.ports.reserved())

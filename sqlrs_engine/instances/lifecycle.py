@@ -10,6 +10,7 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from typing import Any
 
 from .. import ids
@@ -17,15 +18,18 @@ from ..errors import Conflict, NotFound, StorageFull, Unavailable
 from ..postgres.cluster import PortTaken
 from ..store import InstanceFilter
 from ..store.records import Instance, State
-from .assembly import Assembly, Ready
+from .assembly import Assembly, Ready, Started, new_password
 from .deps import Dependencies
 from .expiry import check_ttl
 from .pool import Pool
 from .ports import NoPortLeft
 from .servers import OnLog, Server, discard_line
 from .turns import Turns
+from .watch import Watch
 
 MAX_RUNNING = "instances.maxRunning"
+
+_PORT_ATTEMPTS = 5
 
 _log = logging.getLogger(__name__)
 
@@ -33,12 +37,18 @@ _log = logging.getLogger(__name__)
 class Lifecycle:
     """The instances' servers, files and rows, always changed together."""
 
-    def __init__(self, deps: Dependencies, assembly: Assembly, pool: Pool, turns: Turns) -> None:
-        """``turns`` are those of the clones that somebody waits for."""
+    def __init__(
+        self, deps: Dependencies, assembly: Assembly, pool: Pool, turns: Turns, watch: Watch
+    ) -> None:
+        """``turns`` are those of the clones that somebody waits for.
+
+        ``watch`` is told of every server that an instance gets.
+        """
         self._deps = deps
         self._assembly = assembly
         self._pool = pool
         self._turns = turns
+        self._watch = watch
         self._creating = threading.Lock()
         self._being_created = 0
 
@@ -94,18 +104,19 @@ class Lifecycle:
     def restart(self, instance: Instance, server: Server, on_log: OnLog = discard_line) -> Instance:
         """Start an instance on the port it has, or go on with a server that runs there.
 
-        The password is set in any case. The caller holds the instance's lock. Raises
-        Conflict when another program has the port, ClusterFailed.
+        When another program has the port, the instance moves to another one. The password
+        is set in any case. The caller holds the instance's lock. Raises NoPortLeft,
+        ClusterFailed.
         """
-        try:
-            started = self._assembly.start(
-                server, instance.port, instance.password, self._assembly.settings()
-            )
-        except PortTaken as error:
-            raise Conflict(
-                "the instance cannot be restarted: another program listens on its port",
-                f"port {instance.port}: stop that program, or delete the instance",
-            ) from error
+        for attempts_left in reversed(range(_PORT_ATTEMPTS)):
+            try:
+                started = self._started(instance, server)
+                break
+            except PortTaken:
+                if not attempts_left:
+                    raise
+                instance = self._moved(instance, server, on_log)
+        self._watch.see(replace(instance, runtime_id=started.runtime_id))
         renewed: Instance | None = instance
         # Without room for it the next use finds a server that the row does not know.
         with suppress(StorageFull):
@@ -120,11 +131,13 @@ class Lifecycle:
     def remove(self, instance_id: str) -> bool:
         """Delete an instance, whoever is connected; say whether it was there."""
         with self._deps.locks.hold(instance_id):
-            if self._deps.store.instances.get(instance_id) is None:
+            instance = self._deps.store.instances.get(instance_id)
+            if instance is None:
                 return False
             # What fails for want of space comes before what cannot be undone.
             self._deps.store.instances.remove(instance_id)
             self._assembly.clear(self._deps.files.instance_dir(instance_id))
+            self._deps.ports.release(instance.port)
             return True
 
     def remove_made_for(self, made_for: str) -> bool:
@@ -214,7 +227,9 @@ class Lifecycle:
         except BaseException:
             self._undo(ready)
             raise
+        self._deps.ports.keep(ready.port)
         ready.held.close()
+        self._watch.see(instance)
         return instance
 
     def _record(self, ready: Ready, **options: Any) -> Instance:
@@ -235,10 +250,42 @@ class Lifecycle:
             )
         )
 
+    def _started(self, instance: Instance, server: Server) -> Started:
+        """Start an instance's server where its row says. Raises PortTaken, ClusterFailed."""
+        if server.postmaster() is None and not self._deps.ports.hold(instance.port):
+            raise PortTaken("another program has the instance's port", str(instance.port))
+        settings = self._assembly.settings()
+        return self._assembly.start(server, instance.port, instance.password, settings)
+
+    def _moved(self, instance: Instance, server: Server, on_log: OnLog) -> Instance:
+        """Give an instance another port and another password.
+
+        A program that has taken its port may have been told the password by a client that
+        took it for the instance. So the password is changed before the server can be
+        reached, and in the row before all else, for the case of a crash.
+        """
+        with self._deps.ports.reserved() as port:
+            moved = self._deps.store.instances.update(
+                instance.instance_id, port=port, password=new_password()
+            )
+            if moved is None:
+                raise NotFound("instance not found", instance.instance_id)
+            self._deps.ports.keep(port)
+        self._deps.ports.release(instance.port)
+        message = (
+            f"another program has port {instance.port} of instance {instance.instance_id}, which"
+            f" gets port {port} and another password: ask for its DSN again"
+        )
+        _log.warning("%s", message)
+        on_log(message)
+        self._assembly.change_password(server, moved.password)
+        return moved
+
     def _on_port(self, instance: Instance, port: int) -> Instance:
         """Make a row say where its server listens, which clients of it know already."""
         if port == instance.port:
             return instance
+        self._deps.ports.release(instance.port)
         changed = self._deps.store.instances.update(instance.instance_id, port=port)
         return changed or instance
 

@@ -1,31 +1,20 @@
-"""TCP ports for instances: chosen from the configured range, kept for an instance's life."""
+"""TCP ports for instances: chosen from the configured range, kept for an instance's life.
+
+From its choice on a port is held (``placeholders``), so that no other program gets it while
+the instance's server is down, as far as this engine has started or missed that server.
+"""
 
 import secrets
-import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from ..errors import Unavailable
-
-LOOPBACK = "127.0.0.1"
+from .placeholders import Placeholders
 
 
 class NoPortLeft(Unavailable):
     """The range has no free port."""
-
-
-def is_free(port: int) -> bool:
-    """Tell whether a server could listen on a port of the loopback address now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # As PostgreSQL does: connections that linger in TIME_WAIT do not matter.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-            probe.listen(1)
-        except OSError:
-            return False
-    return True
 
 
 class Ports:
@@ -36,7 +25,7 @@ class Ports:
         bounds: Callable[[], tuple[int, int]],
         taken: Callable[[], set[int]],
         *,
-        free: Callable[[int], bool] = is_free,
+        placeholders: Placeholders | None = None,
         choose: Callable[[int], int] = secrets.randbelow,
     ) -> None:
         """``bounds`` gives the first and last port, ``taken`` those of existing instances.
@@ -46,14 +35,14 @@ class Ports:
         """
         self._bounds = bounds
         self._taken = taken
-        self._free = free
+        self._placeholders = placeholders or Placeholders()
         self._choose = choose
         self._lock = threading.Lock()
         self._reserved: set[int] = set()
 
     @contextmanager
     def reserved(self) -> Iterator[int]:
-        """Keep a free port from others until its instance has a row.
+        """Keep a free port from others; for good if ``keep`` is called before the end.
 
         Raises NoPortLeft.
         """
@@ -64,7 +53,31 @@ class Ports:
             yield port
         finally:
             with self._lock:
+                kept = port not in self._reserved
                 self._reserved.discard(port)
+            if not kept:
+                self._placeholders.release(port)
+
+    def keep(self, port: int) -> None:
+        """Take note that a reserved port is in an instance's row."""
+        with self._lock:
+            self._reserved.discard(port)
+
+    def hold(self, port: int) -> bool:
+        """Hold the port of an instance whose server is down; False when it was lost."""
+        return self._placeholders.hold(port)
+
+    def admitting(self, port: int) -> AbstractContextManager[None]:
+        """Let an instance's server have its port, if it takes it within the block."""
+        return self._placeholders.admitting(port)
+
+    def release(self, port: int) -> None:
+        """Give up the port of an instance that is no more."""
+        self._placeholders.release(port)
+
+    def close(self) -> None:
+        """Hold no port any more: the engine stops."""
+        self._placeholders.close()
 
     def in_range(self, port: int) -> bool:
         """Tell whether a port is one that a new instance could have."""
@@ -78,7 +91,7 @@ class Ports:
         start = self._choose(count)
         for offset in range(count):
             port = first + (start + offset) % count
-            if port not in unusable and self._free(port):
+            if port not in unusable and self._placeholders.hold(port):
                 return port
         raise NoPortLeft(
             "no free port for an instance",

@@ -62,6 +62,7 @@ class Promotion:
     def _stopped(self, instance: Instance, container: Path, on_log: OnLog) -> Iterator[None]:
         server = self._deps.servers.server(instance.image_id, container)
         server.stop("fast")
+        self._deps.ports.hold(instance.port)
         try:
             yield
         finally:

@@ -106,7 +106,7 @@ class Engine:
 
     def close(self) -> None:
         self.instances.pool.stop()
-        self.instances.stop_reaper()
+        self.instances.stop()
         for instance in self.store.instances.find(InstanceFilter()):
             self.instances.remove(instance.instance_id)
         self.files.wait_idle()
@@ -192,15 +192,38 @@ def test_a_killed_server_comes_back_with_its_data(engine, instance):
     assert rows(instance) == [1, 2]
 
 
-def test_a_lost_port_is_reported(engine, instance):
+def test_nobody_gets_the_port_while_the_server_is_down(engine, instance):
     kill_server(engine, instance)
-    with (
-        socket.create_server(("127.0.0.1", instance.port)),
-        pytest.raises(Conflict, match=str(instance.port)),
-    ):
-        engine.instances.ensure_running(instance.instance_id)
-    engine.instances.ensure_running(instance.instance_id)
+    with pytest.raises(OSError, match="in use"):
+        socket.create_server(("127.0.0.1", instance.port))
+    assert engine.instances.ensure_running(instance.instance_id).dsn == instance.dsn
     assert rows(instance) == [1]
+
+
+def test_after_a_port_was_taken_the_old_password_is_worth_nothing(engine, instance):
+    insert(instance, 2)
+    engine.instances.stop()  # an engine that is not there holds no port
+    kill_server(engine, instance)
+    with socket.create_server(("127.0.0.1", instance.port)):
+        moved = engine.instances.ensure_running(instance.instance_id)
+    assert rows(moved) == [1, 2]
+    assert moved.port != instance.port
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(moved.dsn.replace(moved.password, instance.password))
+
+
+def test_a_server_that_dies_is_back_without_being_asked_for(engine, instance):
+    insert(instance, 2)
+    engine.instances.start_watch()
+    kill_server(engine, instance)
+
+    def back():
+        with contextlib.suppress(psycopg.OperationalError):
+            return rows(instance) == [1, 2]
+
+    eventually(back, "the server")
+    assert engine.instances.reset(instance.instance_id).dsn == instance.dsn
+    assert engine.instances.remove(instance.instance_id)
 
 
 def test_removal_leaves_no_process_and_no_files(engine, instance):
@@ -311,6 +334,7 @@ def test_what_needs_settings_is_promoted_with_them(engine):
 def test_the_next_engine_adopts_and_restarts(engine, instance, root):
     dead = engine.instances.create(STATE)
     insert(dead, 2)
+    engine.instances.stop()
     kill_server(engine, dead)
     following = Engine(root)
     following.instances.recover()
@@ -318,6 +342,7 @@ def test_the_next_engine_adopts_and_restarts(engine, instance, root):
         assert following.store.instances.get(instance.instance_id) == instance
         assert (rows(instance), rows(dead)) == ([1], [1, 2])
     finally:
+        following.instances.stop()
         following.store.close()
 
 
@@ -326,24 +351,26 @@ def test_the_next_engine_ends_servers_without_a_row(engine, instance, root):
     engine.store.instances.remove(instance.instance_id)
     following = Engine(root)
     following.instances.recover()
+    following.instances.stop()
     following.store.close()
     assert not psutil.pid_exists(pid)
     assert not engine.files.instance_dir(instance.instance_id).exists()
 
 
 def test_a_port_taken_between_choice_and_start_is_replaced(engine, monkeypatch):
-    """The port looks free when it is chosen and is taken when the server wants it."""
+    """While a server starts its port cannot be held, and somebody may be quicker."""
     thieves = []
     ports = engine.instances._deps.ports
-    pick = ports._pick
+    admitting = ports.admitting
 
-    def pick_and_lose():
-        port = pick()
-        if not thieves:
-            thieves.append(socket.create_server(("127.0.0.1", port)))
-        return port
+    @contextlib.contextmanager
+    def admitting_a_thief(port):
+        with admitting(port):
+            if not thieves:
+                thieves.append(socket.create_server(("127.0.0.1", port)))
+            yield
 
-    monkeypatch.setattr(ports, "_pick", pick_and_lose)
+    monkeypatch.setattr(ports, "admitting", admitting_a_thief)
     try:
         instance = engine.instances.create(STATE)
         assert instance.port != thieves[0].getsockname()[1]
@@ -437,6 +464,7 @@ def test_what_a_killed_engine_left_of_its_pool_is_removed(engine, pool, instance
     pool._shelf.take(STATE)  # as if this engine were dead
     following = Engine(root)
     following.instances.recover()
+    following.instances.stop()
     following.store.close()
     assert not psutil.pid_exists(pid)
     assert not standby.ready.container.exists()

@@ -120,7 +120,7 @@ class Engine:
 
     def close(self) -> None:
         self.runs.shutdown(PATIENCE)
-        self.instances.stop_reaper()
+        self.instances.stop()
         for instance in self.store.instances.find(InstanceFilter()):
             self.instances.remove(instance.instance_id)
         self.files.wait_idle(PATIENCE)

@@ -47,7 +47,7 @@ def test_a_part_that_does_not_stop_does_not_keep_the_others_from_it(engine, monk
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(engine.runs, "shutdown", fail)
-    monkeypatch.setattr(engine.instances, "stop_reaper", lambda: stopped.append("reaper"))
+    monkeypatch.setattr(engine.instances, "stop", lambda: stopped.append("reaper"))
     engine.stop()
     assert stopped == ["reaper"]
     assert engine.prepare.events.broken_off("any job")

@@ -304,13 +304,34 @@ def test_a_restart_repairs_the_password(world):
     assert server.password == instance.password
 
 
-def test_a_restart_needs_the_port(world):
+@pytest.mark.parametrize("noticed", ["listening", "foreign_ports"])
+def test_an_instance_whose_port_was_taken_gets_another_and_another_password(world, noticed):
+    """Before its start or by it: whoever has the port may know the password by now."""
+    instance = world.instances.create(world.add_state(), name="dev")
+    server = world.server_of(instance)
+    server.crash()
+    world.instances.stop()  # as in another engine, which holds no port
+    setattr(world, noticed, {instance.port})
+    lines = []
+    moved = world.instances.ensure_running(instance.instance_id, lines.append)
+    assert world.store.instances.get(instance.instance_id) == moved
+    assert moved.port != instance.port
+    assert moved.password == server.password != instance.password
+    assert server.running.port == moved.port
+    assert server.passwords[-2:] == [(5432, moved.password), (moved.port, moved.password)]
+    assert str(instance.port) in lines[1]
+    assert moved.password not in "".join(lines)
+    server.crash()
+    assert world.instances.ensure_running(instance.instance_id).dsn == moved.dsn
+
+
+def test_the_port_of_a_removed_instance_is_given_up(world):
+    held = world.instances._deps.ports._placeholders.held
     instance = world.instances.create(world.add_state())
+    assert instance.port in held
     world.server_of(instance).crash()
-    world.foreign_ports.add(instance.port)
-    with pytest.raises(Conflict, match=str(instance.port)):
-        world.instances.ensure_running(instance.instance_id)
-    assert world.store.instances.get(instance.instance_id)
+    world.instances.remove(instance.instance_id)
+    assert instance.port not in held
 
 
 def test_a_restart_needs_the_files(world):

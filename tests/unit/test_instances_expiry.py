@@ -155,7 +155,7 @@ def test_the_reaper_wakes_for_a_new_deadline(world, monkeypatch):
     world.instances.update(instance.instance_id, ttl=0.001)
     world.clock.advance(1)
     assert removed.wait(30)
-    world.instances.stop_reaper()
+    world.instances.stop()
     assert there(world, instance) is None
 
 

@@ -8,14 +8,32 @@ import pytest
 from sqlrs_engine.errors import Unavailable
 from sqlrs_engine.instances.leases import Leases
 from sqlrs_engine.instances.locks import KeyedLocks
-from sqlrs_engine.instances.ports import Ports, is_free
+from sqlrs_engine.instances.placeholders import Placeholders, consent_counts
+from sqlrs_engine.instances.ports import Ports
+
+
+class Busy:
+    """Placeholders that hold every port but some."""
+
+    def __init__(self, busy=frozenset()):
+        self.busy = busy
+        self.held = set()
+
+    def hold(self, port):
+        if port in self.busy:
+            return False
+        self.held.add(port)
+        return True
+
+    def release(self, port):
+        self.held.discard(port)
 
 
 def ports(first=1, last=4, taken=frozenset(), busy=frozenset(), start=0):
     return Ports(
         lambda: (first, last),
         lambda: set(taken),
-        free=lambda port: port not in busy,
+        placeholders=Busy(busy),
         choose=lambda count: start % count,
     )
 
@@ -40,11 +58,73 @@ def test_reserved_ports_are_not_given_twice():
         pass
 
 
-def test_a_listening_socket_takes_its_port():
+def test_a_port_is_held_until_it_is_given_back():
+    some = ports()
+    held = some._placeholders.held
+    with some.reserved() as port:
+        assert held == {port}
+    assert held == set()
+    with some.reserved() as port:
+        some.keep(port)
+    assert held == {port}
+    some.release(port)
+    assert held == set()
+
+
+@pytest.fixture
+def placeholders():
+    placeholders = Placeholders()
+    yield placeholders
+    placeholders.close()
+
+
+def free_port():
     with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        assert not is_free(port)
-    assert is_free(port)
+        return server.getsockname()[1]
+
+
+def listening(port):
+    """Return a socket that listens as PostgreSQL's does. Raises OSError."""
+    return socket.create_server(("127.0.0.1", port))
+
+
+def test_a_listening_socket_takes_its_port(placeholders):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert not placeholders.hold(server.getsockname()[1])
+
+
+def test_a_placeholder_keeps_the_port_from_others_and_answers_nobody(placeholders):
+    port = free_port()
+    assert placeholders.hold(port)
+    assert placeholders.hold(port)
+    with pytest.raises(OSError, match="in use"):
+        listening(port)
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", port))
+    placeholders.release(port)
+    listening(port).close()
+
+
+@pytest.mark.skipif(not consent_counts(), reason="the system knows no sockets beside others")
+def test_a_placeholder_outlives_the_server_that_it_admitted(placeholders):
+    port = free_port()
+    placeholders.hold(port)
+    for _ in range(2):
+        with placeholders.admitting(port):
+            server = listening(port)
+        with server, socket.create_connection(("127.0.0.1", port)):
+            server.accept()[0].close()  # what lingers of it does not matter
+        with pytest.raises(OSError, match="in use"):
+            listening(port)
+
+
+def test_without_consent_a_placeholder_makes_way(placeholders, monkeypatch):
+    monkeypatch.setattr("sqlrs_engine.instances.placeholders.consent_counts", lambda: False)
+    port = free_port()
+    placeholders.hold(port)
+    with placeholders.admitting(port), listening(port):
+        assert not placeholders.hold(port)
+    assert placeholders.hold(port)
 
 
 def in_thread(work):

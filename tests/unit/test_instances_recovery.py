@@ -74,18 +74,7 @@ def test_dead_servers_are_restarted_where_they_were(world):
         assert after.runtime_id == world.server_of(instance).running.runtime_id
 
 
-def test_one_that_cannot_be_restarted_does_not_stop_the_others(world):
-    state = world.add_state()
-    first, second = world.instances.create(state), world.instances.create(state)
-    for instance in (first, second):
-        world.server_of(instance).crash()
-    world.foreign_ports.add(first.port)
-    recover(world)
-    assert world.server_of(second).running
-    assert world.store.instances.get(first.instance_id)
-
-
-def test_not_even_an_unforeseen_failure_does(world, monkeypatch, caplog):
+def test_one_that_cannot_be_restarted_does_not_stop_the_others(world, monkeypatch, caplog):
     state = world.add_state()
     first, second = world.instances.create(state), world.instances.create(state)
     for instance in (first, second):
@@ -179,7 +168,7 @@ def test_a_shutdown_leaves_the_rest_to_the_next_start(world):
     instance = world.instances.create(world.add_state())
     world.server_of(instance).crash()
     world.restart_engine()
-    world.instances.stop_reaper()
+    world.instances.stop()
     world.instances.recover()
     assert not world.server_of(instance).running
     recover(world)

@@ -213,7 +213,7 @@ def test_a_state_that_may_be_damaged_is_not_cloned(world, instance, monkeypatch)
 
 
 def test_a_promotion_whose_restart_fails_leaves_no_workspace(world, instance):
-    world.foreign_ports.add(instance.port)
-    with pytest.raises(Conflict):
+    world.fail_start = True
+    with pytest.raises(ClusterFailed):
         world.instances.promote(instance.instance_id)
     assert work_is_empty(world)

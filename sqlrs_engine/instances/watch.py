@@ -1,0 +1,210 @@
+"""Watches the servers of instances and has those that end started again, at once.
+
+A server that ends again and again is started after growing pauses, and at last left to its
+next use. What was ended on purpose is started again as well, or gone by then: whoever ends
+a server holds the instance's lock until it is, and so does whoever starts it.
+"""
+
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from ..postgres.processes import start_ticks
+from ..store.records import Instance
+
+AT_ONCE = 4
+ATTEMPTS = 7
+FIRST_PAUSE_SECONDS = 1.0
+CALM_SECONDS = 60.0
+"""After so long without an end of its server an instance counts as well."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A process behind a descriptor that becomes readable when it ends, pidfd_open(2)."""
+
+    instance_id: str
+    runtime_id: str
+    descriptor: int
+
+
+@dataclass(slots=True)
+class _Ends:
+    """How often an instance's server ended in a row, and when last."""
+
+    count: int = 0
+    last: float = 0.0
+
+
+class Watch:
+    """One thread that waits for the ends of all servers; safe to use from any thread.
+
+    It knows of none before ``start``.
+    """
+
+    def __init__(self, ended: Callable[[str], object], revive: Callable[[str], object]) -> None:
+        """``ended`` is told of an instance whose server ended, in the watching thread.
+
+        ``revive`` starts the server again, in a thread of its own; it may raise.
+        """
+        self._ended = ended
+        self._revive = revive
+        self._lock = threading.Lock()  # guards what follows
+        self._poll: select.epoll | None = None
+        self._watched: dict[int, _Watched] = {}
+        self._of: dict[str, _Watched] = {}
+        self._ends: dict[str, _Ends] = {}
+        self._due: dict[str, float] = {}
+        self._wake_reader = self._wake_writer = -1
+        self._thread: threading.Thread | None = None
+
+    def start(self, instances: Callable[[], Iterable[Instance]]) -> None:
+        """Watch the servers of these instances, and of those that ``see`` is told of."""
+        with self._lock:
+            if self._poll is not None:
+                return
+            self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            self._poll = select.epoll()
+            self._poll.register(self._wake_reader, select.EPOLLIN)
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread.start()
+        for instance in instances():
+            self.see(instance)
+
+    def stop(self) -> None:
+        """Watch nothing any more; restarts under way are finished."""
+        with self._lock:
+            if self._poll is None:
+                return
+            poll, self._poll = self._poll, None
+            self._wake()
+        if self._thread is not None:
+            self._thread.join()
+        with self._lock:
+            for watched in self._watched.values():
+                os.close(watched.descriptor)
+            self._watched.clear()
+            self._of.clear()
+            poll.close()
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
+
+    def see(self, instance: Instance) -> None:
+        """Watch an instance's server from now on, in place of an earlier one."""
+        if instance.runtime_id is None:
+            return
+        with self._lock:
+            if self._poll is None:
+                return
+            before = self._of.get(instance.instance_id)
+            if before is not None and before.runtime_id == instance.runtime_id:
+                return
+            if before is not None:
+                self._forget(before)
+            try:
+                watched = _opened(instance.instance_id, instance.runtime_id)
+            except OSError as error:
+                _log.warning("instance %s is not watched: %s", instance.instance_id, error)
+                return
+            if watched is None:
+                self._note_end(instance.instance_id)
+                self._wake()
+                return
+            self._watched[watched.descriptor] = watched
+            self._of[watched.instance_id] = watched
+            self._poll.register(watched.descriptor, select.EPOLLIN)
+
+    def _run(self) -> None:
+        with ThreadPoolExecutor(AT_ONCE, "revival") as pool:
+            while (poll := self._poll) is not None:
+                ready = poll.poll(self._pause())
+                for instance_id in self._ended_of([descriptor for descriptor, _ in ready]):
+                    try:
+                        self._ended(instance_id)
+                    except Exception:
+                        _log.exception("the port of instance %s is not held", instance_id)
+                for instance_id in self._now_due():
+                    pool.submit(self._try, instance_id)
+            pool.shutdown(cancel_futures=True)
+
+    def _ended_of(self, descriptors: Iterable[int]) -> list[str]:
+        """Forget the processes that ended; return their instances."""
+        with self._lock:
+            if self._wake_reader in descriptors:
+                os.read(self._wake_reader, 1024)
+            ended = [self._watched[each] for each in descriptors if each in self._watched]
+            for watched in ended:
+                self._forget(watched)
+                self._note_end(watched.instance_id)
+        return [watched.instance_id for watched in ended]
+
+    def _try(self, instance_id: str) -> None:
+        try:
+            self._revive(instance_id)
+        except Exception as error:
+            _log.warning("cannot restart instance %s: %s", instance_id, error)
+            with self._lock:
+                self._note_end(instance_id)
+                self._wake()
+
+    def _note_end(self, instance_id: str) -> None:
+        """Decide when an instance is started again. The caller holds the lock."""
+        now = time.monotonic()
+        ends = self._ends.setdefault(instance_id, _Ends())
+        if now - ends.last > CALM_SECONDS:
+            ends.count = 0
+        ends.count, ends.last = ends.count + 1, now
+        if ends.count > ATTEMPTS:
+            _log.error("instance %s stays down until it is used", instance_id)
+            return
+        pause = FIRST_PAUSE_SECONDS * 2 ** (ends.count - 2) if ends.count > 1 else 0.0
+        self._due[instance_id] = now + pause
+
+    def _pause(self) -> float | None:
+        with self._lock:
+            if not self._due:
+                return None
+            return max(0.0, min(self._due.values()) - time.monotonic())
+
+    def _now_due(self) -> list[str]:
+        now = time.monotonic()
+        with self._lock:
+            due = [instance_id for instance_id, when in self._due.items() if when <= now]
+            for instance_id in due:
+                del self._due[instance_id]
+            calm = [k for k, ends in self._ends.items() if now - ends.last > CALM_SECONDS]
+            for instance_id in calm:
+                del self._ends[instance_id]
+        return due
+
+    def _forget(self, watched: _Watched) -> None:
+        """Close a descriptor, which takes it out of the poll. The caller holds the lock."""
+        del self._watched[watched.descriptor]
+        if self._of.get(watched.instance_id) is watched:
+            del self._of[watched.instance_id]
+        os.close(watched.descriptor)
+
+    def _wake(self) -> None:
+        """Have the thread look again. The caller holds the lock."""
+        os.write(self._wake_writer, b"x")
+
+
+def _opened(instance_id: str, runtime_id: str) -> _Watched | None:
+    """Return what watches a process; None when it has ended. Raises OSError."""
+    pid, _, ticks = runtime_id.partition(".")
+    try:
+        descriptor = os.pidfd_open(int(pid))
+    except ProcessLookupError:
+        return None
+    # Asked now that the pid cannot pass to another process unnoticed.
+    if str(start_ticks(int(pid))) != ticks:
+        os.close(descriptor)
+        return None
+    return _Watched(instance_id, runtime_id, descriptor)
