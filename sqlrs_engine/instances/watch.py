@@ -185,7 +185,10 @@ class Watch:
         return due
 
     def _forget(self, watched: _Watched) -> None:
-        """Close a descriptor, which takes it out of the poll. The caller holds the lock."""
+        """Close a descriptor. The caller holds the lock."""
+        if self._poll is not None:
+            # Closing it would do, were there no fork in another thread to hold it open.
+            self._poll.unregister(watched.descriptor)
         del self._watched[watched.descriptor]
         if self._of.get(watched.instance_id) is watched:
             del self._of[watched.instance_id]

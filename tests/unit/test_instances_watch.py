@@ -63,8 +63,9 @@ def test_a_server_that_ends_is_started_again(server):
     server.watch.start(lambda: [server.instance])
     for count in (1, 2, 3):
         server.kill()
-        eventually(lambda count=count: len(server.revived) == count)
-        eventually(lambda: server.process.poll() is None)
+        eventually(
+            lambda count=count: len(server.revived) == count and server.process.poll() is None
+        )
     assert set(server.ended + server.revived) == {server.instance.instance_id}
 
 
@@ -102,8 +103,7 @@ def test_what_cannot_be_started_now_is_tried_again(server):
     server.fail = 3
     server.watch.start(lambda: [server.instance])
     server.kill()
-    eventually(lambda: len(server.revived) == 4)
-    assert server.process.poll() is None
+    eventually(lambda: len(server.revived) == 4 and server.process.poll() is None)
 
 
 def test_a_server_that_always_ends_is_left_alone_at_last(server, caplog):
