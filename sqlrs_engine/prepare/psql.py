@@ -6,6 +6,7 @@ import subprocess
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -88,19 +89,31 @@ def run(cluster: Client, script: Script, control: Control, on_line: OnLine) -> N
         raise _failure(process.returncode, list(tail))
 
 
+def _last_error(tail: list[str]) -> int | None:
+    """Return where the error begins that ended psql: it may have gone on after others.
+
+    A lost connection is several errors of one line, of which the first says why.
+    """
+    places = {
+        at: (match["file"], match["line"])
+        for at, line in enumerate(tail)
+        if (match := _LOCATED.match(line))
+    }
+    if places:
+        *_, (_, run) = groupby(places, key=places.__getitem__)
+        return next(run)
+    return next((at for at, line in enumerate(tail) if _PLAIN.match(line)), None)
+
+
 def _failure(code: int, tail: list[str]) -> StepFailed | StorageFull:
     """Return the error for what psql said last."""
-    for position, line in enumerate(tail):
-        located = _LOCATED.match(line)
-        if located:
-            headline = f"{located['file']}:{located['line']}: {located['error']}"
-            details = "\n".join([headline, *tail[position + 1 :]])
-            break
-        if _PLAIN.match(line):
-            details = "\n".join(tail[position:])
-            break
-    else:
+    position = _last_error(tail)
+    if position is None:
         details = "\n".join([f"psql ended with code {code}", *tail])
+    else:
+        located = _LOCATED.match(tail[position])
+        headline = tail[position].removeprefix("psql:") if located else tail[position]
+        details = "\n".join([headline, *tail[position + 1 :]])
     details = details[:_TAIL_CHARS]
     if DISK_FULL in details:
         return StorageFull("the disk became full while psql ran: make room", details)

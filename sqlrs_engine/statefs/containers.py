@@ -81,7 +81,8 @@ def check_tablespaces(container: int) -> None:
         raise InvalidArgument(
             "the cluster has a tablespace outside its data directory, which cannot be copied: "
             "drop it, or create it in place (allow_in_place_tablespaces, LOCATION '')",
-            ", ".join(f"{oid} in {place}" for oid, place in sorted(links.items())),
+            ", ".join(f"{oid} in {place}" for oid, place in sorted(links.items()))
+            + " (what PostgreSQL has made there is left for you to remove)",
         )
 
 

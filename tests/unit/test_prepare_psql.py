@@ -147,6 +147,15 @@ def test_standard_input(fake):
             "psql:/w/one.sql:1: FATAL:  terminating connection\npsql:/w/one.sql:1: server closed",
             "/w/one.sql:1: FATAL:  terminating connection\npsql:/w/one.sql:1: server closed",
         ),
+        (
+            "psql:<stdin>:2: ERROR:  went on\nCREATE TABLE\npsql:<stdin>:9: ERROR:  stopped",
+            "<stdin>:9: ERROR:  stopped",
+        ),
+        (
+            "psql:/i.sql:1: ERROR:  went on\npsql:/a.sql:2: ERROR:  too\n"
+            "psql:/i.sql:1: FATAL:  terminating\npsql:/i.sql:1: error: connection lost",
+            "/i.sql:1: FATAL:  terminating\npsql:/i.sql:1: error: connection lost",
+        ),
         ("psql: error: could not connect", "psql: error: could not connect"),
         ("gone wrong\nsomehow", "psql ended with code 3\ngone wrong\nsomehow"),
         ("", "psql ended with code 3"),
