@@ -100,8 +100,8 @@ def _last_error(tail: list[str]) -> int | None:
         if (match := _LOCATED.match(line))
     }
     if places:
-        *_, (_, run) = groupby(places, key=places.__getitem__)
-        return next(run)
+        runs = [list(run) for _, run in groupby(places, key=places.__getitem__)]
+        return runs[-1][0]
     return next((at for at, line in enumerate(tail) if _PLAIN.match(line)), None)
 
 
