@@ -168,7 +168,7 @@ def test_failing_sql_is_explained(shell: Shell) -> None:
 
 def test_a_refused_request_is_explained(shell: Shell) -> None:
     ended = shell.run("prepare", "--", "-h", "elsewhere")
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert "connection flags are not allowed: -h" in ended.stderr
 
 
@@ -329,3 +329,19 @@ def test_a_program_gets_an_instance_by_its_environment(shell: Shell) -> None:
     assert (missing.returncode, "no program no-such-program" in missing.stderr) == (2, True)
     unknown = shell.run("exec", "yours")
     assert (unknown.returncode, "no instance yours" in unknown.stderr) == (1, True)
+
+
+def test_an_engine_starts_with_a_wrong_configuration_and_says_so(shell: Shell) -> None:
+    store = shell.state_dir / "store"
+    store.mkdir(mode=0o700, parents=True)
+    wrong = {"log": {"level": "loud"}, "snapshot": {"backend": "overlay"}, "pool": {"idle": "1m"}}
+    (store / "config.json").write_text(json.dumps(wrong))
+    shell.out("prepare", "--", "-c", "select 1")
+    for said in (
+        (shell.state_dir / "logs" / "engine.log").read_text(),
+        shell.out("status"),
+        shell.out("doctor"),
+    ):
+        assert "log.level is at the default" in said
+        assert "snapshot.backend is at the default" in said
+        assert "pool.idle" not in said

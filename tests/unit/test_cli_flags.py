@@ -88,7 +88,18 @@ def test_bad_flags_exit_with_2_and_one_line(
 def test_help(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(argv, {}) == 0
     text = capsys.readouterr().out
-    for word in ("prepare", "ls", "rm", "status", "serve", "stop", "doctor", "postgres", "store"):
+    for word in (
+        "prepare",
+        "exec",
+        "ls",
+        "rm",
+        "status",
+        "serve",
+        "stop",
+        "doctor",
+        "postgres",
+        "store",
+    ):
         assert word in text
     assert "exit codes" in text
 
