@@ -28,6 +28,7 @@
     ├── OsUserUnknown           os_user_unknown               409
     ├── ClusterFailed           cluster_failed                500
     ├── StepFailed              step_failed                   422
+    ├── IdempotencyKeyReused    idempotency_key_reused        422
     └── Cancelled               cancelled                     409
 
 The last five mostly surface in the ``error`` of a failed job rather than as an
@@ -184,6 +185,20 @@ class Misdirected(EngineError):
 
     code = "misdirected_request"
     status = 421
+
+
+class IdempotencyKeyReused(EngineError):
+    """The ``Idempotency-Key`` of the request was that of another one."""
+
+    code = "idempotency_key_reused"
+    status = 422
+
+    def __init__(
+        self,
+        message: str = "the Idempotency-Key belongs to another request",
+        details: str | None = "repeat that very request, or use a new key for a new one",
+    ) -> None:
+        super().__init__(message, details)
 
 
 class HeadersTooLarge(EngineError):

@@ -63,8 +63,11 @@ class FakeInstances:
         self._registry = registry
         self._ports = itertools.count(20000)
         self.connections = defaultdict(int)
+        self.asked = []
 
-    def create(self, state_id, *, name=None, ttl=None, protected=False):
+    def create(self, state_id, *, name=None, ttl=None, protected=False, **once):
+        if once:
+            self.asked.append((once["made_for"], once["asked"]))
         if self._store.states.get(state_id) is None:
             raise NotFound("no such state", state_id)
         now = utc_now()
@@ -192,8 +195,11 @@ class FakePrepare:
         self.events = FakeEvents()
         self.was_read = []
 
-    def submit(self, request):
+    def submit(self, request, *, idempotency_key=None):
         fields = request.to_json()
+        there = self._store.jobs.with_key(idempotency_key or "")
+        if there is not None:
+            return there
         args = fields.get("psql_args") or []
         if "-h" in args:
             raise InvalidArgument("connection flags are not allowed", "-h")
@@ -206,6 +212,7 @@ class FakePrepare:
             created_at=utc_now(),
             plan_only=bool(fields.get("plan_only")),
             prepare_args_normalized=" ".join(args),
+            idempotency_key=idempotency_key,
         )
         self._store.jobs.add(job)
         self.events.append(job.job_id, type="status", status="queued")

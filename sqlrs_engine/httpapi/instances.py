@@ -1,7 +1,10 @@
 """Handlers of the tag ``instances``."""
 
+import hashlib
 from functools import partial
 from typing import Any
+
+import orjson
 
 from .. import durations
 from ..errors import InvalidArgument
@@ -49,6 +52,7 @@ async def create_instance(request: Request) -> Reply:
         name=body.get("name"),
         ttl=_seconds(body.get("ttl")),
         protected=body.get("protected", False),
+        **_once(request),
     )
     return created(instance_details(instance), location("instances", instance.instance_id))
 
@@ -89,6 +93,19 @@ async def delete_instance(request: Request) -> Reply:
         dry_run=request.query.get("dry_run", False),
     )
     return delete_reply(result)
+
+
+def _once(request: Request) -> dict[str, str]:
+    """What a client may repeat this request for, and what it asks, as digests."""
+    key = request.idempotency_key()
+    if key is None:
+        return {}
+    body = orjson.dumps(request.body, option=orjson.OPT_SORT_KEYS)
+    return {"made_for": f"request {_digest(key.encode())}", "asked": _digest(body)}
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
 
 
 def _seconds(ttl: str | None) -> float | None:

@@ -64,7 +64,8 @@ async def stream_prepare_job_events(request: Request) -> Response:
 
 
 def _submit(request: Request) -> Job:
-    return request.services.prepare.submit(PrepareRequest.from_json(request.body))
+    asked = PrepareRequest.from_json(request.body)
+    return request.services.prepare.submit(asked, idempotency_key=request.idempotency_key())
 
 
 def _job(request: Request) -> Job:

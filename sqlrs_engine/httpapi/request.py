@@ -1,6 +1,7 @@
 """What a handler gets: the request's checked inputs and the engine it is served by."""
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
@@ -8,12 +9,15 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 
+from ..errors import InvalidArgument
 from .heartbeats import Heartbeats
 from .replies import Scope
 from .services import Services
 from .slots import Slots
 
 INPUTS = "sqlrs_inputs"
+
+_IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,255}")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,6 +82,15 @@ class Request:
                 text: str = value.decode("latin-1")
                 return text
         return None
+
+    def idempotency_key(self) -> str | None:
+        """Return what a client repeats this request with. Raises InvalidArgument."""
+        key = self.header(b"idempotency-key")
+        if key is not None and _IDEMPOTENCY_KEY.fullmatch(key) is None:
+            raise InvalidArgument(
+                "invalid Idempotency-Key", "1 to 255 visible characters of ASCII, no spaces"
+            )
+        return key
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a domain function, which may take long, in a thread."""

@@ -41,8 +41,14 @@ class Instances(Protocol):
         name: str | None = None,
         ttl: float | None = None,
         protected: bool = False,
+        made_for: str | None = None,
+        asked: str | None = None,
     ) -> Instance:
-        """Start an instance of a state; ``ttl`` in seconds, 0 for never."""
+        """Start an instance of a state; ``ttl`` in seconds, 0 for never.
+
+        Or return, running, the one that was ``made_for`` the same. Raises
+        IdempotencyKeyReused when something else was ``asked`` then.
+        """
 
     def update(self, instance_id: str, *, ttl: Any = ..., protected: Any = ...) -> Instance:
         """Change ``ttl`` (seconds, 0 for never, None for the default) or ``protected``.
@@ -118,8 +124,11 @@ class Prepare(Protocol):
     def events(self) -> EventLog:
         """The jobs' events."""
 
-    def submit(self, request: PrepareRequest) -> Job:
-        """Queue a job. Raises InvalidArgument, Unavailable."""
+    def submit(self, request: PrepareRequest, *, idempotency_key: str | None = None) -> Job:
+        """Queue a job, or return the one that was submitted with the key.
+
+        Raises InvalidArgument, IdempotencyKeyReused, Unavailable.
+        """
 
     def cancel(self, job_id: str) -> tuple[Job, bool]:
         """Cancel a job; also return whether it was not over yet. Raises NotFound."""

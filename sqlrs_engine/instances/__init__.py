@@ -119,6 +119,7 @@ class Instances:
         ttl: float | None = None,
         protected: bool = False,
         made_for: str | None = None,
+        asked: str | None = None,
         on_log: OnLog = discard_line,
     ) -> Instance:
         """Start an instance of a state, ready for connections.
@@ -126,10 +127,12 @@ class Instances:
         ``ttl`` is in seconds: None for the configured one (none at all for a named or
         protected instance), 0 for never. With ``made_for``, which names what the instance
         is for, the call may be repeated: an instance that it made before is returned,
-        running. ``on_log`` is given progress lines.
+        running. ``asked``, of lower-case text, tells repetitions from other calls that are
+        for the same. ``on_log`` is given progress lines.
 
         Raises NotFound without such a state, ImageUnavailable without its PostgreSQL,
         Conflict when the name is taken or the instance made before is of another state,
+        IdempotencyKeyReused when the call that made it before asked for something else,
         InvalidArgument, Unavailable when there are enough instances or no port is free,
         ClusterFailed. A failure leaves nothing.
         """
@@ -139,6 +142,7 @@ class Instances:
             ttl=ttl,
             protected=protected,
             made_for=made_for,
+            asked=asked,
             on_log=on_log,
         )
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import ids
-from ..errors import Conflict, NotFound, StorageFull, Unavailable
+from ..errors import Conflict, IdempotencyKeyReused, NotFound, StorageFull, Unavailable
 from ..postgres.cluster import PortTaken
 from ..store import InstanceFilter
 from ..store.records import Instance, State
@@ -60,6 +60,7 @@ class Lifecycle:
         ttl: float | None = None,
         protected: bool = False,
         made_for: str | None = None,
+        asked: str | None = None,
         on_log: OnLog = discard_line,
     ) -> Instance:
         """Start an instance of a state; see ``Instances.create``."""
@@ -67,7 +68,7 @@ class Lifecycle:
         once = nullcontext() if made_for is None else self._deps.locks.hold(f"for {made_for}")
         with self._deps.leases.lease(state_id), once:
             state = self._state(state_id)
-            there = self._made_for(made_for)
+            there = self._made_for(made_for, asked)
             if there is not None:
                 with suppress(NotFound):  # deleted just now: it is made again
                     return self._resumed(there, state, name, on_log)
@@ -76,7 +77,11 @@ class Lifecycle:
             with self._room(), ExitStack() as held:
                 ready = self._ready(state, held)
                 instance = self._hand_over(
-                    ready, name, ttl=ttl, protected=protected, made_for=made_for
+                    ready,
+                    name,
+                    ttl=ttl,
+                    protected=protected,
+                    made_for=_purpose(made_for, asked),
                 )
         self._pool.asked(state_id)
         on_log(f"instance created {instance.instance_id}")
@@ -163,11 +168,18 @@ class Lifecycle:
             )
         return state
 
-    def _made_for(self, made_for: str | None) -> Instance | None:
+    def _made_for(self, made_for: str | None, asked: str | None = None) -> Instance | None:
         if made_for is None:
             return None
-        found = self._deps.store.instances.find(InstanceFilter(made_for=made_for))
-        return found[0] if found else None
+        if asked is None:
+            wanted = InstanceFilter(made_for=made_for)
+        else:
+            wanted = InstanceFilter(made_for_prefix=_purpose(made_for, ""))
+        for instance in self._deps.store.instances.find(wanted):
+            if instance.made_for != _purpose(made_for, asked):
+                raise IdempotencyKeyReused
+            return instance
+        return None
 
     def _resumed(self, there: Instance, state: State, name: str | None, on_log: OnLog) -> Instance:
         """Return the instance that an interrupted caller had created before."""
@@ -296,3 +308,7 @@ class Lifecycle:
         except Exception:
             _log.exception("cannot remove the row of instance %s", ready.instance_id)
         self._assembly.discard(ready)
+
+
+def _purpose(made_for: str | None, asked: str | None) -> str | None:
+    return made_for if made_for is None or asked is None else f"{made_for}:{asked}"

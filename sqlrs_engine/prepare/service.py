@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .. import ids
 from ..deletion import ACTIVE_TASKS, DeleteResult, Node
-from ..errors import Cancelled, EngineError, NotFound, Unavailable
+from ..errors import Cancelled, EngineError, IdempotencyKeyReused, NotFound, Unavailable
 from ..postgres.images import parse_image
 from ..store.records import Job
 from .control import Control, Interrupted
@@ -50,12 +50,14 @@ class PrepareService:
         """The jobs' events."""
         return self._tools.events
 
-    def submit(self, request: PrepareRequest) -> Job:
-        """Check and queue a job.
+    def submit(self, request: PrepareRequest, *, idempotency_key: str | None = None) -> Job:
+        """Check and queue a job, or return the one that was submitted with the key before.
 
-        Raises InvalidArgument for anything wrong that can be seen now, Unavailable when the
-        engine is stopping.
+        Raises InvalidArgument for anything wrong that can be seen now, IdempotencyKeyReused
+        when the key belongs to another request, Unavailable when the engine is stopping.
         """
+        if (there := self._submitted(request, idempotency_key)) is not None:
+            return there
         parse_image(request.image_id)
         normalized = self._tools.planner.check(request)
         job = Job(
@@ -67,10 +69,13 @@ class PrepareService:
             created_at=self._tools.clock(),
             plan_only=request.plan_only,
             prepare_args_normalized=normalized,
+            idempotency_key=idempotency_key,
         )
         with self._changed:
             if self._stopping:
                 raise Unavailable("the engine is stopping", "submit the job to the next one")
+            if (there := self._submitted(request, idempotency_key)) is not None:
+                return there
             self._tools.jobs.add(job)
             try:
                 self._enqueue(job)
@@ -78,6 +83,14 @@ class PrepareService:
                 # It is accepted by now, so it has to come to an end.
                 _log.exception("job %s cannot start now", job.job_id)
                 self._resume_later(job.job_id)
+        return job
+
+    def _submitted(self, request: PrepareRequest, idempotency_key: str | None) -> Job | None:
+        if idempotency_key is None:
+            return None
+        job = self._tools.jobs.with_key(idempotency_key)
+        if job is not None and job.request != request.to_json():
+            raise IdempotencyKeyReused
         return job
 
     def plan(self, request: PrepareRequest) -> Plan:

@@ -167,6 +167,9 @@ class JobStore(Protocol):
     def get(self, job_id: str) -> Job | None:
         """Return the job."""
 
+    def with_key(self, idempotency_key: str) -> Job | None:
+        """Return the job that was submitted with a key."""
+
     def find(self, id_prefix: str | None = None) -> list[JobSummary]:
         """Return the jobs, or those whose id starts with the prefix (any length)."""
 

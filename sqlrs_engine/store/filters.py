@@ -19,6 +19,7 @@ class InstanceFilter:
     state_id: str | None = None
     image_id: str | None = None
     made_for: str | None = None
+    made_for_prefix: str | None = None
     id_prefix: str | None = None
 
 

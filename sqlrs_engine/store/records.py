@@ -110,7 +110,8 @@ class Name:
 class Job:
     """One asynchronous prepare.
 
-    ``request`` is the request as submitted; ``result`` and ``error`` are the JSON
+    ``request`` is the request as submitted, ``idempotency_key`` what its client repeats it
+    with; ``result`` and ``error`` are the JSON
     objects of the API, one of them set once the job is terminal (none for a
     plan-only job that succeeded).
     """
@@ -129,6 +130,7 @@ class Job:
     finished_at: Timestamp | None = None
     result: Json | None = None
     error: Json | None = None
+    idempotency_key: str | None = None
 
 
 class JobSummary(NamedTuple):

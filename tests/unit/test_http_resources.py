@@ -299,3 +299,30 @@ def test_long_chains_of_states_are_answered_and_deleted(api):
         nodes = [child for node in nodes for child in node.get("children", [])]
     assert levels == DEEPEST
     assert found == ids  # the parents first, each once
+
+
+def test_a_request_says_what_it_is_repeated_with(api):
+    body = {"prepare_kind": "psql", "image_id": "postgres"}
+    keyed = {"Idempotency-Key": "8e03978e"}
+    first = api.post("/v1/prepare-jobs", body, headers=keyed)
+    again = api.post("/v1/prepare-jobs", body, headers=keyed)
+    assert (again.status_code, again.json()["job_id"]) == (201, first.json()["job_id"])
+    state = api.instance()["state_id"]
+    for fields in ({"ttl": "1h"}, {"ttl": "2h"}, {"ttl": "1h"}):
+        api.post("/v1/instances", {"state_id": state, **fields}, headers=keyed)
+    api.post("/v1/instances", {"state_id": state})
+    (purpose, digest), other, same = api.services.instances.asked
+    assert same == (purpose, digest)
+    assert other[0] == purpose
+    assert other[1] != digest
+
+
+@pytest.mark.parametrize("key", ["", "a b", "x" * 256, "\u00e9"])
+def test_what_is_no_key_is_refused(api, key):
+    headers = {"Idempotency-Key": key.encode("latin-1")}
+    for path, body in (
+        ("/v1/prepare-jobs", {"prepare_kind": "psql", "image_id": "postgres"}),
+        ("/v1/instances", {"state_id": "ab" * 32}),
+    ):
+        response = api.post(path, body, headers=headers)
+        assert (response.status_code, response.json()["code"]) == (400, "invalid_argument")

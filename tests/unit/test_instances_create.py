@@ -9,6 +9,7 @@ from sqlrs_engine.clock import shift
 from sqlrs_engine.errors import (
     ClusterFailed,
     Conflict,
+    IdempotencyKeyReused,
     ImageUnavailable,
     InvalidArgument,
     NotFound,
@@ -189,6 +190,20 @@ def test_what_it_is_made_for_makes_the_call_repeatable(world):
     assert world.instances.create(state, made_for="another").instance_id != first.instance_id
     with pytest.raises(Conflict):
         world.instances.create(world.add_state(2), made_for="a job")
+
+
+def test_a_call_that_asks_for_something_else_is_no_repetition(world):
+    state = world.add_state()
+    first = world.instances.create(state, made_for="request 1", asked="ab")
+    again = world.instances.create(state, made_for="request 1", asked="ab")
+    assert again.instance_id == first.instance_id
+    with pytest.raises(IdempotencyKeyReused):
+        world.instances.create(state, made_for="request 1", asked="cd")
+    other = world.instances.create(state, made_for="request 11", asked="ab")
+    assert other.instance_id != first.instance_id
+    world.instances.remove(first.instance_id)
+    anew = world.instances.create(state, made_for="request 1", asked="cd")
+    assert anew.instance_id not in (first.instance_id, other.instance_id)
 
 
 def test_a_repeated_call_gives_the_name_that_was_not_given_yet(world):

@@ -4,6 +4,8 @@ import errno
 import logging
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,14 @@ from sqlrs_engine import chores
 from sqlrs_engine.errors import (
     ClusterFailed,
     EngineError,
+    IdempotencyKeyReused,
     InvalidArgument,
     NotFound,
     StorageFull,
     Unavailable,
 )
 from sqlrs_engine.postgres.cluster import ServerUnusable
+from sqlrs_engine.prepare import PrepareRequest
 from sqlrs_engine.prepare import job as job_module
 from sqlrs_engine.prepare import service as service_module
 from sqlrs_engine.store import StateFilter
@@ -182,6 +186,31 @@ def test_what_is_wrong_at_submission_makes_no_job(world):
         with pytest.raises(InvalidArgument):
             world.submit(*args, **fields)
     assert world.store.jobs.find() == []
+
+
+def test_a_request_repeated_with_its_key_makes_no_second_job(world, tmp_path):
+    script = tmp_path / "a.sql"
+    script.write_text("-- nothing")
+    request = PrepareRequest(
+        prepare_kind="psql", image_id="postgres", psql_args=("-f", str(script))
+    )
+    first = world.service.submit(request, idempotency_key="k")
+    script.unlink()  # what was accepted once is not checked again
+    assert world.service.submit(request, idempotency_key="k").job_id == first.job_id
+    with pytest.raises(IdempotencyKeyReused):
+        world.service.submit(replace(request, plan_only=True), idempotency_key="k")
+    script.write_text("-- nothing")
+    assert world.service.submit(request, idempotency_key="l").job_id != first.job_id
+    assert world.service.submit(request).job_id != first.job_id
+    world.service.delete(first.job_id, force=True)
+    assert world.service.submit(request, idempotency_key="k").job_id != first.job_id
+
+
+def test_repeated_at_once_it_makes_one(world):
+    request = PrepareRequest(prepare_kind="psql", image_id="postgres", psql_args=("-c", WRITE))
+    with ThreadPoolExecutor(8) as pool:
+        jobs = pool.map(lambda _: world.service.submit(request, idempotency_key="k"), range(8))
+        assert len({job.job_id for job in jobs}) == 1
 
 
 def test_a_stopping_engine_takes_no_jobs(world):

@@ -47,6 +47,14 @@ def test_a_job_comes_back_as_it_was_added(store: SqliteStore) -> None:
     assert store.jobs.get(full.job_id) == full
 
 
+def test_a_job_is_found_by_its_clients_key(store: SqliteStore) -> None:
+    keyed = job(1, idempotency_key="Key 1")
+    for each in (keyed, job(2), job(3)):
+        store.jobs.add(each)
+    assert store.jobs.with_key("Key 1") == keyed
+    assert store.jobs.with_key("key 1") is None
+
+
 def test_a_job_that_is_not_there_is_none(store: SqliteStore) -> None:
     assert store.jobs.get(ID) is None
 

@@ -88,6 +88,7 @@ def define(db: Any) -> Entities:
         result = nullable()
         error = nullable()
         request = text(lazy=True)
+        idempotency_key = nullable(lazy=True)
 
     class Task(db.Entity):  # type: ignore[misc]
         _table_ = "tasks"

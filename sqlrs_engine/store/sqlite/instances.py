@@ -104,6 +104,7 @@ class Instances:
     def _where(self, filter: InstanceFilter) -> Where:
         where = Where("i", now=self._clock())
         where.equal(state_id=filter.state_id, image_id=filter.image_id, made_for=filter.made_for)
+        where.prefix("made_for", filter.made_for_prefix)
         return where.prefix("instance_id", filter.id_prefix)
 
     def _read(self, session: Session, instance_id: str) -> Instance | None:

@@ -39,6 +39,12 @@ class Jobs:
         with self._database.reading() as session:
             return _read(session, job_id)
 
+    def with_key(self, idempotency_key: str) -> Job | None:
+        """Return the job that was submitted with a key."""
+        with self._database.reading() as session:
+            row = session.row(_JOBS.select("j.idempotency_key = $key"), key=idempotency_key)
+        return _JOBS.record(row) if row else None
+
     def find(self, id_prefix: str | None = None) -> list[JobSummary]:
         """Return the jobs, or those whose id starts with the prefix (any length)."""
         where = Where("j").prefix("job_id", id_prefix)

@@ -151,9 +151,10 @@ class Where:
     def prefix(self, column: str, prefix: str | None) -> "Where":
         """Require a column of lower-case ids to start so; a range, for the index's sake."""
         if prefix:
+            low, high = f"{column}_low", f"{column}_high"
             column = f"{self._alias}.{column}"
-            self._conditions.append(f"{column} >= $low AND {column} < $high")
-            self.params |= {"low": prefix.lower(), "high": prefix.lower() + _AFTER_ANY_PREFIX}
+            self._conditions.append(f"{column} >= ${low} AND {column} < ${high}")
+            self.params |= {low: prefix.lower(), high: prefix.lower() + _AFTER_ANY_PREFIX}
         return self
 
     def after(self, order: str, last: Sequence[Any]) -> None:

@@ -154,6 +154,11 @@ STEPS: tuple[Step, ...] = (
     ),
     # States of earlier engines prove themselves at their next use.
     ("ALTER TABLE states ADD COLUMN proven BOOLEAN NOT NULL DEFAULT 0",),
+    (
+        # Behind `request`, but the index is all that is read of it where that is not.
+        "ALTER TABLE jobs ADD COLUMN idempotency_key TEXT",
+        "CREATE UNIQUE INDEX jobs_by_idempotency_key ON jobs (idempotency_key)",
+    ),
 )
 
 
