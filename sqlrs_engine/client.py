@@ -151,6 +151,7 @@ def _start(
     path: Path, store: Path, idle_timeout: float, environ: Mapping[str, str]
 ) -> EngineRecord:
     engine_file.make_directory(path.parent)
+    before = engine_file.read(path)
     # -P: a file in the current directory must not stand in for one of our modules.
     command = [sys.executable, "-P", "-m", "sqlrs_engine", "--run-dir", str(path.parent / "run")]
     command += ["--listen", "127.0.0.1:0", "--write-engine-json", str(path)]
@@ -178,7 +179,7 @@ def _start(
                 code = process.wait()
             # Another client has started one at the same moment: that one will do, once it
             # answers.
-            if _has_owner(path) and time.monotonic() < deadline:
+            if _replaced(path, before) and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)
                 continue
             output.seek(0)
@@ -186,10 +187,10 @@ def _start(
             raise Unavailable("the engine did not start", words or f"exit code {code}")
 
 
-def _has_owner(path: Path) -> bool:
-    """Whether the engine file names a live process; whether it is an engine is not known."""
+def _replaced(path: Path, before: EngineRecord | None) -> bool:
+    """Tell whether an engine that lives, and may not answer yet, has written its file since."""
     record = engine_file.read(path)
-    return record is not None and _alive(record.pid)
+    return record is not None and record != before and _alive(record.pid)
 
 
 def _alive(pid: int) -> bool:

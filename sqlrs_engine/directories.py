@@ -3,6 +3,7 @@
 Whoever can write in one could put other files in the place of ours.
 """
 
+import contextlib
 import errno
 import os
 import stat
@@ -22,7 +23,8 @@ def private_directory(path: Path, what: str, *, closed: bool = False) -> None:
     Conflict when it may not be made.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # something else: said below
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise

@@ -4,6 +4,7 @@ import http.server
 import json
 import os
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -152,3 +153,23 @@ def test_an_engine_file_left_behind_is_not_believed(
     engine_file.write(tmp_path / "engine.json", record)
     assert (client.find(tmp_path / "engine.json") is not None) == found
     assert (f"Bearer {TOKEN}" in [authorization for _, authorization in program.heard]) == found
+
+
+def test_an_engine_that_does_not_start_is_told_of_at_once_beside_a_file_left_behind(
+    listening: Callable[[Answer], Program], tmp_path: Path
+) -> None:
+    program = listening(IMPOSTORS["says nothing"])
+    record = EngineRecord(
+        endpoint=program.url.removeprefix("http://"),
+        pid=os.getpid(),
+        started_at="2026-01-01T00:00:00Z",
+        auth_token=TOKEN,
+        version="dev",
+        instance_id="gone",
+    )
+    engine_file.write(tmp_path / "engine.json", record)
+    store = tmp_path / "store"
+    store.touch()  # what is no directory is no store
+    environ = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with pytest.raises(Unavailable, match=r"did not start: .*state store is not a directory"):
+        client.connect_or_start(tmp_path / "engine.json", store, idle_timeout=60, environ=environ)

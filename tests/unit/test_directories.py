@@ -53,7 +53,7 @@ def test_a_shared_one_and_a_file_are_refused(tmp_path: Path) -> None:
         private_directory(tmp_path, "it")
     assert mode(tmp_path) == 0o1777
     (tmp_path / "file").touch()
-    with pytest.raises((FileExistsError, InvalidArgument)):
+    with pytest.raises(InvalidArgument, match="it is not a directory"):
         private_directory(tmp_path / "file", "it")
 
 
