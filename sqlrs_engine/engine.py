@@ -200,6 +200,7 @@ class Engine:
                     sources.blobs,
                     changelogs=store_root / "changelogs",
                     settings=config,
+                    home=os.environ.get("HOME"),
                 ),
                 builder=Builder(files, self._states, servers, flights, metrics, cache, chores),
                 states=self._states,

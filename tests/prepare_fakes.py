@@ -162,6 +162,7 @@ class FakeCluster:
         stdin: Any,
         stdout: Any,
         stderr: Any,
+        environment: Any,
     ) -> "subprocess.Popen[bytes]":
         self._do(program)
         return subprocess.Popen(

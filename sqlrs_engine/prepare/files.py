@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import posixpath
 import stat
 import threading
 import time
@@ -13,9 +14,9 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from ..errors import InvalidArgument
+from ..errors import Conflict, InvalidArgument
 from .arguments import StepArguments
-from .script import Scan, scan
+from .script import Script
 
 _REMEMBERED = 4096
 # A file changed again within a clock tick of its last change may look the same; what is
@@ -50,16 +51,20 @@ class SourceFiles:
     """Reads scripts and data files; thread-safe."""
 
     def __init__(self) -> None:
-        self._scripts = _Memory(lambda file: scan(file.read()))
-        self._data = _Memory(lambda file: hashlib.file_digest(file, "sha256").hexdigest())
+        self._scripts = _Memory(lambda file, read: Script(file.read(), lambda: _same_content(read)))
+        self._data = _Memory(lambda file, read: hashlib.file_digest(file, "sha256").hexdigest())
 
     root: Path | None = None
     work_dir: str | None = None
 
     def bind(self, path: str) -> str:
-        """Return the path of a file that an argument names. Raises InvalidArgument."""
+        """Return the path of a file that an argument names, as psql opens it.
+
+        Raises InvalidArgument.
+        """
         if not Path(path).is_absolute():
             raise InvalidArgument("file path must be absolute", path)
+        path = canonical(path)
         check_readable(path)
         return path
 
@@ -81,6 +86,10 @@ class SourceFiles:
     def admit(self, name: str) -> None:
         """Allow any name in a script."""
 
+    def absolute(self, name: str) -> bool:
+        """Tell whether a name does not depend on a directory."""
+        return name.startswith("/")
+
     def exists(self, path: Path) -> bool:
         """Tell whether there is anything at a path."""
         try:
@@ -89,8 +98,30 @@ class SourceFiles:
             return False
         return True
 
-    def script(self, path: Path) -> tuple[Scan, FileRead]:
-        """Return a script taken apart. Raises InvalidArgument when it cannot be read."""
+    def irregular(self, path: Path) -> bool:
+        """Tell whether a path is that of a pipe or of a device: something read only once."""
+        try:
+            mode = path.stat().st_mode
+        except (OSError, ValueError):
+            return False
+        return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+    def enterable(self, path: Path) -> bool | None:
+        """Tell whether psql can change to a directory."""
+        try:
+            return path.is_dir() and os.access(path, os.X_OK)
+        except (OSError, ValueError):
+            return False
+
+    def resolve(self, path: Path) -> str:
+        """Return the name by which two paths of the same file can be compared."""
+        try:
+            return os.path.realpath(path)
+        except (OSError, ValueError):
+            return str(path)
+
+    def script(self, path: Path) -> tuple[Script, FileRead]:
+        """Return a script. Raises InvalidArgument when it cannot be read."""
         return self._scripts.read(path)
 
     def digest(self, path: Path) -> tuple[str, FileRead]:
@@ -101,7 +132,7 @@ class SourceFiles:
 class _Memory(Generic[T]):
     """What was made of files, kept while they stay the same."""
 
-    def __init__(self, make: Callable[[BufferedReader], T]) -> None:
+    def __init__(self, make: Callable[[BufferedReader, FileRead], T]) -> None:
         self._make = make
         self._lock = threading.Lock()
         self._known: OrderedDict[Path, tuple[Identity, T]] = OrderedDict()
@@ -114,7 +145,7 @@ class _Memory(Generic[T]):
                     known = self._known.get(path)
                 if known is not None and known[0] == identity:
                     return known[1], FileRead(path, identity)
-                content = self._make(file)
+                content = self._make(file, FileRead(path, identity))
         except (OSError, ValueError) as error:
             raise _unreadable(str(path), error) from error
         self._remember(path, identity, content)
@@ -128,6 +159,25 @@ class _Memory(Generic[T]):
             self._known.move_to_end(path)
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
+
+
+def canonical(path: str) -> str:
+    """Return a path as psql opens it: names followed by ``..`` are dropped, links or not.
+
+    (canonicalize_path in PostgreSQL's path.c, since 15.)
+    """
+    return posixpath.normpath(path).replace("//", "/", 1) if path else path
+
+
+def _same_content(read: FileRead) -> bytes:
+    """Return the content of a file that was read before. Raises Conflict when it changed."""
+    try:
+        with _open(read.path) as file:
+            if _identity(os.fstat(file.fileno())) == read.identity:
+                return file.read()
+    except (OSError, ValueError) as error:
+        raise _unreadable(str(read.path), error) from error
+    raise Conflict("a script changed while it was read: prepare again", str(read.path))
 
 
 def check_readable(path: str) -> None:

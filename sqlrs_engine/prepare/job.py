@@ -190,6 +190,8 @@ class JobRun:
         for step in plan.steps:
             if step.volatile:
                 self._log(f"not cacheable: {step.volatile}")
+            for note in step.notes:
+                self._log(f"not part of what makes the state: {note}")
         cached = {state_id: tools.states.exists(state_id) for state_id in plan.state_ids}
         tasks = tasks_of(plan, job_id, request.image_id, cached)
         tools.jobs.put_tasks(

@@ -34,8 +34,9 @@ class Step(ABC):
     """One thing done to a cluster, and the state it makes of its parent (None: the base state).
 
     ``files`` are those whose content counts in ``state_id``. ``volatile`` is the reason
-    why the state must not be used again, None for the usual case. ``recipe`` tells, as JSON,
-    what the step is made of, so that a later one can be told from it.
+    why the state must not be used again, None for the usual case. ``notes`` tell of what it
+    reads beyond its inputs. ``recipe`` tells, as JSON, what the step is made of, so that a
+    later one can be told from it.
     """
 
     # Whether the step needs a server that listens on 127.0.0.1, not on its socket alone.
@@ -46,6 +47,7 @@ class Step(ABC):
     task_hash: str
     files: tuple[FileRead, ...]
     volatile: str | None
+    notes: tuple[str, ...] = ()
     recipe: Json = field(default_factory=dict)
 
     @property

@@ -23,13 +23,14 @@ class Planner:
         *,
         changelogs: Path,
         settings: Settings,
+        home: str | None = None,
     ) -> None:
         """``blobs`` are the contents that clients on other machines have uploaded.
 
-        ``changelogs`` is where changelogs are remembered.
+        ``changelogs`` is where changelogs are remembered, ``home`` the user's ``$HOME``.
         """
         files = SourceFiles()
-        self._psql = PsqlPlanner(files, blobs)
+        self._psql = PsqlPlanner(files, blobs, home)
         self._liquibase = LiquibasePlanner(changelogs, files, settings)
 
     def check(self, request: PrepareRequest) -> str:

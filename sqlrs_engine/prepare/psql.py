@@ -4,7 +4,7 @@ import contextlib
 import re
 import subprocess
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -38,6 +38,7 @@ class Client(Protocol):
         stdin: "int | IO[bytes] | None",
         stdout: "int | IO[bytes] | None",
         stderr: "int | IO[bytes] | None",
+        environment: Mapping[str, str] | None,
     ) -> "subprocess.Popen[bytes]":
         """Start one in a process group of its own."""
 
@@ -46,12 +47,14 @@ class Client(Protocol):
 class Script:
     """What psql is to do: its arguments, its working directory, its standard input.
 
-    ``told`` turns a line it prints into what users get to read.
+    ``home`` is its ``$HOME``, None for that of the engine's user. ``told`` turns a
+    line it prints into what users get to read.
     """
 
     arguments: Sequence[str]
     directory: Path | None
     stdin: str | None
+    home: str | None = None
     told: Callable[[str], str] = str
 
 
@@ -81,6 +84,7 @@ def run(cluster: Client, script: Script, control: Control, on_line: OnLine) -> N
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            environment={} if script.home is None else {"HOME": script.home},
         )
     with process:
         follow(process, control, heard)

@@ -14,7 +14,7 @@ from ..sources import Blobs
 from ..store.records import Json
 from . import identity, psql
 from .arguments import PsqlArguments, StepArguments
-from .content import Content, Files, content_of
+from .content import Content, Files, Start, content_of
 from .files import SourceFiles
 from .plan import Plan, Site, Step
 from .remote import RemoteSources, Scripts
@@ -30,11 +30,15 @@ _SUMMARY_CHARS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PsqlStep(Step):
-    """One run of psql, in ``directory``; ``stdin`` is what ``-f -`` reads."""
+    """One run of psql, in ``directory``; ``stdin`` is what ``-f -`` reads.
+
+    ``home`` is its ``$HOME``, None for that of the engine's user.
+    """
 
     arguments: StepArguments
     directory: Path | None
     stdin: str | None = None
+    home: str | None = None
 
     def task(self) -> Json:
         """Return what its task tells of it."""
@@ -55,7 +59,7 @@ class PsqlStep(Step):
                     prefix="scratch-", dir=site.container, ignore_cleanup_errors=True
                 )
                 directory = Path(cleanup.enter_context(scratch))
-            script = psql.Script(arguments.command_line(), directory, self.stdin, told)
+            script = psql.Script(arguments.command_line(), directory, self.stdin, self.home, told)
             psql.run(site.cluster, script, work.control, lambda line: work.log(f"psql: {line}"))
 
 
@@ -89,9 +93,15 @@ class Sources(Protocol):
 class PsqlPlanner:
     """Makes the plans of scripts; what it learnt about files it remembers."""
 
-    def __init__(self, files: SourceFiles, blobs: Blobs | None = None) -> None:
-        """``blobs`` are the contents that clients on other machines have uploaded."""
+    def __init__(
+        self, files: SourceFiles, blobs: Blobs | None = None, home: str | None = None
+    ) -> None:
+        """``blobs`` are the contents that clients on other machines have uploaded.
+
+        ``home`` is the user's ``$HOME``, None when that is not set.
+        """
         self._files = files
+        self._home = home
         self._scripts = Scripts(blobs) if blobs is not None else None
 
     def check(self, request: PrepareRequest) -> PsqlArguments:
@@ -99,7 +109,7 @@ class PsqlPlanner:
 
         Raises InvalidArgument, SourceInputsMissing.
         """
-        arguments, _ = _read(request, self._sources(request))
+        arguments, _ = _read(request, self._sources(request), self._home, {})
         return arguments
 
     def plan(
@@ -110,7 +120,7 @@ class PsqlPlanner:
         Raises as ``check`` does.
         """
         sources = self._sources(request)
-        arguments, contents = _read(request, sources)
+        arguments, contents = _read(request, sources, self._home, settings)
         steps: list[PsqlStep] = []
         parent: str | None = None
         for step, (content, directory) in zip(arguments.steps, contents, strict=True):
@@ -126,7 +136,9 @@ class PsqlPlanner:
                     directory=directory,
                     stdin=request.stdin if step.input.kind == "stdin" else None,
                     files=content.files,
+                    home=self._home,
                     volatile=content.volatile,
+                    notes=content.notes,
                     recipe=recipe | _origin(step, content),
                 )
             )
@@ -155,7 +167,7 @@ class PsqlPlanner:
 
 
 def _read(
-    request: PrepareRequest, sources: Sources
+    request: PrepareRequest, sources: Sources, home: str | None, settings: Mapping[str, Any]
 ) -> tuple[PsqlArguments, list[tuple[Content, Path | None]]]:
     """Return a request's arguments; for each step its content and psql's working directory."""
     arguments = PsqlArguments.parse(request.psql_args, request.stdin, sources.bind)
@@ -164,6 +176,7 @@ def _read(
     else:
         fallback = arguments.directory() or sources.directory(sources.work_dir)
     contents = []
+    start = Start.of(settings)
     with sources.complete():
         for step in arguments.steps:
             sources.check_options(step)
@@ -175,7 +188,11 @@ def _read(
                 files=sources.of_step(),
                 directory=directory,
                 variables=_variables(step),
+                home=home,
+                start=start,
+                written=tuple(value for letter, value in step.options if letter in "oL" and value),
             )
+            start = content.next
             contents.append((content, directory))
     return arguments, contents
 
@@ -213,9 +230,11 @@ def _origin(step: StepArguments, content: Content) -> Json:
 def _variables(step: StepArguments) -> dict[str, str]:
     variables = {}
     for letter, given in step.options:
-        if letter == "v":
+        if letter == "S":
+            variables["SINGLELINE"] = "on"
+        elif letter == "v":
             name, separator, text = (given or "").partition("=")
             variables[name] = text
             if not separator:
-                del variables[name]  # that is how psql is told to unset one
+                variables.pop(name)  # that is how psql is told to unset one
     return variables

@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InvalidArgument, SourceInputsMissing
+from ..errors import Conflict, InvalidArgument, SourceInputsMissing
 from ..sources import Blobs, Manifest, Missing, paths
 from .arguments import StepArguments
 from .files import FileRead
 from .foresight import Includes, foresee
-from .script import Scan, scan
+from .script import Script
 
 _REMEMBERED = 4096
-_NOTHING = Scan(())
+_NOTHING = Script(b"", bytes)
 # Files that psql would write; the client would look for them on its own machine.
 _WRITTEN = {"o": "--output", "L": "--log-file"}
 
@@ -43,9 +43,9 @@ class Scripts:
     def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
         self._lock = threading.Lock()
-        self._known: OrderedDict[str, Scan] = OrderedDict()
+        self._known: OrderedDict[str, Script] = OrderedDict()
 
-    def script(self, digest: str) -> Scan | None:
+    def script(self, digest: str) -> Script | None:
         """Return a script, None when it has not been uploaded."""
         if not self.blobs.use(digest):
             return None
@@ -56,12 +56,18 @@ class Scripts:
         content = self.blobs.read(digest)
         if content is None:
             return None
-        parts = scan(content)
+        script = Script(content, lambda: self._again(digest))
         with self._lock:
-            self._known[digest] = parts
+            self._known[digest] = script
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
-        return parts
+        return script
+
+    def _again(self, digest: str) -> bytes:
+        content = self.blobs.read(digest)
+        if content is None:
+            raise Conflict("an uploaded file is gone: prepare again", digest)
+        return content
 
 
 class RemoteSources:
@@ -168,6 +174,11 @@ class RemoteFiles:
                 f"write {name} relative to the script (\\ir) or the working directory",
             )
 
+    def absolute(self, name: str) -> bool:
+        """Tell whether a name does not depend on a directory: on Windows, it begins otherwise."""
+        root = str(self._sources.root)
+        return name.startswith("/") or (root != "." and name.startswith(root))
+
     def exists(self, path: Path) -> bool:
         """Tell whether a file is there; what cannot be told yet is asked for."""
         known = self._sources.manifest.holds(self._sources.key(path))
@@ -177,8 +188,20 @@ class RemoteFiles:
             return False
         return known
 
-    def script(self, path: Path) -> tuple[Scan, FileRead]:
-        """Return a script taken apart. Raises InvalidArgument when there is no such file."""
+    def irregular(self, path: Path) -> bool:
+        """Tell that nothing but files is laid out."""
+        return False
+
+    def enterable(self, path: Path) -> bool | None:
+        """Tell that it depends on what else is laid out whether a directory is there."""
+        return None
+
+    def resolve(self, path: Path) -> str:
+        """Return a path as text: nothing of it is on this machine."""
+        return posixpath.normpath(str(path))
+
+    def script(self, path: Path) -> tuple[Script, FileRead]:
+        """Return a script. Raises InvalidArgument when there is no such file."""
         key, digest = self._find(path)
         parts = self._sources.scripts.script(digest) if digest else None
         if digest or not self._unsure:

@@ -1,201 +1,72 @@
-r"""psql scripts: where they read other files, found by psql's own lexical rules (psql(1)).
-
-Only what a preparation's identity depends on is looked for: ``\i`` and its kin, ``\copy …
-from`` and ``\lo_import``, and the commands that change what their arguments mean. Quoted
-text, comments and the data of ``COPY … FROM STDIN`` are passed over. It is taken for granted
-that ``standard_conforming_strings`` is on, as it has been by default for ever.
-"""
+"""Scripts: taken apart once, and again only where the session reads them in another way."""
 
 import hashlib
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
-from .words import copy_source
+from .lexer import hides_commands, lex, matters
+from .mode import Mode
+from .parts import Command, Doubt, Part, Parts, Statement, Text
 
-__all__ = ["Command", "Scan", "Text", "scan"]
-
-INCLUDES = frozenset({"i", "include", "ir", "include_relative"})
-READS = INCLUDES | {"copy", "lo_import"}
-WRITES = frozenset({"!", "o", "out", "w", "write", "g", "gx", "lo_export"})
-CONDITIONS = frozenset({"if", "elif", "else", "endif"})
-VARIABLES = frozenset({"set", "unset"})
-# What a variable holds after one of these is known to psql alone.
-UNKNOWN_VARIABLES = frozenset({"gset", "prompt", "getenv"})
-DIRECTORY = frozenset({"cd"})
-_KNOWN = READS | WRITES | CONDITIONS | VARIABLES | UNKNOWN_VARIABLES | DIRECTORY
-# All that follows these on their line is theirs, backslashes included.
-_WHOLE_LINE = frozenset({"!", "copy", "ef", "ev", "h", "help", "sf", "sv"})
-# The same, where it is a pipe to a program.
-_PIPES = frozenset({"o", "out", "w", "write", "g", "gx"})
-_SENDS = frozenset({"g", "gx", "gset", "gexec", "gdesc", "crosstabview", "watch"})
-_FORGETS = frozenset({"r", "reset"})
-
-# Nothing else matters in a script without one of these, and most scripts have none. An
-# included file that reads nothing may yet set a variable that names the next file.
-_MATTERS = re.compile(rb"\\(?:!|(?:%s)\b)" % "|".join(sorted(_KNOWN - CONDITIONS - {"!"})).encode())
-_TOKEN = re.compile(
-    rb"""
-      (?P<escaped>\b[eE]')
-    | (?P<string>')
-    | (?P<identifier>")
-    | (?P<dollar>(?<![\w$])\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$)
-    | (?P<line>--)
-    | (?P<block>/\*)
-    | (?P<end>;)
-    | \\(?P<command>[;:\\]|[^\s\\]+)
-    """,
-    re.VERBOSE,
-)
-_STRING_END = re.compile(rb"'(?!')|''")
-_ESCAPED_END = re.compile(rb"\\.|''|'", re.DOTALL)
-_BLOCK_EDGE = re.compile(rb"/\*|\*/")
-_COPY_FROM_STDIN = re.compile(rb"(?:\A|;)\s*copy\b[^;]*\bfrom\s+stdin\b", re.IGNORECASE)
-_COPY_END = re.compile(rb"^\\\.\r?$", re.MULTILINE)
-
-# Arguments end at the line's end or where the next command begins, unless that is quoted.
-_ARGUMENTS = re.compile(
-    rb"""(?:'(?:[^'\\\n]|\\.|'')*'|"[^"\n]*"|`[^`\n]*`|[^\\\n'"`]+)*""",
-)
+__all__ = ["Command", "Doubt", "Part", "Script", "Statement", "Text"]
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A stretch of script that reads no file: the SHA-256 of its bytes."""
+class Script:
+    """A script and what it was taken apart into last, so that its bytes are seldom needed."""
 
-    digest: str
+    def __init__(self, content: bytes, load: Callable[[], bytes]) -> None:
+        """``load`` returns the content again."""
+        self.digest = hashlib.sha256(content).hexdigest()
+        self._load = load
+        self._plain = not matters(content)
+        self._known = tuple((part, Mode()) for part in _run(lex(content, Mode()), Mode))
 
+    def parts(self, mode: Callable[[], Mode]) -> Iterator[Part]:
+        """Yield the parts; before each further one, ``mode`` is asked how to read it.
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    r"""A backslash command, its arguments unparsed; ``line`` counts from 1.
+        Raises what ``load`` does.
+        """
+        known, start = self._known, mode()
+        if self._plain and not hides_commands(start):  # it changes nothing, and nothing changes it
+            yield known[0][0]
+            return
+        if start == known[0][1]:
+            for number, (part, _) in enumerate(known):
+                yield part
+                now = mode()
+                if number + 1 < len(known) and now != known[number + 1][1]:
+                    modes = [before for _, before in known[: number + 1]] + [now]
+                    break
+            else:
+                return
+        else:
+            modes = [start]
+        yield from self._read(modes, mode)
 
-    ``conditional`` tells that it stands between an ``\if`` and its ``\endif``.
-    """
-
-    name: str
-    arguments: str
-    line: int
-    conditional: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """A script as a sequence of text and of the commands that matter."""
-
-    parts: tuple[Text | Command, ...]
-
-
-def scan(script: bytes) -> Scan:
-    """Take a script apart."""
-    if not _MATTERS.search(script):
-        return Scan((Text(hashlib.sha256(script).hexdigest()),))
-    return Scan(tuple(_parts(script)))
-
-
-def _parts(script: bytes) -> Iterator[Text | Command]:
-    done = depth = 0
-    line, counted = 1, 0
-    for start, name, end in _commands(script):
-        if name == "if":
-            depth += 1
-        elif name == "endif":
-            depth = max(0, depth - 1)
-        line += script.count(b"\n", counted, start)
-        counted = start
-        yield Text(hashlib.sha256(script[done:start]).hexdigest())
-        arguments = _text(script[start + 1 + len(name) : end])
-        yield Command(name, arguments, line, conditional=depth > 0)
-        done = end
-    yield Text(hashlib.sha256(script[done:]).hexdigest())
-
-
-def _commands(script: bytes) -> Iterator[tuple[int, str, int]]:
-    """Yield each known command: where it starts, its name, where its arguments end."""
-    position = copies = data = 0
-    code: list[bytes] = []  # the statement so far, without comments and quoted text
-    while token := _TOKEN.search(script, position):
-        if copies and token.start() >= data:
-            position, copies, code = _after_copy_data(script, data, copies), 0, []
-            continue
-        code.append(script[position : token.start()])
-        position = token.end()
-        kind = token.lastgroup
-        name = token["command"].decode("ascii", "replace") if kind == "command" else ""
-        inline = False  # whether the lines that follow are data
-        if kind == "end" or name in _SENDS:
-            inline = _COPY_FROM_STDIN.search(b"".join(code)) is not None
-            code = []
-        if kind == "command":
-            if name in (";", ":", "\\"):  # sent with the statement; a separator
-                code.append(name.encode())
-                continue
-            position = _arguments_end(script, position, name)
-            if name == "copy":
-                source = copy_source(_text(script[token.end() : position]))
-                inline = source is not None and source.file is None
-            if name in _FORGETS:
-                code = []
-            if name in _KNOWN:
-                yield token.start(), name, position
-        elif kind != "end":
-            code.append(b" " if kind in ("line", "block") else b" _ ")
-            position = _after_quoted(script, token)
-        if inline:
-            copies, data = copies + 1, _after(script, b"\n", position)
+    def _read(self, modes: list[Mode], mode: Callable[[], Mode]) -> Iterator[Part]:
+        """Read the script itself; the parts before the last of ``modes`` were yielded."""
+        taken: list[tuple[Part, Mode]] = []
+        before = modes[0]
+        reading = lex(self._load(), before)
+        part = next(reading, None)
+        while part is not None:
+            taken.append((part, before))
+            if len(taken) < len(modes):
+                before = modes[len(taken)]
+            else:
+                yield part
+                before = mode()
+            try:
+                part = reading.send(before)
+            except StopIteration:
+                break
+        self._known = tuple(taken)
 
 
-def _after_quoted(script: bytes, token: "re.Match[bytes]") -> int:
-    """Return where a string, an identifier or a comment ends; the script's end if nowhere."""
-    start, kind = token.end(), token.lastgroup
-    if kind == "dollar":
-        return _after(script, token.group(), start)
-    if kind == "line":
-        return _after(script, b"\n", start)
-    if kind == "identifier":
-        return _after(script, b'"', start)
-    if kind == "block":
-        return _after_block(script, start)
-    pattern = _ESCAPED_END if kind == "escaped" else _STRING_END
-    return next(
-        (end.end() for end in pattern.finditer(script, start) if end.group() == b"'"), len(script)
-    )
-
-
-def _after_block(script: bytes, start: int) -> int:
-    depth = 1  # comments nest
-    for edge in _BLOCK_EDGE.finditer(script, start):
-        depth += 1 if edge.group() == b"/*" else -1
-        if not depth:
-            return edge.end()
-    return len(script)
-
-
-def _after_copy_data(script: bytes, start: int, copies: int) -> int:
-    """Return where the data of so many COPYs end; what is not ended may be no data."""
-    for _ in range(copies):
-        end = _COPY_END.search(script, start)
-        start = end.end() if end else start
-    return start
-
-
-def _arguments_end(script: bytes, start: int, name: str) -> int:
-    """Return where a command's arguments end."""
-    end = script.find(b"\n", start)
-    end = len(script) if end < 0 else end
-    pipe = name in _PIPES and script[start:end].lstrip().startswith(b"|")
-    if pipe or name in _WHOLE_LINE:
-        return end
-    arguments = _ARGUMENTS.match(script, start, end)
-    stop = arguments.end() if arguments else start
-    return stop if script[stop : stop + 1] == b"\\" else end
-
-
-def _after(script: bytes, what: bytes, start: int) -> int:
-    found = script.find(what, start)
-    return len(script) if found < 0 else found + len(what)
-
-
-def _text(script: bytes) -> str:
-    """Decode a piece of a script so that nothing of it is lost."""
-    return script.decode("utf-8", "surrogateescape").strip()
+def _run(parts: Parts, mode: Callable[[], Mode]) -> Iterator[Part]:
+    try:
+        part = next(parts)
+        while True:
+            yield part
+            part = parts.send(mode())
+    except StopIteration:
+        return

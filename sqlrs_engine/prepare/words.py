@@ -1,8 +1,7 @@
 r"""The arguments of psql's backslash commands: quoting and variables (psql(1), "Meta-Commands")."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 _WORD = re.compile(r"""(?:'(?:[^'\\]|''|\\.)*'|"[^"]*"|`[^`]*`|[^\s'"`\\])+""")
 _PIECE = re.compile(
@@ -10,9 +9,10 @@ _PIECE = re.compile(
       '(?P<single>(?:[^'\\]|''|\\.)*)'
     | "(?P<double>[^"]*)"
     | (?P<shell>`[^`]*`)
-    | :(?P<name>\w+) | :'(?P<literal>\w+)' | :"(?P<identifier>\w+)" | (?P<test>:\{\?\w+\})
+    | :(?P<name>{name}) | :'(?P<literal>{name})' | :"(?P<identifier>{name})"
+    | :\{{\?(?P<test>{name})\}}
     | (?P<plain>.)
-    """,
+    """.format(name="[A-Za-z0-9_\x80-\U0010ffff]+"),
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPE = re.compile(
@@ -20,42 +20,35 @@ _ESCAPE = re.compile(
 )
 _CONTROL = {"n": "\n", "t": "\t", "b": "\b", "r": "\r", "f": "\f"}
 
-_COPY_FROM = re.compile(
-    r"""
-    \s*(?:binary\s++)?
-    (?:"(?:[^"]|"")*"|[^\s.,()"]++)                    # the table, not a query
-    (?:\s*\.\s*(?:"(?:[^"]|"")*"|[^\s.,()"]++))?      # if that was its schema
-    \s*(?:\((?:"[^"]*"|[^)"])*\)\s*)?                 # its columns
-    from\s+
-    (?P<file>'(?:[^']|'')*'|[^\s;']+)
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_NO_FILE = ("pstdin", "program", "stdout", "pstdout")
-
-
-@dataclass(frozen=True, slots=True)
-class CopySource:
-    r"""What a ``\copy`` reads: a file, or the lines after it (None); and its other words."""
-
-    file: str | None
-    rest: tuple[str, str]
-
 
 def words(arguments: str) -> list[str]:
     """Return the words of a command's arguments, their quotes still on."""
     return _WORD.findall(arguments)
 
 
-def value(word: str, variables: Mapping[str, str]) -> str | None:
+def runs_program(arguments: str) -> bool:
+    """Tell whether the output of a program (in backticks) is part of the arguments."""
+    return any(piece["shell"] for word in words(arguments) for piece in _PIECE.finditer(word))
+
+
+def value(
+    word: str,
+    variables: Mapping[str, str],
+    *,
+    exists: Callable[[str], bool | None] = lambda name: None,
+    semicolon: bool = True,
+) -> str | None:
     """Return what a word stands for; None when only psql can know.
 
     ``variables`` are those whose values are known. An unknown one, or a command in
-    backticks, makes the word unknown.
+    backticks, makes the word unknown; ``exists`` tells of variables. Without
+    ``semicolon``, those at the end are not part of the word unless they are quoted.
     """
     result = ""
+    plain = 0  # how many characters at the end were not quoted
     for piece in _PIECE.finditer(word):
         kind = piece.lastgroup
+        plain = plain + 1 if kind == "plain" else 0
         if kind == "single":
             result += _unescape(piece["single"])
         elif kind == "double":
@@ -64,27 +57,16 @@ def value(word: str, variables: Mapping[str, str]) -> str | None:
             result += piece["plain"]
         elif kind == "name" and piece["name"] in variables:
             result += variables[piece["name"]]
+        elif kind == "name" and piece["name"].isdecimal() and exists(piece["name"]) is False:
+            result += piece.group()  # the time of day, a port: what is no variable stays
+        elif kind == "test" and (there := exists(piece["test"])) is not None:
+            result += "TRUE" if there else "FALSE"
         else:
             return None
-    return result
-
-
-def copy_source(arguments: str) -> CopySource | None:
-    r"""Return what a ``\copy`` reads, None when psql would read no file and no lines.
-
-    psql expands no variables here, and knows no escapes.
-    """
-    match = _COPY_FROM.match(arguments)
-    if match is None:
-        return None
-    file: str | None = match["file"]
-    rest = arguments[: match.start("file")], arguments[match.end("file") :]
-    assert file is not None  # noqa: S101 - the group is not optional
-    if file.startswith("'"):
-        return CopySource(file[1:-1].replace("''", "'"), rest)
-    if file.lower() in _NO_FILE:
-        return None
-    return CopySource(None if file.lower() == "stdin" else file, rest)
+    if semicolon:
+        return result
+    kept = len(result) - plain
+    return result[:kept] + result[kept:].rstrip(";")
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from fix_store import Store, query
 from waiting import PATIENCE, eventually
 
-from sqlrs_engine.errors import ImageUnavailable
+from sqlrs_engine.errors import ImageUnavailable, InvalidArgument
 from sqlrs_engine.postgres.distributions import Distributions
 from sqlrs_engine.prepare import PrepareRequest
 
@@ -303,6 +303,34 @@ def test_what_only_psql_knows_is_not_reused(store, scripts):
     assert one.status == other.status == "succeeded"
     assert one.result["state_id"] != other.result["state_id"]
     assert any(line.startswith("not cacheable: ") for line in store.logs(one.job_id))
+
+
+def test_what_a_script_generates_is_new_each_time(store, scripts):
+    script = scripts / "gen.sql"
+    script.write_text(
+        "\\o made.sql\n\\qecho 'create table made as select' :n 'as n;'\n\\o\n\\i made.sql\n"
+        "\\! echo 'insert into made values (7);' > more.sql\n\\ir more.sql\n"
+    )
+    for n in ("1", "1", "2"):
+        job = store.job("-v", f"n={n}", "-f", str(script))
+        assert job.status == "succeeded", job.error
+        assert query(job.result, "select array_agg(n order by n) from made") == [int(n), 7]
+        assert any("written by the script itself" in line for line in store.logs(job.job_id))
+
+
+def test_psql_has_the_users_home(store, scripts):
+    (scripts / "home.sql").write_text(
+        "\\set h `echo \"$HOME\"`\ncreate table home as select :'h' as h;\n"
+    )
+    job = store.job("-f", str(scripts / "home.sql"))
+    assert query(job.result, "select h from home") == os.environ["HOME"]
+    assert any("the output of a program" in line for line in store.logs(job.job_id))
+
+
+def test_a_script_does_not_reach_another_server(store, scripts):
+    (scripts / "c.sql").write_text("\\c postgres postgres elsewhere\n")
+    with pytest.raises(InvalidArgument, match="another server"):
+        store.submit("-f", str(scripts / "c.sql"))
 
 
 def test_a_plan_runs_nothing(store):

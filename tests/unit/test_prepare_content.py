@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare import files as files_module
 from sqlrs_engine.prepare.arguments import Input
-from sqlrs_engine.prepare.content import _add, content_of
+from sqlrs_engine.prepare.content import content_of
 from sqlrs_engine.prepare.files import SourceFiles
+from sqlrs_engine.prepare.reading import _add
 
 
 class Workspace:
@@ -225,7 +226,7 @@ def test_a_user_without_a_home_has_the_root(work, monkeypatch):
 
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     work.write("main.sql", "\\i ~/no-such-file.sql\n")
-    assert work.refusal()[1].endswith(" //no-such-file.sql")
+    assert work.refusal()[1].endswith(" /no-such-file.sql")
 
 
 # -- variables --
@@ -335,13 +336,33 @@ def test_what_a_condition_guards_may_be_missing(work):
 
 @pytest.mark.parametrize(
     "write",
-    ["\\! make x.sql", "\\o x.sql", "select 1 \\g x.sql", "\\w x.sql", "\\lo_export 1 x.sql"],
+    [
+        "\\! make x.sql",
+        "\\o x.sql",
+        "\\o 'x.sql';",
+        "\\o |cat > x.sql",
+        "select 1 \\g x.sql",
+        "select 1 \\gx (format=csv title='a b') x.sql",
+        "\\w x.sql",
+        "\\lo_export 1 x.sql",
+        "\\copy t to x.sql",
+        "\\copy (select 1) to program 'cat > x.sql'",
+        "copy (select 1) to '/somewhere/x.sql';",
+    ],
 )
-def test_what_the_script_may_write_may_be_missing_but_is_not_reused(work, write):
-    work.write("main.sql", f"{write}\n\\i x.sql\n")
+def test_what_the_script_writes_itself_is_no_input_and_is_not_reused(work, write):
+    work.write("main.sql", f"{write}\n\\i x.sql\n\\i nothing.sql\n")
+    reason = f"{work.root}/main.sql:2: {work.root}/x.sql is written by the script itself"
+    assert work.content().volatile == reason
+    work.write("x.sql", "select 1;\n")
+    assert (work.reads(), work.content().volatile) == (["main.sql"], reason)
+
+
+def test_what_a_program_may_write_may_be_missing_but_is_not_reused(work):
+    work.write("main.sql", "\\! make\n\\i x.sql\n")
     assert work.content().volatile == f"{work.root}/main.sql:2: {work.root}/x.sql is not there yet"
     work.write("x.sql", "select 1;\n")
-    assert work.content().volatile is None
+    assert (work.reads(), work.content().volatile) == (["main.sql", "x.sql"], None)
 
 
 # -- recursion --
@@ -386,9 +407,9 @@ class Reads:
             memory._make = self._counted(memory._make)
 
     def _counted(self, make):
-        def counted(file):
+        def counted(file, read):
             self.count += 1
-            return make(file)
+            return make(file, read)
 
         return counted
 
@@ -402,9 +423,9 @@ def settled(monkeypatch):
 def test_unchanged_files_are_read_once(tree, settled):
     reads = Reads(tree.files)
     first = tree.digest()
-    assert reads.count == 5  # one.sql names two.sql in two ways
+    assert reads.count == 4
     assert tree.digest() == first
-    assert reads.count == 5
+    assert reads.count == 4
 
 
 def test_changed_files_are_read_again(tree, settled):
@@ -412,7 +433,7 @@ def test_changed_files_are_read_again(tree, settled):
     first = tree.digest()
     tree.write("data.csv", "2\n")
     assert tree.digest() != first
-    assert reads.count == 6
+    assert reads.count == 5
 
 
 def test_a_file_that_only_looks_unchanged_is_read_again(tree, settled):
@@ -438,7 +459,7 @@ def test_what_has_settled_is_trusted(tree, monkeypatch):
     reads = Reads(tree.files)
     tree.digest()
     tree.digest()
-    assert reads.count == 5
+    assert reads.count == 4
 
 
 def test_only_so_much_is_remembered(work, settled, monkeypatch):
@@ -469,5 +490,7 @@ def test_an_included_file_may_set_what_names_the_next(work):
 
 
 def test_a_user_that_cannot_be_one_is_no_crash(work):
-    work.write("main.sql", b"\\i ~x\x00y/f.sql\n")
+    work.write("main.sql", b"\\set f '~x\\000y/f.sql'\n\\i :f\n")
     assert work.refusal()[0] == "cannot read file"
+    work.write("main.sql", b"\\i ~x\x00y/f.sql\n")
+    assert "NUL" in work.content().volatile

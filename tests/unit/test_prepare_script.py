@@ -7,23 +7,29 @@ import hashlib
 
 import pytest
 
-from sqlrs_engine.prepare.script import Command, Text, scan
-from sqlrs_engine.prepare.words import copy_source, printable, value, words
+from sqlrs_engine.prepare.copying import parse_copy
+from sqlrs_engine.prepare.mode import Mode
+from sqlrs_engine.prepare.script import Command, Script, Text
+from sqlrs_engine.prepare.words import printable, value, words
+
+
+def parts(script, mode=Mode):
+    text = script if isinstance(script, bytes) else script.encode()
+    return list(Script(text, lambda: text).parts(mode))
 
 
 def reads(script):
     """Return the names and arguments of the commands that read files."""
     wanted = ("i", "ir", "include", "include_relative", "copy", "lo_import")
-    text = script if isinstance(script, bytes) else script.encode()
     return [
         (part.name, part.arguments)
-        for part in scan(text).parts
+        for part in parts(script)
         if isinstance(part, Command) and part.name in wanted
     ]
 
 
 def commands(script):
-    return [part for part in scan(script.encode()).parts if isinstance(part, Command)]
+    return [part for part in parts(script) if isinstance(part, Command)]
 
 
 FOUND = [("i", "x.sql")]
@@ -157,35 +163,9 @@ def test_lines_are_counted_from_one():
     ]
 
 
-def test_what_stands_in_a_condition_is_marked():
-    script = """
-\\i a.sql
-\\if :x
-\\i b.sql
-\\if :y
-\\i c.sql
-\\endif
-\\i d.sql
-\\else
-\\i e.sql
-\\endif
-\\endif
-\\i f.sql
-"""
-    conditional = {c.arguments: c.conditional for c in commands(script) if c.name == "i"}
-    assert conditional == {
-        "a.sql": False,
-        "b.sql": True,
-        "c.sql": True,
-        "d.sql": True,
-        "e.sql": True,
-        "f.sql": False,
-    }
-
-
 def test_a_script_that_reads_nothing_is_one_piece_of_text():
     script = b"select 'a';\n\\echo b \\\\ \\pset null x\n"
-    assert scan(script).parts == (Text(hashlib.sha256(script).hexdigest()),)
+    assert parts(script) == [Text(hashlib.sha256(script).hexdigest())]
 
 
 def test_invalid_utf8_is_kept():
@@ -253,9 +233,9 @@ def test_words_are_split_at_blanks_outside_quotes():
     ],
 )
 def test_the_file_that_a_copy_reads(arguments):
-    source = copy_source(arguments)
+    source = parse_copy(arguments)
     assert source is not None
-    assert source.file == "d.csv"
+    assert (source.direction, source.file) == ("from", "d.csv")
     assert "d.csv" not in "".join(source.rest).replace("'d.csv'", "")
 
 
@@ -276,29 +256,38 @@ def test_the_file_that_a_copy_reads(arguments):
     ],
 )
 def test_names_of_files_in_a_copy(arguments, file):
-    source = copy_source(arguments)
+    source = parse_copy(arguments)
     assert source is not None
     assert source.file == file
+    assert source.inline == (file is None)
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    "arguments", ["", "t", "t from", "tfrom", "t (a", "(select a", "t from program cat", "t into x"]
+)
+def test_copies_that_psql_refuses(arguments):
+    assert parse_copy(arguments) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "direction", "file", "program"),
     [
-        "",
-        "t",
-        "t from",
-        "t to d.csv",
-        "tfrom to d.csv",
-        "(select a from t) to d.csv",
-        "t from pstdin",
-        "t from program 'cat d.csv'",
-        "t (a",
+        ("t to d.csv", "to", "d.csv", None),
+        ("tfrom to d.csv", "to", "d.csv", None),
+        ("(select 'from x', (a) from t) to 'd.csv' csv", "to", "d.csv", None),
+        ("t to stdout", "to", None, None),
+        ("t from pstdin", "from", None, None),
+        ("t from program 'cat d.csv'", "from", None, "cat d.csv"),
+        ("t TO PROGRAM 'cat > ''d.csv'''", "to", None, "cat > 'd.csv'"),
     ],
 )
-def test_copies_that_read_nothing(arguments):
-    assert copy_source(arguments) is None
+def test_other_copies_have_no_lines_in_the_script(arguments, direction, file, program):
+    copy = parse_copy(arguments)
+    assert copy is not None
+    assert (copy.direction, copy.file, copy.program) == (direction, file, program)
+    assert not copy.inline
 
 
 def test_only_the_name_is_left_out_of_the_rest():
-    assert copy_source("t from t csv").rest == ("t from ", " csv")
-    assert copy_source("xt from t").rest != copy_source("tx from t").rest
+    assert parse_copy("t from t csv").rest == ("t from ", " csv")
+    assert parse_copy("xt from t").rest != parse_copy("tx from t").rest

@@ -1,0 +1,296 @@
+r"""Scripts are read as psql reads them: what it opens is what our reader finds, or says it cannot.
+
+Each script here is run by real psql of each PostgreSQL there is, and the files that it opens
+are seen with inotify.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psql_opens import watching
+
+from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.prepare.arguments import Input
+from sqlrs_engine.prepare.content import Start, content_of
+from sqlrs_engine.prepare.files import SourceFiles
+
+pytestmark = pytest.mark.postgres
+
+
+class Workspace:
+    """A directory of scripts, and what psql and our reader make of them."""
+
+    def __init__(self, root: Path, cluster) -> None:
+        self.root = root
+        self.cluster = cluster
+        for name in ("a.sql", "b.sql", "sub/x.sql", "sub/deep/x.sql", "x.sql", "d.csv", "a b.sql"):
+            self.write(name, "" if name.endswith("csv") else "select 1;\n")
+        (root / "link").symlink_to(root / "sub/deep")
+        self.start = Start()
+
+    def write(self, name: str, text: str | bytes) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    def directories(self) -> list[Path]:
+        return [self.root, *(path for path in self.root.rglob("*/") if not path.is_symlink())]
+
+    def psql(self, script: bytes, *options: str, kind="file") -> tuple[set[str], int, str]:
+        """Return what psql opens beside the script itself, how it ends, and what it says."""
+        line = ["-X", "-v", "ON_ERROR_STOP=1", *options]
+        stdin = subprocess.DEVNULL
+        if kind == "file":
+            line += ["-f", str(self.write("main.sql", script))]
+        elif kind == "command":
+            line += ["-c", os.fsdecode(script)]
+        else:
+            line += ["-f", "-"]
+            stdin = subprocess.PIPE
+        with watching(self.directories()) as opens:
+            process = self.cluster.client(
+                "psql", line, port=None, cwd=self.root, stdin=stdin,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                environment={"HOME": str(self.root / "home")},
+            )  # fmt: skip
+            with process:
+                output, _ = process.communicate(script if kind == "stdin" else None, timeout=60)
+            seen = {os.path.realpath(path) for path in opens.seen()}
+        return seen - {str(self.root / "main.sql")}, process.returncode, output.decode("latin1")
+
+    def reader(self, script: bytes, *, kind="file", **variables: str):
+        """Return what our reader finds beside the script itself, and its doubt."""
+        given = Input("file", str(self.write("main.sql", script)))
+        if kind != "file":
+            given = Input(kind, os.fsdecode(script) if kind == "command" else "")
+        content = content_of(
+            given,
+            os.fsdecode(script) if kind == "stdin" else None,
+            files=SourceFiles(),
+            directory=self.root,
+            variables=variables,
+            home=str(self.root / "home"),
+            start=self.start,
+        )
+        found = {os.path.realpath(read.path) for read in content.files}
+        return found - {str(self.root / "main.sql")}, content
+
+
+@pytest.fixture
+def work(tmp_path, running):
+    tmp_path.chmod(0o755)
+    (tmp_path / "home").mkdir()
+    return Workspace(tmp_path, running)
+
+
+COPY = "create temp table t (a text);\n"
+QUOTED = "O'Brien\n\\.\n"
+
+# What the reader must find exactly, and without a doubt.
+EXACT = {
+    "semicolons": "\\i x.sql;\n\\ir 'a.sql';\n\\set f b.sql\n\\i :f;\n",
+    "semicolon after cd": "\\cd sub;\n\\i x.sql ;\n",
+    "semicolon in quotes": "\\set ON_ERROR_STOP 0\n\\i 'x.sql;'\n\\i a.sql\n",
+    "capitals": COPY + "\\COPY t from d.csv\n\\CoPy t from 'd.csv' csv\n",
+    "other capitals": "\\set ON_ERROR_STOP off\n\\I x.sql\n\\IR x.sql\n\\i a.sql\n",
+    "linked directories": "\\i link/../x.sql\n\\i nodir/../a.sql\n\\i ./sub//deep/../x.sql\n",
+    "linked directories of cd": "\\cd link\n\\i ../x.sql\n\\cd ..\n\\i x.sql\n",
+    "linked data": COPY + "\\copy t from link/../d.csv\n\\copy t from nodir/../d.csv\n",
+    "relative after cd": "\\i sub/rel.sql\n",
+    "tilde": "\\i ~/h.sql\n\\cd\n\\i h.sql\n",
+    "setenv home": "\\setenv HOME sub\n\\i ~/x.sql\n\\cd\n\\i deep/x.sql\n",
+    "no tilde in cd": "\\set ON_ERROR_STOP off\n\\cd ~\n\\i x.sql\n",
+    "byte order mark": b"\xef\xbb\xbfcreate temp table t (a text);copy t from stdin;\n"
+    b"O'Brien\n\\.\n\\i x.sql\n",
+    "marked include": "create temp table s (a text);\n\\i bom.sql\n\\i a.sql\n",
+    "strings with escapes": "set standard_conforming_strings = off;\nselect 'it\\'s';\n"
+    "\\i x.sql\nselect 'a\\';\n\\i a.sql\n';\n",
+    "strings of bits and of Unicode": "set standard_conforming_strings to 'off';\n"
+    "select b'1', x'1f', n'it\\'s';\n\\i x.sql\n",
+    "strings back again": "set session standard_conforming_strings = off;\n"
+    "reset standard_conforming_strings;\nselect 'a\\';\n\\i x.sql\n",
+    "strings rolled back": "begin;\nset standard_conforming_strings = off;\nselect 'it''s';\n"
+    "rollback;\nselect 'it''s';\n\\i x.sql\n",
+    "strings by an include": "\\i off.sql\nselect 'it\\'s';\n\\i x.sql\n",
+    "strings of a new session": "set standard_conforming_strings = off;\n\\c\nselect 'a\\';\n"
+    "\\i x.sql\n",
+    "Japanese": b"set client_encoding = 'SJIS';\nselect E'\x83\x5c', '\x83\x5c';\n\\i x.sql\n",
+    "Chinese": b"set names 'big5';\nselect E'\xa5\x5c';\n\\i x.sql\n",
+    "Chinese by a command": b"\\encoding GBK\nselect E'\x81\x5c';\n\\i x.sql\n",
+    "no longer Chinese": b"\\encoding BIG5\nselect E'\xa5\x5c';\n\\encoding UTF8\n"
+    b"select E'\xc3\xa5\\'';\n\\i x.sql\n",
+    "single line": "\\set SINGLELINE on\n" + COPY + "copy t from stdin\n" + QUOTED + "\\i x.sql\n",
+    "single line with parentheses": "\\set SINGLELINE\ncreate temp table t (\na text)\n"
+    "copy t from stdin\n" + QUOTED + "\\unset SINGLELINE\nselect 'it''s'\n;\\i x.sql\n",
+    "quit": "\\i quits.sql\n\\i x.sql\n\\q\n\\i nothing.sql\n",
+    "quit in a block": "\\if false\n\\q\n\\endif\n\\i x.sql\n\\if 1\n\\q\n\\endif\n\\i a.sql\n",
+    "goes on": "\\set ON_ERROR_STOP off\n\\i nothing.sql\n\\cd nowhere\n\\i x.sql\n"
+    "\\copy t from nothing.csv\n\\i sub\n\\i a.sql\n",
+    "goes on in an include": "\\i goon.sql\n\\i nothing.sql\n\\i x.sql\n",
+    "conditions": "\\if :{?f}\n\\i x.sql\n\\elif true\n\\i a.sql\n\\if off\n\\i b.sql\n\\else\n"
+    "\\i 'a b.sql'\n\\endif\n\\else\n\\i sub/x.sql\n\\endif\n",
+    "conditions on nonsense": "\\if maybe\n\\i x.sql\n\\else\n\\i a.sql\n\\endif\n",
+    "data in a branch": COPY + "\\if false\ncopy t from stdin;\n\\i x.sql\n\\endif\n\\i a.sql\n",
+    "quotes open in a branch": "\\if 0\nselect (\n\\else\nselect 1\n\\endif\n;\n"
+    + COPY
+    + "copy t from stdin;\n"
+    + QUOTED
+    + "\\i x.sql\n",
+    "comment to a carriage return": "select 1; -- it's\r\\i x.sql\n",
+    "names with dollars": 'create temp table a$$ (n int); \\i x.sql\nselect 1 as "$$";\n',
+    "names with high bytes": "create temp table é$$ (n int); \\i x.sql\nselect $$it's$$;\n",
+    "strings beside names": "select 1 as nameE, 'a\\' as éE;\n\\i x.sql\n",
+    "dollars in dollars": "select $a$ $b$ $a $a$; \\i x.sql\n",
+    "a string goes on after a return": "select E'a'\r'it\\'s';\n\\i x.sql\n",
+    "a comment in an operator": "select 1 +/* it's */ 1, 1 *-- it's\n1;\n\\i x.sql\n",
+    "two copies": COPY
+    + "copy t from stdin; copy t from stdin; select '\n"
+    + QUOTED
+    + QUOTED
+    + "';\n\\i x.sql\n",
+    "a copy again": COPY + "copy t from stdin;\n" + QUOTED + "\\g\n" + QUOTED + "\\i x.sql\n",
+    "a copy that is sent": COPY + "copy t from stdin \\g\n" + QUOTED + "\\i x.sql\n",
+    "a copy without an end": COPY + "copy t from stdin;\nO'Brien\n\\i x.sql\n",
+    "carriage returns": (
+        COPY + "copy t from stdin;\n" + QUOTED + "\\i x.sql\n\\copy t from d.csv\n"
+    ).replace("\n", "\r\n"),
+    "variables": "\\set f a\n\\set f :f ' b.sql'\n\\i :f\n",
+    "variables that are whole": "\\set q '''it''''s'''\nselect :q, :'q';\n\\i x.sql\n",
+    "a number that looks like a variable": "\\set 00 '\\''\nselect '10:00:00'::time;\n\\i x.sql\n",
+    "output with options": "select 1 \\g (format=csv title='a b') | cat > /dev/null; : \\i x.sql\n"
+    "\\i a.sql\n",
+    "large objects": "\\lo_import 'd.csv';\n\\lo_import sub/../d.csv comment\n",
+    "an empty name": "\\set ON_ERROR_STOP off\n\\i ''\n\\i\n\\i x.sql extra 'words' \\i a.sql\n",
+    "nothing at all": "\\i /dev/null\n\\i x.sql\n",
+    "crosstab": "select 1 as a, 2 as b, 3 as c \\crosstabview a b c \\i x.sql\n",
+}
+
+
+@pytest.mark.parametrize("script", EXACT.values(), ids=EXACT)
+def test_what_psql_opens_is_what_is_found(work, script):
+    work.write("home/h.sql", "select 1;\n")
+    work.write("sub/rel.sql", "\\cd sub\n\\set ON_ERROR_STOP off\n\\ir x.sql\n\\i x.sql\n")
+    work.write("bom.sql", b"\xef\xbb\xbfcopy s from stdin;\nO'Brien\n\\.\n\\i x.sql\n")
+    work.write("off.sql", "set standard_conforming_strings = off;\n")
+    work.write("quits.sql", "\\i a.sql\n\\q\n\\i b.sql\n")
+    work.write("goon.sql", "\\set ON_ERROR_STOP off\n")
+    data = script if isinstance(script, bytes) else script.encode()
+    opened, _, said = work.psql(data)
+    found, content = work.reader(data)
+    assert (found, content.volatile) == (opened, None), said
+
+
+# Where only psql can know, the reader says so, or finds at least what psql opens.
+GUARDED = {
+    "strings set where it may fail": "\\set ON_ERROR_STOP off\n"
+    "set standard_conforming_strings = off; select 'a\\';\n\\i x.sql\n';\n",
+    "strings set in a block": "do $$ begin set standard_conforming_strings = off; end $$;\n"
+    "select 'it\\'s';\n\\i x.sql\n",
+    "strings set by a function": "select set_config('standard_conforming_strings', 'off', false);\n"
+    "select 'it\\'s';\n\\i x.sql\n",
+    "strings of a database": "alter database postgres set standard_conforming_strings = off;\n\\c\n"
+    "select 'it\\'s';\n\\i x.sql\nalter database postgres reset all;\n",
+    "an encoding set by a function": b"select set_config('client_encoding', 'SJIS', false);\n"
+    b"select E'\x83\x5c';\n\\i x.sql\n",
+    "strings rolled back where they differ": "begin;\nset standard_conforming_strings = off;\n"
+    "rollback;\nselect 'a\\';\n\\i x.sql\n",
+    "a string that the server goes on with": "\\set ON_ERROR_STOP off\nselect E'a'\n'it\\';\n"
+    "\\i x.sql\n';\n",
+    "a copy that fails": "\\set ON_ERROR_STOP off\ncopy nothing from stdin;\n\\i x.sql\nO'Brien\n"
+    "\\.\n\\i a.sql\n';\n\\i b.sql\n",
+    "a command in a variable": "\\set c '\\\\i x.sql'\n:c\n",
+    "half a statement in a variable": "\\set c 'select '''\n:c it's \\i x.sql\n';\n",
+    "a file that is written first": "\\o b.sql\n\\qecho select 1;\n\\o\n\\i b.sql\n",
+    "a program's choice": "\\set f `echo x.sql`\n\\i :f\n",
+    "the server's choice": "select 'x.sql' as f \\gset\n\\i :f\n",
+    "a condition of the server's": "select true as t \\gset\n\\if :t\n\\i x.sql\n\\else\n"
+    "\\i a.sql\n"
+    "\\endif\n",
+    "a version of the server's": "\\if :{?SERVER_VERSION_NUM}\n\\i x.sql\n\\endif\n",
+    "a quit that may not happen": "select 1 as t \\gset\n\\if :t\n\\q\n\\endif\n\\i x.sql\n",
+    "as often as the server says": "select coalesce(:n, 0) < 3 as more, coalesce(:n, 0) + 1 as n"
+    " \\gset\n\\if :more\n\\i main.sql\n\\endif\n\\i x.sql\n",
+    "NUL": b"select 'a\0'\n';\n\\i x.sql\n",
+}
+
+
+@pytest.mark.parametrize("script", GUARDED.values(), ids=GUARDED)
+def test_what_only_psql_knows_is_never_left_out(work, script):
+    data = script if isinstance(script, bytes) else script.encode()
+    found, content = work.reader(data, n="0")
+    opened, _, said = work.psql(data, "-v", "n=0")
+    assert content.volatile or found >= opened, said
+
+
+@pytest.mark.parametrize("kind", ["stdin", "command"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        "\\i x.sql",
+        "\\ir sub/x.sql",
+        "\\i sub/../a.sql; \\i x.sql",
+        "select 1; select 'it''s'",
+        "\\copy (select 1) to /dev/null",
+        "create temp table t (a text);\n\\copy t from d.csv\n\\i -\n\\i x.sql\n",
+        "create temp table t (a text);\ncopy t from stdin;\nO'Brien\n\\.\n\\i x.sql\n",
+        "create temp table t (a text);\n\\copy t from pstdin\nO'Brien\n\\.\n\\i x.sql\n",
+        "\\prompt f\n\\i x.sql\n\\i a.sql\n",
+    ],
+)
+def test_commands_and_standard_input(work, kind, script):
+    found, content = work.reader(script.encode(), kind=kind)
+    opened, _, said = work.psql(script.encode(), kind=kind)
+    assert content.volatile or found == opened, said
+
+
+PIECES = [
+    "'", "''", "E'", "\\'", '"', "$$", "$a$", "/*", "*/", "--", "(", ")", ";", ":", "\\;", "\\\\",
+    "é", "a$", "b", "1", " ", "\n", "\n", "\r\n", "\r", "select 1", "select 'it''s';",
+    "select E'a'", "\\i x.sql", "\\i x.sql\n", "\\ir sub/x.sql;", "\\i sub/../a.sql",
+    "\\i 'a b.sql'", "\\i :f\n",
+    "\\i nothing.sql\n", "\\i sub/rel.sql\n", "\\COPY t from d.csv\n", "\\copy t from stdin\n",
+    "\\copy t from pstdin\n", "\\cd sub\n", "\\cd ..\n", "\\cd link\n", "\\cd nodir\n", "\\cd\n",
+    "\\set f b.sql\n", "\\set f ''''\n", "\\set f `echo x.sql`\n", "\\unset f\n", ":f", ":'f'",
+    "\\if true\n", "\\if false\n", "\\if :{?f}\n", "\\if :f\n", "\\elif true\n", "\\else\n",
+    "\\endif\n", "\\endif\n", "\\q\n", "\\echo it's\n", "\\echo :f \\i b.sql\n", "\\r\n", "\\g\n",
+    "\\gset\n", "\\p\n", "\\! echo \\i x.sql\n", "\\o | cat > /dev/null\n", "\\o\n",
+    "\\set ON_ERROR_STOP off\n", "\\set ON_ERROR_STOP on\n", "\\set SINGLELINE on\n",
+    "\\unset SINGLELINE\n", "set standard_conforming_strings = off;", "begin;", "rollback;\n",
+    "reset all;\n", "copy t from stdin;", "copy t from stdin;\n", "\nO'Brien\n\\.\n", "\n\\.\n",
+    "\\c\n", "\\encoding SJIS\n", "set client_encoding = 'UTF8';\n", "\\encoding LATIN1\n",
+    "\\restrict k\n", "\\unrestrict k\n", "\\bind\n", "\\gdesc\n",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def pieces_work(tmp_path_factory, running):
+    root = tmp_path_factory.mktemp("pieces")
+    (root / "home").mkdir()
+    work = Workspace(root, running)
+    work.write("sub/rel.sql", "\\ir ../a.sql\n\\set f 'a b.sql'\n")
+    return work
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(st.lists(st.sampled_from(PIECES), max_size=25))
+def test_whatever_is_put_together_nothing_is_left_out(pieces_work, pieces):
+    """What psql opens is found, or the reader says that it cannot tell."""
+    script = ("create temp table t (a text);\n" + "".join(pieces)).encode()
+    opened, code, said = pieces_work.psql(script)
+    try:
+        found, content = pieces_work.reader(script)
+    except InvalidArgument as error:
+        refused, known = str(error), False
+    else:
+        refused, known = "", content.volatile is None
+    assert not (refused and code == 0), refused
+    assert not known or found >= opened, said
