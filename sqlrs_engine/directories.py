@@ -26,7 +26,7 @@ def private_directory(path: Path, what: str, *, closed: bool = False) -> None:
         with contextlib.suppress(FileExistsError):  # something else: said below
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
             raise
         raise Conflict(
             f"{what} cannot be made: choose another place, with --state-dir, XDG_STATE_HOME or "

@@ -18,6 +18,7 @@ from io import TextIOWrapper
 from pathlib import Path
 
 from .controls import visible_json
+from .directories import private_directory
 
 MAX_BYTES = 8 * 1024 * 1024
 KEEP = 3
@@ -132,7 +133,7 @@ def logging_to(path: Path, level: str | None = None) -> Iterator[QuietStart]:
 
     The file gets nothing below a warning before what is yielded lets it go.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_directory(path.parent, "the directory of the log")
     file = PrivateRotatingFile(path, maxBytes=MAX_BYTES, backupCount=KEEP, encoding="utf-8")
     file.setFormatter(LineFormatter())
     quiet = QuietStart(file)

@@ -24,10 +24,10 @@ from typing import TypeVar, get_type_hints
 
 import orjson
 
+from ..directories import private_directory
 from ..store import Labelled
 from ..store.records import Instance, Name, State
 
-_MODE = 0o700
 _FILE_MODE = 0o600
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
 _COMPLETE = "complete"
@@ -58,11 +58,11 @@ class Labels:
     """The labels of one store: ``store.Watcher``; safe to use from any thread."""
 
     def __init__(self, store_root: Path) -> None:
-        """Make the directories. Raises OSError."""
+        """Make the directories. Raises StoreDamaged when something else is in their place."""
         self._root = store_root / "labels"
         self._writing = threading.Lock()
         for name in _DIRECTORIES.values():
-            (self._root / name).mkdir(_MODE, parents=True, exist_ok=True)
+            private_directory(self._root / name, "the directory of labels")
 
     @property
     def complete(self) -> bool:

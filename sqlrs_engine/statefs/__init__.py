@@ -40,6 +40,7 @@ class StateFs:
         self.backend = backend
         self._owner = owner
         self._layout = Layout(root)
+        self._layout.check()
         self._trash = Trash(self._layout)
         self._aside = Aside(self._layout)
 

@@ -14,13 +14,14 @@ directory ``data`` and, while a server uses it, its log. ``run`` is one life of 
 what another run left in ``work`` and ``trash`` is of no use to anyone.
 """
 
+import os
 import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from .. import ids
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, StoreDamaged
 
 MARKER = ".sqlrs-container"
 DATA = "data"
@@ -41,6 +42,16 @@ class Layout:
         self.work = root / "work"
         self.trash = root / "trash"
         self._run = secrets.token_hex(8)
+
+    def check(self) -> None:
+        """Raise StoreDamaged when something else is in the place of one of the directories."""
+        for name in ("engines", "instances", "work", "trash", "set-aside"):
+            place = self.root / name
+            if os.path.lexists(place) and not place.is_dir():
+                raise StoreDamaged(
+                    "something that is no directory is in the state store: move it away",
+                    str(place),
+                )
 
     def base_dir(self, image_id: str) -> Path:
         """Return the container of an image's empty cluster."""

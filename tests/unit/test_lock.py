@@ -1,18 +1,20 @@
 """The store's lock: one holder, never stale, tells who holds it."""
 
+import errno
 import fcntl
 import json
 import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sqlrs_engine import lock
-from sqlrs_engine.errors import Conflict
+from sqlrs_engine.errors import Conflict, StoreDamaged
 from sqlrs_engine.lock import StoreLock
 
 
@@ -111,9 +113,50 @@ def test_the_death_of_the_holder_frees_it(path: Path) -> None:
 
 def test_a_symlink_is_not_followed(path: Path) -> None:
     path.symlink_to(path.with_name("elsewhere"))
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(StoreDamaged, match="symbolic links"):
         StoreLock(path).acquire()
     assert not path.with_name("elsewhere").exists()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_is_no_lock(path: Path, make: Callable[[Path], None]) -> None:
+    make(path)
+    with pytest.raises(StoreDamaged, match="remove it and start again"):
+        StoreLock(path).acquire()
+    assert os.path.lexists(path)
+
+
+def test_deleting_the_file_does_not_free_the_store(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "_DIRECTORY_SECONDS", 0.1)
+    first = StoreLock(path)
+    first.acquire()
+    path.unlink()
+    with pytest.raises(Conflict, match="was deleted"):
+        StoreLock(path).acquire()
+    first.release()
+    second = StoreLock(path)
+    second.acquire()
+    second.release()
+
+
+def test_a_filesystem_without_locks_for_directories_will_do(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flock = fcntl.flock
+
+    def flock_files(fd: int, operation: int) -> None:
+        if os.path.isdir(f"/proc/self/fd/{fd}"):  # noqa: PTH112
+            raise OSError(errno.EBADF, "not open for writing")
+        flock(fd, operation)
+
+    monkeypatch.setattr(lock.fcntl, "flock", flock_files)
+    first = StoreLock(path)
+    first.acquire()
+    with pytest.raises(Conflict, match="held by pid"):
+        StoreLock(path).acquire()
+    first.release()
 
 
 def test_a_newcomer_between_the_look_and_the_release_waits(
