@@ -147,6 +147,7 @@ class Engine:
                 "snapshot.backend", lambda wanted: _backend(store_root, wanted, store.meta)
             ),
             owner=(user.uid, user.gid) if user else None,
+            chores=chores,
         )
         config.check("postgres.osUser", check_os_user)
         config.check("snapshot.backend", partial(choose_backend, store_root))
@@ -337,6 +338,12 @@ class Engine:
             return  # it would delete files under a server: the next start does
         self._files.sweep()
 
+    def _sweep_temporaries(self) -> None:
+        from .config import TEMPORARY
+        from .statefs import leftovers
+
+        leftovers.sweep(self._files.root, TEMPORARY, leftovers.PROBE)
+
     def _recover(self) -> None:
         steps: tuple[tuple[str, Callable[[], object]], ...] = (
             ("states", self._states.drop_doubtful),
@@ -345,6 +352,7 @@ class Engine:
             ("watch", self.instances.start_watch),
             ("files", self._sweep),
             ("labels", self._salvage.settle),
+            ("temporary files", self._sweep_temporaries),
             ("cache", lambda: self.cache.make_room("startup_recovery")),
             ("scratch directories", self._scratch.sweep),
             ("sources", self._sources.start),
@@ -436,8 +444,11 @@ def _backend(store_root: Path, wanted: str, meta: "MetaStore") -> "Backend":
 
 
 def _write_engine_file(path: Path, record: EngineRecord) -> None:
+    from .statefs import leftovers
+
     try:
         engine_file.write(path, record)
+        leftovers.sweep(path.parent, engine_file.temporary_prefix(path))
     except OSError as error:
         if not is_full(error):
             raise

@@ -84,6 +84,11 @@ def check_owner(path: Path) -> None:
             )
 
 
+def temporary_prefix(path: Path) -> str:
+    """Return how the names begin of files that are to become the engine file ``path``."""
+    return f".{path.name}."
+
+
 def write(path: Path, record: EngineRecord) -> None:
     """Put the file in place atomically, readable by its owner only.
 
@@ -112,7 +117,7 @@ def _pointer(path: Path) -> Path:
 
 
 def _replace(path: Path, fields: dict[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f"{temporary_prefix(path)}{secrets.token_hex(8)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600)
     try:

@@ -20,6 +20,9 @@ from .validation import Validation, fold_case, merge
 
 __all__ = ["Config", "Problem"]
 
+TEMPORARY = ".config-"
+"""How the names begin of files that are to become the configuration."""
+
 _log = logging.getLogger(__name__)
 
 Tree = dict[str, Any]
@@ -216,7 +219,7 @@ class Config:
             self._write(text)
 
     def _write(self, text: str) -> None:
-        handle, temporary = tempfile.mkstemp(prefix=".config-", dir=self._path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=TEMPORARY, dir=self._path.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(text)

@@ -9,7 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .. import ids
 from ..deletion import ACTIVE_TASKS, DeleteResult, Node
-from ..errors import Cancelled, EngineError, IdempotencyKeyReused, NotFound, Unavailable
+from ..errors import (
+    Cancelled,
+    EngineError,
+    IdempotencyKeyReused,
+    NotFound,
+    StoreDamaged,
+    Unavailable,
+)
 from ..postgres.images import parse_image
 from ..store.records import Job
 from .control import Control, Interrupted
@@ -156,6 +163,11 @@ class PrepareService:
 
     def recover(self) -> None:
         """Resume the jobs that an earlier engine left."""
+        for job_id in self._tools.jobs.unreadable():
+            try:
+                self._write_off(job_id)
+            except Exception:
+                _log.exception("job %s can neither be resumed nor ended", job_id)
         for found in self._tools.jobs.unfinished():
             try:
                 self._resume(found.job_id)
@@ -207,6 +219,14 @@ class PrepareService:
     def _cancel_stranded(self, job_id: str) -> None:
         """Cancel a job of an earlier engine that has not been resumed yet."""
         error = Cancelled("job cancelled", "it was cancelled on request; submit it again")
+        self._tools.events.open(job_id)
+        self._tools.events.finish(job_id, "failed", error=error.as_dict())
+
+    def _write_off(self, job_id: str) -> None:
+        """End a job whose row is damaged, so that it can be read and deleted again."""
+        _log.warning("job %s cannot be resumed: its row is damaged", job_id)
+        self._tools.jobs.update(job_id, request={}, result=None, error=None)
+        error = StoreDamaged("the job's row is damaged: submit the job again", job_id)
         self._tools.events.open(job_id)
         self._tools.events.finish(job_id, "failed", error=error.as_dict())
 

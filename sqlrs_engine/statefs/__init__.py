@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..chores import Chores
 from ..errors import Conflict
 from ..space import space_on, sync
 from .aside import Aside
@@ -35,13 +36,16 @@ class StateFs:
     A full disk is a StorageFull everywhere; other failures of the filesystem are OSErrors.
     """
 
-    def __init__(self, root: Path, backend: Backend, *, owner: Owner | None) -> None:
+    def __init__(
+        self, root: Path, backend: Backend, *, owner: Owner | None, chores: Chores | None = None
+    ) -> None:
+        """Raise StoreDamaged when something else is in the place of the directories."""
         self.root = root
         self.backend = backend
         self._owner = owner
         self._layout = Layout(root)
         self._layout.check()
-        self._trash = Trash(self._layout)
+        self._trash = Trash(self._layout, chores or Chores())
         self._aside = Aside(self._layout)
 
     def base_dir(self, image_id: str) -> Path:

@@ -8,6 +8,7 @@ from ..space import is_full, space_on
 from . import btrfs, tree
 from .backend import Backend
 from .copying import CopyBackend
+from .leftovers import PROBE
 from .reflink import ReflinkBackend, share
 from .removal import remove_directory
 from .snapshots import BtrfsBackend
@@ -76,7 +77,7 @@ def _has_reflinks(root: Path) -> bool:
 
 def _has_snapshots(root: Path) -> bool:
     """Make a subvolume and a snapshot of it, and delete both: all of it must be allowed."""
-    with tempfile.TemporaryDirectory(dir=root, prefix=".sqlrs-probe-") as name:
+    with tempfile.TemporaryDirectory(dir=root, prefix=PROBE) as name:
         directory = Path(name)
         with tree.opened(directory) as parent:
             try:

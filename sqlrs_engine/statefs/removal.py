@@ -5,6 +5,7 @@ links, with the engine's marker, and with no filesystem mounted on or in it. The
 goes last, so that an interrupted deletion can be taken up again.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -12,8 +13,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from ..chores import Chores
 from ..errors import Conflict
 from ..space import is_full
 from . import btrfs, tree
@@ -21,6 +24,7 @@ from .containers import MODE, is_marked, unseal
 from .layout import MARKER, Layout
 from .mounts import mounts_in
 
+_NOT_OURS = (errno.ENOTEMPTY, errno.ENOTDIR, errno.ELOOP)
 _LONGEST_PAUSE_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
@@ -57,8 +61,10 @@ class Trash:
     Usually somebody waits for a clone and nobody for a deletion, so clones go first.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, chores: Chores) -> None:
+        """``chores`` see to what cannot be deleted at once."""
         self._layout = layout
+        self._chores = chores
         self._queue: deque[Path] = deque()
         self._state = threading.Condition()
         self._working = False
@@ -160,8 +166,12 @@ class Trash:
                 remove(grave, self._pause)
             except FileNotFoundError:
                 continue
-            except Exception:
-                _log.exception("cannot delete %s, the next start tries again", grave)
+            except Exception as error:
+                if getattr(error, "errno", None) in _NOT_OURS:
+                    _log.exception("cannot delete %s: the engine did not make it", grave)
+                    continue
+                _log.exception("cannot delete %s now, trying again", grave)
+                self._chores.later(f"delete {grave}", partial(_remove_at_last, grave))
             finally:
                 self._count()
 
@@ -181,6 +191,11 @@ class Trash:
             self._working = False
             self._state.notify_all()
             return None
+
+
+def _remove_at_last(grave: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        remove(grave)
 
 
 def _real(container: Path) -> Path:

@@ -206,7 +206,10 @@ class JobStore(Protocol):
         """Delete a job with its tasks and events and say whether it was there."""
 
     def unfinished(self) -> list[Job]:
-        """Return the queued and running jobs."""
+        """Return the queued and running jobs, as far as their rows can be read."""
+
+    def unreadable(self) -> list[str]:
+        """Return the ids of the queued and running jobs that ``unfinished`` leaves out."""
 
     def finished_with(self, signature: str) -> list[JobSummary]:
         """Return the terminal jobs of a signature, the latest finished first."""

@@ -10,7 +10,7 @@ from sqlrs_engine import client, engine_file
 from sqlrs_engine.directories import private_directory
 from sqlrs_engine.engine import EngineOptions, run_engine
 from sqlrs_engine.engine_file import EngineRecord
-from sqlrs_engine.errors import Conflict, InvalidArgument
+from sqlrs_engine.errors import Conflict, EngineError, InvalidArgument
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -66,6 +66,27 @@ def test_one_that_may_not_be_made_says_what_to_do(
     monkeypatch.setattr(Path, "mkdir", refuse)
     with pytest.raises(Conflict, match="it cannot be made: choose another place, with --state-dir"):
         private_directory(tmp_path / "new", "it")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *("logs", "store", "store/instances", "store/engines", "store/work", "store/trash"),
+        *("store/labels", "store/labels/names", "run"),
+    ],
+)
+def test_a_file_in_place_of_a_directory_is_said_at_the_start(tmp_path: Path, place: str) -> None:
+    (tmp_path / place).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (tmp_path / place).touch()
+    options = EngineOptions(
+        listen="127.0.0.1:0",
+        engine_file=tmp_path / "engine.json",
+        store_root=tmp_path / "store",
+        run_dir=tmp_path / "run",
+    )
+    with pytest.raises(EngineError, match=rf"director.*{tmp_path / place.partition('/names')[0]}"):
+        run_engine(options)
+    assert (tmp_path / place).is_file()
 
 
 @pytest.mark.root

@@ -616,6 +616,17 @@ def test_a_job_cancelled_while_jobs_are_resumed_stays_cancelled(world, monkeypat
     failed(world.job(job_id), "cancelled")
 
 
+def test_a_job_whose_row_is_damaged_ends_and_the_others_are_resumed(world):
+    damaged, good = stranded(world), stranded(world)
+    with world.store.database.writing() as session:
+        session.execute("UPDATE jobs SET request = '{' WHERE job_id = ?", (damaged,))
+    world.service.recover()
+    world.running(good)
+    failed(world.wait(damaged), "store_damaged")
+    world.service.cancel(good)
+    failed(world.wait(good), "cancelled")
+
+
 def test_a_job_is_resumed_once(world):
     job_id = stranded(world)
     world.service.recover()

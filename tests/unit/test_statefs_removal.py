@@ -6,7 +6,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from waiting import eventually
 
+from sqlrs_engine import chores
 from sqlrs_engine.errors import Conflict
 from sqlrs_engine.statefs import StateFs, data_dir, mounts, removal, tree
 from sqlrs_engine.statefs.copying import CopyBackend
@@ -217,7 +219,7 @@ def test_what_cannot_be_deleted_is_logged_and_the_rest_deleted(files, root, monk
     files.discard(other)
     assert files.wait_idle()
     assert len(trash(root)) == 1
-    assert "the next start tries again" in caplog.text
+    assert "trying again" in caplog.text
     monkeypatch.undo()
     following = engine(root)
     following.sweep()
@@ -309,6 +311,20 @@ def test_a_sweep_takes_nothing_that_the_engine_did_not_make(files, root, tmp_pat
     assert (notes / "precious").exists()
     assert (outside / "precious").exists()
     assert caplog.text.count("cannot delete") == 2
+
+
+def test_what_could_not_be_deleted_at_first_goes_later(files, root, monkeypatch):
+    monkeypatch.setattr(chores, "RETRY_SECONDS", 0.01)
+    rmdir, failures = os.rmdir, iter([OSError(errno.EIO, "input/output error")] * 3)
+
+    def refuse(name, **where):
+        for failure in failures:
+            raise failure
+        rmdir(name, **where)
+
+    monkeypatch.setattr(os, "rmdir", refuse)
+    files.discard(make(files))
+    eventually(lambda: trash(root) == [])
 
 
 def test_the_marker_goes_last(files, monkeypatch):

@@ -120,6 +120,15 @@ def test_an_update_keeps_to_columns(store: SqliteStore) -> None:
         store.jobs.update(ID, colour="blue")
 
 
+def test_a_row_that_cannot_be_read_does_not_hide_the_others(store: SqliteStore) -> None:
+    for number in (1, 2, 3):
+        store.jobs.add(job(number))
+    with store.database.writing() as session:
+        session.execute("UPDATE jobs SET request = '{' WHERE job_id = ?", (job(2).job_id,))
+    assert store.jobs.unfinished() == [job(1), job(3)]
+    assert store.jobs.unreadable() == [job(2).job_id]
+
+
 def test_unfinished_jobs_come_with_their_requests(store: SqliteStore) -> None:
     for number, status in enumerate(("running", "succeeded", "failed", "queued"), start=1):
         store.jobs.add(job(number, status=status))

@@ -114,10 +114,21 @@ class Jobs:
         return self._database.freeing(lambda session: bool(session.execute(sql, (job_id,))))
 
     def unfinished(self) -> list[Job]:
-        """Return the queued and running jobs."""
+        """Return the queued and running jobs, as far as their rows can be read."""
+        return [job for _, job in self._unfinished() if job is not None]
+
+    def unreadable(self) -> list[str]:
+        """Return the ids of the queued and running jobs that ``unfinished`` leaves out."""
+        return [job_id for job_id, job in self._unfinished() if job is None]
+
+    def _unfinished(self) -> Iterator[tuple[str, Job | None]]:
         with self._database.reading() as session:
             rows = session.rows(_JOBS.select(f"j.{_UNFINISHED}"))
-        return _JOBS.records(rows)
+        for row in rows:
+            try:
+                yield row[0], _JOBS.record(row)
+            except ValueError:  # not the JSON that was written there
+                yield row[0], None
 
     def finished_with(self, signature: str) -> list[JobSummary]:
         """Return the terminal jobs of a signature, the latest finished first."""

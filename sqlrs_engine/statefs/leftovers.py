@@ -1,0 +1,35 @@
+"""Temporary files of an engine, or a command, that was killed."""
+
+import logging
+import time
+from pathlib import Path
+
+from . import tree
+from .removal import remove_directory
+
+PROBE = ".sqlrs-probe-"
+
+_OLD_SECONDS = 60.0  # no writer needs as long, and one may be at work
+
+_log = logging.getLogger(__name__)
+
+
+def sweep(directory: Path, *prefixes: str) -> None:
+    """Delete what begins with a prefix and is older than a minute; a failure is logged."""
+    oldest = time.time() - _OLD_SECONDS
+    for path in directory.iterdir():
+        if not path.name.startswith(prefixes):
+            continue
+        try:
+            if path.lstat().st_mtime < oldest:
+                _remove(path)
+        except OSError:
+            _log.exception("cannot delete the temporary file %s", path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    with tree.opened(path.parent) as parent:
+        remove_directory(parent, path.name)
