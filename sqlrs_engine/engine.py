@@ -32,6 +32,7 @@ from .errors import EngineError, StorageFull
 from .listen import Listener, listen_on
 from .lock import StoreLock
 from .postgres.os_user import OsUser, check_os_user
+from .shortage import FEW_DESCRIPTORS, raise_descriptor_limit
 from .space import exhausted, is_full
 from .store import InstanceFilter
 
@@ -379,6 +380,7 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
     Raises EngineError or OSError when the engine cannot start.
     """
     _forget_libpq_environment()
+    descriptors = raise_descriptor_limit()
     with _interruptible(), contextlib.ExitStack() as cleanup:
         engine_file.make_directory(options.engine_file.parent)
         private_directory(options.store_root, "the state store", closed=True)
@@ -396,6 +398,8 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
         engine = Engine(options.store_root, search_path=options.search_path, builds=options.builds)
         cleanup.callback(engine.close)
         _follow_log_level(engine.config)
+        if descriptors < FEW_DESCRIPTORS:
+            _log.warning("at most %d files and connections may be open: see ulimit -n", descriptors)
         record = EngineRecord(
             endpoint=listener.endpoint,
             pid=os.getpid(),

@@ -12,7 +12,10 @@ from typing import Any, Protocol
 
 import uvicorn
 
-from .httpapi.protocol import GuardedProtocol
+from .httpapi.protocol import MAX_CONNECTIONS, GuardedProtocol
+from .shortage import descriptor_limit
+
+FEWEST_CONNECTIONS = 8
 
 _SETTLED_TICKS = 10
 
@@ -27,6 +30,12 @@ class Requests(Protocol):
 
     def idle_seconds(self) -> float:
         """How long no request has been open; 0 while one is."""
+
+
+class _LimitedProtocol(GuardedProtocol):
+    """The protocol with as many connections as half the process's descriptors allow."""
+
+    max_connections = min(MAX_CONNECTIONS, max(FEWEST_CONNECTIONS, descriptor_limit() // 2))
 
 
 class Server(uvicorn.Server):
@@ -58,7 +67,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http=GuardedProtocol,
+                http=_LimitedProtocol,
                 ws="none",
                 lifespan="on",
                 log_config=None,

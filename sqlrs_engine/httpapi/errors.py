@@ -7,6 +7,7 @@ from connexion.exceptions import ProblemException
 from starlette.requests import ClientDisconnect
 
 from ..errors import EngineError, PayloadTooLarge, RequestTimeout, StorageFull, Unauthorized
+from ..shortage import shortage
 from ..space import is_full
 from .replies import ASGIApp, Headers, Message, Receive, Reply, Scope, Send, json_reply
 
@@ -51,6 +52,10 @@ class Errors:
 
 def _as_engine_error(error: Exception) -> EngineError:
     """Return the error itself, or the internal error that stands for it, logged."""
+    lack = shortage(error)
+    if lack is not None:
+        _log.error("%s: %s", lack, error)
+        return lack
     if isinstance(error, EngineError):
         if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("%s: %s", error.code, error)

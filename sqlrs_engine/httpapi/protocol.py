@@ -13,11 +13,12 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ..errors import EngineError, HeadersTooLarge, InvalidArgument, RequestTimeout
+from ..errors import EngineError, HeadersTooLarge, InvalidArgument, RequestTimeout, Unavailable
 from .errors import error_reply
 
 HEADER_SECONDS = 10.0
 MAX_HEADER_BYTES = 64 * 1024
+MAX_CONNECTIONS = 1000
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 1024 * 1024
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
@@ -27,6 +28,7 @@ class GuardedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with limits, for ``uvicorn.Config(http=GuardedProtocol)``."""
 
     header_seconds = HEADER_SECONDS
+    max_connections = MAX_CONNECTIONS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -38,9 +40,16 @@ class GuardedProtocol(HttpToolsProtocol):
         self._left_to_ignore: int | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Give the first request its time."""
+        """Give the first request its time, if there is room for another connection."""
         super().connection_made(transport)
         self._start_deadline()
+        if len(self.connections) > self.max_connections:
+            self._refuse(
+                Unavailable(
+                    "too many connections: close some, then try again",
+                    f"at most {self.max_connections} are served at once",
+                )
+            )
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the deadline."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import ClusterFailed, ImageUnavailable
+from ..shortage import shortage
 from . import NEWEST_MAJOR, OLDEST_MAJOR
 from .distribution import Distribution, Origin, image_id
 from .fingerprints import Fingerprints
@@ -89,6 +90,8 @@ class Distributions:
             try:
                 distribution = self._inspect(place)
             except (ClusterFailed, OSError) as error:
+                if (lack := shortage(error)) is not None:
+                    raise lack from error
                 self._complain(f"ignoring PostgreSQL in {place.bin_dir}: {error}")
                 complete = False
                 continue

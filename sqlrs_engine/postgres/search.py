@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..shortage import shortage
 from .distribution import Origin
 
 PROGRAMS = ("postgres", "initdb", "psql")
@@ -107,6 +108,8 @@ def _ask(pg_config: Path) -> Path | None:
             check=True,
         )
     except (OSError, subprocess.SubprocessError) as error:
+        if (lack := shortage(error)) is not None:
+            raise lack from error
         _log.warning("%s does not answer: %s", pg_config, error)
         return None
     bin_dir = Path(answer.stdout.strip())

@@ -13,6 +13,7 @@ from ..errors import Cancelled, Conflict, EngineError, StorageFull
 from ..metrics import Metrics
 from ..postgres.cluster import ServerUnusable, StateUnusable
 from ..postgres.distribution import Distribution
+from ..shortage import shortage
 from ..sources import Trees
 from ..store import JobStore
 from ..store.records import Instance, Job, JobStatus, Json
@@ -125,8 +126,6 @@ class JobRun:
             end = _End("succeeded", result=self._perform())
         except Interrupted:
             return None
-        except EngineError as error:
-            end = self._failed(error)
         except Exception as error:
             end = self._failed(self._explained(error))
         return self._finish(end)
@@ -287,7 +286,13 @@ class JobRun:
         return _End("failed", error=envelope)
 
     def _explained(self, error: Exception) -> EngineError:
-        """Return the failure that stands for one that nobody foresaw."""
+        """Return the failure as it is told: what nobody foresaw is explained."""
+        lack = shortage(error)
+        if lack is not None:
+            _log.error("job %s: %s: %s", self._job.job_id, lack, error)
+            return lack
+        if isinstance(error, EngineError):
+            return error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StorageFull("the disk is full: make room", str(error))
         _log.error("job %s broke", self._job.job_id, exc_info=error)

@@ -1,5 +1,6 @@
 """The daemon as clients find, start and drop it."""
 
+import contextlib
 import json
 import os
 import re
@@ -244,3 +245,28 @@ def test_headers_that_never_end_are_cut_off(shared_engine: EngineProcess) -> Non
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"request_timeout"' in answer
+
+
+def test_a_low_limit_of_open_files_is_raised_and_bounds_the_connections(
+    engine_factory: EngineFactory,
+) -> None:
+    engine = engine_factory("--idle-timeout", "0")
+    limits = 'ulimit -Sn 64; ulimit -Hn 200; exec "$@"'
+    engine.command = ["sh", "-c", limits, "sh", *engine.command]
+    engine.start()
+    assert engine.prepare("-c", "select 1")["state_id"]
+    address = ("127.0.0.1", int(engine.record.endpoint.rpartition(":")[2]))
+
+    def refused() -> bool:
+        # Silent connections are not kept for long.
+        with engine.client() as first, contextlib.ExitStack() as others:
+            assert first.get("/v1/health").status_code == 200
+            for _ in range(110):
+                others.enter_context(socket.create_connection(address))
+            answer = engine.call("GET", "/v1/health")
+            assert first.get("/v1/states").status_code == 200
+        return answer.status_code == 503 and answer.json()["code"] == "unavailable"
+
+    eventually(refused)
+    eventually(lambda: engine.call("GET", "/v1/health").status_code == 200)
+    assert "files and connections" in engine.log

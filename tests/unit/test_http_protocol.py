@@ -32,6 +32,17 @@ def parsed(answer):
     return int(head.split()[1]), json.loads(body)["code"], head
 
 
+def test_connections_beyond_a_number_are_told_so(address, monkeypatch):
+    monkeypatch.setattr(GuardedProtocol, "max_connections", 2)
+    monkeypatch.setattr(GuardedProtocol, "header_seconds", 60)
+    with contextlib.ExitStack() as others:
+        for _ in range(2):
+            others.enter_context(socket.create_connection(address))
+        status, code, head = parsed(talk(address, b""))
+    assert (status, code) == (503, "unavailable")
+    assert b"connection: close" in head
+
+
 def test_headers_that_do_not_end_are_a_timeout(address):
     status, code, head = parsed(talk(address, b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n"))
     assert (status, code) == (408, "request_timeout")

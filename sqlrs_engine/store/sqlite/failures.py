@@ -9,6 +9,7 @@ from pony import orm
 from pony.orm.dbapiprovider import DBException
 
 from ...errors import EngineError, StorageFull, StoreDamaged, Unavailable
+from ...shortage import no_descriptors, out_of_descriptors
 from ...space import exhausted, is_full
 
 _DISK = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
@@ -76,6 +77,8 @@ def unopenable(path: Path, error: BaseException) -> EngineError:
     """Return the error for a file that cannot be opened or written."""
     if is_full(error):
         return _full(path)
+    if out_of_descriptors():
+        return no_descriptors()
     return EngineError(
         "the state store's database cannot be opened for writing",
         f"{path}: {error}; check its permissions and those of its directory",

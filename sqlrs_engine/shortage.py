@@ -1,0 +1,66 @@
+"""What a process can run out of, and how it is told: never as something else that is missing."""
+
+import errno
+import os
+import resource
+
+from .errors import Unavailable
+
+MOST_DESCRIPTORS = 65536
+"""As many as are ever asked for: some programs walk through all there could be."""
+FEW_DESCRIPTORS = 1024
+
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+
+
+def raise_descriptor_limit() -> int:
+    """Allow this process as many descriptors as it may have; return how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return descriptor_limit()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def descriptor_limit() -> int:
+    """Return how many descriptors this process may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+
+
+def shortage(error: BaseException) -> Unavailable | None:
+    """Return the error for a shortage that is behind a failure; None when none is."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, Unavailable):
+            return None  # it has been told
+        if isinstance(seen, OSError) and seen.errno in _NO_DESCRIPTOR:
+            return no_descriptors()
+        if isinstance(seen, MemoryError) or getattr(seen, "errno", None) == errno.ENOMEM:
+            return Unavailable(
+                "the machine's memory is used up: stop something, then try again", str(seen) or None
+            )
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def no_descriptors() -> Unavailable:
+    """Return the error for a process without descriptors left."""
+    return Unavailable(
+        "the engine has run out of file descriptors: close connections and wait for jobs, or "
+        "start it with a higher limit (ulimit -n)",
+        f"at most {descriptor_limit()} are allowed",
+    )
+
+
+def out_of_descriptors() -> bool:
+    """Tell whether this process can open nothing at this moment.
+
+    For libraries that only say that they could not open a file.
+    """
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in _NO_DESCRIPTOR
+    return False
