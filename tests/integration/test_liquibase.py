@@ -1,6 +1,7 @@
 """Changelogs on real PostgreSQL by the real Liquibase, beside plain Liquibase on a new database."""
 
 import difflib
+import gzip
 import random
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from sqlrs_engine.prepare import PrepareRequest
 pytestmark = [pytest.mark.postgres, pytest.mark.xdist_group("liquibase"), pytest.mark.timeout(600)]
 
 IMAGE = "postgres:18"
+PATIENCE = 400.0
 
 
 class Changelogs(Store):
@@ -28,6 +30,12 @@ class Changelogs(Store):
     def __init__(self, root: Path, directory: Path) -> None:
         super().__init__(root, IMAGE)
         self.directory = directory
+
+    def wait(self, job_id):
+        # A JVM each for a dozen changesets takes its time on a busy machine.
+        finished = self.engine.prepare.events.finished
+        eventually(lambda: finished(job_id), f"the end of {job_id}", PATIENCE)
+        return self.store.jobs.get(job_id)
 
     def lb(self, *args, **fields):
         return self.wait(self.submit_lb(*args, **fields))
@@ -367,6 +375,96 @@ def test_files_that_columns_take_their_values_from(lb):
     assert query(lb.made(*args), "select c from t") == "one"
     write(lb.directory, a_txt="two")
     assert query(lb.made(*args), "select c from t") == "two"
+
+
+def test_parameters_of_where_count(lb):
+    body = """
+        <changeSet id="1" author="me"><sql>create table t as select 1 as a, 1 as b
+          union select 2, 2</sql></changeSet>
+        <changeSet id="2" author="me"><update tableName="t"><column name="b" valueNumeric="9"/>
+          <where>:name = :value</where>
+          <whereParams><param name="a" valueNumeric="%s"/></whereParams></update></changeSet>
+    """
+    args = ["update", "--changelog-file", "c.xml"]
+    for a in 1, 2:
+        write(lb.directory, c_xml=xml(body % a))
+        assert query(lb.made(*args), "select a from t where b = 9") == a
+
+
+DATA = """
+    <changeSet id="1" author="me"><createTable tableName="t">
+      <column name="id" type="int"/><column name="text" type="clob"/>
+      <column name="bytes" type="bytea"/><column name="other" type="clob"/></createTable>
+    </changeSet>
+    <changeSet id="2" author="me"><loadData tableName="t" file="data/t.csv">%s</loadData>
+    </changeSet>
+    <changeSet id="3" author="me"><insert tableName="t">
+      <column name="other" valueClobFile="a.txt"/></insert></changeSet>
+"""
+TYPED = """
+    <column name="id" type="numeric"/><column name="text" type="clob"/>
+    <column name="bytes" type="blob"/>
+"""
+
+
+@pytest.mark.parametrize(
+    ("columns", "data"),
+    [
+        (TYPED, "id,text,bytes\n1,a.txt,data/b.txt\n2,NULL,NULL\n"),
+        ("", "id,text\n1,a.txt\n2,data/b.txt\n3,NULL\n"),
+    ],
+    ids=["typed", "untyped"],
+)
+def test_cells_that_name_files(lb, columns, data):
+    """A cell of a CLOB or BLOB column is a file; a later changeset reads one of them too."""
+    write(
+        lb.directory, c_xml=xml(DATA % columns), data__t_csv=data, a_txt="one", data__b_txt="bytes"
+    )
+    args = ["update", "--changelog-file", "c.xml"]
+
+    def changed(**files):
+        write(lb.directory, **files)
+        job = lb.lb(*args)
+        assert job.status == "succeeded", job.error
+        lb.assert_same(job.result, lb.plainly(*args))
+        return lb.cached(job.job_id)
+
+    assert changed()[1:] == [False, False]
+    assert changed(data__b_txt="other") == [True, False, False]
+    assert changed(a_txt="two") == [True, False, False]
+    assert changed() == [True, True, True]
+
+
+def test_data_that_names_a_file_that_is_not_there_yet(lb):
+    write(lb.directory, c_xml=xml(DATA % ""), data__t_csv="id,text\n1,b.txt\n", a_txt="one")
+    args = ["update", "--changelog-file", "c.xml"]
+    assert "b.txt" in lb.failed(*args)["details"]
+    write(lb.directory, b_txt="two")
+    assert query(lb.made(*args), "select text from t where id = 1") == "two"
+
+
+def test_packed_files(lb):
+    write(
+        lb.directory,
+        c_xml=xml(
+            """
+            <changeSet id="1" author="me"><createTable tableName="p">
+              <column name="id" type="int"/><column name="who" type="varchar(9)"/></createTable>
+            </changeSet>
+            <changeSet id="2" author="me"><loadData tableName="p" file="p.csv.gz"/></changeSet>
+            <changeSet id="3" author="me"><sqlFile path="p.sql.gz"/></changeSet>
+            """
+        ),
+    )
+    (lb.directory / "p.sql.gz").write_bytes(gzip.compress(b"insert into p values (9, '${who}');"))
+    args = ["update", "--changelog-file", "c.xml"]
+    for number in 1, 2:
+        (lb.directory / "p.csv.gz").write_bytes(gzip.compress(f"id,who\n{number},x\n".encode()))
+        result = lb.made(*args, "-Dwho=you")
+        lb.assert_same(result, lb.plainly(*args, "-Dwho=you"))
+        assert query(result, "select min(id) from p") == number
+    assert lb.cached_after(*args, "-Dwho=you") == [True] * 3
+    assert lb.cached_after(*args, "-Dwho=me") == [True, True, False]
 
 
 def test_a_large_changelog(lb):

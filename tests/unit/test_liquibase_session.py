@@ -39,6 +39,7 @@ def plan(**fields):
         "locations": [],
         "files": [],
         "looked": [],
+        "listed": [],
         **fields,
     }
 

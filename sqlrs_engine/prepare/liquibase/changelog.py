@@ -51,6 +51,8 @@ class Changelog:
 
     ``common`` is what counts for all changesets: the versions of Liquibase and its driver, and
     every setting that is not the default. ``preconditions`` are the changelog's own.
+
+    ``listed`` are directories whose names count: cells of data may name files in them.
     """
 
     common: Mapping[str, Any]
@@ -61,6 +63,7 @@ class Changelog:
     files: Mapping[Path, str]
     locations: tuple[Path, ...]
     lookups: tuple[Lookup, ...]
+    listed: tuple[Path, ...]
 
     @classmethod
     def from_json(cls, plan: Json) -> "Changelog":
@@ -86,6 +89,7 @@ class Changelog:
                 )
                 for each in plan["looked"]
             ),
+            listed=tuple(map(Path, plan["listed"])),
         )
 
 

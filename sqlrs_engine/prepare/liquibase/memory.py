@@ -20,7 +20,7 @@ from .changelog import Changelog, Changeset, Lookup
 
 _KEPT = 256
 _CLOCK_TICK_SECONDS = 0.1
-_FORMAT = 2
+_FORMAT = 3
 
 Digest = Callable[[Path], tuple[str, FileRead]]
 
@@ -110,14 +110,24 @@ class Memory:
 
 def _seen(changelog: Changelog) -> list[list[str]]:
     """Return what there is now where Liquibase looked, in all places that it searches."""
-    return [
+    looked = [
         sorted(str(path) for place in _places(changelog, lookup) for path in _there(place, lookup))
         for lookup in changelog.lookups
     ]
+    return looked + [_names(directory) for directory in changelog.listed]
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return sorted(each.name for each in directory.iterdir())
+    except (NotADirectoryError, FileNotFoundError):
+        return []
 
 
 def _settled(changelog: Changelog, since: float) -> bool:
     """Tell whether what Liquibase found is what there is, and was all the time."""
+    if any(_changed(str(directory), since) for directory in changelog.listed if directory.is_dir()):
+        return False
     for lookup in changelog.lookups:
         places = _places(changelog, lookup)
         if not lookup.directory:
@@ -171,6 +181,7 @@ def _walk(place: Path) -> Iterator[tuple[str, list[str]]]:
 def _json(changelog: Changelog) -> Json:
     told = asdict(changelog)
     told["files"] = {str(path): digest for path, digest in changelog.files.items()}
+    told["listed"] = list(map(str, changelog.listed))
     told["locations"] = list(map(str, changelog.locations))
     told["lookups"] = [each | {"found": list(map(str, each["found"]))} for each in told["lookups"]]
     return told
@@ -185,6 +196,7 @@ def _changelog(told: Json) -> Changelog:
         changesets=tuple(Changeset(**each) for each in told["changesets"]),
         files={Path(path): digest for path, digest in told["files"].items()},
         locations=tuple(map(Path, told["locations"])),
+        listed=tuple(map(Path, told["listed"])),
         lookups=tuple(
             Lookup(
                 path=each["path"],

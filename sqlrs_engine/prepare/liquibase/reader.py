@@ -88,12 +88,12 @@ class Reader:
         read, left = self._session.apply(
             index, changeset, connection, settings, work.control, _told(work)
         )
-        known = self._changelog.files
-        unknown = [uri for uri in read if uri[:5] == "file:" and path_of(uri) not in known]
+        known = changeset.files if changeset else {}
+        unknown = [uri for uri in read if uri[:5] == "file:" and str(path_of(uri)) not in known]
         if unknown:
             raise StepFailed(
                 "a changeset reads files that are not known before it runs",
-                f"{', '.join(unknown)}: give the columns of loadData their types",
+                f"{changeset and changeset.name}: {', '.join(unknown)}",
             )
         return left
 

@@ -3,6 +3,10 @@ package sqlrs;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.OutputStream;
+import java.net.URI;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Paths;
 import java.security.MessageDigest;
 import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
@@ -10,6 +14,7 @@ import java.util.Collections;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import liquibase.resource.AbstractResource;
@@ -151,28 +156,58 @@ final class Recorder extends AbstractResourceAccessor {
         }
     }
 
+    /** Digest the file itself, not what Liquibase unpacks of it. */
     private static void digest(Resource resource, Map<String, Object> file) throws IOException {
+        URI uri = resource.getUri();
+        boolean packed = uri.getPath() != null && uri.getPath().toLowerCase(Locale.ROOT).endsWith(".gz");
+        try (InputStream in =
+                packed && "file".equals(uri.getScheme())
+                        ? Files.newInputStream(Paths.get(uri))
+                        : resource.openInputStream()) {
+            boolean parameters = digest(in, file);
+            // Packed, they cannot be seen; the text will tell.
+            file.put("parameters", packed || parameters);
+        }
+    }
+
+    /** Digest a stream to its end; tell whether a parameter may be in it. */
+    private static boolean digest(InputStream in, Map<String, Object> file) throws IOException {
         byte[] buffer = new byte[64 * 1024];
         boolean dollar = false;
         boolean parameters = false;
-        try (InputStream in = resource.openInputStream()) {
-            MessageDigest sha = MessageDigest.getInstance("SHA-256");
-            for (int got = in.read(buffer); got >= 0; got = in.read(buffer)) {
-                sha.update(buffer, 0, got);
-                for (int i = 0; i < got && !parameters; i++) {
-                    parameters = dollar && buffer[i] == '{';
-                    // In UTF-16 there is a zero between the two.
-                    dollar = buffer[i] == '$' || dollar && buffer[i] == 0;
-                }
+        MessageDigest sha = sha256();
+        for (int got = in.read(buffer); got >= 0; got = in.read(buffer)) {
+            sha.update(buffer, 0, got);
+            for (int i = 0; i < got && !parameters; i++) {
+                parameters = dollar && buffer[i] == '{';
+                // In UTF-16 there is a zero between the two.
+                dollar = buffer[i] == '$' || dollar && buffer[i] == 0;
             }
-            StringBuilder hex = new StringBuilder();
-            for (byte each : sha.digest()) {
-                hex.append(String.format("%02x", each));
-            }
-            file.put("digest", hex.toString());
-            file.put("parameters", parameters);
-        } catch (NoSuchAlgorithmException impossible) {
-            throw new IOException(impossible);
         }
+        file.put("digest", hex(sha));
+        return parameters;
+    }
+
+    /** Return the SHA-256 of a text in UTF-8. */
+    static String digest(String text) {
+        MessageDigest sha = sha256();
+        sha.update(text.getBytes(StandardCharsets.UTF_8));
+        return hex(sha);
+    }
+
+    private static MessageDigest sha256() {
+        try {
+            return MessageDigest.getInstance("SHA-256");
+        } catch (NoSuchAlgorithmException impossible) {
+            throw new IllegalStateException(impossible);
+        }
+    }
+
+    private static String hex(MessageDigest sha) {
+        StringBuilder hex = new StringBuilder();
+        for (byte each : sha.digest()) {
+            hex.append(String.format("%02x", each));
+        }
+        return hex.toString();
     }
 }

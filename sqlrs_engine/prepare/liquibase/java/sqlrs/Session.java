@@ -26,6 +26,7 @@ import java.util.Properties;
 import java.util.Set;
 import java.util.TimeZone;
 import java.util.TreeMap;
+import java.util.TreeSet;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 import liquibase.Contexts;
@@ -35,6 +36,7 @@ import liquibase.Scope;
 import liquibase.change.Change;
 import liquibase.change.ChangeWithColumns;
 import liquibase.change.ColumnConfig;
+import liquibase.change.core.LoadDataChange;
 import liquibase.changelog.ChangeLogHistoryService;
 import liquibase.changelog.ChangeLogHistoryServiceFactory;
 import liquibase.changelog.ChangeLogIterator;
@@ -77,9 +79,6 @@ import liquibase.precondition.PreconditionLogic;
 import liquibase.precondition.core.PreconditionContainer;
 import liquibase.resource.Resource;
 import liquibase.resource.ResourceAccessor;
-import liquibase.serializer.LiquibaseSerializable;
-import liquibase.serializer.core.string.StringChangeLogSerializer;
-import liquibase.sql.visitor.SqlVisitor;
 import liquibase.util.LiquibaseUtil;
 
 /**
@@ -219,10 +218,12 @@ final class Session {
         plan.put("preconditions", preconditions);
         plan.put("parameters", parameters(String.valueOf(preconditions), changelog));
         List<Object> changesets = new ArrayList<>();
+        Cells cells = new Cells(recorder);
         for (ChangeSet changeset : planned) {
-            changesets.add(describe(changeset));
+            changesets.add(describe(changeset, cells));
         }
         plan.put("changesets", changesets);
+        plan.put("listed", cells.listed());
         plan.put("locations", recorder.describeLocations());
         plan.put("files", recorder.read().values());
         plan.put("looked", recorder.looked());
@@ -291,7 +292,7 @@ final class Session {
         }
     }
 
-    private Map<String, Object> describe(ChangeSet changeset) throws Exception {
+    private Map<String, Object> describe(ChangeSet changeset, Cells cells) throws Exception {
         Map<String, Object> told = new LinkedHashMap<>();
         told.put("id", changeset.getId());
         told.put("author", changeset.getAuthor());
@@ -304,15 +305,20 @@ final class Session {
         told.put("labels", changeset.buildFullLabels());
         told.put("comments", changeset.getComments());
         told.put("description", changeset.getDescription());
-        told.put("definition", definition(changeset));
-        told.put("preconditions", preconditions(changeset.getPreconditions()));
+        String definition = Portrait.of(changeset);
+        told.put("definition", Recorder.digest(definition));
+        Set<String> named = new TreeSet<>();
         for (Change change : changeset.getChanges()) {
             readValues(change, changeset.getChangeLog());
+            if (change instanceof LoadDataChange) {
+                named.addAll(cells.read((LoadDataChange) change, changeset.getChangeLog()));
+            }
         }
+        told.put("named", named);
         Set<String> files = recorder.take();
         told.put("files", files);
         StringBuilder text = new StringBuilder();
-        text.append(told.get("definition")).append(told.get("preconditions"));
+        text.append(definition);
         for (String uri : files) {
             Map<String, Object> file = recorder.read().get(uri);
             if (file != null && Boolean.TRUE.equals(file.get("parameters"))) {
@@ -323,27 +329,9 @@ final class Session {
         return told;
     }
 
-    private static String definition(ChangeSet changeset) {
-        StringBuilder text = new StringBuilder(text(changeset));
-        for (Change change : changeset.getChanges()) {
-            text.append('\n').append(change.getClass().getName()).append(text(change));
-        }
-        for (SqlVisitor visitor : changeset.getSqlVisitors()) {
-            text.append('\n').append(text(visitor));
-            text.append(visitor.getContextFilter()).append(visitor.getLabels());
-            text.append(visitor.getApplicableDbms()).append(visitor.isApplyToRollback());
-        }
-        text.append('\n').append(changeset.getRunWith());
-        text.append('\n').append(changeset.isRunInTransaction());
-        text.append('\n').append(changeset.getFailOnError());
-        text.append('\n').append(changeset.isRunOnChange());
-        text.append('\n').append(changeset.getObjectQuotingStrategy());
-        text.append('\n').append(changeset.getStoredFilePath());
-        return text.toString();
-    }
-
     /** Return all that preconditions say, null when there is none. */
-    private static String preconditions(PreconditionContainer container) {
+    private static String preconditions(PreconditionContainer container)
+            throws IllegalAccessException {
         StringBuilder text = new StringBuilder();
         if (container != null) {
             add(container, text);
@@ -352,13 +340,14 @@ final class Session {
     }
 
     /** Add preconditions with their kinds, leaving out the empty containers of included files. */
-    private static void add(PreconditionLogic logic, StringBuilder text) {
+    private static void add(PreconditionLogic logic, StringBuilder text)
+            throws IllegalAccessException {
         StringBuilder inside = new StringBuilder();
         for (Precondition nested : logic.getNestedPreconditions()) {
             if (nested instanceof PreconditionLogic) {
                 add((PreconditionLogic) nested, inside);
             } else {
-                inside.append(nested.getName()).append(text(nested));
+                inside.append(nested.getName()).append(Portrait.of(nested));
             }
         }
         if (inside.length() == 0) {
@@ -372,10 +361,6 @@ final class Session {
             text.append(' ').append(container.getOnErrorMessage());
         }
         text.append('(').append(inside).append(')');
-    }
-
-    private static String text(LiquibaseSerializable object) {
-        return new StringChangeLogSerializer().serialize(object, false);
     }
 
     /** Read the files that columns take their values from: no checksum does. */
@@ -540,6 +525,7 @@ final class Session {
             }
         }
         if (index >= 0) {
+            recorder.take(); // what was looked at to see whether the whole is valid
             restore(settings);
             new ChangeLogIterator(changelog, new Only(planned.get(index)))
                     .run(new UpdateVisitor(applied, null, null), environment(applied));
