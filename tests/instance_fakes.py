@@ -100,7 +100,7 @@ class FakeFiles:
         self.on_swap(container, workspace)
 
     def is_whole(self, container: Path) -> bool:
-        return container.is_dir()
+        return (container / "content").exists()
 
     def usage(self, path: Path) -> int:
         return sum(file.stat().st_size for file in path.rglob("*"))
@@ -142,7 +142,7 @@ class FakeServer:
 
     def start(self, *, port, settings) -> Postmaster:
         if self.world.fail_start:
-            raise ClusterFailed("PostgreSQL did not start", "out of memory")
+            raise ServerUnusable("PostgreSQL did not start", "out of memory")
         if port in self.world.foreign_ports:
             raise PortTaken("the port is taken")
         if self.running and not self.running.stopping:

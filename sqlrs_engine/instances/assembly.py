@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import Conflict
 from ..postgres.cluster import PortTaken, ServerUnusable, SettingsUnfit, StateUnusable
 from ..postgres.settings import Setting
 from ..store.records import State
@@ -144,9 +145,13 @@ class Assembly:
         self._deps.chores.do(f"clean up {container}", lambda: self.scrap(container))
 
     def scrap(self, container: Path) -> None:
-        """Remove files without a row, and what runs there."""
+        """Remove files without a row, and what runs there; what is no container is set aside."""
         self._deps.servers.kill(container)
-        self._deps.files.discard(container)
+        try:
+            self._deps.files.discard(container)
+        except Conflict as refusal:
+            place = self._deps.files.set_aside(container)
+            _log.warning("%s: it is set aside, as %s", refusal, place)
 
     def _started(self, instance_id: str, state: State, container: Path, server: Server) -> Ready:
         """Start the server, on another port when one proves taken."""

@@ -14,8 +14,15 @@ from dataclasses import replace
 from typing import Any
 
 from .. import ids
-from ..errors import Conflict, IdempotencyKeyReused, NotFound, StorageFull, Unavailable
-from ..postgres.cluster import PortTaken
+from ..errors import (
+    Conflict,
+    IdempotencyKeyReused,
+    NotFound,
+    StorageFull,
+    StoreDamaged,
+    Unavailable,
+)
+from ..postgres.cluster import PortTaken, ServerUnusable, SettingsUnfit
 from ..store import InstanceFilter
 from ..store.records import Instance, State
 from .assembly import Assembly, Ready, Started, new_password
@@ -30,6 +37,8 @@ from .watch import Watch
 MAX_RUNNING = "instances.maxRunning"
 
 _PORT_ATTEMPTS = 5
+
+_WAYS_OUT = "reset it to the content of its state, or delete it"
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +106,10 @@ class Lifecycle:
             server = self._deps.servers.server(instance.image_id, container)
             postmaster = server.postmaster()
             if postmaster is None:
+                if not self._deps.files.is_whole(container):
+                    raise StoreDamaged(
+                        f"the instance's files are damaged: {_WAYS_OUT}", instance_id
+                    )
                 on_log(f"instance {instance_id} is down: starting it on port {instance.port}")
             elif postmaster.runtime_id == instance.runtime_id and not postmaster.stopping:
                 return instance
@@ -104,7 +117,14 @@ class Lifecycle:
                 instance = self._on_port(instance, postmaster.port)
             # A server that the row does not know was started just before a crash, and may be
             # without a password: it goes the whole way, as if it were started now.
-            return self.restart(instance, server, on_log)
+            try:
+                return self.restart(instance, server, on_log)
+            except SettingsUnfit:
+                raise
+            except ServerUnusable as error:
+                raise ServerUnusable(
+                    f"the instance's server does not start: {_WAYS_OUT}", f"{instance_id}: {error}"
+                ) from error
 
     def restart(self, instance: Instance, server: Server, on_log: OnLog = discard_line) -> Instance:
         """Start an instance on the port it has, or go on with a server that runs there.

@@ -97,6 +97,9 @@ class Files(Protocol):
     def swap(self, container: Path, workspace: Path) -> None:
         """Put a workspace in a container's place, and the container in its."""
 
+    def is_whole(self, container: Path) -> bool:
+        """Tell whether a container has what every cluster has."""
+
     def discard(self, path: Path) -> None:
         """Remove a container: out of sight at once, deleted in the background."""
 

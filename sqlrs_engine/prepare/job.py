@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..chores import Chores
 from ..clock import Clock, seconds_between
-from ..errors import Cancelled, Conflict, EngineError, StorageFull
+from ..errors import Cancelled, Conflict, EngineError, StorageFull, StoreDamaged
 from ..metrics import Metrics
 from ..postgres.cluster import ServerUnusable, StateUnusable
 from ..postgres.distribution import Distribution
@@ -253,7 +253,7 @@ class JobRun:
         instances, job_id = self._tools.instances, self._job.job_id
         try:
             return instances.create(state_id, made_for=job_id, on_log=self._log)
-        except Conflict:
+        except (Conflict, StoreDamaged, ServerUnusable):
             # Made before an interruption, of a state that the job no longer comes to, or
             # broken since. Nobody was ever shown it.
             if not instances.remove_made_for(job_id):

@@ -43,7 +43,7 @@ class Aside:
 
     def containers(self) -> Iterator[Path]:
         """Yield the paths that the containers here once had."""
-        for pattern in ("instances/*", "engines/*/*/states/*"):
+        for pattern in ("instances/*", "engines/*/*/states/*", "work/*"):
             for place in self.root.glob(pattern):
                 yield self._layout.root / place.relative_to(self.root)
 

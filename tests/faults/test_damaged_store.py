@@ -9,7 +9,7 @@ import psutil
 import pytest
 from fix_store import Store, query
 
-from sqlrs_engine.errors import ClusterFailed
+from sqlrs_engine.errors import ClusterFailed, StoreDamaged
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
@@ -104,4 +104,21 @@ def test_a_directory_in_place_of_a_pid_file(store: Store, filled: bool) -> None:
     if filled:
         (pid_file / "something").touch()
     store.engine.instances.ensure_running(result["instance_id"])
+    assert query(result, "select n from t") == 1
+
+
+def test_a_damaged_instance_says_how_to_mend_it(store: Store) -> None:
+    result = store.prepare(*SCRIPT)
+    instance_id = result["instance_id"]
+    container = store.engine._files.instance_dir(instance_id)
+    with store.engine.instances.exclusive([instance_id]):
+        store.engine._servers.kill(container)
+        control_damaged(container)
+    with pytest.raises(ClusterFailed, match="reset it"):
+        store.engine.instances.ensure_running(instance_id)
+    with store.engine.instances.exclusive([instance_id]):
+        data_elsewhere(container)
+    with pytest.raises(StoreDamaged, match="reset it"):
+        store.engine.instances.ensure_running(instance_id)
+    store.engine.instances.reset(instance_id)
     assert query(result, "select n from t") == 1

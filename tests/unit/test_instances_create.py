@@ -13,6 +13,7 @@ from sqlrs_engine.errors import (
     ImageUnavailable,
     InvalidArgument,
     NotFound,
+    StoreDamaged,
     Unavailable,
 )
 from sqlrs_engine.ids import is_instance_id, new_id
@@ -354,6 +355,25 @@ def test_a_restart_needs_the_files(world):
     world.server_of(instance).crash()
     world.files.discard(world.files.instance_dir(instance.instance_id))
     with pytest.raises(Conflict, match="files are gone"):
+        world.instances.ensure_running(instance.instance_id)
+
+
+def test_damaged_files_are_said_and_a_reset_mends_them(world):
+    instance = world.instances.create(world.add_state())
+    server = world.server_of(instance)
+    server.crash()
+    (server.container / "content").unlink()
+    with pytest.raises(StoreDamaged, match=r"reset it.*or delete it"):
+        world.instances.ensure_running(instance.instance_id)
+    assert world.instances.reset(instance.instance_id).dsn == instance.dsn
+    assert server.content == "state 1"
+
+
+def test_a_server_that_does_not_start_any_more_says_what_to_do(world):
+    instance = world.instances.create(world.add_state())
+    world.server_of(instance).crash()
+    world.fail_start = True
+    with pytest.raises(ClusterFailed, match=r"reset it.*or delete it.*out of memory"):
         world.instances.ensure_running(instance.instance_id)
 
 

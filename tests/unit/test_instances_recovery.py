@@ -127,13 +127,28 @@ def test_a_stray_that_cannot_be_removed_does_not_stop_the_others(world, monkeypa
 
     def fail_once(container):
         if container == strays[0]:
-            raise Conflict("will not delete a directory: it has not the engine's marker")
+            raise OSError("input/output error")
         discard(container)
 
     monkeypatch.setattr(world.files, "discard", fail_once)
     recover(world)
     assert [container.exists() for container in strays] == [True, False, False]
     assert strays[0].name in caplog.text
+
+
+def test_what_is_no_container_is_set_aside(world, monkeypatch, caplog):
+    strays = sorted([stray(world), stray(world)])
+    discard = world.files.discard
+
+    def refuse(container):
+        if container == strays[0]:
+            raise Conflict("will not delete a directory: it has not the engine's marker")
+        discard(container)
+
+    monkeypatch.setattr(world.files, "discard", refuse)
+    recover(world)
+    assert [container.exists() for container in strays] == [False, False]
+    assert (world.files.root / "set-aside" / strays[0].name).is_dir()
 
 
 def test_directories_that_are_no_instance_stay(world):

@@ -197,3 +197,12 @@ def test_lookups_use_an_index(path: Path, query: str) -> None:
 
     assert "USING" in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_a_table_that_goes_missing_is_reported(path: Path) -> None:
+    store = SqliteStore(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE tasks")
+    with pytest.raises(StoreDamaged, match="no such table: tasks"):
+        store.jobs.tasks()
+    store.close()

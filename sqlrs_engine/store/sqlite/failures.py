@@ -55,6 +55,8 @@ def _translate(error: BaseException, path: Path) -> EngineError | None:
         )
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return damaged(path, str(error))
+    if primary == sqlite3.SQLITE_ERROR and str(error).startswith("no such table"):
+        return damaged(path, str(error))
     if primary == sqlite3.SQLITE_IOERR:
         return EngineError(
             "the state store's database cannot be read", f"{path}: {error}; check the disk"
