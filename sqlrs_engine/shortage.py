@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+from collections.abc import Iterator
 
 from .errors import Unavailable
 
@@ -31,8 +32,7 @@ def descriptor_limit() -> int:
 
 def shortage(error: BaseException) -> Unavailable | None:
     """Return the error for a shortage that is behind a failure; None when none is."""
-    seen: BaseException | None = error
-    while seen is not None:
+    for seen in _behind(error):
         if isinstance(seen, Unavailable):
             return None  # it has been told
         if isinstance(seen, OSError) and seen.errno in _NO_DESCRIPTOR:
@@ -41,8 +41,17 @@ def shortage(error: BaseException) -> Unavailable | None:
             return Unavailable(
                 "the machine's memory is used up: stop something, then try again", str(seen) or None
             )
-        seen = seen.__cause__ or seen.__context__
     return None
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """Yield a failure and those that led to it; one may have led to itself."""
+    seen: list[BaseException] = []
+    left: BaseException | None = error
+    while left is not None and left not in seen:
+        yield left
+        seen.append(left)
+        left = left.__cause__ or left.__context__
 
 
 def no_descriptors() -> Unavailable:

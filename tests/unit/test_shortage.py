@@ -50,6 +50,12 @@ def test_other_failures_are_no_shortage(error):
     assert shortage(error) is None
 
 
+def test_a_failure_that_led_to_itself_is_none_either():
+    first, second = ClusterFailed("first"), ClusterFailed("second")
+    first.__cause__, second.__cause__ = second, first
+    assert shortage(first) is None
+
+
 def test_descriptors_that_are_used_up(no_descriptor_left):
     assert out_of_descriptors()
 
