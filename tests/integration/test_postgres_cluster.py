@@ -848,6 +848,18 @@ def test_a_server_that_fails_while_it_stops_is_no_success(
     assert "database system is shut down" in (failure.value.details or "")
 
 
+def test_it_listens_on_one_address_or_on_none(cluster: Cluster, free_port: int) -> None:
+    def addresses() -> list[str]:
+        server = psutil.Process(postmaster.pid)
+        return [each.laddr.ip for each in server.net_connections("inet")]
+
+    postmaster = cluster.start(port=free_port)
+    assert addresses() == ["127.0.0.1"]
+    cluster.stop("immediate")
+    postmaster = cluster.start(port=None)
+    assert addresses() == []
+
+
 # What ``postgres.settings`` may name
 
 SENSITIVE = """
