@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import time
-import uuid
 from collections import Counter, deque
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -58,11 +57,15 @@ class Known:
             if isinstance(ident, str) and ident not in ids:
                 ids.append(ident)
 
-    def forget(self, ident: str) -> None:
-        """Take note that something is gone."""
-        for ids in self._by_field.values():
-            if ident in ids:
-                ids.remove(ident)
+    def forget_tree(self, root) -> None:
+        """Take note that what a deletion tree names is gone."""
+        nodes = [root]
+        while nodes:
+            node = nodes.pop()
+            nodes += node.get("children", ())
+            for ids in self._by_field.values():
+                if node["id"] in ids:
+                    ids.remove(node["id"])
 
 
 KNOWN = Known()
@@ -99,12 +102,11 @@ def before_call(_context, case, _kwargs):
     if _is_positive(case, ParameterLocation.PATH):
         if operation == "putSourceBlobSha256" and _is_positive(case, ParameterLocation.BODY):
             _give_its_digest(case)
-        elif not stateful and operation != "putName":
-            # In the stateful phase the links say which is meant.
+        elif operation != "putName":
             _give_ids(case)
     if "Idempotency-Key" in (case.headers or {}) and _is_positive(case, ParameterLocation.HEADER):
         # What is asked again with the same key is a repetition, and has to be the same.
-        case.headers["Idempotency-Key"] = uuid.uuid4().hex
+        case.headers["Idempotency-Key"] = f"case-{CASES.total()}"
     sensible = _SENSIBLE.get(operation)
     if sensible and _is_positive(case, ParameterLocation.BODY) and isinstance(case.body, dict):
         case.body = sensible(case.body, len(json.dumps(case.body)), stateful)
@@ -114,12 +116,16 @@ def before_call(_context, case, _kwargs):
 def after_call(_context, case, response):
     """Count the case, and learn what there is now."""
     operation, ok = _operation(case), response.status_code < 300
+    if not CASES:
+        for path in ("states", "instances", "names", "prepare-jobs"):
+            for row in _call(response, "GET", f"/v1/{path}").json():
+                KNOWN.learn(row)
     CASES[f"{operation} {response.status_code}"] += 1
     if not ok or "json" not in response.headers.get("content-type", [""])[0]:
         return
     answer = json.loads(response.content.split(b"\n", 1)[0])
     if case.method == "DELETE" and answer.get("outcome") == "deleted":
-        KNOWN.forget(answer["root"]["id"])
+        KNOWN.forget_tree(answer["root"])
     elif operation == "createPrepareJob":
         KNOWN.learn(answer)
         _await(case, response, answer["job_id"])
@@ -159,8 +165,10 @@ def _is_lenient(name, value):
 
 
 def _give_ids(case):
+    """Name something that there is, unless a link has said which is meant."""
+    linked = case._override.path_parameters if case._override else {}
     for name in case.path_parameters or {}:
-        if IDS.get(name):
+        if IDS.get(name) and name not in linked:
             case.path_parameters[name] = IDS[name][-1]
 
 

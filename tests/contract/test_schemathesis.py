@@ -4,31 +4,52 @@
 failures: see its first lines.
 """
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from fix_engine import EngineProcess
+
+from sqlrs_engine.httpapi import spec
 
 ROOT = Path(__file__).parents[2]
+OPERATIONS = {
+    operation["operationId"]
+    for item in spec.document()["paths"].values()
+    for method, operation in item.items()
+    if method != "parameters"
+}
 
 
 @pytest.mark.postgres
 @pytest.mark.slow
-@pytest.mark.timeout(600)
-def test_the_engine_keeps_its_contract(engine, tmp_path):
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("phases", "least"), [("examples,coverage,fuzzing", 5000), ("stateful", 50)]
+)
+def test_the_engine_keeps_its_contract(
+    engine: EngineProcess, tmp_path: Path, phases: str, least: int
+) -> None:
+    counted = tmp_path / "cases.json"
+    made = engine.prepare("-c", "create table t (id int)", "-c", "insert into t values (1)")
+    name = engine.call("PUT", "/v1/names/demo", json={"instance_id": made["instance_id"]})
+    assert name.status_code == 201
     result = subprocess.run(
         [
             str(Path(sys.executable).with_name("st")),
             "run",
             str(ROOT / "openapi" / "sqlrs-engine.yaml"),
             f"--url={engine.base_url}",
+            f"--phases={phases}",
         ],
         cwd=ROOT,
         env={
             **os.environ,
             "SQLRS_TOKEN": engine.token,
+            "SQLRS_CASES": str(counted),
             "HYPOTHESIS_STORAGE_DIRECTORY": str(tmp_path),
         },
         stdin=subprocess.DEVNULL,
@@ -39,3 +60,7 @@ def test_the_engine_keeps_its_contract(engine, tmp_path):
     # Failing cases may have bodies of megabytes.
     report = "\n".join(line[:500] for line in result.stdout.splitlines())
     assert result.returncode == 0, report[-20_000:] + result.stderr[-2_000:]
+    cases = {tuple(key.split()): count for key, count in json.loads(counted.read_text()).items()}
+    assert sum(cases.values()) >= least
+    if "fuzzing" in phases:
+        assert OPERATIONS - {name for name, status in cases if status < "300"} == set()
