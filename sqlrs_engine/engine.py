@@ -200,6 +200,7 @@ class Engine:
                 images=found,
                 planner=Planner(
                     sources.blobs,
+                    trees=sources.trees,
                     changelogs=store_root / "changelogs",
                     settings=config,
                     home=os.environ.get("HOME"),

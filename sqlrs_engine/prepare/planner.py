@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ..postgres.distribution import Distribution
-from ..sources import Blobs
+from ..sources import Blobs, Trees
 from .files import SourceFiles
-from .liquibase import LiquibasePlanner, Settings
+from .liquibase import LiquibasePlanner, Settings, Workspaces
 from .plan import Plan
 from .psql_plan import PsqlPlanner
 from .request import PrepareRequest
@@ -21,25 +21,29 @@ class Planner:
         self,
         blobs: Blobs | None = None,
         *,
+        trees: Trees | None = None,
         changelogs: Path,
         settings: Settings,
         home: str | None = None,
     ) -> None:
         """``blobs`` are the contents that clients on other machines have uploaded.
 
-        ``changelogs`` is where changelogs are remembered, ``home`` the user's ``$HOME``.
+        ``trees`` is where they are laid out, ``changelogs`` where changelogs are remembered,
+        ``home`` the user's ``$HOME``.
         """
         files = SourceFiles()
+        workspaces = Workspaces(blobs, trees) if blobs is not None and trees is not None else None
         self._psql = PsqlPlanner(files, blobs, home)
-        self._liquibase = LiquibasePlanner(changelogs, files, settings)
+        self._liquibase = LiquibasePlanner(changelogs, files, settings, workspaces)
 
     def check(self, request: PrepareRequest) -> str:
         """Return a request's arguments as they are shown, checked with what they lead to.
 
         Raises InvalidArgument, SourceInputsMissing.
         """
-        planner = self._psql if request.prepare_kind == "psql" else self._liquibase
-        return planner.check(request).normalized
+        if request.prepare_kind == "psql":
+            return self._psql.check(request).normalized
+        return self._liquibase.check(request)
 
     def plan(
         self,

@@ -37,7 +37,7 @@ class Trees:
 
         Raises Conflict when a content is not there, StorageFull; then there is no tree.
         """
-        place = self._place(job_id)
+        place = self.place(job_id)
         try:
             with space_on(self._root):
                 place.mkdir(DIRECTORY_MODE, parents=True)
@@ -50,7 +50,7 @@ class Trees:
 
     def remove(self, job_id: str) -> None:
         """Remove a job's tree, if there is one."""
-        self._remove(self._place(job_id).name)
+        self._remove(self.place(job_id).name)
 
     def sweep(self) -> None:
         """Remove the trees that an earlier engine left."""
@@ -59,7 +59,8 @@ class Trees:
                 if not path.name.startswith(f"{self._run}-"):
                     self._remove(path.name)
 
-    def _place(self, job_id: str) -> Path:
+    def place(self, job_id: str) -> Path:
+        """Return where a job's tree is, or would be."""
         return self._root / f"{self._run}-{job_id}"
 
     def _lay_out(self, path: Path, key: str, digest: str) -> None:

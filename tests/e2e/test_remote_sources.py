@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import fix_liquibase
 import httpx
 import psycopg
 import pytest
@@ -98,6 +99,7 @@ class RemoteClient:
             self.hashes[path] = f"sha256:{digest}"
             return
         prefix = "" if path == "." else f"{path}/"
+        assert any(name.startswith(prefix) for name in self.files), f"no directory {path}"
         names = {
             name.removeprefix(prefix).partition("/")
             for name in self.files
@@ -158,6 +160,87 @@ def test_a_long_chain_of_includes_is_fetched_before_the_client_gives_up(
     result = client.prepare("-f", "/client/project/sql/00.sql")
     assert query(result["dsn"], "select count(*) from deep") == 0
     assert sorted(client.uploaded) == sorted(client.files)
+
+
+CHANGELOG = {
+    "db/changelog/master.yaml": """databaseChangeLog:
+  - include:
+      file: changes/one.yaml
+      relativeToChangelogFile: true
+  - includeAll:
+      path: db/changelog/more/
+""",
+    "db/changelog/changes/one.yaml": """databaseChangeLog:
+  - changeSet:
+      id: one
+      author: a
+      changes:
+        - sqlFile: { path: sql/t.sql, relativeToChangelogFile: true }
+        - loadData:
+            tableName: t
+            file: db/data/t.csv
+            columns: [{ column: { name: n, type: numeric } }]
+""",
+    "db/changelog/changes/sql/t.sql": "create table t (n int);\n",
+    "db/data/t.csv": "n\n1\n2\n3\n",
+    "db/changelog/more/a.sql": "--liquibase formatted sql\n--changeset a:two\n"
+    "create view v as select sum(n) as s from t;\n",
+    "db/changelog/more/deep/b.sql": "--liquibase formatted sql\n--changeset a:three\n"
+    "create view w as select s from v;\n",
+    "src/unrelated.xml": "<x/>",
+}
+
+
+def test_a_changelog_comes_from_afar(shared_engine: EngineProcess, tmp_path: Path) -> None:
+    fix_liquibase.found()
+    client = RemoteClient(shared_engine, CHANGELOG)
+    args = ["update", "--changelog-file", "/client/project/db/changelog/master.yaml"]
+    fields: dict[str, Any] = {"prepare_kind": "lb", "psql_args": None, "liquibase_args": args}
+    explain = "/v1/cache/explain/prepare"
+    answer = client.request(explain, **fields)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["decision"] == "miss"
+    assert client.uploaded
+    assert "src/unrelated.xml" not in client.hashes
+    planned = client.request("/v1/prepare-jobs", **fields, plan_only=True).json()["job_id"]
+    shared_engine.events(planned)
+    job_id = client.request("/v1/prepare-jobs", **fields).json()["job_id"]
+    events = shared_engine.events(job_id)
+    assert events[-1]["type"] == "result", events
+    result = events[-1]["result"]
+    assert query(result["dsn"], "select s from w") == 6
+    assert result["prepare_args_normalized"].endswith("--changelog-file=db/changelog/master.yaml")
+    assert str(shared_engine.store) not in str(events)
+    plan = shared_engine.call("GET", f"/v1/prepare-jobs/{planned}").json()
+    assert plan["tasks"][-1]["input"]["id"] == result["state_id"]
+    assert client.request(explain, **fields).json()["decision"] == "hit"
+    # The states are those of the same files here.
+    write(tmp_path, CHANGELOG)
+    body = {
+        "prepare_kind": "lb",
+        "image_id": "postgres:18",
+        "liquibase_args": ["update", "--changelog-file", f"{tmp_path}/db/changelog/master.yaml"],
+        "work_dir": str(tmp_path),
+        "plan_only": True,
+    }
+    here = shared_engine.call("POST", "/v1/prepare-jobs", json=body).json()["job_id"]
+    shared_engine.events(here)
+    tasks = shared_engine.call("GET", f"/v1/prepare-jobs/{here}").json()["tasks"]
+    assert tasks[-1]["input"]["id"] == result["state_id"]
+    assert trees(shared_engine) == []
+
+
+def test_liquibase_speaks_of_the_clients_files(shared_engine: EngineProcess) -> None:
+    fix_liquibase.found()
+    client = RemoteClient(shared_engine, {"db/bad.xml": "<nonsense/>"})
+    args = ["update", "--changelog-file", "/client/project/db/bad.xml"]
+    answer = client.request(
+        "/v1/prepare-jobs", prepare_kind="lb", psql_args=None, liquibase_args=args
+    )
+    events = shared_engine.events(answer.json()["job_id"])
+    assert events[-1]["error"]["code"] == "step_failed"
+    assert str(shared_engine.store) not in str(events)
+    assert trees(shared_engine) == []
 
 
 def test_explain_takes_part(shared_engine: EngineProcess) -> None:

@@ -7,5 +7,6 @@ command line (`command`) is there for what a session cannot do.
 """
 
 from .planner import LiquibasePlanner, Settings
+from .remote import Workspaces
 
-__all__ = ["LiquibasePlanner", "Settings"]
+__all__ = ["LiquibasePlanner", "Settings", "Workspaces"]

@@ -16,8 +16,8 @@ COMMANDS = ("update", "update-count", "update-to-tag")
 
 _CONNECTION = frozenset({"url", "username", "password", "driverpropertiesfile"})
 _RUNTIME = frozenset({"classpath", "driver", "databaseclass", "propertyproviderclass"})
-_CHANGELOG, _DEFAULTS, _SEARCH = "changelogfile", "defaultsfile", "searchpath"
-_PATHS = (_CHANGELOG, _DEFAULTS, _SEARCH)
+CHANGELOG, DEFAULTS, SEARCH = "changelogfile", "defaultsfile", "searchpath"
+_PATHS = (CHANGELOG, DEFAULTS, SEARCH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,12 @@ class LiquibaseArguments:
                 if not value or value.startswith("--"):
                     raise InvalidArgument("missing value for flag", name)
             resolved = f"{_SPELLED.get(flag, name)}={places.resolve(flag, value)}"
-            (words if flag == _CHANGELOG else first).append(resolved)
+            (words if flag == CHANGELOG else first).append(resolved)
         return cls((*first, *words), command, places.directory, places.defaults_file)
 
 
 # Of the paths only the search path needs one spelling: older versions know no other.
-_SPELLED = {_SEARCH: "--searchPath"}
+_SPELLED = {SEARCH: "--searchPath"}
 
 
 class _Places:
@@ -99,21 +99,21 @@ class _Places:
     def __init__(self, work_dir: str | None, words: Sequence[str]) -> None:
         self._work_dir = Path(work_dir) if work_dir else None
         self.defaults_file: Path | None = None
-        lists = [value for flag, value in _path_flags(words) if flag == _SEARCH]
+        lists = [value for flag, value in flagged_paths(words) if flag == SEARCH]
         self._searched = [self._entry(each) for text in lists for each in text.split(",")]
-        changelogs = [Path(value) for flag, value in _path_flags(words) if flag == _CHANGELOG]
+        changelogs = [Path(value) for flag, value in flagged_paths(words) if flag == CHANGELOG]
         absolute = next((path.parent for path in changelogs if path.is_absolute()), None)
         self.directory = self._work_dir or absolute or Path("/")
 
     def resolve(self, flag: str, value: str) -> str:
         """Return a path, or a list of them, as Liquibase is to get it."""
-        if flag == _SEARCH:
+        if flag == SEARCH:
             return ",".join(self._searched)
         if not value.strip():
             raise InvalidArgument("path is empty")
         if _is_url(value):
             return value
-        if flag == _CHANGELOG:
+        if flag == CHANGELOG:
             return self._changelog(value)
         found = self._below_work_dir(value)
         if not _exists(found):
@@ -180,7 +180,12 @@ def _command(words: Sequence[str]) -> str:
     raise InvalidArgument("lb command is required", f"one of {', '.join(COMMANDS)}")
 
 
-def _path_flags(words: Sequence[str]) -> Iterator[tuple[str, str]]:
+def is_path_flag(name: str) -> bool:
+    """Tell whether a flag's value is a path, or a list of them."""
+    return _flag(name) in _PATHS
+
+
+def flagged_paths(words: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield the flags that name paths, with their values."""
     for word, following in zip(words, [*words[1:], ""], strict=True):
         name, separator, value = word.partition("=")

@@ -9,14 +9,17 @@ of it, its path included. What counts for all of them is part of the first.
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...errors import InvalidArgument
+from ...errors import InvalidArgument, NotImplementedYet
 from ...postgres.distribution import Distribution
 from ...postgres.settings import SUPERUSER
+from ...sources import Manifest
 from ...store.records import Json
 from .. import identity
 from ..files import FileRead, SourceFiles
@@ -30,6 +33,8 @@ from .command import Command
 from .installation import Installation
 from .memory import Memory
 from .reader import Reader
+from .remote import Workspace, Workspaces
+from .remote_reader import RemoteReader
 from .session import Session, session_environment
 from .sessions import Sessions
 
@@ -110,8 +115,15 @@ class LiquibasePlan(Plan):
 class LiquibasePlanner:
     """Makes the plans of changelogs."""
 
-    def __init__(self, directory: Path, files: SourceFiles, settings: Settings) -> None:
-        """``directory`` keeps what was read."""
+    def __init__(
+        self,
+        directory: Path,
+        files: SourceFiles,
+        settings: Settings,
+        workspaces: Workspaces | None = None,
+    ) -> None:
+        """``directory`` keeps what was read, ``workspaces`` has the files of other machines."""
+        self._workspaces = workspaces
         self._memory = Memory(directory, files.digest)
         self._sessions = Sessions()
         self._settings = settings
@@ -120,13 +132,26 @@ class LiquibasePlanner:
         """End the Liquibase that waits for the next job."""
         self._sessions.close()
 
-    def check(self, request: PrepareRequest) -> LiquibaseArguments:
-        """Return a request's arguments. Raises InvalidArgument."""
-        if request.source_manifest is not None:
-            raise InvalidArgument(
-                "a changelog cannot be prepared from another machine",
-                "run the engine where the changelog is",
-            )
+    def check(self, request: PrepareRequest) -> str:
+        """Return a request's arguments as they are shown.
+
+        Raises InvalidArgument, SourceInputsMissing.
+        """
+        if request.source_manifest is None:
+            return self._arguments(request).normalized
+        workspace = self._workspace(request, request.source_manifest)
+        try:
+            with workspace.telling():
+                return workspace.told(self._arguments(workspace.request).normalized)
+        finally:
+            workspace.close()
+
+    def _workspace(self, request: PrepareRequest, manifest: Manifest) -> Workspace:
+        if self._workspaces is None:
+            raise NotImplementedYet("this engine prepares from its own files only")
+        return self._workspaces.open(request, manifest)
+
+    def _arguments(self, request: PrepareRequest) -> LiquibaseArguments:
         for name, value in (request.liquibase_env or {}).items():
             if not name or "=" in name or "\0" in f"{name}{value}":
                 raise InvalidArgument("liquibase_env has an impossible variable", name)
@@ -141,21 +166,32 @@ class LiquibasePlanner:
     ) -> LiquibasePlan:
         """Plan a request; the plan has to be closed.
 
-        Raises InvalidArgument, LiquibaseUnavailable, and what ``Reader.read`` does.
+        Raises as ``check`` does, LiquibaseUnavailable, and what ``Reader.read`` does.
         """
-        arguments = self.check(request)
-        reader = self._reader(request, arguments, distribution)
+        workspace = None
+        told: Callable[[str], str] = str
+        if request.source_manifest is not None:
+            workspace = self._workspace(request, request.source_manifest)
+            request, told = workspace.request, workspace.told
+        try:
+            with workspace.telling() if workspace else nullcontext():
+                arguments = self._arguments(request)
+                reader = self._reader(request, arguments, distribution, workspace)
+        except BaseException:
+            if workspace is not None:
+                workspace.close()
+            raise
         try:
             changelog, files = reader.read(work)
         except BaseException:
             reader.close()
             raise
-        steps = tuple(_steps(changelog, files, reader, distribution.image_id, settings))
+        steps = tuple(_steps(changelog, files, reader, distribution.image_id, settings, told))
         return LiquibasePlan(
             kind=KIND,
             distribution=distribution,
             steps=steps,
-            normalized=arguments.normalized,
+            normalized=told(arguments.normalized),
             signature=identity.signature(
                 KIND,
                 distribution.image_id,
@@ -167,7 +203,11 @@ class LiquibasePlanner:
         )
 
     def _reader(
-        self, request: PrepareRequest, arguments: LiquibaseArguments, distribution: Distribution
+        self,
+        request: PrepareRequest,
+        arguments: LiquibaseArguments,
+        distribution: Distribution,
+        workspace: Workspace | None,
     ) -> Reader:
         given = request.liquibase_env or {}
         found = installation.find(
@@ -181,7 +221,8 @@ class LiquibasePlanner:
         defaults = arguments.defaults_file or arguments.directory / environment.get(
             "LIQUIBASE_DEFAULTS_FILE", "liquibase.properties"
         )
-        return Reader(
+        make = partial(RemoteReader, workspace) if workspace else Reader
+        return make(
             [line, str(arguments.directory), environment, found.identity, os.path.realpath(_ZONE)],
             lambda: Session(line, arguments.directory, environment),
             self._command(found, environment, arguments),
@@ -208,6 +249,7 @@ def _steps(
     reader: Reader,
     image_id: str,
     settings: Mapping[str, Any],
+    told: Callable[[str], str],
 ) -> Iterator[ChangesetStep]:
     """Yield the steps; without changesets there is one, which makes Liquibase's tables."""
     parent: str | None = None
@@ -221,7 +263,7 @@ def _steps(
             task_hash=task_hash,
             files=files,
             volatile=None,
-            recipe=recipe | _origin(changeset),
+            recipe=recipe | _origin(changeset, told),
             changeset=changeset,
             index=None if changeset is None else index,
             reader=reader,
@@ -250,7 +292,7 @@ def _recipe(
     return recipe
 
 
-def _origin(changeset: Changeset | None) -> Json:
+def _origin(changeset: Changeset | None, told: Callable[[str], str]) -> Json:
     """Return where a step comes from: what a recipe tells but an id does not."""
     if changeset is None:
         return {"source": "changeset", "summary": "no changesets", "files": []}
@@ -258,5 +300,5 @@ def _origin(changeset: Changeset | None) -> Json:
         "source": "changeset",
         "summary": changeset.name,
         "text": identity.step_hash(dict(changeset.fields)),
-        "files": [{"path": path, "digest": each} for path, each in changeset.files.items()],
+        "files": [{"path": told(path), "digest": each} for path, each in changeset.files.items()],
     }
