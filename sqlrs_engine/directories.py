@@ -40,6 +40,12 @@ def private_directory(path: Path, what: str, *, closed: bool = False) -> None:
         path.chmod(tightened)
 
 
+def others_can_change(path: Path) -> bool:
+    """Tell whether programs in a directory could be another user's: root's are as good as ours."""
+    status = path.stat()
+    return status.st_uid not in (0, os.geteuid()) or bool(status.st_mode & stat.S_IWOTH)
+
+
 def check_owner(path: Path, what: str) -> None:
     """Make sure that an existing directory is ours and nobody else's.
 

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from ..directories import others_can_change
 from ..errors import ClusterFailed, ImageUnavailable
 from ..shortage import shortage
 from . import NEWEST_MAJOR, OLDEST_MAJOR
@@ -122,7 +123,12 @@ class Distributions:
 
     def _places(self) -> Iterable[Place]:
         for root in self._install_roots:
-            yield from installed_places(root)
+            for place in installed_places(root):
+                # We run what is there: as root, another user's programs as root.
+                if others_can_change(root) or others_can_change(place.bin_dir):
+                    self._complain(f"ignoring PostgreSQL in {place.bin_dir}: others can change it")
+                else:
+                    yield place
         yield from system_places(self._search, self._pg_configs, self._system_root)
         yield from wheel_places(self._package)
 

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from ..directories import check_owner
 from ..errors import ClusterFailed, EngineError, ImageUnavailable, Unavailable
 from .distribution import Distribution, image_id
 from .fingerprints import take_fingerprint
@@ -62,11 +63,13 @@ def install(major: int, root: Path, tell: Tell, *, pip: Sequence[str] = PIP) -> 
     once, and one that fails or is killed leaves nothing that counts. ``pip`` is the
     command to run, a seam for tests.
 
-    Raises Unavailable when nothing can be downloaded or written, ImageUnavailable when
-    what was downloaded does not run on this machine.
+    Raises Conflict when the directory is another user's, Unavailable when nothing can be
+    downloaded or written, ImageUnavailable when what was downloaded does not run on this
+    machine.
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
+        check_owner(root, "the directory of downloads")
         with _alone(root, tell), tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=root) as made:
             return _install(major, root, Path(made), tell, pip)
     except OSError as error:

@@ -1,6 +1,7 @@
 """Which set of programs an image means."""
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,3 +206,22 @@ def test_a_broken_one_is_ignored_and_named_once(
 def test_the_root_of_a_distribution(machine: Machine, tmp_path: Path) -> None:
     (found,) = machine(installed=("15.9",)).available()
     assert found.root == tmp_path / "store" / "15.9"
+
+
+@pytest.mark.parametrize("place", ["store", "store/17.2/bin"])
+def test_downloads_that_others_can_change_are_not_run(
+    machine: Machine, tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = machine(installed=("17.2",), wheel="18.1")
+    (tmp_path / place).chmod(0o777)
+    with caplog.at_level(logging.WARNING):
+        assert [each.version for each in found.available()] == ["18.1"]
+    assert "others can change it" in caplog.text
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_runs_no_downloads_of_another_user(machine: Machine, tmp_path: Path) -> None:
+    found = machine(installed=("17.2",), wheel="18.1")
+    os.chown(tmp_path / "store", 65534, 65534)
+    assert [each.version for each in found.available()] == ["18.1"]
