@@ -116,6 +116,18 @@ _SCHEMA: Schema = {
                     "deleted, their instances are not. 0 keeps all.",
                     minimum=0,
                 ),
+                maxFinished=_leaf(
+                    "integer",
+                    1000,
+                    "Finished jobs kept in all; the oldest are deleted, their states and "
+                    "instances are not. 0 keeps all.",
+                    minimum=0,
+                ),
+                maxAge=_duration(
+                    "720h",
+                    "How long a finished job is kept, its events included; 0 keeps it for ever. "
+                    "Its states and its instance stay.",
+                ),
                 workers=_leaf(
                     "integer",
                     4,

@@ -67,6 +67,9 @@ class Settings(Protocol):
     def value(self, path: str) -> Any:
         """Return the value in force at a path."""
 
+    def seconds(self, path: str) -> float:
+        """Return the duration in force at a path."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tools:

@@ -1,6 +1,7 @@
 """How long finished jobs are kept. Their states and instances are not touched.
 
-Of the jobs with identical inputs the latest few stay (``orchestrator.jobs.maxIdentical``).
+Of the jobs with identical inputs the latest few stay (``orchestrator.jobs.maxIdentical``),
+of all jobs the latest many (``maxFinished``), and none for ever (``maxAge``).
 A job whose outcome nobody has read yet is spared for a minute: many clients may prepare the
 same at the same time, and each wants its own answer.
 """
@@ -8,12 +9,16 @@ same at the same time, and each wants its own answer.
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from ..clock import Timestamp
 from ..store import JobStore
 from ..store.records import Job
 
 MAX_IDENTICAL = "orchestrator.jobs.maxIdentical"
+MAX_FINISHED = "orchestrator.jobs.maxFinished"
+MAX_AGE = "orchestrator.jobs.maxAge"
+AT_ONCE = 200
 UNREAD_SECONDS = 60.0
 
 
@@ -26,15 +31,21 @@ class Retention:
         limit: Callable[[], int],
         followed: Callable[[str], bool],
         *,
+        most: Callable[[], int] = lambda: 0,
+        oldest: Callable[[], Timestamp | None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """``limit`` is the number of identical jobs to keep, 0 for all.
 
-        ``followed`` tells whether a client follows a job's events just now.
+        ``most`` is the number of finished jobs to keep in all, 0 for all; those that were
+        over by ``oldest`` go in any case. ``followed`` tells whether a client follows a
+        job's events just now.
         """
         self._jobs = jobs
         self._limit = limit
         self._followed = followed
+        self._most = most
+        self._oldest = oldest
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._unread: dict[str, float] = {}
@@ -53,6 +64,16 @@ class Retention:
             if job.job_id in self._unread:
                 self._unread[job.job_id] = self._monotonic()
         self._retire(job.signature)
+        self.retire_old()
+
+    def retire_old(self) -> None:
+        """Retire the jobs that are too old or too many, up to ``AT_ONCE`` of each kind."""
+        self._forget_old()
+        moment, most = self._oldest(), self._most()
+        if moment is not None:
+            self._remove(self._jobs.finished_before(moment, AT_ONCE))
+        if most:
+            self._remove(self._jobs.finished_beyond(most, AT_ONCE))
 
     def gone(self, job_id: str) -> None:
         """Forget a job that did not end: it was deleted, or is left for the next start."""
@@ -76,9 +97,12 @@ class Retention:
         if signature is None or not limit:
             return
         self._forget_old()
-        for job in self._jobs.finished_with(signature)[limit:]:
-            if job.job_id not in self._unread and not self._followed(job.job_id):
-                self._jobs.remove(job.job_id)
+        self._remove(job.job_id for job in self._jobs.finished_with(signature)[limit:])
+
+    def _remove(self, job_ids: Iterable[str]) -> None:
+        for job_id in job_ids:
+            if job_id not in self._unread and not self._followed(job_id):
+                self._jobs.remove(job_id)
 
     def _forget_old(self) -> None:
         oldest = self._monotonic() - UNREAD_SECONDS

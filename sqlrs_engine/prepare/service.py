@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from .. import ids
+from ..clock import Timestamp, shift
 from ..deletion import ACTIVE_TASKS, DeleteResult, Node
 from ..errors import (
     Cancelled,
@@ -24,7 +25,7 @@ from .events import EventLog
 from .job import JobRun, Tools
 from .plan import Plan
 from .request import PrepareRequest
-from .retention import MAX_IDENTICAL, Retention
+from .retention import MAX_AGE, MAX_FINISHED, MAX_IDENTICAL, Retention
 from .work import Work
 
 # Jobs under way at once; how many of them run SQL is decided by the builder.
@@ -48,6 +49,8 @@ class PrepareService:
             tools.jobs,
             lambda: int(tools.settings.value(MAX_IDENTICAL)),
             tools.events.followed,
+            most=lambda: int(tools.settings.value(MAX_FINISHED)),
+            oldest=self._oldest,
         )
         self._durable = threading.Event()
         threading.Thread(target=self._make_durable, name="durability", daemon=True).start()
@@ -175,6 +178,7 @@ class PrepareService:
                 _log.exception("job %s cannot be resumed now", found.job_id)
                 self._resume_later(found.job_id)
         self._durable.set()
+        self._retention.retire_old()
 
     def active(self) -> int:
         """Return how many jobs are queued or running.
@@ -197,6 +201,11 @@ class PrepareService:
         self._tools.planner.stop()
         self._tools.events.shut()
         self._durable.set()
+
+    def _oldest(self) -> Timestamp | None:
+        """Return the moment before which the jobs ended that are too old now."""
+        age = self._tools.settings.seconds(MAX_AGE)
+        return shift(self._tools.clock(), -age) if age > 0 else None
 
     def _get(self, job_id: str) -> Job:
         job = self._tools.jobs.get(job_id)

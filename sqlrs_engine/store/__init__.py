@@ -214,6 +214,12 @@ class JobStore(Protocol):
     def finished_with(self, signature: str) -> list[JobSummary]:
         """Return the terminal jobs of a signature, the latest finished first."""
 
+    def finished_before(self, moment: Timestamp, limit: int) -> list[str]:
+        """Return the ids of jobs that were over by then, the oldest first."""
+
+    def finished_beyond(self, number: int, limit: int) -> list[str]:
+        """Return the ids of jobs that are over, but for the latest ``number``."""
+
     def put_tasks(self, job_id: str, tasks: Sequence[Task], **changes: Any) -> None:
         """Replace the job's tasks and change its columns, at once.
 

@@ -13,12 +13,15 @@ class Kept:
     def __init__(self, root):
         self.store = SqliteStore(root / "state.db")
         self.limit = 2
+        self.most, self.oldest = 0, None
         self.followed = set()
         self.now = 1000.0
         self.retention = Retention(
             self.store.jobs,
             lambda: self.limit,
             lambda job_id: job_id in self.followed,
+            most=lambda: self.most,
+            oldest=lambda: self.oldest,
             monotonic=lambda: self.now,
         )
 
@@ -120,3 +123,29 @@ def test_a_running_job_is_not_forgotten_however_long_it_takes(kept):
     assert kept.numbers() == [1, 2]
     kept.retention.gone(job.job_id)
     assert not kept.retention.is_unread(job.job_id)
+
+
+def test_jobs_with_inputs_of_their_own_are_retired_when_they_are_too_many(kept):
+    kept.most = 3
+    kept.store.jobs.add(samples.job(9, status="running"))
+    for number in range(1, 6):
+        kept.finish(number, signature=str(number))
+    assert sorted(kept.numbers()) == [3, 4, 5, 9]
+    unread = kept.finish(6, signature="6", read=False)
+    followed = kept.finish(7, signature="7")
+    kept.followed.add(followed.job_id)
+    kept.most = 1
+    kept.finish(8, signature="8")
+    assert sorted(kept.numbers()) == [6, 7, 8, 9]
+    kept.retention.read(unread)
+    kept.followed.clear()
+    kept.retention.retire_old()
+    assert sorted(kept.numbers()) == [8, 9]
+
+
+def test_jobs_are_retired_when_they_are_too_old(kept):
+    for number in range(1, 5):
+        kept.finish(number, signature=None)
+    kept.oldest = samples.at(3)
+    kept.retention.retire_old()
+    assert kept.numbers() == [3, 4]

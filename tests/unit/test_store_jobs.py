@@ -1,3 +1,4 @@
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,7 @@ from typing import Any
 import pytest
 from store_samples import at, job, task
 
-from sqlrs_engine.errors import NotFound
+from sqlrs_engine.errors import Conflict, NotFound
 from sqlrs_engine.store.records import Job, JobStatus, JobSummary, Task
 from sqlrs_engine.store.sqlite import SqliteStore
 
@@ -287,6 +288,41 @@ def test_an_event_may_be_long(store: SqliteStore) -> None:
     assert store.jobs.events(ID, 0, 1) == [line]
 
 
+def test_events_take_little_space_however_they_come(store: SqliteStore) -> None:
+    """Batch by batch or all at once, small ones and large ones, read from anywhere."""
+    store.jobs.add(job(1))
+    lines = [b'{"type":"log","message":"psql: INSERT 0 %d"}' % number for number in range(5000)]
+    lines[100] = b'{"message":"' + b"x" * 3_000_000 + b'"}'
+    at = 0
+    for size in (*[1] * 700, 50, 3000, *[3] * 400, 50):
+        store.jobs.append_events(ID, at, lines[at : at + size])
+        at += size
+
+    assert at == store.jobs.event_count(ID) == 5000
+    assert store.jobs.events(ID, 0, 10_000) == lines
+    for start in (0, 1, 99, 100, 101, 255, 256, 699, 700, 2500, 4999):
+        assert store.jobs.events(ID, start, 7) == lines[start : start + 7]
+    with store.database.reading() as session:
+        blocks, size = session.row("SELECT count(*), sum(length(lines)) FROM event_blocks")
+    assert blocks < 50
+    assert size < sum(map(len, lines)) / 5
+
+
+def test_the_file_shrinks_when_jobs_go(store: SqliteStore, tmp_path: Path) -> None:
+    def pages() -> int:
+        with store.database.reading() as session:
+            return int(session.row("PRAGMA page_count"))
+
+    store.jobs.add(job(1))
+    for number in range(4):
+        store.jobs.append_events(
+            ID, number, [random.Random(number).randbytes(4_000_000).hex().encode()]
+        )
+    before = pages()
+    store.jobs.remove(ID)
+    assert pages() < before / 4
+
+
 def test_events_of_a_job_that_is_gone_are_ignored(store: SqliteStore) -> None:
     store.jobs.append_events(ID, 0, [b"{}"])
 
@@ -297,9 +333,9 @@ def test_a_batch_of_events_is_stored_whole_or_not_at_all(store: SqliteStore) -> 
     store.jobs.add(job(1))
     store.jobs.append_events(ID, 0, [b"0", b"1"])
 
-    with pytest.raises(Exception, match="UNIQUE"):
+    with pytest.raises(Conflict):
         store.jobs.append_events(ID, 1, [b"again", b"2"])
-    with pytest.raises(Exception, match="UNIQUE"):
+    with pytest.raises(Conflict):
         store.jobs.append_events(ID, 0, [b"2", b"3"])
 
     assert store.jobs.events(ID, 0, 10) == [b"0", b"1"]

@@ -30,6 +30,7 @@ def test_a_new_database_is_private_and_logs_ahead(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
     assert ask(path, "PRAGMA journal_mode") == [("wal",)]
     assert ask(path, "PRAGMA user_version") == [(len(schema.STEPS),)]
+    assert ask(path, "PRAGMA auto_vacuum") == [(2,)]  # incremental
 
 
 def test_a_database_is_opened_again(path: Path) -> None:
@@ -98,6 +99,33 @@ def test_a_database_of_the_first_version_keeps_its_states(path: Path) -> None:
     assert store.states.find(StateFilter()) == [state(1)]
     assert store.states.recipes(None, 10) == []
     store.close()
+
+
+def test_the_events_of_an_earlier_version_are_kept_and_it_shrinks_from_then_on(path: Path) -> None:
+    before_blocks = next(n for n, step in enumerate(schema.STEPS) if "DROP TABLE events" in step)
+    schema.prepare(path, schema.STEPS[:before_blocks])
+    lines = [b'{"n":%d}' % number for number in range(2500)]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA auto_vacuum = NONE")
+        connection.execute(
+            "INSERT INTO jobs (job_id, status, prepare_kind, image_id, created_at, request) "
+            "VALUES (?, 'failed', 'psql', 'i', 'c', '{}')",
+            (job(1).job_id,),
+        )
+        connection.executemany(
+            "INSERT INTO events VALUES (?, ?, ?)",
+            [(job(1).job_id, position, line) for position, line in enumerate(lines)],
+        )
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA auto_vacuum = NONE")
+        connection.execute("VACUUM")
+
+    store = SqliteStore(path)
+    assert store.jobs.event_count(job(1).job_id) == 2500
+    assert store.jobs.events(job(1).job_id, 0, 5000) == lines
+    assert store.jobs.events(job(1).job_id, 1999, 3) == lines[1999:2002]
+    store.close()
+    assert ask(path, "PRAGMA auto_vacuum") == [(2,)]
 
 
 def test_a_step_that_fails_leaves_the_steps_before(path: Path) -> None:
@@ -187,7 +215,9 @@ def test_a_missing_table_is_reported(path: Path, table: str) -> None:
         "SELECT * FROM jobs WHERE signature = 's' ORDER BY finished_at DESC, rowid DESC",
         "SELECT * FROM jobs WHERE status IN ('queued', 'running')",
         "SELECT * FROM tasks WHERE job_id = 'x'",
-        "SELECT max(position) FROM events WHERE job_id = 'x'",
+        "SELECT max(first + count) FROM event_blocks WHERE job_id = 'x'",
+        "SELECT job_id FROM jobs WHERE finished_at < 'x' ORDER BY finished_at LIMIT 5",
+        "SELECT job_id FROM jobs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC",
     ],
 )
 def test_lookups_use_an_index(path: Path, query: str) -> None:

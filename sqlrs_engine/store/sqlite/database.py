@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import pony.orm.dbproviders.sqlite  # noqa: F401
 from pony import orm
 
-from ...errors import StorageFull, Unavailable
+from ...errors import EngineError, StorageFull, Unavailable
 from .connection import Connection
 from .entities import Entities, define
 from .failures import translated
@@ -29,6 +29,8 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_SPARE_PAGES = 256
+_PAGES_AT_ONCE = 1024
 _CLOSE_PATIENCE = 10.0  # seconds to let calls in progress end
 _WAL_LIMIT = 32 * 1024 * 1024  # bytes kept of the write-ahead log after a burst
 
@@ -56,6 +58,10 @@ class Session:
     def execute(self, sql: str, params: Sequence[Any] = ()) -> int:
         """Run a statement with ``?`` parameters; return the number of rows changed."""
         return int(self._connect().execute(sql, params).rowcount)
+
+    def exhaust(self, sql: str) -> None:
+        """Run a statement that works on as long as it is asked for rows."""
+        self._connect().execute(sql).fetchall()
 
     def execute_many(self, sql: str, params: Iterable[Sequence[Any]]) -> None:
         """Run a statement once a row of parameters."""
@@ -120,6 +126,28 @@ class Database:
             except StorageFull:
                 if not self._give_up():
                     raise
+
+    def shrink(self) -> None:
+        """Give what deleted rows have left back to the filesystem, a little at a time.
+
+        Some of it stays for the rows to come. Whatever keeps it from that is logged.
+        """
+        try:
+            while self._shrink_a_little():
+                pass
+        except EngineError as error:
+            _log.info("the state store does not shrink now: %s", error)
+
+    def _shrink_a_little(self) -> bool:
+        """Give some pages back; tell whether there are more."""
+        with self.reading() as session:
+            free = int(session.row("PRAGMA freelist_count") or 0)
+        if free <= _SPARE_PAGES:
+            return False
+        with self.writing() as session:
+            pages = min(free - _SPARE_PAGES, _PAGES_AT_ONCE)
+            session.exhaust(f"PRAGMA incremental_vacuum({pages})")
+            return int(session.row("PRAGMA freelist_count") or 0) < free
 
     def close(self) -> None:
         """Let the calls in progress end, then close every thread's connection."""

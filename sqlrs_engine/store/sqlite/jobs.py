@@ -6,6 +6,7 @@ from typing import Any
 from ...clock import Timestamp
 from ...errors import NotFound
 from ..records import Job, JobStatus, JobSummary, Json, Task
+from . import events as blocks
 from .database import Database, Session
 from .rows import Table, Where
 
@@ -105,13 +106,36 @@ class Jobs:
                 f"UPDATE tasks SET status = ? WHERE job_id = ? AND {settled}",  # noqa: S608
                 (status, job_id),
             )
-            _append(session, job_id, first_event, events)
+            blocks.append(session, job_id, first_event, events)
             return _read(session, job_id)
 
     def remove(self, job_id: str) -> bool:
         """Delete a job with its tasks and events and say whether it was there."""
         sql = "DELETE FROM jobs WHERE job_id = ?"
-        return self._database.freeing(lambda session: bool(session.execute(sql, (job_id,))))
+        removed = self._database.freeing(lambda session: bool(session.execute(sql, (job_id,))))
+        if removed:
+            self._database.shrink()
+        return removed
+
+    def finished_before(self, moment: Timestamp, limit: int) -> list[str]:
+        """Return the ids of jobs that were over by then, the oldest first."""
+        with self._database.reading() as session:
+            return session.rows(
+                "SELECT job_id FROM jobs WHERE finished_at < $moment"
+                " ORDER BY finished_at LIMIT $limit",
+                moment=moment,
+                limit=limit,
+            )
+
+    def finished_beyond(self, number: int, limit: int) -> list[str]:
+        """Return the ids of jobs that are over, but for the latest ``number``."""
+        with self._database.reading() as session:
+            return session.rows(
+                "SELECT job_id FROM jobs WHERE finished_at IS NOT NULL"
+                " ORDER BY finished_at DESC LIMIT $limit OFFSET $number",
+                number=number,
+                limit=limit,
+            )
 
     def unfinished(self) -> list[Job]:
         """Return the queued and running jobs, as far as their rows can be read."""
@@ -178,26 +202,17 @@ class Jobs:
         """
         with self._database.writing() as session:
             if _exists(session, job_id):
-                _append(session, job_id, first, lines)
+                blocks.append(session, job_id, first, lines)
 
     def events(self, job_id: str, start: int, limit: int) -> list[bytes]:
         """Return up to ``limit`` encoded events from index ``start``."""
         with self._database.reading() as session:
-            return session.rows(
-                "SELECT line FROM events WHERE job_id = $job_id AND position >= $start"
-                " ORDER BY position LIMIT $limit",
-                job_id=job_id,
-                start=start,
-                limit=limit,
-            )
+            return blocks.read(session, job_id, start, limit)
 
     def event_count(self, job_id: str) -> int:
         """Return how many events the job has."""
         with self._database.reading() as session:
-            last = session.row(
-                "SELECT max(position) FROM events WHERE job_id = $job_id", job_id=job_id
-            )
-        return 0 if last is None else int(last) + 1
+            return blocks.count(session, job_id)
 
 
 def _summaries(where: str, order: str) -> str:
@@ -209,13 +224,6 @@ def _summaries(where: str, order: str) -> str:
 def _read(session: Session, job_id: str) -> Job | None:
     row = session.row(_JOBS.select("j.job_id = $job_id"), job_id=job_id)
     return _JOBS.record(row) if row else None
-
-
-def _append(session: Session, job_id: str, first: int, lines: Sequence[bytes]) -> None:
-    session.execute_many(
-        "INSERT INTO events (job_id, position, line) VALUES (?, ?, ?)",
-        ((job_id, first + offset, line) for offset, line in enumerate(lines)),
-    )
 
 
 def _exists(session: Session, job_id: str) -> bool:

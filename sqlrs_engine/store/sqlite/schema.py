@@ -8,12 +8,13 @@ import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 from ...errors import Conflict
 from .connection import Connection
+from .events import Packing
 from .failures import damaged, unopenable
 
 _log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ _log = logging.getLogger(__name__)
 Step = Sequence[str]
 
 _SWITCH_ATTEMPTS = 100
+_INCREMENTAL = "PRAGMA auto_vacuum = INCREMENTAL"
 _PRECIOUS = ("states", "instances", "names", "meta")
 
 # Ids are lower-case hexadecimal text; times are fixed-width RFC 3339 text, so both
@@ -159,6 +161,24 @@ STEPS: tuple[Step, ...] = (
         "ALTER TABLE jobs ADD COLUMN idempotency_key TEXT",
         "CREATE UNIQUE INDEX jobs_by_idempotency_key ON jobs (idempotency_key)",
     ),
+    (
+        """
+        CREATE TABLE event_blocks (
+            job_id TEXT NOT NULL REFERENCES jobs (job_id) ON DELETE CASCADE,
+            first  INTEGER NOT NULL,
+            count  INTEGER NOT NULL,
+            lines  BLOB NOT NULL,
+            PRIMARY KEY (job_id, first)
+        )
+        """,
+        """
+        INSERT INTO event_blocks (job_id, first, count, lines)
+        SELECT job_id, min(position), count(*), pack(position, line)
+          FROM events GROUP BY job_id, position / 1000
+        """,
+        "DROP TABLE events",
+        "CREATE INDEX jobs_by_end ON jobs (finished_at) WHERE finished_at IS NOT NULL",
+    ),
 )
 
 
@@ -185,6 +205,7 @@ def prepare(path: Path, steps: Sequence[Step] = STEPS) -> None:
                     "upgrade sqlrs-engine, or use another state store",
                 )
             _migrate(connection, steps)
+            _make_shrinkable(connection)
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
                 raise
@@ -212,7 +233,7 @@ def _check(connection: sqlite3.Connection, path: Path, steps: Sequence[Step]) ->
     The others may be large, and hold what a new prepare makes again.
     """
     found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    missing = sorted({*_tables(steps)} - found)
+    missing = sorted(_tables(steps) - found)
     if missing:
         raise damaged(path, f"it has no table {', '.join(missing)}")
     for table in _PRECIOUS:
@@ -222,12 +243,16 @@ def _check(connection: sqlite3.Connection, path: Path, steps: Sequence[Step]) ->
                 raise damaged(path, first)
 
 
-def _tables(steps: Sequence[Step]) -> Iterator[str]:
+def _tables(steps: Sequence[Step]) -> set[str]:
+    tables = set()
     for step in steps:
         for statement in step:
             words = statement.split(maxsplit=3)
             if words[:2] == ["CREATE", "TABLE"]:
-                yield words[2]
+                tables.add(words[2])
+            if words[:2] == ["DROP", "TABLE"]:
+                tables.discard(words[2])
+    return tables
 
 
 def _version(connection: sqlite3.Connection) -> int:
@@ -241,6 +266,7 @@ def _claim(connection: sqlite3.Connection, path: Path) -> None:
         if _version(connection):
             return
         raise _foreign(path, "another program made it")
+    connection.execute(_INCREMENTAL)
     mode = _switch_to_wal(connection)
     if mode != "wal":
         _log.warning("%s: no write-ahead log on this filesystem, using %s", path, mode)
@@ -260,8 +286,20 @@ def _switch_to_wal(connection: sqlite3.Connection) -> str:
     return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
 
 
+def _make_shrinkable(connection: sqlite3.Connection) -> None:
+    """Let a database of an earlier version give free pages back. Takes its size in space."""
+    if connection.execute("PRAGMA auto_vacuum").fetchone() == (2,):
+        return
+    try:
+        connection.execute(_INCREMENTAL)
+        connection.execute("VACUUM")
+    except sqlite3.OperationalError as error:
+        _log.warning("the state store cannot shrink: %s", error)
+
+
 def _migrate(connection: sqlite3.Connection, steps: Sequence[Step]) -> None:
     """Take the missing steps, each in a transaction of its own."""
+    connection.create_aggregate("pack", 2, Packing)  # type: ignore[arg-type]
     for number, step in enumerate(steps, start=1):
         connection.execute("BEGIN IMMEDIATE")
         try:
