@@ -165,21 +165,6 @@ class Engine:
         self._states = States(
             store.states, files, utc_now, keeps=lambda key: salvage.keeps(State, key)
         )
-        self.instances = Instances(
-            store,
-            files,
-            servers,
-            config,
-            names=registry,
-            leases=leases,
-            expiry=expiry,
-            states=self._states,
-            metrics=metrics,
-            room=lambda size: self.cache.has_room(size),
-            chores=chores,
-            keeps=lambda key: salvage.keeps(Instance, key),
-        )
-        self._sources = sources = Sources(store_root, config, store.jobs.unfinished)
         self.cache = cache = Cache(
             store,
             files,
@@ -190,8 +175,23 @@ class Engine:
             disk=lambda: Disk.of(store_root),
             shares_blocks=files.backend.copy_on_write,
             metrics=metrics,
-            give_up_spare=self.instances.pool.give_up,
+            give_up_spare=lambda: self.instances.pool.give_up(),
         )
+        self.instances = Instances(
+            store,
+            files,
+            servers,
+            config,
+            names=registry,
+            leases=leases,
+            expiry=expiry,
+            states=self._states,
+            metrics=metrics,
+            room=cache,
+            chores=chores,
+            keeps=lambda key: salvage.keeps(Instance, key),
+        )
+        self._sources = sources = Sources(store_root, config, store.jobs.unfinished)
         flights = Flights(config.value("orchestrator.jobs.workers"))
         self.prepare = PrepareService(
             Tools(

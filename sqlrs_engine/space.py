@@ -7,20 +7,26 @@ of an error may be anybody's.
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from .errors import StorageFull
 
 EXHAUSTED_BYTES = 4 * 1024**2
 """With less than this free, writes of any size fail or are about to."""
 
+_FIRST_RELIEF = 32 * 1024**2
+_MORE_EACH_TIME = 4
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ADVICE = (
     "the disk that holds the state store is full: delete states or instances "
     "(sqlrs-engine rm), or make room"
 )
+
+T = TypeVar("T")
 
 
 def is_full(error: BaseException) -> bool:
@@ -61,3 +67,19 @@ def sync(directory: int) -> None:
     if libc.syncfs(directory) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def with_relief(work: Callable[[], T], relieve: Callable[[StorageFull, int], bool]) -> T:
+    """Do something that needs space, again and again as long as more can be given back for it.
+
+    ``relieve`` is given the failure and how many bytes to give back, each time four times as
+    many, and returns whether it gave any.
+    """
+    size = _FIRST_RELIEF
+    while True:
+        try:
+            return work()
+        except StorageFull as failure:
+            if not relieve(failure, size):
+                raise
+        size *= _MORE_EACH_TIME

@@ -29,7 +29,7 @@ class LazyFiles(FakeFiles):
             self.discarded.append(path.name)
             self.trash.append(path.name)
 
-    def wait_idle(self, seconds: float) -> bool:
+    def await_space(self, seconds: float) -> bool:
         self.waits += 1
         for name in self.trash:
             self.sizes.pop(name, None)

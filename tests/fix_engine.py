@@ -154,7 +154,7 @@ class EngineProcess:
         job_id = self.submit(*psql_args, **fields)
         events = self.events(job_id)
         job = self.call("GET", f"/v1/prepare-jobs/{job_id}").json()
-        assert job["status"] == "succeeded", (job, events)
+        assert job["status"] == "succeeded", (job.get("error"), events)
         result: dict[str, Any] = job["result"]
         return result
 

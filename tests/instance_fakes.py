@@ -14,6 +14,7 @@ from sqlrs_engine.errors import ClusterFailed, ImageUnavailable, StorageFull
 from sqlrs_engine.instances import Expiry, Instances, Leases
 from sqlrs_engine.instances.memory import Machine
 from sqlrs_engine.instances.ports import Ports
+from sqlrs_engine.instances.room import Unlimited
 from sqlrs_engine.postgres.cluster import PortTaken, ServerUnusable
 from sqlrs_engine.postgres.postmaster import Postmaster
 from sqlrs_engine.prepare import States
@@ -214,6 +215,24 @@ class FakePlaceholders:
         self.held.clear()
 
 
+class FakeRoom(Unlimited):
+    """A disk as full as it is said to be; ``relief`` says what is given back."""
+
+    def __init__(self) -> None:
+        self.enough = True
+        self.full = False
+        self.relief: Callable[[int], bool] = lambda size: False
+
+    def has_room(self, size: int) -> bool:
+        return self.enough
+
+    def relieve(self, phase, failure, protect=(), growth=0) -> bool:
+        return self.relief(growth)
+
+    def exhausted(self) -> bool:
+        return self.full
+
+
 class FakeMemory:
     """A machine with as much memory as it is given."""
 
@@ -237,7 +256,7 @@ class World:
         self.foreign_ports: set[int] = set()
         self.listening: set[int] = set()
         self.fail_start = self.fail_password = self.fail_login = False
-        self.room = True
+        self.room = FakeRoom()
         self.precious: set[str] = set()
         self.memory = FakeMemory()
         self.unreachable_images: set[str] = set()
@@ -271,7 +290,7 @@ class World:
             ),
             clock=self.clock,
             memory=self.memory,
-            room=lambda size: self.room,
+            room=self.room,
             keeps=lambda instance_id: instance_id in self.precious,
         )
 

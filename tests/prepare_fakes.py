@@ -347,4 +347,7 @@ def in_thread(call: Callable[[], object]) -> Iterator[threading.Thread]:
         assert not thread.is_alive()
 
 
-FULL = ClusterFailed("PostgreSQL did not start", "could not write: No space left on device")
+FULL = ClusterFailed(
+    "PostgreSQL did not start",
+    "2026-12-01 00:00:00.000 UTC [7] 53100 FATAL:  could not write: No space left on device",
+)

@@ -7,6 +7,7 @@
 """
 
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ..clock import Clock, utc_now
@@ -118,6 +119,14 @@ class Cache:
         In the others nothing is raised: what there is, is of use.
         """
         self._enforcement.make_room(phase, protect, growth)
+
+    def building(self, protect: Collection[str], size: int) -> AbstractContextManager[None]:
+        """Make room for a build on a clone of ``size`` bytes, as ``make_room`` does.
+
+        While the block runs, others make room beside it: builds that begin together would
+        otherwise find the same space free.
+        """
+        return self._enforcement.building(protect, size)
 
     def relieve(
         self, phase: Phase, failure: StorageFull, protect: Collection[str] = (), growth: int = 0

@@ -75,7 +75,9 @@ class Limits:
     """The configured limits, for a disk of a certain size.
 
     ``max_bytes`` is the user's own limit, 0 for none; ``effective_max`` what the reserve
-    leaves of the disk, or that limit if it is less.
+    leaves of the disk, or that limit if it is less. ``sizes_count`` tells whether the states'
+    apparent size matters: not where copies share their blocks and there is no limit of the
+    user's own, as it says nothing about the disk then.
     """
 
     max_bytes: int
@@ -83,31 +85,42 @@ class Limits:
     effective_max: int
     high_watermark: float
     low_watermark: float
+    sizes_count: bool = True
 
     @classmethod
-    def configured(cls, settings: Settings, total: int) -> "Limits":
-        """Return the limits in force on a disk of ``total`` bytes."""
+    def configured(cls, settings: Settings, total: int, *, shares_blocks: bool = False) -> "Limits":
+        """Return the limits in force on a disk of ``total`` bytes.
+
+        Where copies share their blocks, the states' apparent size may exceed the disk's.
+        """
         max_bytes = settings.value("cache.capacity.maxBytes") or 0
         reserve = settings.value("cache.capacity.reserveBytes")
         if reserve is None:
             reserve = default_reserve(total)
         room = max(0, total - reserve)
+        least = max_bytes if shares_blocks and room else min(max_bytes, room)
         return cls(
             max_bytes=max_bytes,
             reserve=reserve,
-            effective_max=min(max_bytes, room) if max_bytes else room,
+            effective_max=least if max_bytes else room,
             high_watermark=settings.value("cache.capacity.highWatermark"),
             low_watermark=settings.value("cache.capacity.lowWatermark"),
+            sizes_count=bool(max_bytes) or not shares_blocks,
         )
 
     def pressure(self, usage: Usage, need: Need = NOTHING) -> list[str]:
         """Return why states should be evicted; empty when all is well."""
         reasons = []
-        if usage.size_bytes + need.size_bytes > self.high_watermark * self.effective_max:
+        if self.above(self.high_watermark, usage, need):
             reasons.append(USAGE_ABOVE_HIGH_WATERMARK)
         if self.short_of_space(usage, need):
             reasons.append(PHYSICAL_FREE_BELOW_RESERVE)
         return reasons
+
+    def above(self, watermark: float, usage: Usage, need: Need = NOTHING) -> bool:
+        """Tell whether the states' size is, or would be, above a watermark of the limit."""
+        size = usage.size_bytes + need.size_bytes
+        return self.sizes_count and size > watermark * self.effective_max
 
     def short_of_space(self, usage: Usage, need: Need = NOTHING) -> bool:
         """Tell whether the reserve is not free, or would not be any more."""
@@ -128,10 +141,9 @@ class Goal:
 
     def met(self, usage: Usage, freed: int) -> bool:
         """Tell whether enough was freed."""
-        low = self.limits.low_watermark * self.limits.effective_max
         return (
             freed >= self.at_least
-            and usage.size_bytes + self.need.size_bytes <= low
+            and not self.limits.above(self.limits.low_watermark, usage, self.need)
             and not self.limits.short_of_space(usage, self.need)
         )
 

@@ -3,6 +3,7 @@
 What is a limit, and what only a wish:
 
 * ``maxBytes`` is a limit: a state that would take the cache beyond it is refused.
+* Where copies share their blocks, only ``maxBytes`` looks at the states' apparent size.
 * The reserve and the watermarks are wishes: states are evicted for them as far as they can
   be, and when that is not enough work goes on all the same. A disk that is fuller than the
   reserve asks for may be full of other things.
@@ -11,7 +12,9 @@ What is a limit, and what only a wish:
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from .. import clock
 from ..errors import CacheLimitTooSmall, CacheUnavailable, EngineError, StorageFull
@@ -26,7 +29,20 @@ from .summary import Eviction, Summary
 # The phases that can still be refused; later on the state is there, and of use.
 _REFUSABLE: Collection[Phase] = ("prepare_step", "snapshot")
 
+_COPYING: Collection[Phase] = ("prepare_step", "prepare_instance")
+
 _log = logging.getLogger(__name__)
+
+
+_BUILD_BYTES = 64 * 1024**2
+_BUILD_SHARE = 64  # of the disk's size, at most
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Build:
+    """A build under way, and what it is about to take of the disk."""
+
+    disk_bytes: int
 
 
 class Refused(StorageFull):
@@ -64,6 +80,7 @@ class Enforcement:
         self._clock = clock
         self._evictor = Evictor(states, files, leases, self.measure, metrics)
         self._give_up_spare = give_up_spare
+        self._builds: list[_Build] = []
 
     def measure(self) -> Usage:
         """Return what the states take, and the disk. Raises CacheUnavailable."""
@@ -75,7 +92,9 @@ class Enforcement:
 
     def limits(self, usage: Usage) -> Limits:
         """Return the limits in force."""
-        return Limits.configured(self._settings, usage.disk.total)
+        return Limits.configured(
+            self._settings, usage.disk.total, shares_blocks=self._shares_blocks
+        )
 
     def reclaimable(self) -> tuple[int, int]:
         """Return the size of all that could be evicted, and the number of states that couldn't."""
@@ -87,6 +106,17 @@ class Enforcement:
         need = Need(disk_bytes=0 if self._shares_blocks else size)
         return not self.limits(usage).short_of_space(usage, need)
 
+    @contextmanager
+    def building(self, protect: Collection[str], size: int) -> Iterator[None]:
+        """Make room for a build and count what it takes; see ``Cache.building``."""
+        build = _Build(self._taken(size))
+        self._builds.append(build)
+        try:
+            self._make_room("prepare_step", protect, size, build)
+            yield
+        finally:
+            self._builds.remove(build)
+
     def make_room(self, phase: Phase, protect: Collection[str] = (), growth: int = 0) -> None:
         """Evict under pressure; see ``Cache.make_room``."""
         try:
@@ -96,8 +126,15 @@ class Enforcement:
                 raise
             _log.warning("nothing is evicted now: %s", error)
 
-    def _make_room(self, phase: Phase, protect: Collection[str], growth: int) -> None:
-        need = self._need(phase, growth)
+    def _make_room(
+        self, phase: Phase, protect: Collection[str], growth: int, mine: "_Build | None" = None
+    ) -> None:
+        """Evict for what is needed here and by builds under way; refuse what does not fit.
+
+        What others are about to take is a wish like the reserve, and refuses nobody.
+        """
+        own = self._need(phase, growth)
+        need = replace(own, disk_bytes=own.disk_bytes + self._under_way(mine).disk_bytes)
         usage = self.measure()
         limits = self.limits(usage)
         if limits.short_of_space(usage, need) and self._give_up_spare():
@@ -108,7 +145,7 @@ class Enforcement:
             self._record(phase, outcome, rules)
             usage = outcome.after
         if phase in _REFUSABLE:
-            self._check(phase, usage, limits, need, rules)
+            self._check(phase, usage, limits, own, rules)
 
     def relieve(
         self, phase: Phase, failure: StorageFull, protect: Collection[str] = (), growth: int = 0
@@ -127,7 +164,7 @@ class Enforcement:
         spared = self._give_up_spare()
         goal = Goal(
             limits=self.limits(self.measure()),
-            need=self._need(phase, growth),
+            need=self._under_way(),
             at_least=max(growth, 1),
         )
         rules = self._rules(protect)
@@ -138,8 +175,21 @@ class Enforcement:
         return spared or self._evictor.evicted > evicted
 
     def _need(self, phase: Phase, growth: int) -> Need:
-        copied = phase == "prepare_step" and not self._shares_blocks
-        return Need(size_bytes=growth, disk_bytes=growth if copied else 0)
+        copied = phase in _COPYING and not self._shares_blocks
+        return Need(
+            size_bytes=growth if phase in _REFUSABLE else 0, disk_bytes=growth if copied else 0
+        )
+
+    def _taken(self, size: int) -> int:
+        """Return what a build on a clone of ``size`` bytes is about to take of the disk."""
+        if not self._shares_blocks:
+            return size
+        return min(_BUILD_BYTES, self.measure().disk.total // _BUILD_SHARE)
+
+    def _under_way(self, mine: "_Build | None" = None) -> Need:
+        """Return what the builds under way, but for one, are about to take."""
+        others = [build.disk_bytes for build in list(self._builds) if build is not mine]
+        return Need(disk_bytes=sum(others))
 
     def _rules(self, protect: Collection[str]) -> Rules:
         now = self._clock()

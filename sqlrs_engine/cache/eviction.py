@@ -50,8 +50,8 @@ class Files(Protocol):
     def discard(self, path: Path) -> None:
         """Remove a directory of the store, in the background."""
 
-    def wait_idle(self, seconds: float) -> bool:
-        """Wait until nothing is being deleted; False when something is after that time."""
+    def await_space(self, seconds: float) -> bool:
+        """Wait until the disk has back what was removed; False when not after that time."""
 
 
 class Fate(Enum):
@@ -135,7 +135,7 @@ class Evictor:
         """Return the usage, once the disk has back what was given up if that matters."""
         if not goal.awaits_space(usage):
             return usage
-        self._files.wait_idle(_SPACE_PATIENCE_SECONDS)
+        self._files.await_space(_SPACE_PATIENCE_SECONDS)
         return self._measure()
 
     def _evict(self, seen: State, rules: Rules) -> Fate:
@@ -169,7 +169,7 @@ class Evictor:
             if self._states.find(StateFilter(parent_state_id=state.state_id)):
                 raise
             self._files.discard(container)
-            self._files.wait_idle(_SPACE_PATIENCE_SECONDS)
+            self._files.await_space(_SPACE_PATIENCE_SECONDS)
             self._states.remove(state.state_id)
             return
         try:

@@ -146,8 +146,8 @@ _SCHEMA: Schema = {
                 maxBytes=_leaf(
                     "integer",
                     0,
-                    "Upper limit of the states' size in bytes; 0 leaves it to the disk and "
-                    "the reserve.",
+                    "Upper limit of the states' apparent size in bytes; 0 leaves it to the disk "
+                    "and the reserve, and where clones share their blocks to free space alone.",
                     minimum=0,
                 ),
                 reserveBytes=_leaf(

@@ -27,6 +27,7 @@ from .promotion import Promotion
 from .reaper import Reaper
 from .recovery import Recovery
 from .rewind import Rewind
+from .room import Room, Unlimited
 from .servers import Files, OnLog, PostgresServers, Server, Servers, discard_line
 from .turns import Turns
 from .watch import Watch
@@ -71,15 +72,14 @@ class Instances:
         clock: Clock = utc_now,
         metrics: Metrics | None = None,
         memory: Memory | None = None,
-        room: Callable[[int], bool] = lambda size: True,
+        room: Room | None = None,
         chores: Chores | None = None,
         keeps: Callable[[str], bool] = lambda instance_id: False,
     ) -> None:
         """``expiry`` is the one the registry announces changed names to.
 
-        ``room`` tells whether the disk has room, beyond its reserve, for a copy of so many
-        bytes: standbys are not to take the last of it. ``keeps`` tells whether the files of an
-        instance without a row are to be set aside rather than deleted.
+        ``keeps`` tells whether the files of an instance without a row are to be set aside
+        rather than deleted.
         """
         self._deps = deps = Dependencies(
             store=store,
@@ -95,7 +95,7 @@ class Instances:
             clock=clock,
             metrics=metrics or Metrics(),
             states=states,
-            room=room,
+            room=room or Unlimited(),
             chores=chores or Chores(),
             keeps=keeps,
         )

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import Conflict
+from ..errors import ClusterFailed, Conflict, StorageFull
 from ..postgres.cluster import PortTaken, ServerUnusable, SettingsUnfit, StateUnusable
 from ..postgres.settings import Setting
 from ..store.records import State
@@ -109,8 +109,31 @@ class Assembly:
     ) -> Started:
         """Start a server and set its password; at every start, so that no crash matters.
 
-        ``prove`` asks for a login like that of clients, too.
+        ``prove`` asks for a login like that of clients, too. Raises ClusterFailed, StorageFull
+        when that was because the disk is full: the server may have no room to say so.
         """
+        try:
+            return self._start(server, port, password, settings, prove=prove)
+        except PortTaken:
+            raise
+        except ClusterFailed as error:
+            if not self._deps.room.exhausted():
+                raise
+            raise StorageFull(
+                "the disk is full, so PostgreSQL does not start: delete states or instances, "
+                "or make room",
+                error.details,
+            ) from error
+
+    def _start(
+        self,
+        server: Server,
+        port: int,
+        password: str,
+        settings: Mapping[str, Setting],
+        *,
+        prove: bool,
+    ) -> Started:
         with self._deps.ports.admitting(port):
             postmaster = server.start(port=port, settings=settings)
         try:

@@ -15,6 +15,7 @@ from .expiry import Expiry
 from .leases import Leases
 from .locks import KeyedLocks
 from .ports import Ports
+from .room import Room
 from .servers import Files, Server, Servers
 
 
@@ -59,8 +60,7 @@ class States(Protocol):
 class Dependencies:
     """The engine's parts as instances see them.
 
-    ``room`` tells whether the disk has room, beyond its reserve, for a copy of so many bytes;
-    ``keeps`` whether an instance without a row may be precious all the same.
+    ``keeps`` tells whether an instance without a row may be precious all the same.
     """
 
     store: Store
@@ -76,6 +76,6 @@ class Dependencies:
     clock: Clock
     metrics: Metrics
     states: States
-    room: Callable[[int], bool]
+    room: Room
     chores: Chores
     keeps: Callable[[str], bool]

@@ -23,6 +23,7 @@ from ..errors import (
     Unavailable,
 )
 from ..postgres.cluster import PortTaken, ServerUnusable, SettingsUnfit
+from ..space import with_relief
 from ..store import InstanceFilter
 from ..store.records import Instance, State
 from .assembly import Assembly, Ready, Started, new_password
@@ -237,15 +238,26 @@ class Lifecycle:
         if standby is not None:
             held.enter_context(self._deps.locks.hold(standby.instance_id))
             return standby
+        room, size, spared = self._deps.room, state.size_bytes or 0, (state.state_id,)
+        room.make_room("prepare_instance", spared, size)
+        return with_relief(
+            lambda: self._made(state, held),
+            lambda failure, more: room.relieve("prepare_instance", failure, spared, more),
+        )
+
+    def _made(self, state: State, held: ExitStack) -> Ready:
+        """Make a running clone, at the cost of standbys if there is no other way."""
         instance_id = ids.new_id()
-        held.enter_context(self._deps.locks.hold(instance_id))
-        with self._turns.turn():
+        with ExitStack() as lock, self._turns.turn():
+            lock.enter_context(self._deps.locks.hold(instance_id))
             try:
-                return self._assembly.make(instance_id, state)
+                ready = self._assembly.make(instance_id, state)
             except (StorageFull, NoPortLeft):
                 if not self._pool.give_up():
                     raise
-            return self._assembly.make(instance_id, state)
+                ready = self._assembly.make(instance_id, state)
+            held.enter_context(lock.pop_all())
+        return ready
 
     def _hand_over(self, ready: Ready, name: str | None, **options: Any) -> Instance:
         """Make an instance of a running clone: add the row and the name; or nothing."""

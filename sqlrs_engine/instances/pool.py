@@ -310,7 +310,7 @@ class Pool:
                 raise Abandoned
 
         state = self._state(filling.state_id)
-        if not self._deps.room(state.size_bytes or 0):
+        if not self._deps.room.has_room(state.size_bytes or 0):
             raise StorageFull("the disk has no room for standbys")
         instance_id = ids.new_id()
         with self._deps.locks.hold(instance_id):

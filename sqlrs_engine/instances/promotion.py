@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..errors import StorageFull
 from ..store.records import Instance, State
 from .activity import Activity
 from .assembly import Assembly
@@ -32,6 +33,7 @@ class Promotion:
     def promote(self, instance_id: str, force: bool, on_log: OnLog) -> State:
         """Promote an instance; see ``Instances.promote``."""
         state_id = self._lifecycle.get(instance_id).state_id
+        self._make_room(instance_id, state_id)
         with self._deps.leases.lease(state_id), self._deps.locks.hold(instance_id):
             # A crashed server is started first: only a clean stop leaves a state.
             instance = self._lifecycle.ensure_running(instance_id, on_log)
@@ -44,6 +46,16 @@ class Promotion:
             except BaseException:
                 self._assembly.clear(workspace)
                 raise
+
+    def _make_room(self, instance_id: str, state_id: str) -> None:
+        """Refuse in time: on a full disk a server neither stops cleanly nor starts again."""
+        room = self._deps.room
+        size = self._deps.files.usage(self._deps.files.instance_dir(instance_id))
+        room.make_room("prepare_instance", (state_id,), size)
+        if room.exhausted():
+            raise StorageFull(
+                "the disk has no room for a snapshot: delete states or instances, or make room"
+            )
 
     def _copy(self, instance: Instance, on_log: OnLog) -> Path:
         on_log(f"instance {instance.instance_id} stops to be copied")
@@ -61,9 +73,9 @@ class Promotion:
     @contextmanager
     def _stopped(self, instance: Instance, container: Path, on_log: OnLog) -> Iterator[None]:
         server = self._deps.servers.server(instance.image_id, container)
-        server.stop("fast")
-        self._deps.ports.hold(instance.port)
         try:
+            server.stop("fast")
+            self._deps.ports.hold(instance.port)
             yield
         finally:
             self._lifecycle.restart(instance, server, on_log)

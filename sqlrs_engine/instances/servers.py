@@ -88,6 +88,9 @@ class Files(Protocol):
     def set_aside(self, container: Path) -> Path:
         """Move a container out of use without deleting it; return where it is now."""
 
+    def usage(self, path: Path) -> int:
+        """Return the apparent size of a container in bytes."""
+
     def clone(self, source: Path, target: Path) -> None:
         """Make a writable copy; ``target`` appears complete or not at all."""
 

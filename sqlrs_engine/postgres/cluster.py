@@ -162,6 +162,7 @@ class Cluster:
         )
         try:
             with open_log(self._log_file) as log:
+                log.reserve()
                 process = self._launcher.server("postgres", arguments, output=log.descriptor)
                 return self._await_start(process, log, seconds)
         except OSError as error:

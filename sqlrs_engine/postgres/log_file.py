@@ -1,5 +1,6 @@
 """The log of a server: written by it, owned by the engine, quoted when a start fails."""
 
+import ctypes
 import os
 import stat
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ from pathlib import Path
 _LIMIT_BYTES = 16 * 1024 * 1024
 _TAIL_BYTES = 16 * 1024
 _TAIL_LINES = 20
+_RESERVE = 16 * 1024
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +21,13 @@ class LogFile:
 
     descriptor: int
     offset: int
+
+    def reserve(self) -> None:
+        """Take some room beyond the log's end, so that it can tell of a disk that is full."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        end = os.fstat(self.descriptor).st_size
+        # Where the filesystem cannot, or has no room, it goes without.
+        libc.fallocate(self.descriptor, _KEEP_SIZE, ctypes.c_long(end), ctypes.c_long(_RESERVE))
 
     def tail(self) -> str:
         """Return the last lines written since the log was opened."""

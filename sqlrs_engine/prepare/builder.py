@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..chores import Chores
-from ..errors import ClusterFailed, Conflict, StorageFull
+from ..errors import ClusterFailed, Conflict, StepFailed, StorageFull
+from ..instances.room import Room, Unlimited
 from ..metrics import Metrics
 from ..postgres.cluster import Cluster, PortTaken, ServerUnusable, SettingsUnfit, StateUnusable
+from ..space import with_relief
 from ..store.records import State
 from .flights import Flights
+from .fullness import LOG_PREFIX, initdb_was_full, was_full
 from .plan import Plan, Site, Step
 from .proof import Proof
-from .psql import DISK_FULL
-from .room import Room, Unlimited
 from .states import States
 from .words import printable
 from .work import Work
@@ -110,33 +111,34 @@ class Builder:
         return True
 
     def _build_or_make_room(self, plan: Plan, step: Step, work: Work) -> None:
-        """Build; when the disk is full, once more after an eviction."""
-        try:
-            self._build(plan, step, work)
-        except StorageFull as failure:
-            if not self._room.relieve("prepare_step", failure, plan.state_ids):
-                raise
+        """Build; when the disk is full, again after evictions."""
+
+        def relieve(failure: StorageFull, size: int) -> bool:
+            if not self._room.relieve("prepare_step", failure, plan.state_ids, size):
+                return False
             work.control.check()
             work.log("the disk was full: states were evicted, and the step runs again")
-            self._build(plan, step, work)
+            return True
+
+        with_relief(lambda: self._build(plan, step, work), relieve)
 
     def _build(self, plan: Plan, step: Step, work: Work) -> None:
         if step.parent_state_id is None or step.from_base:
             source = self._base(plan, work)
         else:
             source = self._files.state_dir(plan.image_id, step.parent_state_id)
-        self._room.make_room("prepare_step", plan.state_ids, self._files.usage(source))
-        with self._metrics.phase("clone"):
-            workspace = self._files.clone_to_workspace(source)
-        try:
-            with self._full_disk_told():
-                self._run(plan, step, source, workspace, work)
-            self._room.make_room("snapshot", plan.state_ids, self._files.usage(workspace))
-            with self._metrics.phase("snapshot"):
-                self._publish(plan, step, workspace)
-        except BaseException:
-            self._scrap(workspace)
-            raise
+        with self._room.building(plan.state_ids, self._files.usage(source)):
+            with self._metrics.phase("clone"):
+                workspace = self._files.clone_to_workspace(source)
+            try:
+                with self._full_disk_told(workspace):
+                    self._run(plan, step, source, workspace, work)
+                self._room.make_room("snapshot", plan.state_ids, self._files.usage(workspace))
+                with self._metrics.phase("snapshot"):
+                    self._publish(plan, step, workspace)
+            except BaseException:
+                self._scrap(workspace)
+                raise
         work.log(f"state {step.state_id[:12]} is cached")
         self._room.make_room("metadata_commit", plan.state_ids)
 
@@ -228,7 +230,7 @@ class Builder:
 
     def _start(self, cluster: Cluster, plan: Plan, *, tcp: bool) -> int | None:
         """Start a workspace's server; return its port on 127.0.0.1, if it is to have one."""
-        settings = {**_BUILD_SETTINGS, **plan.settings}
+        settings = {**_BUILD_SETTINGS, **plan.settings, "log_line_prefix": LOG_PREFIX}
         attempts_left = _PORT_ATTEMPTS if tcp else 0
         with self._metrics.phase("start"):
             while True:
@@ -271,8 +273,8 @@ class Builder:
             workspace = self._files.new_workspace()
             try:
                 cluster = self._servers.server(plan.image_id, workspace)
-                with self._metrics.phase("initdb"), self._full_disk_told():
-                    cluster.initdb(lambda line: work.log(f"initdb: {line}"))
+                with self._metrics.phase("initdb"):
+                    self._initdb(cluster, work)
                 # It has no row to say that it may be damaged after a power loss.
                 self._files.sync()
                 self._files.publish(workspace, base)
@@ -281,18 +283,23 @@ class Builder:
                 raise
         return base
 
-    @contextmanager
-    def _full_disk_told(self) -> Iterator[None]:
-        """Tell a server that found no room on the disk from one that failed.
+    def _initdb(self, cluster: Cluster, work: Work) -> None:
+        try:
+            cluster.initdb(lambda line: work.log(f"initdb: {line}"))
+        except ClusterFailed as error:
+            if not initdb_was_full(error, self._room.exhausted()):
+                raise
+            raise _became_full(error) from error
 
-        On a disk without any space it cannot say so itself: its log has no room either.
-        """
+    @contextmanager
+    def _full_disk_told(self, workspace: Path) -> Iterator[None]:
+        """Tell a server, or a step, that found no room on the disk from one that failed."""
         try:
             yield
-        except ClusterFailed as error:
-            if DISK_FULL not in (error.details or "") and not self._room.exhausted():
+        except (ClusterFailed, StepFailed) as error:
+            if not was_full(error, workspace / LOG_FILE, self._room.exhausted()):
                 raise
-            raise StorageFull("the disk became full: make room", error.details) from error
+            raise _became_full(error) from error
 
     def _scrap(self, workspace: Path) -> None:
         """Leave nothing of a failed build; the failure itself goes on."""
@@ -302,6 +309,10 @@ class Builder:
             self._files.discard(workspace)
 
         self._chores.do(f"clean up {workspace}", scrap)
+
+
+def _became_full(error: ClusterFailed | StepFailed) -> StorageFull:
+    return StorageFull("the disk became full: make room", error.details)
 
 
 def _any_port() -> int:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ..chores import Chores
 from ..clock import Clock, seconds_between
 from ..errors import Cancelled, Conflict, EngineError, StorageFull, StoreDamaged
+from ..instances.room import Room, Unlimited
 from ..metrics import Metrics
 from ..postgres.cluster import ServerUnusable, StateUnusable
 from ..postgres.distribution import Distribution
@@ -25,7 +26,6 @@ from .planner import Planner
 from .projection import Projection
 from .proof import Proof
 from .request import PrepareRequest
-from .room import Room, Unlimited
 from .states import States
 from .work import Work
 
@@ -231,12 +231,7 @@ class JobRun:
         self._begin("prepare-instance")
         state_id = plan.state_ids[-1]
         try:
-            try:
-                instance = self._create(state_id)
-            except StorageFull as failure:
-                if not self._tools.room.relieve("prepare_instance", failure, plan.state_ids):
-                    raise
-                instance = self._create(state_id)
+            instance = self._create(state_id)
         except ServerUnusable as error:
             proof = Proof(self._tools.states, self._tools.room)
             raise proof.verdict(plan.steps, error) from error

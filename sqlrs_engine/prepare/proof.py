@@ -9,10 +9,10 @@ once is never blamed: what goes wrong later comes from elsewhere.
 from collections.abc import Sequence
 
 from ..errors import ClusterFailed, StepFailed
+from ..instances.room import Room
 from ..postgres.cluster import ServerUnusable
+from .fullness import NO_SPACE
 from .plan import Step
-from .psql import DISK_FULL
-from .room import Room
 from .states import States
 
 
@@ -33,7 +33,8 @@ class Proof:
         That is ``error`` itself, unless the state has never been of use: then it is dropped.
         """
         *before, step = steps
-        full = DISK_FULL in (error.details or "") or self._room.exhausted()
+        # In doubt nothing is dropped, so here any text will do.
+        full = self._room.exhausted() or NO_SPACE in (error.details or "")
         if full or not self.lacking(step):
             return error
         self._states.reject(step.state_id)

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO, Protocol
 
-from ..errors import StepFailed, StorageFull
+from ..errors import StepFailed
 from ..postgres.text_file import text_file
 from .control import Control
 from .process import OnLine, follow
@@ -22,7 +22,6 @@ _LOCATED = re.compile(
     r"^psql:(?P<file>.+):(?P<line>\d+): (?P<error>(?:ERROR|FATAL|PANIC|error):.*)"
 )
 _PLAIN = re.compile(r"^(?:psql: )?(?:ERROR|FATAL|PANIC|error):.*")
-DISK_FULL = "No space left on device"
 
 
 class Client(Protocol):
@@ -61,9 +60,8 @@ class Script:
 def run(cluster: Client, script: Script, control: Control, on_line: OnLine) -> None:
     """Run psql to its end; ``on_line`` gets each line it prints, at once.
 
-    Raises StepFailed with file, line and SQL error, StorageFull when the server had no
-    room left, and what ``control.check`` raises when the job is ended meanwhile: psql's
-    whole process group is gone by then.
+    Raises StepFailed with file, line and SQL error, and what ``control.check`` raises when
+    the job is ended meanwhile: psql's whole process group is gone by then.
     """
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
 
@@ -109,7 +107,7 @@ def _last_error(tail: list[str]) -> int | None:
     return next((at for at, line in enumerate(tail) if _PLAIN.match(line)), None)
 
 
-def _failure(code: int, tail: list[str]) -> StepFailed | StorageFull:
+def _failure(code: int, tail: list[str]) -> StepFailed:
     """Return the error for what psql said last."""
     position = _last_error(tail)
     if position is None:
@@ -119,6 +117,4 @@ def _failure(code: int, tail: list[str]) -> StepFailed | StorageFull:
         headline = tail[position].removeprefix("psql:") if located else tail[position]
         details = "\n".join([headline, *tail[position + 1 :]])
     details = details[:_TAIL_CHARS]
-    if DISK_FULL in details:
-        return StorageFull("the disk became full while psql ran: make room", details)
     return StepFailed("psql execution failed", details)

@@ -185,6 +185,12 @@ class StateFs:
         """Wait until all that was discarded is deleted; False when some is left after that time."""
         return self._trash.wait_idle(seconds)
 
+    def await_space(self, seconds: float = _IDLE_SECONDS) -> bool:
+        """Wait until the disk has back what was discarded; False when not after that time."""
+        deleted = self._trash.wait_idle(seconds)
+        self.backend.settle(self.root)
+        return deleted
+
     def _fresh_workspace(self) -> Path:
         self._layout.work.mkdir(MODE, exist_ok=True)
         return self._layout.fresh(self._layout.work)

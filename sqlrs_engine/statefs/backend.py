@@ -27,3 +27,6 @@ class Backend(Protocol):
         Its data directory, which belongs to ``owner``, is without the files by which a
         server says that it runs. Raises OSError; what was made by then is left there.
         """
+
+    def settle(self, root: Path) -> None:
+        """Wait until the filesystem has back the space of what was deleted."""

@@ -13,6 +13,10 @@ _SNAP_CREATE_V2 = 0x50009417
 _SUBVOL_CREATE_V2 = 0x50009418
 _SNAP_DESTROY = 0x5000940F
 _SUBVOL_GETFLAGS = 0x80089419
+_SYNC = 0x9408
+_SUBVOL_SYNC_WAIT = 0x40109441
+_WAIT_FOR_QUEUED = 1
+_WAIT = struct.Struct("=QII")  # struct btrfs_ioctl_subvol_wait
 _FLAGS = struct.Struct("=Q")
 _NAMED = struct.Struct("=q4088s")  # struct btrfs_ioctl_vol_args
 _NAMED_V2 = struct.Struct("=qQQ32x4040s")  # struct btrfs_ioctl_vol_args_v2
@@ -51,6 +55,20 @@ def destroy(parent: int, name: str) -> bool:
             return False
         raise
     return True
+
+
+def settle(directory: int) -> None:
+    """Wait until the subvolumes deleted so far have given their space back.
+
+    A commit lets the kernel begin with that; since Linux 6.13 its end can be waited for.
+    """
+    fcntl.ioctl(directory, _SYNC)
+    try:
+        fcntl.ioctl(directory, _SUBVOL_SYNC_WAIT, _WAIT.pack(0, _WAIT_FOR_QUEUED, 0))
+        fcntl.ioctl(directory, _SYNC)
+    except OSError as error:
+        if error.errno not in (*_NO_SUBVOLUME, *_NOT_PERMITTED):
+            raise
 
 
 def _call(descriptor: int, request: int, argument: bytes) -> bytearray:

@@ -57,6 +57,9 @@ class CopyBackend:
         self.create(container)
         copy_cluster(source, container, owner, copy_data)
 
+    def settle(self, root: Path) -> None:
+        """Do nothing: the space of deleted files is there at once."""
+
 
 def is_left_behind(name: str) -> bool:
     """Tell whether a file of a data directory is of no use in a copy."""

@@ -38,6 +38,11 @@ class BtrfsBackend:
                 unseal(directory)
                 _tidy(directory, owner)
 
+    def settle(self, root: Path) -> None:
+        """See ``Backend.settle``."""
+        with tree.opened(root.resolve()) as directory:
+            btrfs.settle(directory)
+
 
 def _tidy(container: int, owner: Owner | None) -> None:
     """Take from a snapshot what a copy would not have, and give it to its owner."""

@@ -90,6 +90,7 @@ def test_a_full_disk_can_be_emptied(engine_on_disk: EngineProcess) -> None:
     fill(engine)
     assert emptied(engine.call("DELETE", f"/v1/states/{two['state_id']}"))
     filler(engine).unlink()
+    os.sync()  # btrfs has the space back only then
     assert engine.prepare("-c", "create table t as select 2 as n")["dsn"]
     assert "warnings" not in engine.call("GET", "/v1/health").json()
     eventually(lambda: len(ballast(engine)) == PIECES, "the ballast again")

@@ -232,6 +232,16 @@ def test_a_server_that_cannot_say_that_the_disk_is_full(small_bench, monkeypatch
     assert (small_bench.states(), small_bench.workspaces()) == ({}, [])
 
 
+def test_the_text_of_an_error_evicts_nothing(bench):
+    kept = bench.prepare_and_drop(*table(1))
+    raised = "do $$ begin raise exception 'No space left on device'; end $$"
+    for last in (raised, "\\copy (select 1) to '/dev/full'"):
+        job = bench.run("-c", last)
+        assert (job.status, job.error["code"]) == ("failed", "step_failed")
+        assert "No space left on device" in job.error["details"]
+    assert kept in bench.states()
+
+
 # A disk that is full
 
 

@@ -93,3 +93,17 @@ def test_space_is_awaited_only_when_it_is_short(config):
 def test_the_disk_is_measured(tmp_path):
     disk = Disk.of(tmp_path)
     assert 0 < disk.free <= disk.total
+
+
+def test_apparent_sizes_count_with_shared_blocks_only_against_the_users_own_limit(config):
+    free = limits(config, total=16 * GIB, reserveBytes=GIB)
+    shared = Limits.configured(config, 16 * GIB, shares_blocks=True)
+    large = usage(100 * GIB, free=10 * GIB)
+    assert free.pressure(large) == [USAGE_HIGH]
+    assert shared.pressure(large) == []
+    assert Goal(limits=shared).met(large, 0)
+    assert shared.pressure(usage(0, free=GIB // 2)) == [FREE_LOW]
+    config.set("cache.capacity.maxBytes", 90 * GIB)
+    own = Limits.configured(config, 16 * GIB, shares_blocks=True)
+    assert own.effective_max == 90 * GIB
+    assert own.pressure(large) == [USAGE_HIGH]

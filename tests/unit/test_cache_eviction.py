@@ -548,3 +548,46 @@ def check(world, states, limit):
         assert sum(size[number] for number in left) <= 0.8 * limit
     else:
         assert set(left) == kept
+
+
+# Builds side by side
+
+
+def test_builds_that_begin_together_leave_the_reserve(world):
+    world.configure(reserveBytes=100 * GIB)
+    world.others = 880 * GIB
+    world.add(1, size=5 * GIB, age=HOUR)
+    with world.cache.building([], 9 * GIB):
+        assert evicted(world) == []
+        with world.cache.building([], 9 * GIB):  # alone it would fit
+            assert evicted(world) == [1]
+
+
+def test_what_a_build_takes_is_free_again_after_it(world):
+    world.configure(reserveBytes=100 * GIB)
+    world.others = 880 * GIB
+    world.add(1, size=5 * GIB, age=HOUR)
+    for _ in range(2):
+        with world.cache.building([], 9 * GIB):
+            pass
+    assert evicted(world) == []
+
+
+def test_what_others_are_about_to_take_refuses_nobody(world):
+    world.others = 980 * GIB
+    with world.cache.building([], 15 * GIB), world.cache.building([], 15 * GIB):
+        pass
+    with pytest.raises(StorageFull), world.cache.building([], 21 * GIB):
+        pass
+
+
+def test_shared_blocks_are_not_evicted_for_their_apparent_size(world):
+    cache = world.new_cache(shares_blocks=True)
+    world.add(1, size=2000 * GIB, age=HOUR)
+    world.files.sizes[state_id(1)] = GIB
+    cache.make_room("prepare_step", growth=2000 * GIB)
+    with cache.building([], 2000 * GIB):
+        assert evicted(world) == []
+    world.configure(maxBytes=1000 * GIB)
+    cache.make_room("metadata_commit")
+    assert evicted(world) == [1]

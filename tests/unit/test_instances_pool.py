@@ -279,7 +279,7 @@ def test_low_memory_drops_them_all(world, pool):
 
 
 def test_a_disk_without_room_gets_none(world, pool):
-    world.room = False
+    world.room.enough = False
     ask(pool, world.add_state())
     assert kept(pool) == {}
     check(world, pool)

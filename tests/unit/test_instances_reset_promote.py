@@ -217,3 +217,48 @@ def test_a_promotion_whose_restart_fails_leaves_no_workspace(world, instance):
     with pytest.raises(ClusterFailed):
         world.instances.promote(instance.instance_id)
     assert work_is_empty(world)
+
+
+def test_a_full_disk_refuses_a_promotion_before_the_server_stops(world, instance):
+    world.room.full = True
+    before = world.server_of(instance).running
+    with pytest.raises(StorageFull):
+        world.instances.promote(instance.instance_id)
+    assert world.server_of(instance).running == before
+
+
+def test_a_server_that_does_not_stop_cleanly_for_a_promotion_is_started_again(
+    world, instance, monkeypatch
+):
+    server = world.server_of(instance)
+
+    def crash(mode):
+        server.crash()
+        raise ClusterFailed("PostgreSQL failed while it stopped")
+
+    monkeypatch.setattr(server, "stop", crash)
+    with pytest.raises(ClusterFailed, match="failed while it stopped"):
+        world.instances.promote(instance.instance_id)
+    assert server.running
+
+
+def test_a_server_that_does_not_start_on_a_full_disk_says_so(world, instance):
+    world.server_of(instance).crash()
+    world.fail_start = world.room.full = True
+    with pytest.raises(StorageFull, match="PostgreSQL does not start"):
+        world.instances.ensure_running(instance.instance_id)
+
+
+def test_an_instance_gets_the_room_it_needs(world, instance):
+    given = []
+
+    def relief(size):
+        given.append(size)
+        world.fail_start = world.room.full = len(given) < 2
+        return True
+
+    world.fail_start = world.room.full = True
+    world.room.relief = relief
+    made = world.instances.create(instance.state_id)
+    assert world.server_of(made).running
+    assert given[1] == 4 * given[0]

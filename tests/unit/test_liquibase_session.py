@@ -14,7 +14,6 @@ from sqlrs_engine.errors import (
     InvalidArgument,
     LiquibaseUnavailable,
     StepFailed,
-    StorageFull,
 )
 from sqlrs_engine.prepare.control import Control
 from sqlrs_engine.prepare.files import SourceFiles
@@ -111,13 +110,6 @@ def test_errors_name_the_changeset(start):
     with pytest.raises(StepFailed) as failed:
         session.plan("offline:postgresql", Control(), lambda line: None)
     assert failed.value.message == "Liquibase cannot read the changelog"
-
-
-def test_a_full_disk(start):
-    told = "could not extend file: No space left on device"
-    session = start(answering({"error": told, "incompatible": False}))
-    with pytest.raises(StorageFull):
-        apply(session)
 
 
 def test_another_version(start):

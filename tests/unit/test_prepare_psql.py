@@ -9,7 +9,7 @@ import pytest
 from prepare_fakes import FakeCluster, in_thread, write_psql
 from waiting import PATIENCE, eventually
 
-from sqlrs_engine.errors import Cancelled, StepFailed, StorageFull
+from sqlrs_engine.errors import Cancelled, StepFailed
 from sqlrs_engine.prepare import process, psql
 from sqlrs_engine.prepare.control import Control, Interrupted
 from sqlrs_engine.prepare.psql import Script
@@ -178,13 +178,6 @@ def test_only_the_last_lines_are_looked_at(fake):
     script = "echo 'ERROR:  caught by the script'; seq 100; exit 1"
     _, details = fake.failure(script)
     assert details.startswith("psql ended with code 1\n61\n")
-
-
-def test_a_full_disk_is_told_apart(fake):
-    script = "echo 'psql:/x.sql:1: ERROR:  could not extend file: No space left on device'; exit 3"
-    message, details = fake.failure(script, StorageFull)
-    assert "make room" in message
-    assert details.startswith("/x.sql:1: ERROR")
 
 
 def test_every_code_but_zero_is_a_failure(fake):

@@ -8,10 +8,9 @@ import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from ...errors import LiquibaseUnavailable, StepFailed, StorageFull
+from ...errors import LiquibaseUnavailable, StepFailed
 from ..control import Control
 from ..process import OnLine, follow
-from ..psql import DISK_FULL
 from .arguments import LiquibaseArguments
 
 _TAIL_LINES = 60
@@ -40,8 +39,8 @@ class Command:
         """Apply the first ``count`` changesets that have not run.
 
         ``connection`` is a JDBC URL, a user and a password; ``what`` names the changeset in
-        errors. Raises StepFailed with Liquibase's own words, StorageFull when the server had no
-        room, LiquibaseUnavailable, and what ``control.check`` does.
+        errors. Raises StepFailed with Liquibase's own words, LiquibaseUnavailable, and what
+        ``control.check`` does.
         """
         url, user, password = connection
         line = [f"--url={url}", f"--username={user}", *self._arguments.counting(count)]
@@ -57,8 +56,6 @@ class Command:
         if process.returncode == 0:
             return
         details = "\n".join([f"{what}: Liquibase ended with code {process.returncode}", *tail])
-        if DISK_FULL in details:
-            raise StorageFull("the disk became full while Liquibase ran: make room", details)
         raise StepFailed("liquibase execution failed", details[:_TAIL_CHARS])
 
     def _start(self, line: Sequence[str], password: str) -> "subprocess.Popen[bytes]":

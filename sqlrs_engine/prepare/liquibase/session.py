@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from ...errors import LiquibaseUnavailable, StepFailed, StorageFull
+from ...errors import LiquibaseUnavailable, StepFailed
 from ...store.records import Json
 from ..control import Control
 from ..process import Lines, OnLine
-from ..psql import DISK_FULL
 from .changelog import Changelog, Changeset
 
 _MARK = "\x01"
@@ -104,8 +103,8 @@ class Session:
         ``connection`` is a JDBC URL, a user and a password. ``settings`` are what the database
         session of the changeset before had set. Returns the URIs of the files read, and the
         settings that the changeset leaves.
-        Raises StepFailed with the changeset and Liquibase's own words, StorageFull when the
-        server had no room, and what ``control.check`` does.
+        Raises StepFailed with the changeset and Liquibase's own words, and what
+        ``control.check`` does.
         """
         roles = {name: settings[name] for name in _ROLES if name in settings}
         ordered = [*(each for each in settings.items() if each[0] not in roles), *roles.items()]
@@ -121,8 +120,6 @@ class Session:
             )
         what = f"changeset {changeset.name}" if changeset else "the changelog's tables"
         details = f"{what}: {answer['error']}"[:_TAIL_CHARS]
-        if DISK_FULL in details:
-            raise StorageFull("the disk became full while Liquibase ran: make room", details)
         raise StepFailed("liquibase execution failed", details)
 
     def close(self) -> None:

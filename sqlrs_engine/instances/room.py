@@ -1,6 +1,7 @@
-"""Room for what a job writes; the cache gives it, by evicting states."""
+"""Room on the disk for clones and what is done to them; the cache gives it, by evicting states."""
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, Protocol
 
 from ..errors import StorageFull
@@ -9,7 +10,10 @@ Phase = Literal["prepare_step", "snapshot", "metadata_commit", "prepare_instance
 
 
 class Room(Protocol):
-    """What jobs ask of the cache. Not to be called while holding an instance's lock."""
+    """What is asked of the cache, without holding the lock of an instance that is there."""
+
+    def has_room(self, size: int) -> bool:
+        """Tell whether the disk has room, beyond its reserve, for a copy of so many bytes."""
 
     def make_room(self, phase: Phase, protect: Collection[str] = (), growth: int = 0) -> None:
         """Evict other states if ``growth`` more bytes would pass the limits.
@@ -18,20 +22,37 @@ class Room(Protocol):
         phases before a state is there; CacheUnavailable when it cannot be told.
         """
 
+    def building(self, protect: Collection[str], size: int) -> AbstractContextManager[None]:
+        """Make room for a build on a clone of ``size`` bytes, which others then respect.
+
+        Raises what ``make_room`` does.
+        """
+
     def relieve(
         self, phase: Phase, failure: StorageFull, protect: Collection[str] = (), growth: int = 0
     ) -> bool:
-        """Give space back after a failure for want of it; tell whether to try once more."""
+        """Give ``growth`` bytes back after a failure for want of space, if it can.
+
+        Returns whether to try once more.
+        """
 
     def exhausted(self) -> bool:
         """Tell whether the disk is full this very moment."""
 
 
 class Unlimited:
-    """Room without end: for jobs without a cache that has limits."""
+    """Room without end: for want of a cache that has limits."""
+
+    def has_room(self, size: int) -> bool:
+        """Return True."""
+        return True
 
     def make_room(self, phase: Phase, protect: Collection[str] = (), growth: int = 0) -> None:
         """Do nothing."""
+
+    def building(self, protect: Collection[str], size: int) -> AbstractContextManager[None]:
+        """Do nothing."""
+        return nullcontext()
 
     def relieve(
         self, phase: Phase, failure: StorageFull, protect: Collection[str] = (), growth: int = 0
