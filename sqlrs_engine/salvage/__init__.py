@@ -106,12 +106,14 @@ class Salvage:
         aside = {path.name for path in self._files.set_aside_dirs()}
         rows: dict[type[Labelled], Mapping[str, Labelled]]
         rows = {State: states, Instance: instances, Name: names}
+        written = True
         for kind, known in rows.items():
             for key in known.keys() - labels[kind]:
                 self._labels.kept(known[key])
+                written = written and self._labels.has(kind, key)
             for key in labels[kind] - known.keys() - unknown - aside:
                 self._labels.gone(kind, key)
-        if self._trusted or not unknown:
+        if written and (self._trusted or not unknown):
             self._labels.set_complete(True)
 
     def _containers(self) -> Iterator[Path]:

@@ -25,6 +25,7 @@ from typing import TypeVar, get_type_hints
 import orjson
 
 from ..directories import private_directory
+from ..space import is_full
 from ..store import Labelled
 from ..store.records import Instance, Name, State
 
@@ -62,7 +63,12 @@ class Labels:
         self._root = store_root / "labels"
         self._writing = threading.Lock()
         for name in _DIRECTORIES.values():
-            private_directory(self._root / name, "the directory of labels")
+            try:
+                private_directory(self._root / name, "the directory of labels")
+            except OSError as error:
+                if not is_full(error):
+                    raise
+                _log.warning("no room for labels: %s", error)
 
     @property
     def complete(self) -> bool:
@@ -109,7 +115,10 @@ class Labels:
     def keys(self, kind: type[Labelled]) -> set[str]:
         """Return the keys of all labels of a kind. Raises OSError."""
         directory = self._root / _DIRECTORIES[kind]
-        names = (path.name for path in directory.iterdir())
+        try:
+            names = [path.name for path in directory.iterdir()]
+        except FileNotFoundError:  # there was no room for it
+            return set()
         return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)}
 
     def has(self, kind: type[Labelled], key: str) -> bool:

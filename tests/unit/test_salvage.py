@@ -1,5 +1,6 @@
 """What the database lost is taken up again; no PostgreSQL runs."""
 
+import errno
 import itertools
 import shutil
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 from store_samples import at, instance, name, state
 
 from sqlrs_engine.errors import StoreDamaged
-from sqlrs_engine.salvage import UNKNOWN_KIND, Labels, Salvage
+from sqlrs_engine.salvage import UNKNOWN_KIND, Labels, Salvage, labels
 from sqlrs_engine.salvage.database import open_whole
 from sqlrs_engine.statefs import StateFs
 from sqlrs_engine.statefs.copying import CopyBackend
@@ -364,6 +365,26 @@ def test_a_label_that_cannot_be_written_is_made_good(lives: Lives, monkeypatch, 
     life = lives.next()
     life.lose_database()
     assert lives.next().store.instances.get(made.instance_id).dsn == made.dsn
+
+
+def test_without_room_for_labels_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(labels, "private_directory", full)
+    life = Life(tmp_path)
+    row = life.add_state()
+    assert life.ids() == {row.state_id}
+    life.salvage.settle()
+    assert not life.labels.complete
+    life.store.close()
+    monkeypatch.undo()
+    life = Life(tmp_path)
+    life.end()
+    assert life.labels.complete
+    assert life.labels.read(State, row.state_id) is not None
 
 
 def test_a_long_chain_is_taken_up_in_order(lives: Lives) -> None:
