@@ -121,7 +121,7 @@ def test_what_is_missing_is_in_the_answer(api):
     entries = [{"path": "a.sql", "kind": "file_hash"}]
     blobs = [{"path": "b.sql", "hash": HASH}]
 
-    def submit(request):
+    def submit(request, *, idempotency_key):
         assert request.source_manifest.files == {"b.sql": "ab" * 32}
         raise SourceInputsMissing("source inputs are missing", entries=entries, blobs=blobs)
 
