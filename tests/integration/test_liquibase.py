@@ -586,6 +586,86 @@ def test_what_a_session_has_set_reaches_the_next_changeset(lb):
     assert query(result, "select mem from placed") == "7MB"
 
 
+def test_what_else_of_a_session_reaches_the_next_changeset(lb):
+    """Each changeset is prepared from the state of the one before, and compared with plain."""
+    changesets = [
+        (
+            "1",
+            "create table s (id serial, n int); create table z (id serial);"
+            " insert into s (n) values (7), (8); insert into z default values;"
+            """ set "app.user" = 'ann'; select set_config('app.place', 'here', false);"""
+            " alter database postgres set work_mem = '9MB';"
+            " alter role sqlrs set app.later = 'not yet';",
+        ),
+        (
+            "2",
+            "create table seen as select currval('s_id_seq') as cur, lastval() as last,"
+            " current_setting('app.user') as who, current_setting('app.place') as place,"
+            " current_setting('work_mem') as mem,"
+            " coalesce(current_setting('app.later', true), '') as later;",
+        ),
+        (
+            "3",
+            "create table again as select currval('s_id_seq') as cur, lastval() as last,"
+            " current_setting('app.user') as who; insert into s (n) values (9);",
+        ),
+    ]
+    args = ["update", "--changelog-file", "c.sql"]
+    for count in (1, 2, 3):
+        write(lb.directory, c_sql=formatted(*changesets[:count]))
+        result = lb.made(*args)
+    lb.assert_same(result, lb.plainly(*args))
+    assert query(result, "select who from again") == "ann"
+
+
+def test_a_setting_whose_name_is_not_written_out_fails(lb):
+    dynamic = "select set_config('app.' || 'user', 'ann', %s);"
+    args = ["update", "--changelog-file", "c.sql"]
+    write(lb.directory, c_sql=formatted(("1", dynamic % "true")))
+    lb.made(*args)
+    write(lb.directory, c_sql=formatted(("1", dynamic % "false")))
+    details = lb.failed(*args)["details"]
+    assert details.startswith("changeset 1::me::c.sql: ")
+    assert "Write the name as a literal" in details
+
+
+def test_a_rollback_alone_runs_nothing_again(lb):
+    body = """
+        <changeSet id="1" author="me"><sql>create table r ()</sql>%s</changeSet>
+        <changeSet id="2" author="me"><sql>select 1</sql></changeSet>
+    """
+    args = ["update", "--changelog-file", "c.xml"]
+    write(lb.directory, c_xml=xml(body % ""))
+    lb.made(*args)
+    for rollback in "<rollback/>", "<rollback>drop table r</rollback>":
+        write(lb.directory, c_xml=xml(body % rollback))
+        assert lb.cached_after(*args) == [True, True]
+
+
+def test_files_whose_names_differ_by_case(lb):
+    write(
+        lb.directory,
+        c_xml=xml('<include file="a.sql"/><include file="A.sql"/><include file="b.sql"/>'),
+        a_sql=formatted(("1", "create table one ();")),
+        b_sql=formatted(("1", "create table three ();")),
+    )
+    (lb.directory / "A.sql").write_text(formatted(("1", "create table two ();")))
+    args = ["update", "--changelog-file", "c.xml"]
+    lb.assert_same(lb.made(*args), lb.plainly(*args))
+
+
+def test_a_missing_class_says_where_jars_go(lb):
+    write(
+        lb.directory,
+        c_xml=xml(
+            '<changeSet id="1" author="me"><customChange class="no.such.Change"/></changeSet>'
+        ),
+    )
+    details = lb.failed("update", "--changelog-file", "c.xml")["details"]
+    assert "no.such.Change" in details
+    assert str(fix_liquibase.found().home / "lib") in details
+
+
 def test_a_changelog_without_changesets(lb):
     write(lb.directory, c_xml=xml(""))
     args = ["update", "--changelog-file", "c.xml"]

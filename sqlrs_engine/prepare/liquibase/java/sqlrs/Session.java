@@ -6,13 +6,9 @@ import java.io.IOException;
 import java.io.InputStream;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
-import java.net.URLDecoder;
 import java.nio.charset.Charset;
 import java.nio.charset.StandardCharsets;
 import java.sql.Connection;
-import java.sql.PreparedStatement;
-import java.sql.ResultSet;
-import java.sql.Statement;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -168,6 +164,10 @@ final class Session {
                 message.append(message.length() > 0 ? "\n" : "").append(text);
                 last = text;
             }
+        }
+        if (message.indexOf("ClassNotFoundException") >= 0) {
+            message.append("\nLiquibase finds classes of yours in jars in ");
+            message.append(System.getenv("LIQUIBASE_HOME")).append("/lib");
         }
         Map<String, Object> error = new LinkedHashMap<>();
         error.put("error", message.toString());
@@ -472,7 +472,7 @@ final class Session {
         try {
             connect(index, request[2], request[3], request[4]);
             Map<String, Object> scope = Collections.singletonMap("database", (Object) applied);
-            Map<String, Object> settings = Scope.child(scope, () -> apply(index, request[5]));
+            Map<String, String> settings = Scope.child(scope, () -> apply(index, request[5]));
             Map<String, Object> reply = new LinkedHashMap<>();
             reply.put("files", recorder.take());
             reply.put("settings", settings);
@@ -506,12 +506,9 @@ final class Session {
         applied = open(url, user, password);
     }
 
-    private Map<String, Object> apply(int index, String settings) throws Exception {
+    private Map<String, String> apply(int index, String settings) throws Exception {
         LockService lock = LockServiceFactory.getInstance().getLockService(applied);
-        ChangeLogHistoryService history =
-                Scope.getCurrentScope()
-                        .getSingleton(ChangeLogHistoryServiceFactory.class)
-                        .getChangeLogService(applied);
+        ChangeLogHistoryService history = history(applied);
         if (next != index || index <= 0) {
             lock.waitForLock();
             try {
@@ -524,55 +521,35 @@ final class Session {
                 lock.releaseLock();
             }
         }
+        Map<String, String> left = new LinkedHashMap<>();
         if (index >= 0) {
             recorder.take(); // what was looked at to see whether the whole is valid
-            restore(settings);
-            new ChangeLogIterator(changelog, new Only(planned.get(index)))
-                    .run(new UpdateVisitor(applied, null, null), environment(applied));
-            applied.afterUpdate();
+            Carried carried = new Carried(connection(), login);
+            carried.restore(settings);
+            carried.count(history);
+            Heard heard = new Heard();
+            Scope.child(heard, Collections.emptyMap(), () -> update(planned.get(index)));
+            heard.check();
+            left = carried.left(heard);
+            left.putAll(carried.counted(history, () -> history(applied)));
         }
         next = index + 1;
-        Map<String, Object> left = sessionSettings();
         applied.getConnection().close();
         return left;
     }
 
-    /** Return what the session has set: with Liquibase, the next changeset is of the same one. */
-    private Map<String, Object> sessionSettings() throws Exception {
-        Map<String, Object> settings = new TreeMap<>();
-        try (Statement statement = connection().createStatement();
-                ResultSet rows =
-                        statement.executeQuery(
-                                "SELECT name, setting FROM pg_catalog.pg_settings"
-                                    + " WHERE source = 'session' AND context <> 'internal'"
-                                    + " UNION ALL SELECT 'role', pg_catalog.current_setting('role')"
-                                    + " WHERE pg_catalog.current_setting('role') <> 'none'"
-                                    + " UNION ALL SELECT 'session_authorization', session_user"
-                                    + " WHERE session_user <> '"
-                                    + login
-                                    + "'")) {
-            while (rows.next()) {
-                settings.put(rows.getString(1), rows.getString(2));
-            }
-        }
-        connection().commit();
-        return settings;
+    /** Return a history that knows what is in the database, and nothing else. */
+    private static ChangeLogHistoryService history(Database database) {
+        ChangeLogHistoryServiceFactory factory =
+                Scope.getCurrentScope().getSingleton(ChangeLogHistoryServiceFactory.class);
+        factory.resetAll();
+        return factory.getChangeLogService(database);
     }
 
-    /** Set what an earlier session had set, given as the query of a URL. */
-    private void restore(String settings) throws Exception {
-        try (PreparedStatement statement =
-                connection().prepareStatement("SELECT pg_catalog.set_config(?, ?, false)")) {
-            for (String each : settings.split("&")) {
-                String[] setting = each.split("=", 2);
-                if (setting.length == 2) {
-                    statement.setString(1, URLDecoder.decode(setting[0], "UTF-8"));
-                    statement.setString(2, URLDecoder.decode(setting[1], "UTF-8"));
-                    statement.execute();
-                }
-            }
-        }
-        connection().commit();
+    private void update(ChangeSet changeset) throws Exception {
+        new ChangeLogIterator(changelog, new Only(changeset))
+                .run(new UpdateVisitor(applied, null, null), environment(applied));
+        applied.afterUpdate();
     }
 
     private Connection connection() {
