@@ -15,7 +15,7 @@ from ..space import with_relief
 from ..store.records import State
 from .flights import Flights
 from .fullness import LOG_PREFIX, initdb_was_full, was_full
-from .plan import Plan, Site, Step
+from .plan import Plan, Rewritten, Site, Step
 from .proof import Proof
 from .states import States
 from .words import printable
@@ -206,7 +206,8 @@ class Builder:
         here = work.projection
         changed = step.changed_files if here is None else here.changed_files(step)
         if changed:
-            raise Conflict(
+            kind = Rewritten if step.rewrote(changed) else Conflict
+            raise kind(
                 "a script changed while it ran: prepare again",
                 printable(", ".join(map(str, changed))),
             )

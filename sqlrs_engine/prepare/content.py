@@ -3,13 +3,14 @@ r"""What a step's input amounts to: its text with every file it reads in place o
 Content counts, names and places do not, so a moved checkout has the same states.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .arguments import Input
 from .files import FileRead
-from .reading import Files, Reading
+from .opened import Files
+from .reading import Reading
 from .script import Script
 from .session import Session, Start, passwd_home
 
@@ -24,8 +25,10 @@ class Content:
     the files' own contents, by path: which of them changed is asked later.
     ``volatile`` says why the digest does not tell all (None: it does): the script reads a
     file whose name only psql can work out. Such a step must not be reused. ``notes`` tell of
-    what else the script reads, on which nobody relies. ``next`` is how the next step's
-    session begins.
+    what else the script reads, on which nobody relies. ``after_programs`` are the files read
+    after programs that may have written them, and the names to compare them by.
+    ``next`` is how the next step's session begins, ``uses_earlier`` tells that this one reads
+    what earlier ones write.
     """
 
     digest: str
@@ -34,7 +37,14 @@ class Content:
     text: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    after_programs: Mapping[Path, str] = field(default_factory=dict)
     next: Start = field(default_factory=Start)
+    uses_earlier: bool = False
+
+    @property
+    def writes(self) -> bool:
+        """Whether it writes files, or runs programs that may."""
+        return bool(self.next.written or self.next.programs)
 
 
 def content_of(
@@ -47,17 +57,18 @@ def content_of(
     home: str | None = None,
     start: Start | None = None,
     written: tuple[str, ...] = (),
+    generated: Container[str] = (),
 ) -> Content:
     """Work out the content of an input.
 
     ``directory`` is psql's working directory, None when there is none that means anything;
     ``home`` its ``$HOME``, by default that of the engine's user. ``written`` are the files
-    that psql's options have it write.
+    that psql's options have it write, ``generated`` those that programs were seen to write.
     Raises InvalidArgument for files that cannot be read, for recursive includes and for
     connections to other servers.
     """
     session = Session(start or Start(), directory, passwd_home() if home is None else home)
-    reading = Reading(files, session, reads_stdin=given.kind == "stdin")
+    reading = Reading(files, session, reads_stdin=given.kind == "stdin", generated=generated)
     for name in written:
         reading.writes(name, "options")
     for name, text in variables.items():
@@ -75,6 +86,7 @@ def content_of(
         else:
             digest = reading.script(script, "standard input", "<stdin>")
         own = script.digest
+    following = reading.finish()
     return Content(
         digest,
         tuple(reading.read),
@@ -82,5 +94,7 @@ def content_of(
         own,
         reading.sources,
         tuple(dict.fromkeys(reading.notes)),
-        session.start,
+        reading.outputs.after_programs,
+        following,
+        reading.outputs.uses_earlier,
     )

@@ -120,6 +120,10 @@ class SourceFiles:
         except (OSError, ValueError):
             return str(path)
 
+    def own(self, read: FileRead) -> FileRead | None:
+        """Return what psql must find of a file that it writes itself: it is there already."""
+        return None
+
     def script(self, path: Path) -> tuple[Script, FileRead]:
         """Return a script. Raises InvalidArgument when it cannot be read."""
         return self._scripts.read(path)

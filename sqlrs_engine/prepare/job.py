@@ -21,7 +21,7 @@ from ..store.records import Instance, Job, JobStatus, Json
 from .builder import Builder
 from .control import Control, Interrupted
 from .events import EventLog
-from .plan import Plan, tasks_of
+from .plan import Plan, Rewritten, tasks_of
 from .planner import Planner
 from .projection import Projection
 from .proof import Proof
@@ -134,11 +134,20 @@ class JobRun:
         return self._finish(end)
 
     def _perform(self) -> Json | None:
-        job_id, tools = self._job.job_id, self._tools
+        tools = self._tools
         self._control.check()
         request = PrepareRequest.from_json(self._job.request)
-        tools.jobs.update(job_id, status="running", started_at=tools.clock())
+        tools.jobs.update(self._job.job_id, status="running", started_at=tools.clock())
         self._event("status", status="running")
+        try:
+            return self._prepared(request)
+        except Rewritten as change:
+            self._log(f"a script wrote what it reads, so it runs again: {change.details}")
+            return self._prepared(request)
+
+    def _prepared(self, request: PrepareRequest) -> Json | None:
+        """Plan, build what is missing, and hand over."""
+        tools = self._tools
         with closing(self._plan(request)) as plan:
             self._store_plan(request, plan)
             if request.plan_only:

@@ -1,11 +1,12 @@
 """The plan of a preparation: its image, and a chain of steps with the states they make."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..errors import Conflict
 from ..postgres.distribution import Distribution
 from ..store.records import Json, Task
 from .files import FileRead
@@ -13,6 +14,10 @@ from .files import FileRead
 if TYPE_CHECKING:
     from ..postgres.cluster import Cluster
     from .work import Work
+
+
+class Rewritten(Conflict):
+    """A step wrote files that it was thought to read only: planned again, it is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +59,10 @@ class Step(ABC):
     def changed_files(self) -> list[Path]:
         """The files that are not what they were when the state's id was worked out."""
         return [file.path for file in self.files if not file.unchanged()]
+
+    def rewrote(self, changed: Collection[Path]) -> bool:
+        """Tell whether the step itself changed these of its files; a later plan knows then."""
+        return False
 
     @property
     def from_base(self) -> bool:

@@ -40,7 +40,7 @@ class Projection:
 
     def changed_files(self, step: Step) -> list[Path]:
         """Return the files of a step that are not what the client has sent any more."""
-        reads = (read for read in step.files if isinstance(read, BlobRead))
+        reads = (read for read in step.files if isinstance(read, BlobRead) and not read.own)
         return [read.path for read in reads if not self._laid_out[read.key].unchanged()]
 
     def told(self, line: str) -> str:

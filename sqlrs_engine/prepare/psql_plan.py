@@ -1,9 +1,9 @@
 """Plans of psql scripts: each ``-f`` and each ``-c`` is a step."""
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,13 +32,24 @@ _SUMMARY_CHARS = 200
 class PsqlStep(Step):
     """One run of psql, in ``directory``; ``stdin`` is what ``-f -`` reads.
 
-    ``home`` is its ``$HOME``, None for that of the engine's user.
+    ``home`` is its ``$HOME``, None for that of the engine's user. ``after_programs`` are the
+    files that programs may have written before they are read, with the names to know them
+    by; those that they do write end up in ``generated``.
     """
 
     arguments: StepArguments
     directory: Path | None
     stdin: str | None = None
     home: str | None = None
+    after_programs: Mapping[Path, str] = field(default_factory=dict)
+    generated: set[str] = field(default_factory=set)
+
+    def rewrote(self, changed: Collection[Path]) -> bool:
+        """Tell whether programs of the script may have changed these files, and remember them."""
+        if not self.after_programs.keys() >= set(changed):
+            return False
+        self.generated.update(self.after_programs[path] for path in changed)
+        return True
 
     def task(self) -> Json:
         """Return what its task tells of it."""
@@ -102,6 +113,7 @@ class PsqlPlanner:
         """
         self._files = files
         self._home = home
+        self._generated: set[str] = set()  # what programs of scripts were seen to write
         self._scripts = Scripts(blobs) if blobs is not None else None
 
     def check(self, request: PrepareRequest) -> PsqlArguments:
@@ -109,7 +121,7 @@ class PsqlPlanner:
 
         Raises InvalidArgument, SourceInputsMissing.
         """
-        arguments, _ = _read(request, self._sources(request), self._home, {})
+        arguments, _ = self._read(request, self._sources(request), {})
         return arguments
 
     def plan(
@@ -120,7 +132,7 @@ class PsqlPlanner:
         Raises as ``check`` does.
         """
         sources = self._sources(request)
-        arguments, contents = _read(request, sources, self._home, settings)
+        arguments, contents = self._read(request, sources, settings)
         steps: list[PsqlStep] = []
         parent: str | None = None
         for step, (content, directory) in zip(arguments.steps, contents, strict=True):
@@ -139,6 +151,8 @@ class PsqlPlanner:
                     home=self._home,
                     volatile=content.volatile,
                     notes=content.notes,
+                    after_programs=content.after_programs,
+                    generated=self._generated,
                     recipe=recipe | _origin(step, content),
                 )
             )
@@ -165,36 +179,45 @@ class PsqlPlanner:
             raise NotImplementedYet("this engine prepares from its own files only")
         return RemoteSources(request.source_manifest, self._scripts)
 
+    def _read(
+        self, request: PrepareRequest, sources: Sources, settings: Mapping[str, Any]
+    ) -> tuple[PsqlArguments, list[tuple[Content, Path | None]]]:
+        """Return a request's arguments; for each step its content and psql's working directory."""
+        arguments = PsqlArguments.parse(request.psql_args, request.stdin, sources.bind)
+        if request.work_dir:
+            fallback = sources.directory(request.work_dir)
+        else:
+            fallback = arguments.directory() or sources.directory(sources.work_dir)
+        contents: list[tuple[Content, Path | None]] = []
+        start = Start.of(settings)
+        with sources.complete():
+            for step in arguments.steps:
+                sources.check_options(step)
+                is_file = step.input.kind == "file"
+                directory = Path(step.input.text).parent if is_file else fallback
+                content = content_of(
+                    step.input,
+                    request.stdin,
+                    files=sources.of_step(),
+                    directory=directory,
+                    variables=_variables(step),
+                    home=self._home,
+                    start=start,
+                    written=tuple(text for each, text in step.options if each in "oL" and text),
+                    generated=self._generated,
+                )
+                start = content.next
+                if content.uses_earlier:
+                    contents = [(_rerun(earlier), place) for earlier, place in contents]
+                contents.append((content, directory))
+        return arguments, contents
 
-def _read(
-    request: PrepareRequest, sources: Sources, home: str | None, settings: Mapping[str, Any]
-) -> tuple[PsqlArguments, list[tuple[Content, Path | None]]]:
-    """Return a request's arguments; for each step its content and psql's working directory."""
-    arguments = PsqlArguments.parse(request.psql_args, request.stdin, sources.bind)
-    if request.work_dir:
-        fallback = sources.directory(request.work_dir)
-    else:
-        fallback = arguments.directory() or sources.directory(sources.work_dir)
-    contents = []
-    start = Start.of(settings)
-    with sources.complete():
-        for step in arguments.steps:
-            sources.check_options(step)
-            is_file = step.input.kind == "file"
-            directory = Path(step.input.text).parent if is_file else fallback
-            content = content_of(
-                step.input,
-                request.stdin,
-                files=sources.of_step(),
-                directory=directory,
-                variables=_variables(step),
-                home=home,
-                start=start,
-                written=tuple(value for letter, value in step.options if letter in "oL" and value),
-            )
-            start = content.next
-            contents.append((content, directory))
-    return arguments, contents
+
+def _rerun(content: Content) -> Content:
+    """Return the content of a step that has to write its files again for a later one."""
+    if content.volatile or not content.writes:
+        return content
+    return replace(content, volatile="it writes files that a later step may read")
 
 
 def _recipe(step: StepArguments, content: Content, settings: Mapping[str, Any]) -> dict[str, Any]:

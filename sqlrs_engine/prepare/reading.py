@@ -2,11 +2,10 @@ r"""One walk through a script and its includes, in the order that psql takes (ps
 
 import hashlib
 import posixpath
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from ..errors import InvalidArgument
 from .conditions import Conditions
@@ -14,8 +13,10 @@ from .connecting import other_server
 from .copying import parse_copy
 from .files import FileRead, canonical
 from .mode import Mode
+from .opened import Files
+from .outputs import Outputs
 from .script import Command, Doubt, Script, Statement, Text
-from .session import Session
+from .session import Session, Start
 from .slash import CONDITIONS, CONNECTS, EDITS, INCLUDES, OUTPUTS, QUITS, RELATIVE
 from .words import printable, runs_program, words
 
@@ -24,47 +25,27 @@ _NOTHING = "/dev/null"
 _SHOWN = 100
 
 
-class Files(Protocol):
-    """The files that scripts read."""
-
-    def script(self, path: Path) -> tuple[Script, FileRead]:
-        """Return a script. Raises InvalidArgument when it cannot be read."""
-
-    def digest(self, path: Path) -> tuple[str, FileRead]:
-        """Return the SHA-256 of a data file. Raises InvalidArgument when it can't be read."""
-
-    def absolute(self, name: str) -> bool:
-        """Tell whether a name does not depend on a directory."""
-
-    def exists(self, path: Path) -> bool:
-        """Tell whether there is anything at a path."""
-
-    def irregular(self, path: Path) -> bool:
-        """Tell whether a path is that of a pipe or of a device: something read only once."""
-
-    def enterable(self, path: Path) -> bool | None:
-        """Tell whether psql can change to a directory, None when that is not known."""
-
-    def resolve(self, path: Path) -> str:
-        """Return the name by which two paths of the same file can be compared."""
-
-    def admit(self, name: str) -> None:
-        """Raise InvalidArgument for a name that must not be in a script."""
-
-
 class Reading:
     """Follows what psql does, and collects what it reads."""
 
-    def __init__(self, files: Files, session: Session, *, reads_stdin: bool) -> None:
-        """``reads_stdin`` tells that the script itself is psql's standard input."""
+    def __init__(
+        self,
+        files: Files,
+        session: Session,
+        *,
+        reads_stdin: bool,
+        generated: Container[str] = (),
+    ) -> None:
+        """``reads_stdin`` tells that the script itself is psql's standard input.
+
+        ``generated`` are files that programs were seen to write before.
+        """
         self._files = files
+        self.outputs = Outputs(session.start, generated)
         self._session = session
         self._reads_stdin = reads_stdin
         self._chain: list[Path] = []
         self._guards: list[Conditions] = []
-        self._written: set[str] = set()
-        self._programs: list[str] = []
-        self._writes = False
         self._unsure = False  # whether what is found may be none of psql's business
         self.read: list[FileRead] = []
         self.sources: dict[str, str] = {}
@@ -156,8 +137,7 @@ class Reading:
         if statement.server:
             text = printable(" ".join(statement.text.split())[:_SHOWN])
             self.notes.append(f"{where}: files of the server's: {text}")
-            self._programs.append(statement.text)
-            self._writes = True
+            self.outputs.programs.append(statement.text)
 
     # -- commands --
 
@@ -248,7 +228,7 @@ class Reading:
     def _output(self, command: Command, given: list[str], where: str) -> None:
         """Take note of what a command writes."""
         if command.name == "!":
-            self._runs(command.arguments)
+            self.outputs.programs.append(command.arguments)
             return
         if command.name in ("g", "gx") and given and given[0].startswith("("):
             while given and not given.pop(0).endswith(")"):
@@ -256,29 +236,23 @@ class Reading:
         if command.name == "lo_export":
             given = given[1:]
         if command.arguments.startswith("|") or (given and given[0].startswith("|")):
-            self._runs(command.arguments)
+            self.outputs.programs.append(command.arguments)
         elif given:
             kept = command.name in ("g", "gx")
             name = self._session.value(given[0], semicolon=kept)
             if name is None:
-                self._writes = True
+                self.outputs.unknown = True
             else:
                 self.writes(name, where)
 
     def writes(self, name: str, where: str) -> None:
         """Take note that psql writes a file."""
-        self._writes = True
         expanded = self._session.expand_tilde(name)
         directory = self._session.directory if self._session.directory_known else None
         if expanded is not None and (directory is not None or expanded.startswith("/")):
-            self._written.add(self._files.resolve((directory or Path("/")) / expanded))
+            self.outputs.files.add(self._files.resolve((directory or Path("/")) / expanded))
         else:
-            self._programs.append(name)
-
-    def _runs(self, program: str) -> None:
-        """Take note that a program is run, which may write any file."""
-        self._writes = True
-        self._programs.append(program)
+            self.outputs.programs.append(name)
 
     # -- files --
 
@@ -308,7 +282,7 @@ class Reading:
             return (command.arguments,)
         if copy.direction == "to":
             if copy.program is not None:
-                self._runs(copy.program)
+                self.outputs.programs.append(copy.program)
             elif copy.file is not None:
                 self.writes(canonical(copy.file), where)
             return (command.arguments,)
@@ -358,18 +332,23 @@ class Reading:
         """
         if path is None:
             return (command.arguments,)
-        if self._generated(path):
+        if self.outputs.include(path, self._files.resolve(path)):
             # Its content is the script's own work, and changes while psql reads it.
             self._doubt(f"{where}: {path} is written by the script itself", lost=True)
+            if self._files.exists(path):
+                _, read = self._files.digest(path)
+                self.read += [own] if (own := self._files.own(read)) else []
             return (command.arguments, "generated")
         if self._files.irregular(path):
             if self._files.resolve(path) != _NOTHING:
                 self._doubt(f"{where}: {path} is not a regular file", lost=True)
             return (command.arguments,)
         may_fail = self._session.mode.stops is not True
-        may_be_absent = may_fail or self._writes or self._unsure or not self._session.mode.active
+        may_write = self.outputs.may_be_any_file
+        may_be_absent = may_fail or may_write or self._unsure or not self._session.mode.active
         if may_be_absent and not self._files.exists(path):
-            if self._writes:
+            if may_write:
+                self.outputs.uses_earlier |= not self.outputs.any
                 self._doubt(f"{where}: {path} is not there yet", lost=True)
             return (command.arguments, "absent")
         with _located(where):
@@ -418,13 +397,18 @@ class Reading:
             )
         return self._session.directory / path
 
-    def _generated(self, path: Path) -> bool:
-        """Tell whether the script itself writes a file before it reads it."""
-        if not self._writes:
-            return False
-        if self._files.resolve(path) in self._written:
-            return True
-        return any(path.name in program for program in self._programs)
+    def finish(self) -> Start:
+        """Look back at all that was read; return how the next step's session begins."""
+        kept: list[FileRead] = []
+        for read in self.read:
+            own: FileRead | None = read
+            if self._files.resolve(read.path) in self.outputs.files:
+                self._doubt(f"{read.path} is read and then written by the script itself")
+                own = self._files.own(read)
+            kept += [own] if own else []
+        self.read = kept
+        written, programs = self.outputs.following(self._session.start)
+        return replace(self._session.start, written=written, programs=programs)
 
     # -- what comes of it --
 

@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import Conflict, InvalidArgument, SourceInputsMissing
@@ -27,10 +27,14 @@ _WRITTEN = {"o": "--output", "L": "--log-file"}
 
 @dataclass(frozen=True, slots=True)
 class BlobRead(FileRead):
-    """A file of the client's; its content cannot change, only be another one."""
+    """A file of the client's; its content cannot change, only be another one.
+
+    One that is the script's ``own`` it may change where it is laid out.
+    """
 
     key: str
     digest: str
+    own: bool = False
 
     def unchanged(self) -> bool:
         """Tell that it is as it was."""
@@ -199,6 +203,10 @@ class RemoteFiles:
     def resolve(self, path: Path) -> str:
         """Return a path as text: nothing of it is on this machine."""
         return posixpath.normpath(str(path))
+
+    def own(self, read: FileRead) -> FileRead | None:
+        """Return what psql must find of a file that it writes itself."""
+        return replace(read, own=True) if isinstance(read, BlobRead) else None
 
     def script(self, path: Path) -> tuple[Script, FileRead]:
         """Return a script. Raises InvalidArgument when there is no such file."""

@@ -31,10 +31,16 @@ _LASTS = re.compile(r"\s*(?:alter|create|do)\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How a session begins: settings that the server has, by earlier steps perhaps."""
+    """How a session begins: settings that the server has, by earlier steps perhaps.
+
+    ``written`` are the files that earlier steps write, ``programs`` the texts of programs
+    that may have written others.
+    """
 
     strings: bool | None = True
     encoding: str | None = UTF8
+    written: frozenset[str] = frozenset()
+    programs: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> "Start":

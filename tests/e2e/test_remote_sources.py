@@ -298,15 +298,16 @@ def test_psql_speaks_of_the_clients_files(shared_engine: EngineProcess) -> None:
 
 
 def test_a_script_that_changes_its_inputs_is_not_cached(shared_engine: EngineProcess) -> None:
-    files = {"main.sql": "\\! rm d.csv; echo 2 > d.csv\n\\copy t from d.csv\n", "d.csv": "1\n"}
-    client = RemoteClient(shared_engine, files)
-    args = ("-c", "create table t (n int)", "-f", "/client/project/main.sql")
-    for _ in range(2):
-        job_id = client.submit(*args)
-        result = shared_engine.events(job_id)[-1]["result"]
-        assert query(result["dsn"], "select n from t") == 2
-    job = shared_engine.call("GET", f"/v1/prepare-jobs/{job_id}").json()
-    assert [t["cached"] for t in job["tasks"] if t["type"] == "state_execute"] == [True, False]
+    for program in ("echo 2 >> d.csv", "for f in *.csv; do echo 2 >> $f; done"):
+        script = f"\\! {program}\n\\copy t from d.csv\n"
+        client = RemoteClient(shared_engine, {"main.sql": script, "d.csv": "1\n"})
+        args = ("-c", "create table t (n int)", "-f", "/client/project/main.sql")
+        for _ in range(2):
+            job_id = client.submit(*args)
+            result = shared_engine.events(job_id)[-1]["result"]
+            assert query(result["dsn"], "select array_agg(n order by n) from t") == [1, 2]
+        job = shared_engine.call("GET", f"/v1/prepare-jobs/{job_id}").json()
+        assert [t["cached"] for t in job["tasks"] if t["type"] == "state_execute"] == [True, False]
 
 
 @pytest.mark.parametrize(

@@ -318,6 +318,24 @@ def test_what_a_script_generates_is_new_each_time(store, scripts):
         assert any("written by the script itself" in line for line in store.logs(job.job_id))
 
 
+def test_what_a_program_of_a_script_writes_is_new_each_time(store, scripts):
+    """The script does not say what the program writes: that is seen when it was run."""
+    (scripts / "gen").write_text('echo "create table p as select $1 as n;" > p.sql\n')
+    for n in (1, 2, 3):
+        (scripts / "main.sql").write_text(f"\\! sh gen {n}\n\\i p.sql\n")
+        for _ in range(2):
+            assert query(store.prepare("-f", str(scripts / "main.sql")), "select n from p") == n
+
+
+def test_a_step_reads_what_an_earlier_one_writes(store, scripts):
+    (scripts / "a.sql").write_text("\\o made.sql\n\\qecho 'create table m as select' :n 'as n;'\n")
+    (scripts / "b.sql").write_text("\\i made.sql\n")
+    (scripts / "made.sql").write_text("select 'old';\n")
+    for n in (1, 1, 2):
+        args = ("-v", f"n={n}", "-f", str(scripts / "a.sql"), "-f", str(scripts / "b.sql"))
+        assert query(store.prepare(*args), "select n from m") == n
+
+
 def test_psql_has_the_users_home(store, scripts):
     (scripts / "home.sql").write_text(
         "\\set h `echo \"$HOME\"`\ncreate table home as select :'h' as h;\n"
