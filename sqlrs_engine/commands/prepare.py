@@ -1,6 +1,7 @@
 """``prepare``: SQL in, the DSN of a database made of it out."""
 
 import argparse
+import base64
 import os
 import shutil
 from collections.abc import Sequence
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from .. import durations
-from ..errors import InvalidArgument
 from . import FAILURE, INTERRUPTED, SUCCESS
 from .progress import Progress, progress_on
 from .terminal import Terminal, add_json, add_state_dir, places, short
@@ -111,7 +111,7 @@ def psql_request(psql_args: Sequence[str], terminal: Terminal) -> dict[str, Any]
 
     Without an input psql reads standard input, so that is what counts here as well unless
     it is a terminal. Raises InvalidArgument for arguments that psql does not have or that a
-    preparation may not have, and for standard input that is not UTF-8.
+    preparation may not have.
     """
     from ..prepare.options import parse
 
@@ -120,11 +120,11 @@ def psql_request(psql_args: Sequence[str], terminal: Terminal) -> dict[str, Any]
     reads_stdin = any(option.letter == "f" and option.value == _STDIN for option in options)
     fields: dict[str, Any] = {"prepare_kind": "psql", "psql_args": arguments}
     if reads_stdin:
-        fields["stdin"] = _read(terminal)
+        fields |= _text(terminal.read())
     elif not terminal.stdin.isatty() and not any(option.letter in "fc" for option in options):
-        text = _read(terminal)
-        if text:
-            fields |= {"psql_args": [*arguments, "-f", _STDIN], "stdin": text}
+        script = terminal.read()
+        if script:
+            fields |= {"psql_args": [*arguments, "-f", _STDIN], **_text(script)}
     return fields
 
 
@@ -135,17 +135,12 @@ def _absolute(option: "Option", cwd: Path) -> "Option":
     return replace(option, value=str(cwd / (option.value or "")))
 
 
-def _read(terminal: Terminal) -> str:
+def _text(script: bytes) -> dict[str, str]:
+    """Return what a request says of standard input, whose bytes psql gets as they are."""
     try:
-        text = terminal.stdin.read()
-        text.encode()  # some locales smuggle other bytes in
-    except UnicodeError as error:
-        raise InvalidArgument(
-            "standard input is not UTF-8",
-            "name the file instead (-f FILE), whose bytes reach psql as they are, or convert it"
-            " with iconv",
-        ) from error
-    return text
+        return {"stdin": script.decode()}
+    except UnicodeDecodeError:
+        return {"stdin_base64": base64.b64encode(script).decode()}
 
 
 def _liquibase(rest: Sequence[str], terminal: Terminal) -> dict[str, Any]:

@@ -42,6 +42,11 @@ class Terminal:
             self.stderr.write(f"{visible(line)}\n")
         self.stderr.flush()
 
+    def read(self) -> bytes:
+        """Return all of standard input as it is, whatever the locale."""
+        binary = getattr(self.stdin, "buffer", None)
+        return self.stdin.read().encode() if binary is None else bytes(binary.read())
+
     def print_json(self, value: Any) -> None:
         """Print a value as indented JSON."""
         self.print(visible_json(json.dumps(value, indent=2, ensure_ascii=False)))

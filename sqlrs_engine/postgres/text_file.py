@@ -10,7 +10,7 @@ def text_file(text: str) -> IO[bytes]:
     """Return an anonymous file that holds ``text`` in UTF-8, read from its beginning."""
     file = os.fdopen(os.memfd_create("sqlrs-stdin", os.MFD_CLOEXEC), "w+b")
     for start in range(0, len(text), _SLICE_CHARS):
-        # Lone surrogates cannot come from a request's JSON, but must not be a crash either.
-        file.write(text[start : start + _SLICE_CHARS].encode("utf-8", "surrogatepass"))
+        # Lone surrogates stand for bytes that are not UTF-8.
+        file.write(text[start : start + _SLICE_CHARS].encode("utf-8", "surrogateescape"))
     file.seek(0)
     return file

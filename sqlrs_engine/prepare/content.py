@@ -78,8 +78,8 @@ def content_of(
         digest = reading.file(Path(given.text), given.text, "")
     else:
         text = given.text if given.kind == "command" else stdin or ""
-        # Lone surrogates can't come from JSON's bytes, but must not be a crash either.
-        data = text.encode("utf-8", "surrogatepass")
+        # Lone surrogates stand for bytes that are not UTF-8.
+        data = text.encode("utf-8", "surrogateescape")
         script = Script(data, lambda: data)
         if given.kind == "command":
             digest = reading.command(script, data)

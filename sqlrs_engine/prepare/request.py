@@ -1,5 +1,6 @@
 """What a prepare asks for, as submitted and as stored with its job."""
 
+import base64
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,9 @@ class PrepareRequest:
     """The body of ``POST /v1/prepare-jobs``; absent and ``null`` are the same.
 
     ``work_dir`` is where relative includes of commands and of standard input are looked
-    for; ``stdin`` is what ``-f -`` reads. With a ``source_manifest`` all paths are those of
-    another machine.
+    for; ``stdin`` is what ``-f -`` reads, in which lone surrogates stand for bytes that are not
+    UTF-8 (PEP 383): these come and go as ``stdin_base64``. With a ``source_manifest`` all paths
+    are those of another machine.
     """
 
     prepare_kind: str
@@ -58,7 +60,7 @@ class PrepareRequest:
             liquibase_exec_mode=body.get("liquibase_exec_mode"),
             liquibase_env=body.get("liquibase_env"),
             work_dir=_work_dir(body.get("work_dir"), remote=manifest is not None),
-            stdin=body.get("stdin"),
+            stdin=_stdin(body.get("stdin"), body.get("stdin_base64")),
             source_manifest=None if manifest is None else Manifest.from_json(manifest),
             plan_only=bool(body.get("plan_only")),
         )
@@ -74,11 +76,33 @@ class PrepareRequest:
             "liquibase_exec_mode": self.liquibase_exec_mode,
             "liquibase_env": self.liquibase_env,
             "work_dir": self.work_dir,
-            "stdin": self.stdin,
+            **_stdin_json(self.stdin),
             "source_manifest": self.source_manifest and self.source_manifest.to_json(),
             "plan_only": self.plan_only,
         }
         return {name: value for name, value in fields.items() if value not in (None, [], False)}
+
+
+def _stdin(text: str | None, encoded: str | None) -> str | None:
+    if encoded is None:
+        return text
+    if text is not None:
+        raise InvalidArgument("stdin and stdin_base64 exclude each other", "send one of them")
+    try:
+        raw = base64.b64decode(encoded, validate=True)
+    except ValueError as error:
+        raise InvalidArgument("stdin_base64 is not base64", str(error)) from error
+    if b"\0" in raw:
+        raise InvalidArgument("stdin_base64 contains a NUL character")
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _stdin_json(text: str | None) -> dict[str, str | None]:
+    raw = None if text is None else text.encode("utf-8", "surrogateescape")
+    try:
+        return {"stdin": None if raw is None else raw.decode()}
+    except UnicodeDecodeError:
+        return {"stdin_base64": base64.b64encode(raw or b"").decode()}
 
 
 def _work_dir(path: str | None, *, remote: bool) -> str | None:

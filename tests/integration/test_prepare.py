@@ -84,11 +84,21 @@ def test_variables_count(store, scripts):
     assert (query(one, "select n from v"), query(two, "select n from v")) == (1, 2)
     assert one["state_id"] != two["state_id"]
     assert store.prepare("-vx=1", "-f", script)["state_id"] == one["state_id"]
+    assert store.prepare("-f", script, "-v", "x=1")["state_id"] == one["state_id"]
 
 
 def test_standard_input(store):
     result = store.prepare("-f", "-", stdin="create table s (n int);\ncopy s from stdin;\n7\n\\.\n")
     assert query(result, "select n from s") == 7
+
+
+def test_standard_input_that_is_not_utf8(store, tmp_path):
+    script = b"set client_encoding = latin1;\ncreate table l as select 'caf\xe9'::text as n;\n"
+    result = store.prepare("-f", "-", stdin=script.decode("utf-8", "surrogateescape"))
+    assert query(result, "select n from l") == "caf\xe9"
+    file = tmp_path / "latin1.sql"
+    file.write_bytes(script)
+    assert store.prepare("-f", str(file))["state_id"] == result["state_id"]
 
 
 def test_relative_output_without_a_directory_goes_with_the_step(store):

@@ -11,6 +11,7 @@ from sqlrs_engine.commands.prepare import psql_request
 from sqlrs_engine.commands.progress import PlainProgress, describe
 from sqlrs_engine.commands.terminal import Terminal
 from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.prepare import PrepareRequest
 
 CWD = Path("/w/ws")
 
@@ -77,13 +78,28 @@ def test_standard_input_is_left_alone_beside_other_inputs() -> None:
     assert "stdin" not in asked("-c", "select 1", stdin=io.StringIO("select 2"))
 
 
-@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
-def test_standard_input_that_is_not_utf8_is_refused_with_advice(errors: str) -> None:
-    latin1 = io.TextIOWrapper(io.BytesIO(b"select 'caf\xe9';"), encoding="utf-8", errors=errors)
-    with pytest.raises(InvalidArgument) as caught:
-        asked("-f", "-", stdin=latin1)
-    assert caught.value.message == "standard input is not UTF-8"
-    assert "-f FILE" in str(caught.value.details)
+def test_standard_input_keeps_its_bytes() -> None:
+    for script in (b"select 'caf\xe9';", b"select 'caf\xc3\xa9';\r\n"):
+        typed = io.TextIOWrapper(io.BytesIO(script), encoding="ascii")
+        request = asked("-f", "-", stdin=typed)
+        read = PrepareRequest.from_json({"image_id": "postgres", **request})
+        assert (read.stdin or "").encode("utf-8", "surrogateescape") == script
+        assert PrepareRequest.from_json(read.to_json()) == read
+        assert ("stdin" in request) is (b"\xe9" not in script)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"stdin": "x", "stdin_base64": "eA=="}, "exclude each other"),
+        ({"stdin_base64": "no base64"}, "not base64"),
+        ({"stdin_base64": "AA=="}, "NUL"),
+    ],
+)
+def test_standard_input_that_makes_no_sense(fields: dict[str, str], message: str) -> None:
+    body = {"prepare_kind": "psql", "image_id": "postgres", "psql_args": ["-f", "-"], **fields}
+    with pytest.raises(InvalidArgument, match=message):
+        PrepareRequest.from_json(body)
 
 
 @pytest.mark.parametrize("args", [["-f"], ["-h", "elsewhere"], ["--nonsense"], ["mydb"]])
