@@ -8,6 +8,7 @@ from pathlib import Path
 
 import fix_mounts
 import httpx
+import psycopg
 import pytest
 from fix_engine import EngineProcess, engines
 from waiting import eventually
@@ -94,3 +95,31 @@ def test_a_full_disk_can_be_emptied(engine_on_disk: EngineProcess) -> None:
     assert engine.prepare("-c", "create table t as select 2 as n")["dsn"]
     assert "warnings" not in engine.call("GET", "/v1/health").json()
     eventually(lambda: len(ballast(engine)) == PIECES, "the ballast again")
+
+
+def configure(engine: EngineProcess, **settings: object) -> None:
+    for name, value in settings.items():
+        answer = engine.call(
+            "PATCH", "/v1/config", json={"path": f"cache.capacity.{name}", "value": value}
+        )
+        assert answer.status_code == 200, answer.text
+
+
+def test_an_instance_and_a_snapshot_on_a_full_disk(engine_on_disk: EngineProcess) -> None:
+    """States that nobody needs make room, and what cannot be done changes nothing."""
+    engine = engine_on_disk
+    configure(engine, minStateAge="0s", reserveBytes=0)
+    for number in range(2):
+        spare = engine.prepare("-c", f"create table spare as select {number} as n")
+        assert emptied(engine.call("DELETE", f"/v1/instances/{spare['instance_id']}?force=true"))
+    kept = engine.prepare("-c", "create table t as select 1 as n")
+    fill(engine)
+    body = {"state_id": kept["state_id"]}
+    made = engine.call("POST", "/v1/instances", json=body)
+    assert made.status_code == 201, made.text
+    assert engine.call("GET", "/v1/cache/status").json()["last_eviction"]["evicted_count"]
+    fill(engine)
+    answer = engine.call("POST", f"/v1/instances/{kept['instance_id']}/snapshot?force=true")
+    assert answer.status_code in (201, 507), answer.text
+    with psycopg.connect(kept["dsn"]) as connection:
+        assert connection.execute("select n from t").fetchone() == (1,)
