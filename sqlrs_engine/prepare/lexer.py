@@ -44,8 +44,6 @@ _TOKENS = rb"""
     | (?P<dollar>\$(?:[A-Za-z_\x80-\xff][\w\x80-\xff]*)?\$)
     | (?P<line>--)
     | (?P<block>/\*)
-    | (?P<open>\()
-    | (?P<close>\))
     | (?P<end>;)
     | \\(?P<command>[;:]|\\|[^\s\\]+)?
     """
@@ -54,8 +52,11 @@ _TOKEN = re.compile(_TOKENS, re.VERBOSE)
 _EVERY_TOKEN = re.compile(
     _TOKENS + rb"| (?P<newline>\n) | ::|:(?P<variable>[\w\x80-\xff]+)", re.VERBOSE
 )
-_STRING_END = re.compile(rb"'(?!')|''")
-_ESCAPED_END = re.compile(rb"\\.|''|'", re.DOTALL)
+_PARENTHESIS = re.compile(rb"[()]")
+_PAIR = re.compile(rb"\([^()]*\)")
+# The rest of a string, its last quote included.
+_PLAIN = re.compile(rb"[^']*+(?:''[^']*+)*+'")
+_ESCAPED = re.compile(rb"[^'\\]*+(?:(?:\\.|'')[^'\\]*+)*+'", re.DOTALL)
 # A string goes on after white space with an end of line; of those, psql sees only a CR.
 _CONTINUED = re.compile(
     rb"(?:[ \t\f\v]|--[^\n\r]*)*\r(?:[ \t\f\v\r]|--[^\n\r]*\r)*'",
@@ -144,19 +145,13 @@ class _Lexer:
         if b"\0" in self._script:
             yield from self._doubt("there is a NUL in it", 0)
         while token := self._next():
-            self._add(self._text[self._position : token.start()])
+            self._pass_code(token.start())
             if self._turn is not None and token.start() >= self._turn:
                 self._strings, self._turn = self._mode.strings, None
             self._position = token.end()
             kind = token.lastgroup
             if token.group() == b"::":
                 self._add(b"::")
-            elif kind == "open":
-                self._parens += 1
-                self._add(b"(")
-            elif kind == "close":
-                self._parens = max(0, self._parens - 1)
-                self._add(b")")
             elif kind == "end":
                 self._add(b";")
                 if not self._parens:
@@ -171,7 +166,7 @@ class _Lexer:
                 yield from self._command(token)
             else:
                 yield from self._quoted(token)
-        self._add(self._text[self._position :])
+        self._pass_code(len(self._text))
         yield from self._send(last=True)
         yield Text(hashlib.sha256(self._script[self._done :]).hexdigest())
 
@@ -179,9 +174,20 @@ class _Lexer:
         every = self._mode.singleline or self._mode.texts
         return (_EVERY_TOKEN if every else _TOKEN).search(self._text, self._position)
 
-    def _add(self, code: bytes | bytearray, full: bytes | None = None) -> None:
-        self._code.append(bytes(code))
-        self._full.append(bytes(code) if full is None else full)
+    def _pass_code(self, end: int) -> None:
+        """Add what stands before the next token, in which parentheses are counted."""
+        code = bytes(self._text[self._position : end])
+        opened, closed = code.count(b"("), code.count(b")")
+        if closed <= self._parens:
+            self._parens += opened - closed
+        else:
+            for each in _PARENTHESIS.findall(code):
+                self._parens = self._parens + 1 if each == b"(" else max(0, self._parens - 1)
+        self._add(code)
+
+    def _add(self, code: bytes, full: bytes | None = None) -> None:
+        self._code.append(code)
+        self._full.append(code if full is None else full)
 
     def _forget(self) -> None:
         self._code, self._full = [], []
@@ -289,7 +295,7 @@ class _Lexer:
             # It is within a name, as dollars may be.
             name = _REST_OF_NAME.match(self._text, token.start())
             self._position = name.end() if name else start
-            self._add(self._text[token.start() : self._position])
+            self._add(bytes(self._text[token.start() : self._position]))
             return
         if kind == "line":
             found = _LINE_END.search(self._text, start)
@@ -310,20 +316,17 @@ class _Lexer:
         self._add(mark, self._script[token.start() : self._position])
 
     def _string(self, token: "re.Match[bytes]") -> Parts:
-        escapes = _string_end(self._text, token.end(), escapes=True)
-        plain = _string_end(self._text, token.end(), escapes=False)
-        before = self._code[-1]
-        if token.lastgroup == "escaped" and not _ENDS_NAME.search(before):
-            self._position = escapes
-        elif self._strings or _KIND.search(before):
-            self._position = plain
-        else:
-            self._position = escapes
-            if self._strings is None and plain != escapes:
+        before, start = self._code[-1], token.end()
+        escapes = token.lastgroup == "escaped" and not _ENDS_NAME.search(before)
+        if not escapes and not self._strings and not _KIND.search(before):
+            escapes = True
+            if self._strings is None and _string_end(
+                self._text, start, escapes=True
+            ) != _string_end(self._text, start, escapes=False):
                 yield from self._doubt(
-                    "it depends on standard_conforming_strings where a string ends",
-                    token.start(),
+                    "it depends on standard_conforming_strings where a string ends", start
                 )
+        self._position = _string_end(self._text, start, escapes=escapes)
 
     def _variable(self, token: "re.Match[bytes]") -> Parts:
         """Look at what a variable puts into a statement."""
@@ -363,23 +366,25 @@ def means_more(value: str) -> bool:
 
 def _whole(value: bytes, strings: bool | None) -> bool:
     """Tell whether a value leaves nothing open: no quotes, no statement, no command."""
-    position = 0
+    position, code = 0, b""
     while token := _EVERY_TOKEN.search(value, position):
+        code += value[position : token.start()]
         position, kind = token.end(), token.lastgroup
         if kind in ("string", "escaped"):
-            ends = {_closing(value, position, escapes=each) for each in (True, False)}
-            if None in ends or (len(ends) > 1 and (strings is None or kind == "escaped")):
+            ways = (True, False) if strings is None or kind == "escaped" else (not strings,)
+            ends = {_closing(value, position, escapes=each) for each in ways}
+            end = ends.pop()
+            if end is None or ends:
                 return False
-            position = _string_end(value, position, escapes=not strings)
+            position = end
         elif kind == "identifier":
             position = value.find(b'"', position) + 1
             if not position:
                 return False
-        elif kind != "line" and token.group() != b"::":
+        elif token.group() != b"::":
             return False
-        if kind == "line":
-            return b"\n" not in value[position:] and b"\r" not in value[position:]
-    return True
+    code += value[position:]
+    return not _PARENTHESIS.search(_PAIR.sub(b"", code))
 
 
 def _string_end(text: bytes | bytearray, start: int, *, escapes: bool) -> int:
@@ -389,12 +394,13 @@ def _string_end(text: bytes | bytearray, start: int, *, escapes: bool) -> int:
 
 
 def _closing(text: bytes | bytearray, start: int, *, escapes: bool) -> int | None:
-    pattern = _ESCAPED_END if escapes else _STRING_END
     while True:
-        end = next((m.end() for m in pattern.finditer(text, start) if m.group() == b"'"), None)
-        more = _CONTINUED.match(text, end) if escapes and end is not None else None
+        match = (_ESCAPED if escapes else _PLAIN).match(text, start)
+        if match is None:
+            return None
+        more = _CONTINUED.match(text, match.end()) if escapes else None
         if more is None:
-            return end
+            return match.end()
         start = more.end()
 
 

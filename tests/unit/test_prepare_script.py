@@ -9,7 +9,7 @@ import pytest
 
 from sqlrs_engine.prepare.copying import parse_copy
 from sqlrs_engine.prepare.mode import Mode
-from sqlrs_engine.prepare.script import Command, Script, Text
+from sqlrs_engine.prepare.script import Command, Doubt, Script, Text
 from sqlrs_engine.prepare.words import printable, value, words
 
 
@@ -291,3 +291,57 @@ def test_other_copies_have_no_lines_in_the_script(arguments, direction, file, pr
 def test_only_the_name_is_left_out_of_the_rest():
     assert parse_copy("t from t csv").rest == ("t from ", " csv")
     assert parse_copy("xt from t").rest != parse_copy("tx from t").rest
+
+
+# -- modes --
+
+
+def reading(script, mode):
+    return [part for part in parts(script, lambda: mode) if not isinstance(part, Text)]
+
+
+@pytest.mark.parametrize(
+    ("value", "whole"),
+    [
+        ("'it''s'", True),
+        ('"My ""Schema"""', True),
+        ("now()", True),
+        ("(1, (2))", False),  # it could be: only pairs without others are looked for
+        ("'a'::text", True),
+        ("'a\\'", True),
+        ("E'a\\'", False),
+        ("'", False),
+        ('"', False),
+        ("(", False),
+        (")(", False),
+        ("$$", False),
+        ("--", False),
+        ("/*", False),
+        ("select 1;", False),
+        (":other", False),
+        ("\\echo", False),
+    ],
+)
+def test_a_variable_that_is_part_of_a_statement_is_doubted(value, whole):
+    found = reading("select :v;\n\\i x.sql\n", Mode(texts=(("v", value),)))
+    assert [type(part) for part in found] == ([] if whole else [Doubt]) + [Command]
+    assert reading("select :'v', :\"v\", x::v;\n", Mode(texts=(("v", value),))) == []
+
+
+def test_a_script_is_read_again_where_its_mode_differs(tmp_path):
+    text = b"\\echo a\n\\set x 1\nselect 'a\\';\n\\i x.sql\n';\n\\i y.sql\n"
+    loads = []
+    script = Script(text, lambda: loads.append(1) or text)
+    modes = {"before": Mode(), "after": Mode(strings=False)}
+
+    def names(after):
+        found = []
+        for part in script.parts(lambda: modes[after if found else "before"]):
+            if isinstance(part, Command):
+                found.append(part.arguments)
+        return found
+
+    assert (names("before"), len(loads)) == (["x 1", "x.sql"], 0)
+    assert (names("after"), len(loads)) == (["x 1", "y.sql"], 1)
+    assert (names("after"), len(loads)) == (["x 1", "y.sql"], 1)
+    assert (names("before"), len(loads)) == (["x 1", "x.sql"], 2)
