@@ -52,7 +52,7 @@ class Schema:
 def explain(error: ValidationError) -> str:
     """Return what is wrong with which field, in one line."""
     where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path)
-    field = f"'{where.removeprefix('.')}'" if where else "the body"
+    field = f"'{_short(where.removeprefix('.'))}'" if where else "the body"
     limit: Any = error.validator_value
     instance: Any = error.instance
     schema: Any = error.schema

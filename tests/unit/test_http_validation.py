@@ -152,6 +152,12 @@ def test_those_of_jobs_too(api, body, details):
     assert failure(api.post("/v1/prepare-jobs", body))[1] == details
 
 
+def test_the_explanation_of_a_large_body_is_short(api):
+    manifest = {"files": {"x" * 100_000: "no digest"}}
+    body = {"prepare_kind": "psql", "image_id": "x", "source_manifest": manifest}
+    assert len(failure(api.post("/v1/prepare-jobs", body))[1]) < 200
+
+
 def test_nulls_and_unknown_fields_pass_where_upstream_lets_them(api):
     body = {
         "prepare_kind": "psql",
