@@ -297,6 +297,7 @@ class Engine:
         self._stopping.set()
         steps: tuple[Callable[[], object], ...] = (
             self._chores.stop,
+            self.cache.stop,
             lambda: self.runs.shutdown(RUNS_GRACE_SECONDS),
             lambda: self.prepare.shutdown(JOBS_GRACE_SECONDS),
             self.instances.pool.stop,

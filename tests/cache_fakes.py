@@ -1,5 +1,6 @@
 """A cache without PostgreSQL: states with sizes and ages, on a disk of any size."""
 
+import math
 from pathlib import Path
 
 from instance_fakes import IMAGE, FakeFiles, World, state_id
@@ -51,7 +52,9 @@ class CacheWorld(World):
         self.configure(reserveBytes=0)
         self.cache = self.new_cache()
 
-    def new_cache(self, *, shares_blocks: bool = False) -> Cache:
+    def new_cache(
+        self, *, shares_blocks: bool = False, patience_seconds: float = math.inf
+    ) -> Cache:
         return Cache(
             self.store,
             self.files,
@@ -63,6 +66,7 @@ class CacheWorld(World):
             shares_blocks=shares_blocks,
             clock=self.clock,
             give_up_spare=self.give_up_spare,
+            patience_seconds=patience_seconds,
         )
 
     def give_up_spare(self) -> bool:

@@ -17,7 +17,7 @@ from ..metrics import Metrics
 from ..store import Store
 from ..store.records import Json
 from .capacity import MIN_STATE_AGE, Disk, Phase, Settings
-from .enforcement import Enforcement
+from .enforcement import PATIENCE_SECONDS, Enforcement
 from .eviction import Files, Leases
 from .explain import Plan, explain
 from .summary import Summary
@@ -44,6 +44,7 @@ class Cache:
         clock: Clock = utc_now,
         metrics: Metrics | None = None,
         give_up_spare: Callable[[], bool] = lambda: False,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         """``plan`` returns the plan of a prepare request, and raises as ``prepare`` does.
 
@@ -51,6 +52,8 @@ class Cache:
         filesystem; ``shares_blocks`` tells whether clones take no space of their own there.
         ``give_up_spare`` removes what takes space and is of no need to anyone, and says
         whether there was any: it is called before states are evicted for the disk's sake.
+        Evictions that take longer than ``patience_seconds`` go on in the background, as far
+        as what is needed now allows.
         """
         self._store = store
         self._exists = exists
@@ -69,6 +72,7 @@ class Cache:
             clock=clock,
             metrics=metrics or Metrics(),
             give_up_spare=give_up_spare,
+            patience_seconds=patience_seconds,
         )
 
     def status(self) -> Json:
@@ -139,6 +143,10 @@ class Cache:
         ``make_room``.
         """
         return self._enforcement.relieve(phase, failure, protect, growth)
+
+    def stop(self) -> None:
+        """End an eviction that goes on in the background: the engine stops."""
+        self._enforcement.stop()
 
     def has_room(self, size: int) -> bool:
         """Tell whether a copy of ``size`` bytes leaves the disk its reserve.

@@ -147,6 +147,15 @@ class Goal:
             and not self.limits.short_of_space(usage, self.need)
         )
 
+    def bearable(self, usage: Usage, freed: int) -> bool:
+        """Tell whether enough was freed for what is needed now: the rest are wishes."""
+        size = usage.size_bytes + self.need.size_bytes
+        return (
+            freed >= self.at_least
+            and (not self.limits.max_bytes or size <= self.limits.max_bytes)
+            and usage.disk.free >= self.need.disk_bytes
+        )
+
     def awaits_space(self, usage: Usage) -> bool:
         """Tell whether it matters that what was deleted is really gone from the disk."""
         return self.at_least > 0 or self.limits.short_of_space(usage, self.need)

@@ -12,6 +12,7 @@ What is a limit, and what only a wish:
 """
 
 import logging
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ from .summary import Eviction, Summary
 _REFUSABLE: Collection[Phase] = ("prepare_step", "snapshot")
 
 _COPYING: Collection[Phase] = ("prepare_step", "prepare_instance")
+PATIENCE_SECONDS = 0.3
+"""How long somebody may have to wait for wishes to be met; the rest is done beside."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +68,7 @@ class Enforcement:
         clock: clock.Clock,
         metrics: Metrics,
         give_up_spare: Callable[[], bool],
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         """``shares_blocks`` tells whether clones take no space of their own.
 
@@ -81,6 +85,10 @@ class Enforcement:
         self._evictor = Evictor(states, files, leases, self.measure, metrics)
         self._give_up_spare = give_up_spare
         self._builds: list[_Build] = []
+        self._patience_seconds = patience_seconds
+        self._beginning = threading.Lock()
+        self._going_on = threading.Event()
+        self._stopped = False
 
     def measure(self) -> Usage:
         """Return what the states take, and the disk. Raises CacheUnavailable."""
@@ -140,12 +148,53 @@ class Enforcement:
         if limits.short_of_space(usage, need) and self._give_up_spare():
             usage = self.measure()
         rules = self._rules(protect)
-        if limits.pressure(usage, need):
-            outcome = self._evictor.evict(rules, Goal(limits=limits, need=need))
+        goal = Goal(limits=limits, need=need)
+        if limits.pressure(usage, need) and not (
+            self._going_on.is_set() and goal.bearable(usage, 0)
+        ):
+            outcome = self._evictor.evict(rules, goal, self._patience_seconds)
             self._record(phase, outcome, rules)
             usage = outcome.after
+            if outcome.evicted_count and not goal.met(usage, outcome.freed_bytes):
+                self._go_on(phase)
         if phase in _REFUSABLE:
             self._check(phase, usage, limits, own, rules)
+
+    def _go_on(self, phase: Phase) -> None:
+        """Evict what is left to evict in the background: somebody waits for this thread."""
+        with self._beginning:
+            if self._going_on.is_set():
+                return
+            self._going_on.set()
+        try:
+            threading.Thread(
+                target=self._evict_the_rest, args=(phase,), name="eviction", daemon=True
+            ).start()
+        except RuntimeError as error:  # no thread to be had: the next step goes on
+            self._going_on.clear()
+            _log.warning("eviction does not go on: %s", error)
+
+    def _evict_the_rest(self, phase: Phase) -> None:
+        """Evict a little at a time, so that others can between, until all is well."""
+        try:
+            total: Outcome | None = None
+            while not self._stopped:
+                usage, rules = self.measure(), self._rules(())
+                goal = Goal(limits=self.limits(usage), need=self._under_way())
+                outcome = self._evictor.evict(rules, goal, self._patience_seconds)
+                total = outcome if total is None else total.followed_by(outcome)
+                if not outcome.evicted_count or goal.met(outcome.after, outcome.freed_bytes):
+                    break
+            if total is not None:
+                self._record(phase, total, rules)
+        except EngineError as error:
+            _log.warning("eviction does not go on: %s", error)
+        finally:
+            self._going_on.clear()
+
+    def stop(self) -> None:
+        """Leave the rest of an eviction to the next start."""
+        self._stopped = True
 
     def relieve(
         self, phase: Phase, failure: StorageFull, protect: Collection[str] = (), growth: int = 0

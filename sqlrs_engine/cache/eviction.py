@@ -6,7 +6,9 @@ and those wait for instances.
 """
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -71,6 +73,15 @@ class Outcome:
     before: Usage
     after: Usage
 
+    def followed_by(self, other: "Outcome") -> "Outcome":
+        """Return what came of this eviction and another that went on with it."""
+        return Outcome(
+            self.evicted_count + other.evicted_count,
+            self.freed_bytes + other.freed_bytes,
+            self.before,
+            other.after,
+        )
+
 
 class Evictor:
     """Removes states; one eviction at a time."""
@@ -96,17 +107,21 @@ class Evictor:
         """How many states were evicted so far."""
         return self._evicted
 
-    def evict(self, rules: Rules, goal: Goal) -> Outcome:
+    def evict(self, rules: Rules, goal: Goal, seconds: float = math.inf) -> Outcome:
         """Evict until the goal is met or nothing more can go.
 
-        Another eviction under way is waited for first.
+        Or for so many seconds, if what there is then is bearable. Another eviction under way
+        is waited for first.
         """
+        end = time.monotonic() + seconds
         with self._running:
             before = self._measure()
             # What was deleted before may have only to reach the disk.
             usage, count, freed = self._settled(before, goal), 0, 0
             candidates = None
             while not goal.met(usage, freed):
+                if count and time.monotonic() > end and goal.bearable(usage, freed):
+                    break
                 candidates = candidates or self.candidates(rules)
                 state = candidates.pop()
                 if state is None:

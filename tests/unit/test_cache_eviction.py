@@ -12,6 +12,7 @@ from cache_fakes import GIB, HOUR, CacheWorld
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from instance_fakes import IMAGE, state_id
+from waiting import eventually
 
 from sqlrs_engine.clock import shift
 from sqlrs_engine.deletion import Deletion
@@ -591,3 +592,38 @@ def test_shared_blocks_are_not_evicted_for_their_apparent_size(world):
     world.configure(maxBytes=1000 * GIB)
     cache.make_room("metadata_commit")
     assert evicted(world) == [1]
+
+
+# In the background
+
+
+def test_many_states_go_while_nobody_waits_for_them(world):
+    world.cache = world.new_cache(patience_seconds=0)
+    world.configure(maxBytes=10_000, highWatermark=0.5, lowWatermark=0.1)
+    for number in range(60):
+        world.add(number, age=HOUR + number)
+    world.cache.make_room("prepare_step")
+    eventually(lambda: len(world.left()) == 10, "the rest of the eviction")
+    eventually(lambda: world.cache.status()["last_eviction"]["usage_bytes_after"] == 1000)
+    assert evicted(world) == [*reversed(range(10, 60))]
+
+
+def test_what_is_needed_now_is_waited_for(world):
+    world.cache = world.new_cache(patience_seconds=0)
+    world.cache.stop()
+    world.configure(maxBytes=6000, lowWatermark=0.1)
+    for number in range(60):
+        world.add(number, age=HOUR + number)
+    world.cache.make_room("snapshot", growth=2500)
+    assert len(world.left()) == 35  # and no more: nothing goes on after a stop
+
+
+def test_an_eviction_that_goes_on_in_vain_ends(world):
+    world.cache = world.new_cache(patience_seconds=0)
+    world.configure(maxBytes=1000, lowWatermark=0.1)
+    for number in range(10):
+        world.add(number, age=HOUR + number, size=90)
+    with world.leases.lease(*(state_id(number) for number in range(8))):
+        world.cache.make_room("metadata_commit")
+        eventually(lambda: not world.cache._enforcement._going_on.is_set())
+    assert world.left() == [*range(8)]
