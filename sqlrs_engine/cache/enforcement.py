@@ -155,12 +155,12 @@ class Enforcement:
             outcome = self._evictor.evict(rules, goal, self._patience_seconds)
             self._record(phase, outcome, rules)
             usage = outcome.after
-            if outcome.evicted_count and not goal.met(usage, outcome.freed_bytes):
-                self._go_on(phase)
+            if outcome.cut_short:
+                self._go_on(phase, protect)
         if phase in _REFUSABLE:
             self._check(phase, usage, limits, own, rules)
 
-    def _go_on(self, phase: Phase) -> None:
+    def _go_on(self, phase: Phase, protect: Collection[str]) -> None:
         """Evict what is left to evict in the background: somebody waits for this thread."""
         with self._beginning:
             if self._going_on.is_set():
@@ -168,22 +168,22 @@ class Enforcement:
             self._going_on.set()
         try:
             threading.Thread(
-                target=self._evict_the_rest, args=(phase,), name="eviction", daemon=True
+                target=self._evict_the_rest, args=(phase, protect), name="eviction", daemon=True
             ).start()
         except RuntimeError as error:  # no thread to be had: the next step goes on
             self._going_on.clear()
             _log.warning("eviction does not go on: %s", error)
 
-    def _evict_the_rest(self, phase: Phase) -> None:
+    def _evict_the_rest(self, phase: Phase, protect: Collection[str]) -> None:
         """Evict a little at a time, so that others can between, until all is well."""
         try:
             total: Outcome | None = None
             while not self._stopped:
-                usage, rules = self.measure(), self._rules(())
+                usage, rules = self.measure(), self._rules(protect)
                 goal = Goal(limits=self.limits(usage), need=self._under_way())
                 outcome = self._evictor.evict(rules, goal, self._patience_seconds)
                 total = outcome if total is None else total.followed_by(outcome)
-                if not outcome.evicted_count or goal.met(outcome.after, outcome.freed_bytes):
+                if not outcome.cut_short:
                     break
             if total is not None:
                 self._record(phase, total, rules)

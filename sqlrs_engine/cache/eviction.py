@@ -66,12 +66,16 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What went in an eviction, and what there was before and after."""
+    """What went in an eviction, and what there was before and after.
+
+    ``cut_short`` tells that time was up before all went that should.
+    """
 
     evicted_count: int
     freed_bytes: int
     before: Usage
     after: Usage
+    cut_short: bool
 
     def followed_by(self, other: "Outcome") -> "Outcome":
         """Return what came of this eviction and another that went on with it."""
@@ -80,6 +84,7 @@ class Outcome:
             self.freed_bytes + other.freed_bytes,
             self.before,
             other.after,
+            other.cut_short,
         )
 
 
@@ -121,7 +126,7 @@ class Evictor:
             candidates = None
             while not goal.met(usage, freed):
                 if count and time.monotonic() > end and goal.bearable(usage, freed):
-                    break
+                    return Outcome(count, freed, before, usage, cut_short=True)
                 candidates = candidates or self.candidates(rules)
                 state = candidates.pop()
                 if state is None:
@@ -136,7 +141,7 @@ class Evictor:
                     self._metrics.evicted(state.size_bytes or 0)
                     freed += state.size_bytes or 0
                 usage = self._settled(self._measure(), goal)
-            return Outcome(count, freed, before, usage)
+            return Outcome(count, freed, before, usage, cut_short=False)
 
     def candidates(self, rules: Rules) -> Candidates:
         """Return the states in the order in which they would go. Raises CacheUnavailable."""

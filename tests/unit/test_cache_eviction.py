@@ -599,7 +599,8 @@ def test_shared_blocks_are_not_evicted_for_their_apparent_size(world):
 
 def test_many_states_go_while_nobody_waits_for_them(world):
     world.cache = world.new_cache(patience_seconds=0)
-    world.configure(maxBytes=10_000, highWatermark=0.5, lowWatermark=0.1)
+    world.configure(maxBytes=10_000, lowWatermark=0.1)
+    world.configure(highWatermark=0.5)
     for number in range(60):
         world.add(number, age=HOUR + number)
     world.cache.make_room("prepare_step")
@@ -622,7 +623,7 @@ def test_an_eviction_that_goes_on_in_vain_ends(world):
     world.cache = world.new_cache(patience_seconds=0)
     world.configure(maxBytes=1000, lowWatermark=0.1)
     for number in range(10):
-        world.add(number, age=HOUR + number, size=90)
+        world.add(number, age=HOUR + number)
     with world.leases.lease(*(state_id(number) for number in range(8))):
         world.cache.make_room("metadata_commit")
         eventually(lambda: not world.cache._enforcement._going_on.is_set())
