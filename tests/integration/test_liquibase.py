@@ -252,6 +252,15 @@ def test_the_command_line_makes_the_same_states(lb, tmp_path_factory):
         other.close()
 
 
+def test_a_moved_checkout_comes_to_the_same_states(lb):
+    def planned(directory):
+        args = all_formats(directory)
+        job = lb.lb(*args, plan_only=True, work_dir=str(directory))
+        return [task.output_state_id for task in lb.store.jobs.tasks(job.job_id)]
+
+    assert planned(lb.directory / "here") == planned(lb.directory / "elsewhere")
+
+
 def test_a_cached_changelog_needs_neither_a_jvm_nor_a_cluster(lb):
     write(lb.directory, c_sql=formatted(("1", "create table quick (id int);")))
     args = ["update", "--changelog-file=c.sql"]
