@@ -95,7 +95,7 @@ def test_a_state_goes_with_its_standbys(engine: EngineProcess) -> None:
 
 
 def test_an_idle_engine_ends_with_its_standbys(engine_factory: EngineFactory) -> None:
-    engine = engine_factory("--idle-timeout", "1500ms").start()
+    engine = engine_factory("--idle-timeout", "3s").start()
     kept = engine.prepare(*STEP)
     assert engine.process.wait(60) == 0
     assert servers(engine) == {kept["instance_id"]}
