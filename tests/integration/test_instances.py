@@ -465,6 +465,6 @@ def test_what_a_killed_engine_left_of_its_pool_is_removed(engine, pool, instance
     following.instances.recover()
     following.instances.stop()
     following.store.close()
-    assert not psutil.pid_exists(pid)
+    eventually(lambda: not psutil.pid_exists(pid), "the end of the server")
     assert not standby.ready.container.exists()
     assert rows(instance) == [1]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sqlrs_engine.config.schema import build, leaves
 from sqlrs_engine.engine import Engine
-from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.errors import InvalidArgument, StorageFull
 from sqlrs_engine.prepare.request import PrepareRequest
 
 STUCK = """
@@ -182,3 +182,19 @@ def test_what_does_not_work_here_is_refused_and_survived(tmp_path, engine, caplo
     if path == "snapshot.backend":
         assert "snapshot.backend is at the default" in problems[0]
         assert "snapshot.backend is at the default" in caplog.text
+
+
+def test_on_a_disk_too_full_to_try_the_backend_is_the_one_of_before(tmp_path, monkeypatch):
+    def full(root, wanted):
+        raise StorageFull("no room to find out")
+
+    monkeypatch.setattr("sqlrs_engine.statefs.probe.choose_backend", full)
+    with pytest.raises(StorageFull):
+        Engine(tmp_path)
+    monkeypatch.undo()
+    before = Engine(tmp_path)
+    before.close()
+    monkeypatch.setattr("sqlrs_engine.statefs.probe.choose_backend", full)
+    engine = Engine(tmp_path)
+    assert engine._files.backend.name == before._files.backend.name
+    engine.close()

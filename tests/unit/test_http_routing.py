@@ -1,7 +1,9 @@
 """httpapi: paths, methods, tokens and media types."""
 
+import errno
+
 import pytest
-from http_fakes import IDENT, TOKEN, Api
+from http_fakes import IDENT, TOKEN, Api, services
 
 from sqlrs_engine import auth
 
@@ -14,6 +16,24 @@ def api(tmp_path):
 def code(response):
     assert response.headers["content-type"] == "application/json"
     return response.status_code, response.json()["code"]
+
+
+def test_health_says_what_is_wrong(tmp_path):
+    warning = services(tmp_path, warnings=lambda: ["disk_full"])
+    full = Api(tmp_path, services=warning).get("/v1/health", token=None).json()
+    assert (full["ok"], full["warnings"]) == (True, ["disk_full"])
+    assert (
+        "warnings"
+        not in Api(tmp_path, services=services(tmp_path)).get("/v1/health", token=None).json()
+    )
+
+
+def test_a_full_disk_is_no_bug(api, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(api.services.registry, "name", full)
+    assert code(api.get("/v1/names/dev")) == (507, "cache_full_unreclaimable")
 
 
 def test_health_proves_that_the_engine_has_the_token(api):
