@@ -17,6 +17,9 @@ from .session import Session, Start, passwd_home
 __all__ = ["Content", "Files", "Start", "content_of"]
 
 
+_NOTES = 20
+
+
 @dataclass(frozen=True, slots=True)
 class Content:
     """The digest of an input with all it reads, and the files that were read for it.
@@ -93,7 +96,7 @@ def content_of(
         reading.volatile,
         own,
         reading.sources,
-        tuple(dict.fromkeys(reading.notes)),
+        tuple(dict.fromkeys(reading.notes))[:_NOTES],
         reading.outputs.after_programs,
         following,
         reading.outputs.uses_earlier,

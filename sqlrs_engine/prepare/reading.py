@@ -2,6 +2,7 @@ r"""One walk through a script and its includes, in the order that psql takes (ps
 
 import hashlib
 import posixpath
+import re
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from .words import printable, runs_program, words
 _DEEPEST = 100
 _NOTHING = "/dev/null"
 _SHOWN = 100
+_SERVER_WRITES = re.compile(r"\bto\s+'|\bprogram\s*'|\blo_export\s*\(", re.IGNORECASE)
 
 
 class Reading:
@@ -137,7 +139,8 @@ class Reading:
         if statement.server:
             text = printable(" ".join(statement.text.split())[:_SHOWN])
             self.notes.append(f"{where}: files of the server's: {text}")
-            self.outputs.programs.append(statement.text)
+            if _SERVER_WRITES.search(statement.text):
+                self.outputs.programs.append(statement.text)
 
     # -- commands --
 

@@ -157,6 +157,17 @@ def test_a_command_is_one_backslash_command_or_plain_sql(read):
     assert read("copy t from '/x'", kind="command").notes
 
 
+def test_what_the_server_reads_is_not_written(read):
+    content = read("copy t from '/somewhere/x.sql';\n\\i x.sql\n")
+    assert (len(content.files), content.volatile) == (1, None)
+    with pytest.raises(InvalidArgument, match="cannot read file"):
+        read("copy t from '/somewhere/x.sql';\n\\i nothing.sql\n")
+
+
+def test_notes_are_few(read):
+    assert len(read("\n".join(f"\\set v{n} `date`" for n in range(100))).notes) == 20
+
+
 def test_files_that_options_write_are_no_inputs(read):
     content = read("\\i x.sql\n", written=("x.sql",))
     assert content.files == ()
