@@ -219,7 +219,7 @@ def test_a_step_after_which_nobody_can_log_in_fails(alone, scripts, name):
 def test_a_state_that_was_of_use_once_is_never_blamed(alone, scripts):
     script = str(scripts / "one.sql")
     made = alone.prepare("-f", script)
-    alone.engine.config.set("postgres.settings", {"shared_preload_libraries": "nosuch"})
+    alone.engine.config.set("postgres.settings", {"max_connections": 2})
     try:
         error = alone.failure("-f", script, "-c", "select 1")
         assert error["code"] == "cluster_failed"
