@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from io import TextIOWrapper
 from pathlib import Path
@@ -37,8 +37,16 @@ _NAME = (
 )
 # Up to the quote it began with, escaped or not, else up to what ends a bare word.
 _VALUE = r"""(\\?["'])?(?(2)(?:''|(?!\2).)*|[^\s"',;&]+)"""
-_SECRETS = (
-    (re.compile(r"(://[^\s:/@]*:)[^\s@]{1,1024}@"), r"\1***@"),
+_PASSWORD_IN_URL = re.compile(r"(://[^\s:/@]*:).+@")
+
+
+def _without_password(url: re.Match[str]) -> str:
+    return _PASSWORD_IN_URL.sub(r"\1***@", url[0]) if url[0].endswith("@") else url[0]
+
+
+_SECRETS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ...] = (
+    # All up to an @ or a space at once, so that no text takes more than linear time.
+    (re.compile(r"://[^\s@]*+@?"), _without_password),
     (
         re.compile(r"(?i)\b(authorization\\?[\"']?\s*[:=]\s*\\?[\"']?[a-z]+\s+)[^\"'\r\n]+"),
         r"\1***",

@@ -12,6 +12,8 @@ from connexion.middleware.abstract import ROUTING_CONTEXT
 from ..metrics import Metrics
 from .replies import ASGIApp, Message, Receive, Scope, Send
 
+_LONGEST_PATH = 1000  # of what anyone may send without a token
+
 _log = logging.getLogger("sqlrs_engine.access")
 
 
@@ -91,6 +93,8 @@ def _operation(scope: Scope) -> str:
 
 
 def _path(scope: Scope) -> str:
-    """Return the path as it was sent, percent-encoded, so that it is one word."""
+    """Return the path as it was sent, percent-encoded, so that it is one word; long ones cut."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
-    return raw.partition(b"?")[0].decode("ascii", "backslashreplace")
+    path = raw.partition(b"?")[0]
+    cut = "…" if len(path) > _LONGEST_PATH else ""
+    return path[:_LONGEST_PATH].decode("ascii", "backslashreplace") + cut

@@ -19,6 +19,7 @@ from .errors import error_reply
 HEADER_SECONDS = 10.0
 MAX_HEADER_BYTES = 64 * 1024
 MAX_CONNECTIONS = 1000
+MAX_REFUSED = 50
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 1024 * 1024
 _FRAMING = frozenset({b"content-length", b"transfer-encoding"})
@@ -29,12 +30,13 @@ class GuardedProtocol(HttpToolsProtocol):
 
     header_seconds = HEADER_SECONDS
     max_connections = MAX_CONNECTIONS
+    max_refused = MAX_REFUSED
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._deadline: asyncio.TimerHandle | None = None
         self._header_bytes = 0
-        self._received = 0
+        self._unreported = 0  # bytes that the parser may be keeping
         self._in_headers = False
         self._is_going_on = False
         self._left_to_ignore: int | None = None
@@ -43,7 +45,10 @@ class GuardedProtocol(HttpToolsProtocol):
         """Give the first request its time, if there is room for another connection."""
         super().connection_made(transport)
         self._start_deadline()
-        if len(self.connections) > self.max_connections:
+        beyond = len(self.connections) - self.max_connections
+        if beyond > self.max_refused:
+            transport.abort()  # each answer takes a descriptor for a while, too
+        elif beyond > 0:
             self._refuse(
                 Unavailable(
                     "too many connections: close some, then try again",
@@ -61,12 +66,12 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._left_to_ignore is not None:
             self._ignore(len(data))
             return
-        if self._in_headers:
-            # The parser reports a header when it is complete, and keeps it until then.
-            self._received += len(data)
-            if self._received > MAX_HEADER_BYTES:
-                self._refuse(_too_large())
-                return
+        # The parser reports a header when it is complete, and keeps it until then; those that
+        # come after the body, too.
+        if self._unreported > MAX_HEADER_BYTES:
+            self._refuse(_too_large())
+            return
+        self._unreported += len(data)
         self._unset_keepalive_if_required()
         try:
             self._feed(data)
@@ -74,18 +79,25 @@ class GuardedProtocol(HttpToolsProtocol):
             self.send_400_response("it cannot be parsed")
 
     def _feed(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # The parser takes what follows the headers for another protocol. It is the body,
-            # which a parser that has been told of no upgrade goes on with.
-            rest = data[upgrade.args[0] :]
-            framing = [b"%s: %s\r\n" % field for field in self.headers if field[0] in _FRAMING]
-            self.parser = httptools.HttpRequestParser(self)
-            self._is_going_on = True
-            self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
-            self._is_going_on = False
-            self._feed(rest)
+        # Requests may follow each other in the same data: a view, and no recursion.
+        rest = memoryview(data)
+        while True:
+            try:
+                self.parser.feed_data(rest)
+            except httptools.HttpParserUpgrade as upgrade:
+                # The parser takes what follows the headers for another protocol. It is the
+                # body, which a parser that has been told of no upgrade goes on with.
+                rest = rest[upgrade.args[0] :]
+                self._go_on()
+            else:
+                return
+
+    def _go_on(self) -> None:
+        framing = [b"%s: %s\r\n" % field for field in self.headers if field[0] in _FRAMING]
+        self.parser = httptools.HttpRequestParser(self)
+        self._is_going_on = True
+        self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
+        self._is_going_on = False
 
     def on_message_begin(self) -> None:
         """Give a further request its time, counted from its first byte."""
@@ -93,7 +105,7 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         super().on_message_begin()
         self._in_headers = True
-        self._header_bytes = self._received = 0
+        self._header_bytes = self._unreported = 0
         if self._deadline is None:
             self._start_deadline()
 
@@ -106,6 +118,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count it in, unless it comes after the body."""
+        self._unreported = 0
         if not self._in_headers:
             return
         self._count(len(name) + len(value))
@@ -118,6 +131,11 @@ class GuardedProtocol(HttpToolsProtocol):
         self._stop_deadline()
         self._in_headers = False
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass it on: who reads it bounds it."""
+        self._unreported = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End the body, unless it is about to be parsed."""

@@ -80,6 +80,14 @@ def test_each_request_is_one_line(api, caplog):
     assert "secret" not in line
 
 
+def test_a_long_path_does_not_fill_the_log(api, caplog):
+    caplog.set_level(logging.INFO, ACCESS)
+    api.get("/v1/" + "x" * 50_000, token=None)
+    (line,) = [r.getMessage() for r in caplog.records if r.name == ACCESS]
+    assert "x… status=404 " in line
+    assert len(line) < 2000
+
+
 def test_no_line_holds_a_token_or_a_password(api, caplog):
     caplog.set_level(logging.DEBUG)
     entry = api.instance()

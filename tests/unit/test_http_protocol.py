@@ -7,6 +7,7 @@ import socket
 import pytest
 from http_fakes import TOKEN, Api, serving
 
+from sqlrs_engine.httpapi import protocol
 from sqlrs_engine.httpapi.protocol import MAX_HEADER_BYTES, GuardedProtocol
 
 
@@ -19,7 +20,7 @@ def address(tmp_path, monkeypatch):
 
 def talk(address, data):
     """Send bytes and return everything that is answered until the connection closes."""
-    with socket.create_connection(address, timeout=10) as connection:
+    with socket.create_connection(address, timeout=60) as connection:
         connection.sendall(data)
         answer = b""
         while chunk := connection.recv(65536):
@@ -41,6 +42,21 @@ def test_connections_beyond_a_number_are_told_so(address, monkeypatch):
         status, code, head = parsed(talk(address, b""))
     assert (status, code) == (503, "unavailable")
     assert b"connection: close" in head
+
+
+def test_but_not_without_end(address, monkeypatch):
+    monkeypatch.setattr(GuardedProtocol, "max_connections", 1)
+    monkeypatch.setattr(GuardedProtocol, "max_refused", 2)
+    monkeypatch.setattr(GuardedProtocol, "header_seconds", 60)
+    monkeypatch.setattr(protocol, "LINGER_SECONDS", 60)
+    with contextlib.ExitStack() as others:
+        others.enter_context(socket.create_connection(address))
+        for _ in range(2):
+            refused = others.enter_context(socket.create_connection(address, timeout=60))
+            assert refused.recv(65536).startswith(b"HTTP/1.1 503 ")
+        last = others.enter_context(socket.create_connection(address, timeout=60))
+        with contextlib.suppress(ConnectionResetError):
+            assert last.recv(65536) == b""
 
 
 def test_headers_that_do_not_end_are_a_timeout(address):
@@ -69,16 +85,35 @@ def test_so_do_many_small_ones(address):
     assert parsed(talk(address, data))[:2] == (431, "headers_too_large")
 
 
-def test_a_header_without_an_end_is_not_waited_for(address, monkeypatch):
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET /v1/health HTTP/1.1\r\nX: ",
+        b"POST /v1/runs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ",
+        b"POST /v1/runs HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1;x=",
+    ],
+    ids=["header", "trailer", "extension"],
+)
+def test_a_field_without_an_end_is_not_waited_for(address, monkeypatch, start):
     monkeypatch.setattr(GuardedProtocol, "header_seconds", 60)
     sent = 0
-    with socket.create_connection(address, timeout=10) as connection:
-        connection.sendall(b"GET /v1/health HTTP/1.1\r\nX: ")
+    with socket.create_connection(address, timeout=60) as connection:
+        connection.sendall(start)
         with contextlib.suppress(ConnectionError):
             while sent < 100 * 1024 * 1024:
                 connection.sendall(b"x" * 65536)
                 sent += 65536
     assert sent < 100 * 1024 * 1024
+
+
+def test_a_body_that_comes_with_the_last_header_is_none(address):
+    body = PREPARE + b" " * 200_000
+    data = request("POST", "/v1/prepare-jobs", sized(body), body=body) + LAST
+    with socket.create_connection(address, timeout=60) as connection:
+        connection.sendall(data[:50])
+        connection.sendall(data[50:])
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [201, 200]
 
 
 def test_a_request_names_its_host(address):
@@ -90,7 +125,7 @@ def test_a_request_names_its_host(address):
 
 def test_a_second_request_gets_its_own_time(address):
     request = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    with socket.create_connection(address, timeout=10) as connection:
+    with socket.create_connection(address, timeout=60) as connection:
         for _ in range(3):
             connection.sendall(request)
             answer = connection.recv(65536)
@@ -103,7 +138,7 @@ def test_a_second_request_gets_its_own_time(address):
 
 def test_a_body_may_take_longer_than_the_headers(address):
     head = b"POST /v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
-    with socket.create_connection(address, timeout=10) as connection:
+    with socket.create_connection(address, timeout=60) as connection:
         connection.sendall(head)
         assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
 
@@ -148,7 +183,7 @@ def test_a_client_that_would_like_http_2_gets_its_body_read(address, framed, pie
     field, body = framed
     data = request("POST", "/v1/prepare-jobs", UPGRADE, field, body=body) + LAST
     step = -(-len(data) // pieces)
-    with socket.create_connection(address, timeout=10) as connection:
+    with socket.create_connection(address, timeout=60) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for start in range(0, len(data), step):
             connection.sendall(data[start : start + step])
@@ -159,6 +194,11 @@ def test_a_client_that_would_like_http_2_gets_its_body_read(address, framed, pie
 def test_without_a_body_it_is_answered_and_may_go_on(address):
     wish = request("GET", "/v1/health", UPGRADE)
     assert statuses(address, wish + wish + LAST) == [200, 200, 200]
+
+
+def test_many_wishes_at_once_are_all_answered(address):
+    wish = request("GET", "/v1/health", UPGRADE)
+    assert statuses(address, wish * 1200 + LAST) == [200] * 1201
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,10 @@ def test_a_traceback_stays_on_the_line(logfile: Path) -> None:
             "postgres://sqlrs:hunter2@127.0.0.1:20000/postgres",
             "postgres://sqlrs:***@127.0.0.1:20000/postgres",
         ),
+        (
+            "from http://a/b,postgres://u:hunter2://x@h to http://h:80/y u@z",
+            "from http://a/b,postgres://u:***@h to http://h:80/y u@z",
+        ),
         ("Authorization: Bearer hunter2", "Authorization: Bearer ***"),
         ("PGPASSWORD=hunter2 psql", "PGPASSWORD=*** psql"),
         ('{"authToken": "hunter2"}', '{"authToken": "***"}'),
