@@ -34,6 +34,9 @@ T = TypeVar("T")
 class Config:
     """Overrides in a file, over defaults; safe to use from any thread.
 
+    Readers do not wait for a change that is being tried or written: the trees are never
+    changed, but replaced as a whole.
+
     A value of null stands for the default. What a change would make invalid is refused
     as a whole, whether it sets a value or an object around it.
     """
@@ -62,19 +65,16 @@ class Config:
         Raises NotFound when there is none, InvalidArgument when it is no path.
         """
         segments = paths.parse(path)
-        with self._lock:
-            tree = self._effective if effective else self._overrides
-            return copy.deepcopy(paths.lookup(tree, segments))
+        tree = self._effective if effective else self._overrides
+        return copy.deepcopy(paths.lookup(tree, segments))
 
     def effective(self) -> Tree:
         """Return the whole configuration in force."""
-        with self._lock:
-            return copy.deepcopy(self._effective)
+        return copy.deepcopy(self._effective)
 
     def overrides(self) -> Tree:
         """Return what differs from the defaults."""
-        with self._lock:
-            return copy.deepcopy(self._overrides)
+        return copy.deepcopy(self._overrides)
 
     def set(self, path: str, value: Any) -> None:
         """Override the value, or the whole object, at a path; None is for the default.
@@ -121,9 +121,8 @@ class Config:
         """
         if path not in self._leaves:
             raise KeyError(path)
-        with self._lock:
-            tree = fold_case(self._effective, self._ignore_case)
-            return copy.deepcopy(paths.lookup(tree, paths.parse(path)))
+        tree = fold_case(self._effective, self._ignore_case)
+        return copy.deepcopy(paths.lookup(tree, paths.parse(path)))
 
     def settle(self, path: str, use: Callable[[Any], T]) -> T:
         """Return what ``use`` makes of the value in force, or of the default if it cannot.
@@ -187,7 +186,6 @@ class Config:
         self._validation.check(overrides)
         effective = self._merged(overrides)
         self._check_here(effective)
-        self._keep_rejected()
         self._save(overrides)
         self._overrides, self._effective = overrides, effective
 
@@ -225,6 +223,7 @@ class Config:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
+            self._keep_rejected()
             Path(temporary).replace(self._path)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):

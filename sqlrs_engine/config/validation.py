@@ -23,6 +23,8 @@ Tree = dict[str, Any]
 _BELOW = (("cache.capacity.lowWatermark", "cache.capacity.highWatermark"),)
 _NOT_ABOVE = (("instances.ports.first", "instances.ports.last"),)
 
+_DEEPEST = 100  # far below what readers and writers of JSON bear (orjson: 254)
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -52,7 +54,9 @@ class Validation:
         path = _not_json(overrides, ())
         if path is not None:
             return Fault(
-                "it must be JSON: finite numbers, integers of 64 bits, valid Unicode", (path,)
+                "it must be JSON: finite numbers, integers of 64 bits, valid Unicode, "
+                f"at most {_DEEPEST} levels",
+                (path,),
             )
         folded = fold_case(overrides, self._ignore_case)
         error = next(iter(self._loaded().iter_errors(folded)), None)
@@ -145,19 +149,22 @@ def _is_duration(value: Any) -> bool:
     return seconds >= 0
 
 
-def _not_json(value: Any, path: tuple[str, ...]) -> tuple[str, ...] | None:
+def _not_json(value: Any, path: tuple[str, ...], level: int = 0) -> tuple[str, ...] | None:
     """Return the path of the first value that JSON cannot carry and give back as it is."""
+    if level > _DEEPEST:
+        return path
     if isinstance(value, dict):
         for key, item in value.items():
             if not _is_plain(key) or not isinstance(key, str):
                 return path or (key,)
-            found = _not_json(item, (*path, key))
+            found = _not_json(item, (*path, key), level + 1)
             if found is not None:
                 return found
         return None
     if isinstance(value, list):
         # An element is no path of its own: the list goes as a whole.
-        return path if any(_not_json(item, path) is not None for item in value) else None
+        broken = any(_not_json(item, path, level + 1) is not None for item in value)
+        return path if broken else None
     return None if _is_plain(value) else path
 
 

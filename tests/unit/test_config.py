@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from jsonschema import Draft202012Validator
 
@@ -393,6 +394,22 @@ def test_a_broken_file_is_told_of_and_kept_when_it_is_replaced(
     assert Config(file).problems == []
 
 
+def test_a_broken_file_stays_when_it_cannot_be_replaced(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text('{"log": {"level": "warn"}, "pool": 1}')
+    config = Config(file)
+
+    def refuse(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(OSError, match="disk full"):
+        config.set("pool.idle", "3m")
+
+    assert Config(file).value("log.level") == "warn"
+
+
 @pytest.mark.parametrize(
     ("written", "paths"),
     [
@@ -405,12 +422,13 @@ def test_a_broken_file_is_told_of_and_kept_when_it_is_replaced(
         ({"cache": []}, ["cache"]),
         ({"mine": float("nan"), "log": {"level": 1}}, ["mine", "log.level"]),
         ({"mine": [{"deep": 2**70}]}, ["mine"]),
+        ({"mine": json.loads("[" * 150 + "]" * 150)}, ["mine"]),
         ({"instances": {"tll": "1h", "ttl": "soon"}}, ["instances.tll", "instances.ttl"]),
         ({"postgres": {"osUser": "a b", "settings": {"port\n": 1}}}, ["postgres.osUser"]),
         ({"postgres": {"settings": {"HBA_FILE": "x", "a b": 1}}}, ["postgres.settings.HBA_FILE"]),
         ({"postgres": {"settings": {"jit": 1, "JIT": 0}}}, ["postgres.settings.JIT"]),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_a_wrong_value_in_the_file_is_told_of_and_the_others_are_used(
     file: Path, written: dict[str, Any], paths: list[str]
@@ -500,6 +518,39 @@ def test_a_failing_listener_is_logged_and_hurts_nobody(
 
     assert heard == ["log.level"]
     assert "cannot apply the change of log.level" in caplog.text
+
+
+def test_no_path_leads_deeper_than_answers_can_show(config: Config) -> None:
+    for levels in (150, 450):
+        with pytest.raises(InvalidArgument, match="invalid config value"):
+            config.set(".".join("x" * levels), 1)
+    config.set(".".join("x" * 90), 1)
+    assert orjson.dumps(config.effective())
+
+
+def test_nobody_waits_to_read_while_a_change_is_tried(config: Config) -> None:
+    trying, go_on = threading.Event(), threading.Event()
+
+    def check(_: object) -> None:
+        trying.set()
+        assert go_on.wait(60)
+
+    config.check("snapshot.backend", check)
+    change = threading.Thread(target=config.set, args=("snapshot.backend", "copy"))
+    change.start()
+    assert trying.wait(60)
+    read: list[Any] = []
+    reader = threading.Thread(
+        target=lambda: read.extend(
+            [config.get("log", effective=True), config.effective(), config.value("log.level")]
+        )
+    )
+    reader.start()
+    reader.join(60)
+    assert len(read) == 3
+    go_on.set()
+    change.join()
+    assert config.value("snapshot.backend") == "copy"
 
 
 def test_changes_from_many_threads_all_count(config: Config, file: Path) -> None:

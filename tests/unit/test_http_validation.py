@@ -272,6 +272,15 @@ def test_the_number_of_values_is_bounded_but_not_the_length_of_texts(monkeypatch
     ):
         with pytest.raises(InvalidArgument, match="too many values"):
             parse(content)
+    names = b",".join(b'"%d": "[,[,"' % number for number in range(10))
+    assert len(parse(b"{" + names + b"}")) == 10
+
+
+def test_texts_that_do_not_end_take_no_time(monkeypatch):
+    monkeypatch.setattr(bodies, "MAX_VALUES", 10)
+    for content in (b"," * 11 + b'"\\' * 1_000_000, b"," * 11 + b'""' * 1_000_000):
+        with pytest.raises(InvalidArgument):
+            parse(content)
 
 
 def test_the_token_of_tests_is_never_in_an_answer(api):
