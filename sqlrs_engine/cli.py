@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from io import TextIOWrapper
 
 from .errors import EngineError, InvalidArgument, Unavailable
 
@@ -34,9 +35,23 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     """Run the command line and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     environment = dict(os.environ if environ is None else environ)
+    _mend_streams()
     if arguments and arguments[0].startswith("-") and not _asks_for_help(arguments):
         return _daemon(arguments, environment)
     return _command(arguments, environment)
+
+
+def _mend_streams() -> None:
+    """Have all three streams, and have them show what their encoding lacks as an escape.
+
+    Without the descriptors of those that a caller has closed, other files would get them.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115
+        elif mode == "w" and isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:
@@ -94,6 +109,9 @@ def _command(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         code: int = args.run(args, system_terminal(environ))
     except InvalidArgument as error:
         _complain(error)
+        return commands.USAGE
+    except UnicodeEncodeError as error:
+        _complain(InvalidArgument("an argument is not UTF-8", repr(error.object)[:200]))
         return commands.USAGE
     except Unavailable as error:
         _complain(error)

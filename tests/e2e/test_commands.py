@@ -329,6 +329,8 @@ def test_a_program_gets_an_instance_by_its_environment(shell: Shell) -> None:
     assert (missing.returncode, "no program no-such-program" in missing.stderr) == (2, True)
     unknown = shell.run("exec", "yours")
     assert (unknown.returncode, "no instance yours" in unknown.stderr) == (1, True)
+    no_text = shell.run("exec", "y\udcff")
+    assert (no_text.returncode, "is not UTF-8" in no_text.stderr) == (2, True)
 
 
 def test_an_engine_starts_with_a_wrong_configuration_and_says_so(shell: Shell) -> None:
