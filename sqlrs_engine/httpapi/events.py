@@ -106,6 +106,7 @@ async def _job_lines(
                 if last is None:
                     return  # the job was deleted
                 place = beats.passed(job_id, place, beats=1)
+                silent = False
                 yield stream.join([heartbeats.repeated(last, time)])
             elif lines:
                 lines = lines[: beats.until_next(job_id, place, len(lines))]

@@ -3,6 +3,8 @@
 import json
 import socket
 import threading
+from datetime import datetime
+from itertools import pairwise
 
 import httpx
 import pytest
@@ -235,6 +237,16 @@ def test_a_silent_job_repeats_its_last_event(api, live, monkeypatch):
     for start in range(len(seen) + 1):
         rest = decoded(api.get(path, headers={"Range": f"events={start}-"}))
         assert [event["type"] for event in rest] == [event["type"] for event in seen[start:]]
+
+
+def test_an_event_is_not_repeated_at_once_again(api, live, monkeypatch):
+    monkeypatch.setattr(heartbeats, "SECONDS", 0.4)
+    job = api.prepare("sleep")
+    with live.stream("GET", f"/v1/prepare-jobs/{job}/events") as response:
+        lines = response.iter_lines()
+        times = [datetime.fromisoformat(json.loads(next(lines))["ts"]) for _ in range(4)]
+        api.services.prepare.cancel(job)
+    assert all((after - before).total_seconds() > 0.2 for before, after in pairwise(times))
 
 
 def test_streams_of_a_job_repeat_the_same(api, live, monkeypatch):
