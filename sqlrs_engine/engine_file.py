@@ -7,6 +7,7 @@ byte on, and its directory must not let anyone else put another file in its plac
 import contextlib
 import json
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 
 from .directories import private_directory
 from .errors import Conflict
+
+_ENDPOINT = re.compile(r"(?:\[[^\]\s/]+\]|[\w.-]+):[0-9]{1,5}")
+_PIDS = 2**31
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,7 @@ class EngineRecord:
     def from_json(cls, fields: Any) -> "EngineRecord":
         """Read the object back. Raises ValueError when it is not one of ours."""
         try:
-            return cls(
+            record = cls(
                 endpoint=str(fields["endpoint"]),
                 pid=int(fields["pid"]),
                 started_at=str(fields["startedAt"]),
@@ -58,6 +62,14 @@ class EngineRecord:
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"not an engine file: {error}") from error
+        is_usable = (
+            _ENDPOINT.fullmatch(record.endpoint)
+            and 0 < record.pid < _PIDS
+            and isinstance(record.state_store, str | None)
+        )
+        if not is_usable:
+            raise ValueError("not an engine file: no such endpoint, process or store")
+        return record
 
     @property
     def base_url(self) -> str:

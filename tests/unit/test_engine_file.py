@@ -104,6 +104,25 @@ def test_an_unusable_file_reads_as_none(tmp_path: Path, text: str) -> None:
     assert engine_file.read(path) is None
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"pid": 0},
+        {"pid": -1},
+        {"pid": 10**30},
+        {"endpoint": ""},
+        {"endpoint": "nowhere:::"},
+        {"endpoint": "/etc/passwd:1"},
+        {"stateStore": 5},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_used_is_none(tmp_path: Path, fields: dict[str, object]) -> None:
+    path = tmp_path / "engine.json"
+    path.write_text(json.dumps(RECORD.to_json() | fields))
+    assert engine_file.read(path) is None
+
+
 def test_a_missing_file_reads_as_none(tmp_path: Path) -> None:
     assert engine_file.read(tmp_path / "engine.json") is None
 
