@@ -238,9 +238,12 @@ class Instances:
         if instance is not None:
             self._deps.ports.hold(instance.port)
 
-    def _revive(self, instance_id: str) -> None:
-        with suppress(NotFound):
-            self._lifecycle.ensure_running(instance_id, _log.info)
+    def _revive(self, instance_id: str) -> bool:
+        """Have an instance's server run; say whether it did not."""
+        with suppress(NotFound), self._deps.locks.hold(instance_id):
+            before = self._lifecycle.get(instance_id).runtime_id
+            return self._lifecycle.ensure_running(instance_id, _log.info).runtime_id != before
+        return False
 
     def _config_changed(self, path: str) -> None:
         self.pool.reconsider()

@@ -113,6 +113,7 @@ class Lifecycle:
                     )
                 on_log(f"instance {instance_id} is down: starting it on port {instance.port}")
             elif postmaster.runtime_id == instance.runtime_id and not postmaster.stopping:
+                self._watch.see(instance)
                 return instance
             else:
                 instance = self._on_port(instance, postmaster.port)

@@ -1,8 +1,8 @@
 """Watches the servers of instances and has those that end started again, at once.
 
 A server that ends again and again is started after growing pauses, and at last left to its
-next use. What was ended on purpose is started again as well, or gone by then: whoever ends
-a server holds the instance's lock until it is, and so does whoever starts it.
+next use. What was ended on purpose (for a reset, say) runs again or is gone by the time it
+could be started, for both happen under the instance's lock; such an end does not count.
 """
 
 import logging
@@ -49,10 +49,11 @@ class Watch:
     It knows of none before ``start``.
     """
 
-    def __init__(self, ended: Callable[[str], object], revive: Callable[[str], object]) -> None:
+    def __init__(self, ended: Callable[[str], object], revive: Callable[[str], bool]) -> None:
         """``ended`` is told of an instance whose server ended, in the watching thread.
 
-        ``revive`` starts the server again, in a thread of its own; it may raise.
+        ``revive`` starts the server again, in a thread of its own, and says whether it had
+        to; it may raise.
         """
         self._ended = ended
         self._revive = revive
@@ -147,12 +148,15 @@ class Watch:
 
     def _try(self, instance_id: str) -> None:
         try:
-            self._revive(instance_id)
+            was_down = self._revive(instance_id)
         except Exception as error:
             _log.warning("cannot restart instance %s: %s", instance_id, error)
             with self._lock:
                 self._note_end(instance_id)
                 self._wake()
+            return
+        if not was_down:
+            self._excuse(instance_id)
 
     def _note_end(self, instance_id: str) -> None:
         """Decide when an instance is started again. The caller holds the lock."""
@@ -166,6 +170,13 @@ class Watch:
             return
         pause = FIRST_PAUSE_SECONDS * 2 ** (ends.count - 2) if ends.count > 1 else 0.0
         self._due[instance_id] = now + pause
+
+    def _excuse(self, instance_id: str) -> None:
+        """Take back an end that was on purpose."""
+        with self._lock:
+            ends = self._ends.get(instance_id)
+            if ends is not None:
+                ends.count -= 1
 
     def _pause(self) -> float | None:
         with self._lock:

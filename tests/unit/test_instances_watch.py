@@ -1,6 +1,7 @@
 """Servers that end: noticed at once, started again, not for ever."""
 
 import subprocess
+import threading
 
 import pytest
 import store_samples as samples
@@ -19,6 +20,7 @@ class Server:
         self.revived = []
         self.fail = 0
         self.frail = False
+        self.changing = threading.RLock()
         self.watch = Watch(self.ended.append, self.revive)
         self.process = None
         self.start()
@@ -38,12 +40,20 @@ class Server:
         if self.fail:
             self.fail -= 1
             raise OSError("too many open files")
+        with self.changing:
+            if self.process.poll() is None:
+                return False
+            self.restart()
+            return True
+
+    def restart(self):
         self.start()
         self.watch.see(self.instance)
 
     def kill(self):
-        self.process.kill()
-        self.process.wait()
+        with self.changing:
+            self.process.kill()
+            self.process.wait()
 
     def close(self):
         self.watch.stop()
@@ -75,8 +85,7 @@ def test_a_server_seen_later_is_watched_in_place_of_the_former(server):
     server.watch.see(server.instance)
     first = server.process
     server.process = None
-    server.start()
-    server.watch.see(server.instance)
+    server.restart()
     first.kill()
     first.wait()
     server.kill()
@@ -112,6 +121,19 @@ def test_a_server_that_always_ends_is_left_alone_at_last(server, caplog):
     server.kill()
     eventually(lambda: "stays down" in caplog.text)
     assert len(server.revived) == watch_module.ATTEMPTS
+
+
+def test_ends_on_purpose_do_not_count(server, caplog):
+    server.watch.start(lambda: [server.instance])
+    for count in range(1, watch_module.ATTEMPTS + 2):
+        with server.changing:
+            server.start()
+            eventually(lambda count=count: len(server.ended) == count)
+            server.watch.see(server.instance)
+        eventually(lambda count=count: len(server.revived) == count)
+    server.kill()
+    eventually(lambda: server.process.poll() is None)
+    assert "stays down" not in caplog.text
 
 
 def test_an_idle_watch_knows_of_nothing(server):
