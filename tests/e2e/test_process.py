@@ -230,7 +230,7 @@ def test_libpq_variables_of_the_user_change_nothing(engine_factory: EngineFactor
 
 def test_what_is_not_http_gets_the_error_envelope(shared_engine: EngineProcess) -> None:
     host, port = shared_engine.record.endpoint.split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(b"HELO mail.example\r\n\r\n")
         answer = b"".join(iter(lambda: connection.recv(4096), b""))
     assert answer.startswith(b"HTTP/1.1 400 ")

@@ -25,7 +25,7 @@ def live(api):
     """The application behind a real server: a client with the token."""
     with (
         serving(api.app) as (host, port),
-        httpx.Client(base_url=f"http://{host}:{port}", headers=AUTH, timeout=10) as client,
+        httpx.Client(base_url=f"http://{host}:{port}", headers=AUTH, timeout=60) as client,
     ):
         yield client
 
@@ -331,7 +331,7 @@ def test_open_streams_are_capped_and_slots_come_back(tmp_path):
     job = api.prepare("sleep")
     path = f"/v1/prepare-jobs/{job}/events"
     with serving(api.app) as address:
-        client = httpx.Client(base_url="http://{}:{}".format(*address), headers=AUTH, timeout=10)
+        client = httpx.Client(base_url="http://{}:{}".format(*address), headers=AUTH, timeout=60)
         with client:
             with client.stream("GET", path) as response:
                 lines = response.iter_lines()
