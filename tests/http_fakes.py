@@ -358,11 +358,16 @@ class Api:
 
 
 @contextlib.contextmanager
-def serving(application):
+def serving(application, keep_alive=5):
     """Serve an application by uvicorn in a thread; yields (host, port)."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(
-            application, http=GuardedProtocol, ws="none", log_config=None, access_log=False
+            application,
+            http=GuardedProtocol,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=keep_alive,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -72,7 +72,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(_too_large())
             return
         self._unreported += len(data)
-        self._unset_keepalive_if_required()
         try:
             self._feed(data)
         except httptools.HttpParserError:
@@ -103,6 +102,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """Give a further request its time, counted from its first byte."""
         if self._is_going_on:
             return
+        # Not at any data: the rest of a body that was refused has no longer than a new request.
+        self._unset_keepalive_if_required()
         super().on_message_begin()
         self._in_headers = True
         self._header_bytes = self._unreported = 0

@@ -198,6 +198,20 @@ def test_a_body_may_take_longer_than_the_headers(address, monkeypatch):
     assert b"HTTP/1.1 201 " in answer
 
 
+def test_a_body_that_was_refused_is_not_waited_for(tmp_path):
+    head = b"POST /v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
+    with (
+        serving(Api(tmp_path).app, keep_alive=1) as address,
+        socket.create_connection(address, timeout=60) as connection,
+    ):
+        connection.sendall(head)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 401 ")
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(b"x")
+            while connection.recv(65536):
+                pass
+
+
 def test_without_a_body_it_is_answered_and_may_go_on(address):
     wish = request("GET", "/v1/health", UPGRADE)
     assert statuses(address, wish + wish + LAST) == [200, 200, 200]
