@@ -1,7 +1,7 @@
-"""What has to be done some time: when it fails now, it is tried again in the background.
+"""Work that must be done in the end: when it fails now, it is tried again in the background.
 
-For what a passing shortage (of descriptors, of memory, of a disk that answers) must not
-leave undone until the engine's next start. Every chore can be done twice.
+A passing shortage (of descriptors, of memory, of a disk that answers) must not leave it
+undone until the engine's next start. Every chore can be done twice.
 """
 
 import logging

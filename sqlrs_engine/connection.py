@@ -23,7 +23,7 @@ _MAX_BYTES = 65536
 
 
 class ProvenTransport(httpx.HTTPTransport):
-    """Asks each new connection for a proof that whoever answers has the token.
+    """Asks each new connection for a proof that the other side has the token.
 
     A request raises Unavailable when there is none; nothing of it has been sent then.
     """

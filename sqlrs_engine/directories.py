@@ -1,6 +1,6 @@
 """Directories that are the engine's alone.
 
-Whoever can write in one could put other files in the place of ours.
+Another user who can write in one could replace our files.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def private_directory(path: Path, what: str, *, closed: bool = False) -> None:
-    """Create ``path`` (0700), or make sure that nobody else can change what is in it.
+    """Create ``path`` (0700), or make sure that no other user can change what is in it.
 
     ``what`` is its name in messages. A mode that lets others write is tightened; with
     ``closed`` one that lets them in or read, too. Raises what ``check_owner`` does, and
@@ -41,13 +41,13 @@ def private_directory(path: Path, what: str, *, closed: bool = False) -> None:
 
 
 def others_can_change(path: Path) -> bool:
-    """Tell whether programs in a directory could be another user's: root's are as good as ours."""
+    """Return whether another user could change the programs in a directory; root counts as us."""
     status = path.stat()
     return status.st_uid not in (0, os.geteuid()) or bool(status.st_mode & stat.S_IWOTH)
 
 
 def check_owner(path: Path, what: str) -> None:
-    """Make sure that an existing directory is ours and nobody else's.
+    """Make sure that an existing directory is ours alone.
 
     Also as root: the owner of a directory can replace everything in it. Raises Conflict for
     a directory of another user or a shared one such as ``/tmp``, InvalidArgument for

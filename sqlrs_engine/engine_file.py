@@ -22,9 +22,9 @@ _PIDS = 2**31
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineRecord:
-    """What an engine says about itself: ``endpoint`` is ``host:port`` without a scheme.
+    """A running engine: ``endpoint`` is ``host:port`` without a scheme.
 
-    ``state_store`` is the root of its store; engines of other makes do not tell it.
+    ``state_store`` is the root of its store; other engines do not write it.
     """
 
     endpoint: str

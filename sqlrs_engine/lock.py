@@ -88,7 +88,7 @@ class StoreLock:
             time.sleep(_POLL_SECONDS)
 
     def _lock_directory(self, directory: int) -> None:
-        """Lock the store's directory too: somebody may have deleted a holder's lock file."""
+        """Lock the store's directory too: a holder's lock file may have been deleted."""
         deadline = time.monotonic() + _DIRECTORY_SECONDS
         while not _try_lock(directory):
             # A holder that dies gives up the file a moment before.
@@ -161,7 +161,7 @@ def _read(fd: int) -> dict[str, Any]:
 
 
 def _is_starting(holder: dict[str, Any]) -> bool:
-    """Say so too of a holder that has not written yet: the text is of one before it, or none."""
+    """Return whether the holder starts; until it writes, the text is an earlier one or none."""
     return bool(holder.get("starting")) or not _is_alive(holder.get("pid"))
 
 

@@ -1,4 +1,4 @@
-"""What a process can run out of, and how it is told: never as something else that is missing."""
+"""Shortages of a process, each reported as itself and not as something that is missing."""
 
 import errno
 import os

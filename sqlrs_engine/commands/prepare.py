@@ -174,7 +174,7 @@ def _watch(engine: "EngineClient", job_id: str, progress: Progress) -> bool:
 
 
 def _explain(job: dict[str, Any], args: argparse.Namespace, terminal: Terminal) -> None:
-    """Say why there is no result."""
+    """Print why there is no result."""
     error = job.get("error") or {}
     if args.json:
         terminal.print_json({"job_id": job["job_id"], "status": job["status"], "error": error})

@@ -60,11 +60,11 @@ class PlainProgress:
             self._write(visible(f"{' to '.join(dict.fromkeys((cached[0], cached[-1])))}: cached"))
 
     def begun(self, event: dict[str, Any]) -> None:
-        """Take note of a task that is shown elsewhere."""
+        """Record a task that is shown elsewhere."""
         self._running = str(event.get("task_id"))
 
     def _is_cached(self, event: dict[str, Any]) -> bool:
-        """Take note of a task; tell whether it ended without having begun."""
+        """Record a task; return whether it ended without having begun."""
         task, status = str(event.get("task_id")), event.get("status")
         if status == "running":
             self.begun(event)

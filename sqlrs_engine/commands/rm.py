@@ -20,7 +20,7 @@ _PATHS = {"instance": "/instances", "state": "/states", "job": "/prepare-jobs"}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a reference stands for; ``name`` is set when it was called by its name."""
+    """The object a reference stands for; ``name`` is set when it was called by its name."""
 
     kind: str
     id: str | None

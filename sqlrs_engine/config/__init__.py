@@ -201,7 +201,7 @@ class Config:
                     raise InvalidArgument(f"{path} cannot be {value!r} here", str(error)) from error
 
     def _keep_rejected(self) -> None:
-        """Keep what somebody wrote and the engine could not use, before it is replaced."""
+        """Keep a file that the engine could not use, before it is replaced."""
         if self._rejected:
             with contextlib.suppress(FileNotFoundError):
                 self._path.replace(self._path.with_name(f"{self._path.name}.rejected"))

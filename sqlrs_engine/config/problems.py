@@ -1,7 +1,7 @@
-"""What is wrong with a configuration file, and what of it can be used all the same.
+"""The problems of a configuration file, and the part of it that can be used all the same.
 
-An engine starts with whatever somebody wrote there: a path with a wrong value has its
-default, and the problem is told.
+An engine starts with any file: a path with a wrong value has its default, and the problem
+is reported.
 """
 
 import copy

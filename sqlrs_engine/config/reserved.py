@@ -2,7 +2,7 @@
 
 The engine sets them itself, or they name files, directories, libraries, programs,
 addresses or ways to log in: with them a server would leave its own directory, answer
-somebody else, or ask for no password. The names are those of ``pg_settings`` in
+listen elsewhere, or ask for no password. The names are those of ``pg_settings`` in
 PostgreSQL 14 to 18, and of the older names that these still understand.
 """
 

@@ -28,7 +28,7 @@ _DEEPEST = 100  # far below what readers and writers of JSON bear (orjson: 254)
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong, and the paths (keys from the root) without which it would not be."""
+    """A mistake, and the paths (keys from the root) without which it would not be there."""
 
     reason: str
     paths: tuple[tuple[str, ...], ...]
@@ -191,7 +191,7 @@ def _wrong_paths(error: "ValidationError") -> "Iterator[tuple[str, ...]]":
 
 
 def _explain(error: "ValidationError") -> str:
-    """Say in one line which path is wrong and what it allows."""
+    """Return one line that names the wrong path and what it allows."""
     place = list(error.absolute_path)
     if error.validator == "x-reserved-names":
         place.pop()  # its message has the name

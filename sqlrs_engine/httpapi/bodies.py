@@ -85,7 +85,7 @@ class RawBody:
             yield b"".join(pending)
 
     async def drain(self, seconds: float) -> None:
-        """Take what is left of it, for so long: a client may listen only when it is done."""
+        """Read what is left of it, for so long: a client may listen only when it is done."""
         with contextlib.suppress(TimeoutError, EngineError):
             async with asyncio.timeout(seconds):
                 async for _ in self.pieces():

@@ -127,7 +127,7 @@ async def _job_lines(
 async def _existing(request: Request, job_id: str, place: Place) -> Place:
     """Return the place, or one that there is.
 
-    A number from an earlier life of the engine may count repetitions that nobody remembers:
+    A number from an earlier life of the engine may count repetitions that are forgotten:
     it stands for the live edge, or for the last events of a job that is over.
     """
     if not place.events or await _event_before(request, job_id, place) is not None:

@@ -5,7 +5,7 @@ from .request import Request
 
 
 async def get_health(request: Request) -> Reply:
-    """Say that the engine is up and which one it is, and prove it when challenged."""
+    """Return the engine's identity, with a proof of it when challenged."""
     context = request.context
     health = {
         "ok": True,

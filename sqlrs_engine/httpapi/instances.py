@@ -96,7 +96,7 @@ async def delete_instance(request: Request) -> Reply:
 
 
 def _once(request: Request) -> dict[str, str]:
-    """What a client may repeat this request for, and what it asks, as digests."""
+    """Return digests of the idempotency key and of the body; nothing without a key."""
     key = request.idempotency_key()
     if key is None:
         return {}

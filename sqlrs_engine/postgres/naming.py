@@ -26,7 +26,7 @@ _SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What a program is started with so that its user has a name: a prefix, variables."""
+    """The command prefix and the variables that give a program's user a name."""
 
     prefix: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -37,7 +37,7 @@ def named() -> Iterator[Naming]:
     """Yield what gives the engine's own user a name, for as long as the block runs.
 
     That is nss_wrapper, as in the images of PostgreSQL, or a user namespace in which the
-    user is somebody else. Raises OsUserUnknown when there is neither.
+    user has another id. Raises OsUserUnknown when there is neither.
     """
     found = [path for pattern in _NSS_WRAPPER for path in glob.glob(pattern)]  # noqa: PTH207
     if found:

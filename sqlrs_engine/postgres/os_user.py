@@ -2,7 +2,7 @@
 
 PostgreSQL refuses to run as root. A user that owns other data is not an alternative: SQL can
 run programs as the server's user, and ``postgres`` owns the clusters of the system. So it is
-the user ``sqlrs``, if somebody made one, else a user id that is nobody's.
+the user ``sqlrs``, if there is one, else an unused user id.
 """
 
 import grp
@@ -38,7 +38,7 @@ class OsUser:
         """Return who runs the servers: None for the engine's own user, unless it is root.
 
         Raises InvalidArgument when the configured user does not exist or is root, or when
-        there is nobody whom root could choose.
+        there is no user for root to choose.
         """
         if os.geteuid() != 0:
             return None
@@ -74,9 +74,9 @@ class OsUser:
         return OsUser(f"uid {status.st_uid}", status.st_uid, status.st_gid)
 
     def with_name(self) -> "OsUser":
-        """Return the user itself or, if it has no name, somebody who has: ``initdb`` insists.
+        """Return the user itself or, if it has no name, a user with one: ``initdb`` insists.
 
-        Raises OsUserUnknown when there is nobody.
+        Raises OsUserUnknown when there is none.
         """
         if has_name(self.uid):
             return self

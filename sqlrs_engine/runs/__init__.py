@@ -209,7 +209,7 @@ class Runs:
 
 
 def _left_behind(directory: Path) -> list[str]:
-    """Tell of the files that go with a run's directory."""
+    """Return a line about the files that are removed with a run's directory, if any."""
     names = sorted(path.name for path in directory.iterdir())
     if not names:
         return []
