@@ -33,7 +33,12 @@ _SERVER_FUNCTION = re.compile(
     rb"\b(?:pg_read_(?:binary_)?file|pg_ls_dir|lo_import|lo_export)\s*\(", re.I
 )
 _SERVER_COPY = re.compile(rb"(?:\A|;)\s*copy\b[^;]*\b(?:from|to)\s+(?:program\s*)?'", re.I)
-_PERHAPS_COPY = re.compile(rb"\bcopy\b[^;]{1,2000}?\b(?:from|to)\b[^;]{1,2000}?'")
+# What may be such a COPY, found in one pass: only so much of a comment is looked through.
+_COPY_WORD = re.compile(rb"\bcopy\b")
+_BEFORE_FILE = re.compile(
+    rb"\b(?:from|to|program)(?=[\s'/e-])"
+    rb"(?:\s++|--[^\n]{0,200}+\n|/\*(?:[^*]|\*(?!/)){0,200}+\*/){0,50}+e?'"
+)
 # The condition of a block may be a program's.
 _TEST = re.compile(rb"\\(?:el)?if\b[^\n]*`")
 
@@ -94,7 +99,7 @@ def matters(script: bytes) -> bool:
     if _MATTERS.search(script) or _TEST.search(script):
         return True
     lower = script.lower()
-    if any(word in lower for word in _SERVER_WORDS) or _PERHAPS_COPY.search(lower):
+    if any(word in lower for word in _SERVER_WORDS) or _may_copy_files(lower):
         return True
     return _sets(script, lower)
 
@@ -102,6 +107,10 @@ def matters(script: bytes) -> bool:
 def hides_commands(mode: Mode) -> bool:
     """Tell whether a variable holds a command, so that any use of it matters."""
     return any(_MATTERS.search(_bytes(value)) for _, value in mode.texts)
+
+
+def _may_copy_files(lower: bytes) -> bool:
+    return _BEFORE_FILE.search(lower) is not None and _COPY_WORD.search(lower) is not None
 
 
 def _sets(script: bytes, lower: bytes) -> bool:
@@ -131,10 +140,11 @@ class _Lexer:
         self._strings = mode.strings
         self._turn: int | None = None
         self._parens = 0
-        self._code: list[bytes] = []  # the statement so far; quoted text only hinted at
-        self._full: list[bytes] = []  # the same with its quoted text
+        self._code = bytearray()  # the statement so far; quoted text only hinted at
+        self._full = bytearray()  # the same with its quoted text
+        self._before = b""  # what stands before the last token, back to the one before that
         self._previous = b""
-        self._saved: tuple[int, list[bytes], list[bytes]] | None = None
+        self._saved: tuple[int, bytearray, bytearray] | None = None
         self._data_end = 0
         self._sets = _sets(script, script.lower())
 
@@ -184,13 +194,14 @@ class _Lexer:
             for each in _PARENTHESIS.findall(code):
                 self._parens = self._parens + 1 if each == b"(" else max(0, self._parens - 1)
         self._add(code)
+        self._before = code
 
     def _add(self, code: bytes, full: bytes | None = None) -> None:
-        self._code.append(code)
-        self._full.append(code if full is None else full)
+        self._code += code
+        self._full += code if full is None else full
 
     def _forget(self) -> None:
-        self._code, self._full = [], []
+        self._code, self._full = bytearray(), bytearray()
 
     # -- commands --
 
@@ -226,7 +237,7 @@ class _Lexer:
             self._forget()
             self._parens = 0
         elif name in SENDS:
-            if not b"".join(self._code).strip():
+            if not self._code.strip():
                 self._add(self._previous)
             yield from self._send()
             self._parens = 0
@@ -253,7 +264,7 @@ class _Lexer:
         """Note what is done with the statement that ends here."""
         if self._mode.active is False:
             return
-        code, full = b"".join(self._code), b"".join(self._full)
+        code, full = bytes(self._code), bytes(self._full)
         if not code.strip():
             return
         self._forget()
@@ -291,7 +302,7 @@ class _Lexer:
 
     def _quoted(self, token: "re.Match[bytes]") -> Parts:
         kind, start = token.lastgroup, token.end()
-        if kind == "dollar" and _NAME_BEFORE.search(self._code[-1]):
+        if kind == "dollar" and _NAME_BEFORE.search(self._before):
             # It is within a name, as dollars may be.
             name = _REST_OF_NAME.match(self._text, token.start())
             self._position = name.end() if name else start
@@ -316,7 +327,7 @@ class _Lexer:
         self._add(mark, self._script[token.start() : self._position])
 
     def _string(self, token: "re.Match[bytes]") -> Parts:
-        before, start = self._code[-1], token.end()
+        before, start = self._before, token.end()
         escapes = token.lastgroup == "escaped" and not _ENDS_NAME.search(before)
         if not escapes and not self._strings and not _KIND.search(before):
             escapes = True

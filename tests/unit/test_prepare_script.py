@@ -9,7 +9,7 @@ import pytest
 
 from sqlrs_engine.prepare.copying import parse_copy
 from sqlrs_engine.prepare.mode import Mode
-from sqlrs_engine.prepare.script import Command, Doubt, Script, Text
+from sqlrs_engine.prepare.script import Command, Doubt, Script, Statement, Text
 from sqlrs_engine.prepare.words import printable, value, words
 
 
@@ -345,3 +345,22 @@ def test_a_script_is_read_again_where_its_mode_differs(tmp_path):
     assert (names("after"), len(loads)) == (["x 1", "y.sql"], 1)
     assert (names("after"), len(loads)) == (["x 1", "y.sql"], 1)
     assert (names("before"), len(loads)) == (["x 1", "x.sql"], 2)
+
+
+@pytest.mark.parametrize(
+    "word", ["copy from ", "copy from\n", "copy x from to ", "to/* ", "from--"]
+)
+def test_many_words_of_a_copy_take_no_longer_than_others(word):
+    """A search that tries every pair of them takes minutes."""
+    assert len(parts("select 1; " + word * 30_000)) == 1
+
+
+@pytest.mark.parametrize(
+    "between",
+    [" ", " " * 300, " -- here\n ", " /* a * b */", " program ", " program /**/ ", " E"],
+    ids=repr,
+)
+def test_a_copy_of_the_servers_files_is_found(between):
+    statement, _ = parts(f"copy t from{between}'/x';")
+    assert isinstance(statement, Statement)
+    assert statement.server
