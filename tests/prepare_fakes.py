@@ -130,6 +130,7 @@ class FakeCluster:
         self.container = container
         self.programs = programs
         self.fail: dict[str, BaseException] = {}
+        self.spoilt: dict[str, BaseException] = {}  # what fails once a step has left something
         self.settings: dict[str, Any] = {}
         self.log: list[str] = []
 
@@ -145,6 +146,12 @@ class FakeCluster:
 
     def check_superuser(self, port: int | None) -> None:
         self._do("check superuser")
+
+    def set_password(self, port: int, password: str) -> None:
+        self._do("set password")
+
+    def log_in(self, port: int, password: str) -> None:
+        self._do("log in")
 
     def stop(self, mode: str) -> None:
         self._do(f"stop {mode}")
@@ -179,6 +186,8 @@ class FakeCluster:
         self.log.append(what)
         if what in self.fail:
             raise self.fail[what]
+        if what in self.spoilt and (self.container / "content").read_text():
+            raise self.spoilt[what]
 
 
 def write_psql(directory: Path, script: str = PSQL) -> Path:
@@ -232,6 +241,7 @@ class World:
         self.programs = write_psql(root / "bin")
         self.clusters: list[FakeCluster] = []
         self.cluster_failures: dict[str, BaseException] = {}
+        self.spoilt: dict[str, BaseException] = {}
         self.killed: list[Path] = []
         self.resolve: Callable[[str], Distribution] = self._resolve
         self.instances = FakeInstances(self)
@@ -269,7 +279,7 @@ class World:
 
     def server(self, image_id: str, container: Path) -> FakeCluster:
         cluster = FakeCluster(container, self.programs)
-        cluster.fail = self.cluster_failures
+        cluster.fail, cluster.spoilt = self.cluster_failures, self.spoilt
         self.clusters.append(cluster)
         return cluster
 

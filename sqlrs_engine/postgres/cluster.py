@@ -147,8 +147,8 @@ class Cluster:
         is; what a killed one left behind is cleared away first.
 
         Raises PortTaken when the port is in use, SettingsUnfit when the cluster needs other
-        settings, ServerUnusable (with the last lines of the log) when the server does not
-        start within ``seconds``, ClusterFailed when it cannot be run.
+        settings, ServerUnusable (with the last lines of the log) when the server ends at once,
+        ClusterFailed when it is not ready within ``seconds``, or cannot be run.
         """
         running = self.postmaster()
         if running is not None and running.stopping:
@@ -356,7 +356,8 @@ class Cluster:
             if handle is not None and not wait_exit(handle, 0):
                 self._kill(handle)
                 self._clear_remains()
-                raise ServerUnusable(f"PostgreSQL was not ready within {seconds:g} s", log.tail())
+                # Nothing that was done to it makes a server slow: the machine is.
+                raise ClusterFailed(f"PostgreSQL was not ready within {seconds:g} s", log.tail())
         details = log.tail()
         if "Address already in use" in details:
             raise PortTaken("the port is taken", details)

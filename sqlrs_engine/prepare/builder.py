@@ -1,7 +1,8 @@
 """Builds states: a clone of the parent, the step done to it, a clean stop, a snapshot."""
 
+import secrets
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -162,6 +163,38 @@ class Builder:
                 work.log(f"state {state_id[:12]} is damaged: it is built again")
             return True
 
+    def verdict(
+        self, plan: Plan, steps: Sequence[Step], error: ServerUnusable, work: Work
+    ) -> ClusterFailed | StepFailed:
+        """Return the error to raise when a server of the last step's state is of no use.
+
+        A state that is to blame is dropped. Raises ClusterFailed when the trials that tell do.
+        """
+
+        def guilty(state_id: str) -> bool:
+            work.log(f"a server of state {state_id[:12]} is of no use: it is tried once more")
+            state = self._files.state_dir(plan.image_id, state_id)
+            return self._serves(plan, self._base(plan, work)) and not self._serves(plan, state)
+
+        return self._proof.verdict(steps, error, guilty)
+
+    def _serves(self, plan: Plan, source: Path) -> bool:
+        """Tell whether the server of a clone starts and lets its user in, by TCP, too."""
+        workspace = self._files.clone_to_workspace(source)
+        cluster = self._servers.server(plan.image_id, workspace)
+        password = secrets.token_urlsafe()
+        try:
+            port = self._start(cluster, plan, tcp=True)
+            assert port is not None  # noqa: S101 - it was asked for
+            cluster.check_superuser(port)
+            cluster.set_password(port, password)
+            cluster.log_in(port, password)
+        except ServerUnusable:
+            return False
+        finally:
+            self._scrap(workspace)
+        return True
+
     def _mend_base(self, plan: Plan, work: Work) -> bool:
         base = self._files.base_dir(plan.image_id)
         with self._flights.hold(f"base {plan.image_id}", work.control, lambda: None):
@@ -185,7 +218,7 @@ class Builder:
     def _run(self, plan: Plan, step: Step, source: Path, workspace: Path, work: Work) -> None:
         cluster = self._servers.server(plan.image_id, workspace)
         parent = self._unproven_parent(plan, step)
-        with self._blamed(parent):
+        with self._blamed(plan, parent, work):
             try:
                 port = self._start(cluster, plan, tcp=step.tcp)
             except ServerUnusable as error:
@@ -220,14 +253,14 @@ class Builder:
         return next(filter(self._proof.lacking, parents), None)
 
     @contextmanager
-    def _blamed(self, parent: Step | None) -> Iterator[None]:
+    def _blamed(self, plan: Plan, parent: Step | None, work: Work) -> Iterator[None]:
         """Tell a server that the step before has spoilt from one that fails by itself."""
         try:
             yield
         except ServerUnusable as error:
             if parent is None:
                 raise
-            raise self._proof.verdict([parent], error) from error
+            raise self.verdict(plan, [parent], error, work) from error
 
     def _start(self, cluster: Cluster, plan: Plan, *, tcp: bool) -> int | None:
         """Start a workspace's server; return its port on 127.0.0.1, if it is to have one."""

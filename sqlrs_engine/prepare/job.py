@@ -24,7 +24,6 @@ from .events import EventLog
 from .plan import Plan, Rewritten, tasks_of
 from .planner import Planner
 from .projection import Projection
-from .proof import Proof
 from .request import PrepareRequest
 from .states import States
 from .work import Work
@@ -242,8 +241,8 @@ class JobRun:
         try:
             instance = self._create(state_id)
         except ServerUnusable as error:
-            proof = Proof(self._tools.states, self._tools.room)
-            raise proof.verdict(plan.steps, error) from error
+            work = Work(self._control, self._log)
+            raise self._tools.builder.verdict(plan, plan.steps, error, work) from error
         self._stored.add("prepare-instance")  # it succeeds with the job
         self._task_done("prepare-instance")
         return {

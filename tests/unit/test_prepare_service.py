@@ -328,25 +328,59 @@ def test_an_instance_that_cannot_be_made(world):
 UNUSABLE = ServerUnusable("PostgreSQL did not start", "FATAL: no")
 
 
-def test_a_step_that_leaves_an_unusable_server_fails_and_is_not_cached(world):
-    world.instances.fail = UNUSABLE
+@pytest.mark.parametrize("lacks", ["start", "check superuser", "set password", "log in"])
+def test_a_step_that_leaves_an_unusable_server_fails_and_is_not_cached(world, lacks):
+    world.instances.fail = world.spoilt[lacks] = UNUSABLE
     for _ in range(2):
-        job = world.prepare("-c", ":")
+        job = world.prepare("-c", WRITE)
         assert job.error["code"] == "step_failed"
-        assert job.error["details"] == "-c :: PostgreSQL did not start: FATAL: no"
+        assert job.error["details"] == f"-c {WRITE}: PostgreSQL did not start: FATAL: no"
         assert states(world) == []
         assert list(world.files.state_dirs()) == []
-    two = world.prepare("-c", ":", "-c", "true")
+
+
+def test_a_step_before_may_have_left_an_unusable_server(world):
+    world.instances.fail = world.spoilt["log in"] = UNUSABLE
+    two = world.prepare("-c", WRITE, "-c", "true")
     assert two.error["details"].startswith("-c true, or a step before it: ")
 
 
 def test_the_step_before_is_to_blame_for_a_server_that_fails_at_once(world):
     world.instances.fail = UNUSABLE
-    assert world.prepare("-c", "echo 1").status == "failed"
-    world.cluster_failures["check superuser"] = UNUSABLE
-    job = world.prepare("-c", ":", "-c", "true")
-    assert job.error["details"].startswith("-c :: ")
+    assert world.prepare("-c", WRITE).error["code"] == "cluster_failed"
+    world.spoilt["check superuser"] = UNUSABLE
+    job = world.prepare("-c", WRITE, "-c", "true")
+    assert job.error["details"].startswith(f"-c {WRITE}: ")
     assert states(world) == []
+
+
+def test_a_failure_that_does_not_come_again_is_no_fault_of_the_step(world):
+    world.instances.fail = UNUSABLE
+    assert world.prepare("-c", WRITE).error["code"] == "cluster_failed"
+    world.instances.fail = None
+    assert world.prepare("-c", WRITE).status == "succeeded"
+    assert len(states(world)) == 1
+
+
+def test_a_shortage_of_the_machine_is_no_fault_of_the_step(world):
+    """Then an empty cluster does not start, either."""
+    world.instances.fail = UNUSABLE
+    gate = world.instances.create
+
+    def create(*arguments, **options):
+        world.cluster_failures["start"] = UNUSABLE
+        return gate(*arguments, **options)
+
+    world.instances.create = create
+    assert world.prepare("-c", WRITE).error["code"] == "cluster_failed"
+    assert len(states(world)) == 1
+
+
+def test_a_server_that_is_slow_is_no_fault_of_the_step(world):
+    world.instances.fail = ClusterFailed("PostgreSQL was not ready within 60 s")
+    world.spoilt["start"] = UNUSABLE
+    assert world.prepare("-c", WRITE).error["code"] == "cluster_failed"
+    assert len(states(world)) == 1
 
 
 def test_a_state_that_proved_itself_is_kept_whatever_its_servers_do(world):
