@@ -64,9 +64,12 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Prepare with the arguments after ``--`` (``args.rest``); print the DSN or the plan."""
     from ..client import connect, connect_or_start
+    from ..registry import check_name
 
     # Checked first: nobody wants to hear of it when the work is done.
     ttl = None if args.ttl is None else durations.format(durations.parse(args.ttl))
+    if args.name:
+        check_name(args.name)
     body = {
         "image_id": args.image,
         "work_dir": str(terminal.cwd),

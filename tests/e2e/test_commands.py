@@ -172,6 +172,9 @@ def test_a_refused_request_is_explained(shell: Shell) -> None:
     ended = shell.run("prepare", "--", "-h", "elsewhere")
     assert ended.returncode == 2
     assert "connection flags are not allowed: -h" in ended.stderr
+    ended = shell.run("prepare", "--name", "bad name", "--", "-c", "select 1")
+    assert (ended.returncode, "invalid name" in ended.stderr) == (2, True)
+    assert not (shell.state_dir / "engine.json").exists(), "it was started for nothing"
 
 
 def test_ctrl_c_cancels_the_job(shell: Shell) -> None:
