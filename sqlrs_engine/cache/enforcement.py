@@ -149,9 +149,9 @@ class Enforcement:
             usage = self.measure()
         rules = self._rules(protect)
         goal = Goal(limits=limits, need=need)
-        if limits.pressure(usage, need) and not (
-            self._going_on.is_set() and goal.bearable(usage, 0)
-        ):
+        # An instance adds no state, and somebody waits for it: wishes are left to the builds.
+        waived = phase == "prepare_instance" or self._going_on.is_set()
+        if limits.pressure(usage, need) and not (waived and goal.bearable(usage, 0)):
             outcome = self._evictor.evict(rules, goal, self._patience_seconds)
             self._record(phase, outcome, rules)
             usage = outcome.after

@@ -594,6 +594,19 @@ def test_shared_blocks_are_not_evicted_for_their_apparent_size(world):
     assert evicted(world) == [1]
 
 
+# Instances
+
+
+def test_an_instance_waits_for_no_wish(world):
+    world.configure(reserveBytes=100 * GIB)
+    world.others = 900 * GIB
+    world.add(1, size=60 * GIB, age=HOUR)
+    world.cache.make_room("prepare_instance", growth=30 * GIB)
+    assert evicted(world) == []
+    world.cache.make_room("prepare_instance", growth=70 * GIB)  # more than is free
+    assert evicted(world) == [1]
+
+
 # In the background
 
 
