@@ -80,8 +80,11 @@ class Lifecycle:
             state = self._state(state_id)
             there = self._made_for(made_for, asked)
             if there is not None:
+                # The same request may name its state otherwise: by what is bound to it now.
+                if asked is None and there.state_id != state_id:
+                    raise Conflict("there is an instance of another state", there.instance_id)
                 with suppress(NotFound):  # deleted just now: it is made again
-                    return self._resumed(there, state, name, on_log)
+                    return self._resumed(there, name, on_log)
             if name is not None:
                 self._deps.names.check_free(name)
             with self._room(), ExitStack() as held:
@@ -203,10 +206,8 @@ class Lifecycle:
             return instance
         return None
 
-    def _resumed(self, there: Instance, state: State, name: str | None, on_log: OnLog) -> Instance:
+    def _resumed(self, there: Instance, name: str | None, on_log: OnLog) -> Instance:
         """Return the instance that an interrupted caller had created before."""
-        if there.state_id != state.state_id:
-            raise Conflict("there is an instance of another state", there.instance_id)
         if name is not None and there.name is None:
             self._deps.names.claim(name, there)
         return self.ensure_running(there.instance_id, on_log)

@@ -207,6 +207,17 @@ def test_a_call_that_asks_for_something_else_is_no_repetition(world):
     assert anew.instance_id not in (first.instance_id, other.instance_id)
 
 
+def test_a_repeated_request_may_find_its_name_at_another_state(world):
+    first = world.instances.create(world.add_state(), made_for="request 1", asked="ab")
+    other = world.add_state(2)
+    again = world.instances.create(other, made_for="request 1", asked="ab")
+    assert again.instance_id == first.instance_id
+    job = world.instances.create(other, made_for="a job")
+    with pytest.raises(Conflict, match="another state"):
+        world.instances.create(first.state_id, made_for="a job")
+    assert world.store.instances.get(job.instance_id).state_id == other
+
+
 def test_a_repeated_call_gives_the_name_that_was_not_given_yet(world):
     state = world.add_state()
     world.instances.create(state, made_for="a job")
