@@ -50,7 +50,10 @@ class Promotion:
     def _make_room(self, instance_id: str, state_id: str) -> None:
         """Refuse in time: on a full disk a server neither stops cleanly nor starts again."""
         room = self._deps.room
-        size = self._deps.files.usage(self._deps.files.instance_dir(instance_id))
+        try:
+            size = self._deps.files.usage(self._deps.files.instance_dir(instance_id))
+        except OSError:
+            size = 0  # deleted meanwhile, or damaged: that is told under the instance's lock
         room.make_room("prepare_instance", (state_id,), size)
         if room.exhausted():
             raise StorageFull(

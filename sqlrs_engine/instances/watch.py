@@ -21,7 +21,7 @@ AT_ONCE = 4
 ATTEMPTS = 7
 FIRST_PAUSE_SECONDS = 1.0
 CALM_SECONDS = 60.0
-"""After so long without an end of its server an instance counts as well."""
+"""After so long without a restart of its server an instance counts as well."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class _Watched:
 
 @dataclass(slots=True)
 class _Ends:
-    """How often an instance's server ended in a row, and when last."""
+    """How often in a row an instance's server had to be started again, and when last."""
 
     count: int = 0
     last: float = 0.0
@@ -147,6 +147,9 @@ class Watch:
         return [watched.instance_id for watched in ended]
 
     def _try(self, instance_id: str) -> None:
+        with self._lock:
+            ends = self._ends.setdefault(instance_id, _Ends())
+            ends.count, ends.last = ends.count + 1, time.monotonic()
         try:
             was_down = self._revive(instance_id)
         except Exception as error:
@@ -156,7 +159,8 @@ class Watch:
                 self._wake()
             return
         if not was_down:
-            self._excuse(instance_id)
+            with self._lock:
+                ends.count -= 1
 
     def _note_end(self, instance_id: str) -> None:
         """Decide when an instance is started again. The caller holds the lock."""
@@ -164,19 +168,11 @@ class Watch:
         ends = self._ends.setdefault(instance_id, _Ends())
         if now - ends.last > CALM_SECONDS:
             ends.count = 0
-        ends.count, ends.last = ends.count + 1, now
-        if ends.count > ATTEMPTS:
+        if ends.count >= ATTEMPTS:
             _log.error("instance %s stays down until it is used", instance_id)
             return
-        pause = FIRST_PAUSE_SECONDS * 2 ** (ends.count - 2) if ends.count > 1 else 0.0
+        pause = FIRST_PAUSE_SECONDS * 2 ** (ends.count - 1) if ends.count else 0.0
         self._due[instance_id] = now + pause
-
-    def _excuse(self, instance_id: str) -> None:
-        """Take back an end that was on purpose."""
-        with self._lock:
-            ends = self._ends.get(instance_id)
-            if ends is not None:
-                ends.count -= 1
 
     def _pause(self) -> float | None:
         with self._lock:

@@ -176,6 +176,16 @@ def test_promotion_waits_for_nobody_to_be_connected(world, instance):
     world.instances.promote(instance.instance_id, force=True)
 
 
+def test_an_instance_deleted_just_before_it_is_promoted_is_not_found(world, instance, monkeypatch):
+    def gone(path):
+        world.instances.remove(instance.instance_id)
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(world.files, "usage", gone)
+    with pytest.raises(NotFound):
+        world.instances.promote(instance.instance_id)
+
+
 def test_a_crashed_instance_recovers_before_it_is_promoted(world, instance):
     world.server_of(instance).crash()
     world.instances.promote(instance.instance_id)

@@ -123,14 +123,18 @@ def test_a_server_that_always_ends_is_left_alone_at_last(server, caplog):
     assert len(server.revived) == watch_module.ATTEMPTS
 
 
-def test_ends_on_purpose_do_not_count(server, caplog):
+@pytest.mark.parametrize("in_a_row", [1, 12])
+def test_ends_on_purpose_do_not_count(server, caplog, in_a_row):
     server.watch.start(lambda: [server.instance])
-    for count in range(1, watch_module.ATTEMPTS + 2):
-        with server.changing:
-            server.start()
-            eventually(lambda count=count: len(server.ended) == count)
-            server.watch.see(server.instance)
-        eventually(lambda count=count: len(server.revived) == count)
+    for _ in range(12 // in_a_row):
+        before = len(server.revived)
+        with server.changing:  # nobody looks after the server meanwhile
+            for _ in range(in_a_row):
+                ended = len(server.ended)
+                server.start()
+                eventually(lambda ended=ended: len(server.ended) > ended)
+                server.watch.see(server.instance)
+        eventually(lambda before=before: len(server.revived) > before)
     server.kill()
     eventually(lambda: server.process.poll() is None)
     assert "stays down" not in caplog.text
