@@ -6,7 +6,7 @@
 * ``explain``, ``differences``: hit or miss, and which input made it a miss
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -112,11 +112,13 @@ class Cache:
         """
         return explain(self._plan(request), self._store.states, self._exists)
 
-    def make_room(self, phase: Phase, protect: Collection[str] = (), growth: int = 0) -> None:
+    def make_room(self, phase: Phase, protect: Sequence[str] = (), growth: int = 0) -> None:
         """Evict states if the limits are passed, or would be by ``growth`` bytes more.
 
         States in ``protect`` stay, and so does all that is leased, referred to, or younger
-        than ``minStateAge``. To be called without holding an instance's lock.
+        than ``minStateAge``. ``protect`` is a chain, parents first: where there is no room
+        otherwise, the files of its middle states go as well, of those that nothing leases.
+        To be called without holding an instance's lock.
 
         In the phases ``prepare_step`` and ``snapshot``, raises CacheLimitTooSmall and
         StorageFull when there is no room even so, CacheUnavailable when it cannot be told.
@@ -124,7 +126,7 @@ class Cache:
         """
         self._enforcement.make_room(phase, protect, growth)
 
-    def building(self, protect: Collection[str], size: int) -> AbstractContextManager[None]:
+    def building(self, protect: Sequence[str], size: int) -> AbstractContextManager[None]:
         """Make room for a build on a clone of ``size`` bytes, as ``make_room`` does.
 
         While the block runs, others make room beside it: builds that begin together would
@@ -133,7 +135,7 @@ class Cache:
         return self._enforcement.building(protect, size)
 
     def relieve(
-        self, phase: Phase, failure: StorageFull, protect: Collection[str] = (), growth: int = 0
+        self, phase: Phase, failure: StorageFull, protect: Sequence[str] = (), growth: int = 0
     ) -> bool:
         """Give space back after a phase has failed for want of it.
 

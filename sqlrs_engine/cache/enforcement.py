@@ -3,6 +3,7 @@
 What is a limit, and what only a wish:
 
 * ``maxBytes`` is a limit: a state that would take the cache beyond it is refused.
+* Before anything is refused, the preparation's own middle states go: see ``eviction``.
 * Where copies share their blocks, only ``maxBytes`` looks at the states' apparent size.
 * The reserve and the watermarks are wishes: states are evicted for them as far as they can
   be, and when that is not enough work goes on all the same. A disk that is fuller than the
@@ -13,7 +14,7 @@ What is a limit, and what only a wish:
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -23,7 +24,7 @@ from ..metrics import Metrics
 from ..store import StateStore
 from ..store.records import Json
 from .candidates import Rules
-from .capacity import MIN_STATE_AGE, Disk, Goal, Limits, Need, Phase, Settings, Usage
+from .capacity import MIN_STATE_AGE, NOTHING, Disk, Goal, Limits, Need, Phase, Settings, Usage
 from .eviction import Evictor, Files, Leases, Outcome
 from .summary import Eviction, Summary
 
@@ -115,7 +116,7 @@ class Enforcement:
         return not self.limits(usage).short_of_space(usage, need)
 
     @contextmanager
-    def building(self, protect: Collection[str], size: int) -> Iterator[None]:
+    def building(self, protect: Sequence[str], size: int) -> Iterator[None]:
         """Make room for a build and count what it takes; see ``Cache.building``."""
         build = _Build(self._taken(size))
         self._builds.append(build)
@@ -125,7 +126,7 @@ class Enforcement:
         finally:
             self._builds.remove(build)
 
-    def make_room(self, phase: Phase, protect: Collection[str] = (), growth: int = 0) -> None:
+    def make_room(self, phase: Phase, protect: Sequence[str] = (), growth: int = 0) -> None:
         """Evict under pressure; see ``Cache.make_room``."""
         try:
             self._make_room(phase, protect, growth)
@@ -135,7 +136,7 @@ class Enforcement:
             _log.warning("nothing is evicted now: %s", error)
 
     def _make_room(
-        self, phase: Phase, protect: Collection[str], growth: int, mine: "_Build | None" = None
+        self, phase: Phase, protect: Sequence[str], growth: int, mine: "_Build | None" = None
     ) -> None:
         """Evict for what is needed here and by builds under way; refuse what does not fit.
 
@@ -158,9 +159,23 @@ class Enforcement:
             if outcome.cut_short:
                 self._go_on(phase, protect)
         if phase in _REFUSABLE:
+            usage = self._stripped(phase, protect, usage, Goal(limits=limits, need=own))
             self._check(phase, usage, limits, own, rules)
 
-    def _go_on(self, phase: Phase, protect: Collection[str]) -> None:
+    def _stripped(self, phase: Phase, chain: Sequence[str], usage: Usage, goal: Goal) -> Usage:
+        """Return the usage, after middle states of a chain went if it would be refused."""
+        if goal.bearable(usage, 0):
+            return usage
+        outcome = self._strip(chain, goal)
+        self._record(phase, outcome, self._rules(chain))
+        return outcome.after
+
+    def _strip(self, chain: Sequence[str], goal: Goal) -> Outcome:
+        """Drop the files of a chain's middle states; their age is that of the preparation."""
+        rules = self._rules(())
+        return self._evictor.strip(chain, replace(rules, youngest=rules.now), goal)
+
+    def _go_on(self, phase: Phase, protect: Sequence[str]) -> None:
         """Evict what is left to evict in the background: somebody waits for this thread."""
         with self._beginning:
             if self._going_on.is_set():
@@ -174,7 +189,7 @@ class Enforcement:
             self._going_on.clear()
             _log.warning("eviction does not go on: %s", error)
 
-    def _evict_the_rest(self, phase: Phase, protect: Collection[str]) -> None:
+    def _evict_the_rest(self, phase: Phase, protect: Sequence[str]) -> None:
         """Evict a little at a time, so that others can between, until all is well."""
         try:
             total: Outcome | None = None
@@ -197,7 +212,7 @@ class Enforcement:
         self._stopped = True
 
     def relieve(
-        self, phase: Phase, failure: StorageFull, protect: Collection[str] = (), growth: int = 0
+        self, phase: Phase, failure: StorageFull, protect: Sequence[str] = (), growth: int = 0
     ) -> bool:
         """Give space back after a write has failed for want of it; see ``Cache.relieve``."""
         if isinstance(failure, Refused):
@@ -208,7 +223,7 @@ class Enforcement:
             _log.warning("nothing is evicted now: %s", error)
             return False
 
-    def _relieve(self, phase: Phase, protect: Collection[str], growth: int) -> bool:
+    def _relieve(self, phase: Phase, protect: Sequence[str], growth: int) -> bool:
         evicted = self._evictor.evicted
         spared = self._give_up_spare()
         goal = Goal(
@@ -218,10 +233,13 @@ class Enforcement:
         )
         rules = self._rules(protect)
         outcome = self._evictor.evict(rules, goal)
+        if outcome.freed_bytes < goal.at_least:
+            rest = replace(goal, need=NOTHING, at_least=goal.at_least - outcome.freed_bytes)
+            outcome = outcome.followed_by(self._strip(protect, rest))
         self._record(phase, outcome, rules)
         # Not whether there is more space: a failed attempt gives back its own. But another
         # job, failing at the same time, may have evicted all there was.
-        return spared or self._evictor.evicted > evicted
+        return spared or outcome.evicted_count > 0 or self._evictor.evicted > evicted
 
     def _need(self, phase: Phase, growth: int) -> Need:
         copied = phase in _COPYING and not self._shares_blocks
@@ -240,7 +258,7 @@ class Enforcement:
         others = [build.disk_bytes for build in list(self._builds) if build is not mine]
         return Need(disk_bytes=sum(others))
 
-    def _rules(self, protect: Collection[str]) -> Rules:
+    def _rules(self, protect: Sequence[str]) -> Rules:
         now = self._clock()
         return Rules(
             now=now,

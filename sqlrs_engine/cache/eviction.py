@@ -3,13 +3,16 @@
 A state is retired first, so that nobody can begin to use it; looked at once more; then its
 row goes, then its files. Callers must hold no instance's lock: retiring waits for deletions,
 and those wait for instances.
+
+The middle states of a chain are only stripped: without its row nothing could be built on a
+state, but without its files it can be built anew.
 """
 
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -27,6 +30,9 @@ from .capacity import Goal, Usage
 # space matters.
 _SPACE_PATIENCE_SECONDS = 5.0
 
+# A job that waits for the same state has given back what it needs no more by then.
+_LEASE_PATIENCE_SECONDS = 5.0
+
 _log = logging.getLogger(__name__)
 
 
@@ -39,8 +45,10 @@ class Leases(Protocol):
     def current(self) -> frozenset[str]:
         """Return the states in use now."""
 
-    def retire(self, state_ids: Iterable[str]) -> AbstractContextManager[bool]:
-        """Keep states from being leased; yields False when one is leased already."""
+    def retire(
+        self, state_ids: Iterable[str], patience_seconds: float = 0
+    ) -> AbstractContextManager[bool]:
+        """Keep states from being leased; yields False when one stays leased for so long."""
 
 
 class Files(Protocol):
@@ -143,6 +151,28 @@ class Evictor:
                 usage = self._settled(self._measure(), goal)
             return Outcome(count, freed, before, usage, cut_short=False)
 
+    def strip(self, chain: Sequence[str], rules: Rules, goal: Goal) -> Outcome:
+        """Drop the files of a chain's middle states, the last first, until the goal is bearable.
+
+        The last state that is there stays: it is what is built upon.
+        """
+        end = time.monotonic() + _LEASE_PATIENCE_SECONDS
+        before = usage = self._measure()
+        count = freed = 0
+        states = filter(None, map(self._states.get, reversed(chain)))
+        there = (state for state in states if state.size_bytes)
+        next(there, None)
+        while not goal.bearable(usage, freed):
+            state = next(there, None)
+            if state is None:
+                break
+            if self._strip(state.state_id, rules, end - time.monotonic()):
+                count += 1
+                self._metrics.evicted(state.size_bytes or 0)
+                freed += state.size_bytes or 0
+                usage = self._settled(self._measure(), goal)
+        return Outcome(count, freed, before, usage, cut_short=False)
+
     def candidates(self, rules: Rules) -> Candidates:
         """Return the states in the order in which they would go. Raises CacheUnavailable."""
         try:
@@ -179,6 +209,21 @@ class Evictor:
         _log.info("evicted state %s of %d bytes", state.state_id, state.size_bytes or 0)
         return Fate.EVICTED
 
+    def _strip(self, state_id: str, rules: Rules, patience_seconds: float) -> bool:
+        """Drop the files of a state unless it is in use; its row stays for its children."""
+        with self._leases.retire([state_id], patience_seconds) as claimed:
+            state = self._states.get(state_id) if claimed else None
+            if state is None or rules.keep(state):
+                return False
+            try:
+                self._states.set_gone(state_id)
+            except (EngineError, OSError):
+                _log.exception("cannot drop the files of state %s", state_id)
+                return False
+            self._discard(self._files.state_dir(state.image_id, state_id))
+        _log.info("dropped the files of state %s, %d bytes", state_id, state.size_bytes or 0)
+        return True
+
     def _remove(self, state: State) -> None:
         container = self._files.state_dir(state.image_id, state.state_id)
         try:
@@ -192,8 +237,11 @@ class Evictor:
             self._files.await_space(_SPACE_PATIENCE_SECONDS)
             self._states.remove(state.state_id)
             return
+        self._discard(container)
+
+    def _discard(self, container: Path) -> None:
+        """Remove files that their row does not vouch for any more; the next start does, too."""
         try:
             self._files.discard(container)
         except (EngineError, OSError):
-            # Without its row it is no state any more; the next start tries again.
             _log.exception("cannot remove %s", container)

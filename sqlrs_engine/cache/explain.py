@@ -1,6 +1,6 @@
 """Hit or miss; and on a miss, what is cached of the chain and which inputs are new.
 
-The states of a chain are looked for from the first to the last: the last one found is the
+The states of a chain are looked for from the last to the first: the first one found is the
 *nearest*. Beside the step that comes next, among the states made of that same parent (of
 any image for the first step), the one made most like it is found, and after it the same
 among its children: what differs in all of them is what has changed.
@@ -61,9 +61,8 @@ def explain(plan: Plan, states: StateStore, exists: Callable[[str], bool]) -> Js
     ids = [step.state_id for step in plan.steps]
     if exists(ids[-1]):
         return _decision(plan, "hit", "exact_state_match", matched_state_id=ids[-1])
-    cached = 0
-    while exists(ids[cached]):
-        cached += 1
+    # What is before the last state that is there is not needed, and may be gone.
+    cached = next((count for count in range(len(ids), 0, -1) if exists(ids[count - 1])), 0)
     decision = _decision(plan, "miss", "no_matching_state")
     if cached:
         decision["nearest_state_id"] = ids[cached - 1]

@@ -5,10 +5,30 @@ Order, for whoever needs both: leases first, instance locks second.
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 OnRetire = Callable[[frozenset[str]], object]
+
+
+class Lease:
+    """States kept from being deleted, until each of them is released."""
+
+    def __init__(self, leases: "Leases", state_ids: Iterable[str]) -> None:
+        self._leases = leases
+        self._wanted = frozenset(state_ids)
+        self._held: frozenset[str] = frozenset()
+
+    def renew(self) -> None:
+        """Keep those again that were released; waits as ``Leases.lease`` does."""
+        self._leases._take(self._wanted - self._held)
+        self._held = self._wanted
+
+    def release(self, *state_ids: str) -> None:
+        """Keep these states no longer; those that are not kept do not matter."""
+        released = self._held.intersection(state_ids)
+        self._held -= released
+        self._leases._give_back(self._leases._leased, released)
 
 
 class Leases:
@@ -30,18 +50,17 @@ class Leases:
         self._listeners.append(callback)
 
     @contextmanager
-    def lease(self, *state_ids: str) -> Iterator[None]:
+    def lease(self, *state_ids: str) -> Iterator[Lease]:
         """Keep states from being deleted.
 
         Waits for a deletion under way, so look whether the states exist *inside*.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._retiring.isdisjoint(state_ids))
-            self._leased.update(state_ids)
+        lease = Lease(self, state_ids)
+        lease.renew()
         try:
-            yield
+            yield lease
         finally:
-            self._give_back(self._leased, state_ids)
+            lease.release(*state_ids)
 
     @contextmanager
     def borrow(self, state_id: str) -> Iterator[bool]:
@@ -70,14 +89,15 @@ class Leases:
             return frozenset(self._leased)
 
     @contextmanager
-    def retire(self, state_ids: Iterable[str]) -> Iterator[bool]:
+    def retire(self, state_ids: Iterable[str], patience_seconds: float = 0) -> Iterator[bool]:
         """Keep states from being leased, to delete them; not to be nested.
 
-        Yields False, and keeps nothing, when one of them is leased. Waits for other
-        deletions of the same states.
+        Yields False, and keeps nothing, when one of them is leased, and still is after
+        ``patience_seconds``. Waits for other deletions of the same states.
         """
         wanted = frozenset(state_ids)
         with self._changed:
+            self._changed.wait_for(lambda: wanted.isdisjoint(self._leased), patience_seconds)
             self._changed.wait_for(lambda: self._retiring.isdisjoint(wanted))
             claimed = wanted.isdisjoint(self._leased)
             if claimed:
@@ -98,7 +118,12 @@ class Leases:
         with self._changed:
             self._changed.wait_for(lambda: state_ids.isdisjoint(self._borrowed))
 
-    def _give_back(self, users: Counter[str], state_ids: Iterable[str]) -> None:
+    def _take(self, state_ids: Collection[str]) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._retiring.isdisjoint(state_ids))
+            self._leased.update(state_ids)
+
+    def _give_back(self, users: Counter[str], state_ids: Collection[str]) -> None:
         with self._changed:
             users.subtract(state_ids)
             for state_id in state_ids:

@@ -188,8 +188,7 @@ class Lifecycle:
             raise NotFound("state not found", state_id)
         if not self._deps.states.exists(state_id):
             raise NotFound(
-                "the state's files are gone, or may be damaged: delete it and prepare it again",
-                state_id,
+                "the state's files are gone, or may be damaged: prepare it again", state_id
             )
         return state
 

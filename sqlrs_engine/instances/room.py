@@ -1,6 +1,6 @@
 """Room on the disk for clones and what is done to them; the cache gives it, by evicting states."""
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal, Protocol
 
@@ -15,21 +15,23 @@ class Room(Protocol):
     def has_room(self, size: int) -> bool:
         """Tell whether the disk has room, beyond its reserve, for a copy of so many bytes."""
 
-    def make_room(self, phase: Phase, protect: Collection[str] = (), growth: int = 0) -> None:
+    def make_room(self, phase: Phase, protect: Sequence[str] = (), growth: int = 0) -> None:
         """Evict other states if ``growth`` more bytes would pass the limits.
 
+        ``protect`` is a chain of states that stay; when there is no room otherwise, those in
+        its middle that nothing leases any more lose their files, and have to be built again.
         Raises StorageFull or CacheLimitTooSmall when there is no room even so, in the
         phases before a state is there; CacheUnavailable when it cannot be told.
         """
 
-    def building(self, protect: Collection[str], size: int) -> AbstractContextManager[None]:
+    def building(self, protect: Sequence[str], size: int) -> AbstractContextManager[None]:
         """Make room for a build on a clone of ``size`` bytes, which others then respect.
 
         Raises what ``make_room`` does.
         """
 
     def relieve(
-        self, phase: Phase, failure: StorageFull, protect: Collection[str] = (), growth: int = 0
+        self, phase: Phase, failure: StorageFull, protect: Sequence[str] = (), growth: int = 0
     ) -> bool:
         """Give ``growth`` bytes back after a failure for want of space, if it can.
 
@@ -47,15 +49,15 @@ class Unlimited:
         """Return True."""
         return True
 
-    def make_room(self, phase: Phase, protect: Collection[str] = (), growth: int = 0) -> None:
+    def make_room(self, phase: Phase, protect: Sequence[str] = (), growth: int = 0) -> None:
         """Do nothing."""
 
-    def building(self, protect: Collection[str], size: int) -> AbstractContextManager[None]:
+    def building(self, protect: Sequence[str], size: int) -> AbstractContextManager[None]:
         """Do nothing."""
         return nullcontext()
 
     def relieve(
-        self, phase: Phase, failure: StorageFull, protect: Collection[str] = (), growth: int = 0
+        self, phase: Phase, failure: StorageFull, protect: Sequence[str] = (), growth: int = 0
     ) -> bool:
         """Return False: there is nothing to give back."""
         return False

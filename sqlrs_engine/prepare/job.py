@@ -16,6 +16,7 @@ from ..postgres.cluster import ServerUnusable, StateUnusable
 from ..postgres.distribution import Distribution
 from ..shortage import shortage
 from ..sources import Trees
+from ..space import with_relief
 from ..store import JobStore
 from ..store.records import Instance, Job, JobStatus, Json
 from .builder import Builder
@@ -40,10 +41,20 @@ class Images(Protocol):
         """Return the distribution an image means. Raises ImageUnavailable."""
 
 
+class Lease(Protocol):
+    """States that are kept."""
+
+    def release(self, *state_ids: str) -> None:
+        """Keep these no longer."""
+
+    def renew(self) -> None:
+        """Keep those again that were released."""
+
+
 class Leases(Protocol):
     """Keeps states from being deleted."""
 
-    def lease(self, *state_ids: str) -> AbstractContextManager[None]:
+    def lease(self, *state_ids: str) -> AbstractContextManager[Lease]:
         """Keep these states while the block runs."""
 
 
@@ -151,20 +162,24 @@ class JobRun:
             self._store_plan(request, plan)
             if request.plan_only:
                 return None
-            # Whatever is there now stays until the instance is made.
-            with tools.leases.lease(*plan.state_ids), self._projected(plan) as projection:
-                return self._complete(plan, projection)
+            # Whatever is there now stays as long as it is needed.
+            with (
+                tools.leases.lease(*plan.state_ids) as lease,
+                self._projected(plan) as projection,
+            ):
+                return self._complete(plan, lease, projection)
 
-    def _complete(self, plan: Plan, projection: Projection | None) -> Json:
+    def _complete(self, plan: Plan, lease: Lease, projection: Projection | None) -> Json:
         """Build what is missing and hand over; once more when something cached was damaged."""
         try:
-            self._build(plan, projection)
+            self._build(plan, lease, projection)
             return self._hand_over(plan)
         except StateUnusable as damage:
+            lease.renew()
             work = Work(self._control, self._log, projection)
             if not self._tools.builder.mend(plan, damage.state_id, work):
                 raise
-        self._build(plan, projection)
+        self._build(plan, lease, projection)
         return self._hand_over(plan)
 
     @contextmanager
@@ -202,7 +217,8 @@ class JobRun:
                 self._log(f"not cacheable: {step.volatile}")
             for note in step.notes:
                 self._log(f"not part of what makes the state: {note}")
-        cached = {state_id: tools.states.exists(state_id) for state_id in plan.state_ids}
+        done = self._steps_done(plan)
+        cached = {state_id: n < done for n, state_id in enumerate(plan.state_ids)}
         tasks = tasks_of(plan, job_id, request.image_id, cached)
         tools.jobs.put_tasks(
             job_id,
@@ -212,34 +228,51 @@ class JobRun:
             signature=plan.signature,
         )
         self._stored = {task.task_id for task in tasks if task.status == "succeeded"}
-        done = ["plan", "resolve-image"] if "@" not in request.image_id else ["plan"]
+        ended = ["plan", "resolve-image"] if "@" not in request.image_id else ["plan"]
         if request.plan_only:
             self._stored = {task.task_id for task in tasks}  # they succeed with the job
-            done += [f"execute-{number}" for number in range(len(plan.steps))]
-            done.append("prepare-instance")
-        for task_id in done:
+            ended += [f"execute-{number}" for number in range(len(plan.steps))]
+            ended.append("prepare-instance")
+        for task_id in ended:
             if not request.plan_only:
                 self._event("task", task_id=task_id, status="running")
             self._task_done(task_id)
 
-    def _build(self, plan: Plan, projection: Projection | None) -> None:
+    def _steps_done(self, plan: Plan) -> int:
+        """Return how many steps, from the first, lead to the last state that is there.
+
+        They need not be done, even where the states before it are gone.
+        """
+        counted = reversed([*enumerate(plan.state_ids, start=1)])
+        return next((count for count, each in counted if self._tools.states.exists(each)), 0)
+
+    def _build(self, plan: Plan, lease: Lease, projection: Projection | None) -> None:
+        """Build what is missing; what nothing more is built on is kept no longer."""
         work = Work(self._control, self._log, projection)
+        done = self._steps_done(plan)
+        lease.release(*plan.state_ids[: max(done - 1, 0)])
         for number, step in enumerate(plan.steps):
             self._control.check()
             task_id = f"execute-{number}"
-            cached = self._tools.states.exists(step.state_id)
+            cached = number < done or self._tools.states.exists(step.state_id)
             self._tools.metrics.looked_up(hit=cached)
             if not cached:
                 self._begin(task_id)
                 self._built |= self._tools.builder.ensure(plan, step, work)
             self._task_done(task_id)
+            if number >= done and step.parent_state_id is not None:
+                lease.release(step.parent_state_id)
 
     def _hand_over(self, plan: Plan) -> Json:
         self._control.check()
         self._begin("prepare-instance")
         state_id = plan.state_ids[-1]
+
+        def relieve(failure: StorageFull, size: int) -> bool:
+            return self._tools.room.relieve("prepare_instance", failure, plan.state_ids, size)
+
         try:
-            instance = self._create(state_id)
+            instance = with_relief(lambda: self._create(state_id), relieve)
         except ServerUnusable as error:
             work = Work(self._control, self._log)
             raise self._tools.builder.verdict(plan, plan.steps, error, work) from error

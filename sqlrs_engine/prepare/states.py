@@ -124,7 +124,6 @@ class States:
                 raise Conflict("another engine has made this state meanwhile", state.state_id)
             try:
                 self._store.add(complete, recipe)
-                self._renew(state.state_id)
             except BaseException:
                 self._files.discard(target)
                 raise
@@ -146,18 +145,23 @@ class States:
         """Write the files of new states to the disk and record it; may take a while."""
         with self._syncing:
             # Listed before the sync: what comes after it is not covered.
-            waiting = [state.state_id for state in self._store.undurable()]
+            undurable = self._store.undurable()
+            waiting = [state.state_id for state in undurable if not self._doubtful(state)]
             if waiting:
                 self._files.sync()
                 self._store.set_durable(waiting)
 
     def drop_doubtful(self) -> None:
-        """Forget the states that a power loss may have damaged, before anything else."""
+        """Drop the files that a power loss may have damaged, before anything else.
+
+        And what is left of those that were being dropped when an engine was killed.
+        """
         for state_id in [state.state_id for state in reversed(self._store.undurable())]:
             with self._publishing:
                 state = self._store.get(state_id)
                 if state is not None and self._doubtful(state):
-                    _log.warning("state %s may not have survived a power loss: dropped", state_id)
+                    if os.path.lexists(self._dir(state)):
+                        _log.warning("the files of state %s may be damaged: dropped", state_id)
                     self._drop(state)
 
     def sweep(self) -> None:
@@ -189,15 +193,8 @@ class States:
             _log.warning("unknown state %s is kept, as it is, in %s", directory.name, place)
 
     def _doubtful(self, state: State) -> bool:
-        """Tell whether a power loss may have damaged a state's files."""
+        """Tell whether a state's files are not to be trusted, as after a power loss."""
         return state.boot_id not in (None, self._boot_id)
-
-    def _renew(self, state_id: str) -> None:
-        """Make the row of a dropped state, kept for its dependants, vouch for its new files."""
-        row = self._store.get(state_id)
-        if row is not None and self._doubtful(row):
-            self._files.sync()
-            self._store.set_durable([state_id])
 
     def _drop(self, state: State) -> None:
         """Remove a state's files, and its row unless something needs it."""
@@ -205,7 +202,8 @@ class States:
         try:
             self._store.remove(state.state_id)
         except Conflict:
-            _log.info("state %s still has dependants", state.state_id)
+            if state.size_bytes:
+                self._store.set_gone(state.state_id)  # its dependants need the row
 
     def _discard(self, directory: Path) -> None:
         try:

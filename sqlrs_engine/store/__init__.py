@@ -63,9 +63,10 @@ class StateStore(Protocol):
         """Yield the states that match as JSON."""
 
     def add(self, state: State, recipe: Json | None = None) -> None:
-        """Insert a state, and what its step was made of; one already there is left as it is.
+        """Insert a state, and what its step was made of.
 
-        Raises NotFound when its parent state is gone.
+        Of one already there only ``size_bytes`` and ``boot_id`` are replaced: its files are
+        new. Raises NotFound when its parent state is gone.
         """
 
     def totals(self) -> Totals:
@@ -88,13 +89,16 @@ class StateStore(Protocol):
         """Record a use: set ``last_used_at``, count one more."""
 
     def set_durable(self, state_ids: Iterable[str]) -> None:
-        """Record that the files of these states have reached the disk."""
+        """Record that the files of these states have reached the disk; not of damaged ones."""
 
     def set_proven(self, state_id: str) -> None:
         """Record that an instance of a state has started and let its user in."""
 
     def set_damaged(self, state_id: str) -> None:
         """Record that the files of a state are of no use: not durable, not proven."""
+
+    def set_gone(self, state_id: str) -> None:
+        """Record that a state has no files any more: no size, and not durable."""
 
     def undurable(self) -> list[State]:
         """Return the states whose files may not have reached the disk."""

@@ -145,6 +145,43 @@ def test_a_state_larger_than_its_parent_is_refused_before_it_is_published(bench)
     assert (set(bench.states()), bench.workspaces()) == ({state.state_id}, [])
 
 
+def fill(n):
+    """Return a step that adds 20 MiB."""
+    return (
+        "-c",
+        f"create table f{n} as select repeat('x', 1000) as x from generate_series(1, 18300)",
+    )
+
+
+def sizes(bench):
+    return [state.size_bytes for state in bench.states().values()]
+
+
+def test_a_chain_goes_on_without_its_middle_states_where_they_do_not_fit(bench):
+    bench.prepare_and_drop(*table(7))
+    (first,) = sizes(bench)
+    steps = [argument for n in range(4) for argument in fill(n)]
+    # Room for the last two states, and less than for all five.
+    room = 2 * (first + 4 * 21 * MIB)
+    bench.configure(maxBytes=room)
+    result = bench.prepare(*table(7), *steps)
+    assert numbers(result["dsn"]) == [7]
+    assert len(bench.states()) == 5
+    assert 0 in sizes(bench)
+    assert sum(sizes(bench)) <= room
+    on_disk = {path.name for path in bench.root.glob("engines/*/*/states/*")}
+    assert on_disk == {key for key, state in bench.states().items() if state.size_bytes}
+    # It is all there for the next, and a middle state is built when it is asked for.
+    assert bench.prepare_and_drop(*table(7), *steps) == result["state_id"]
+    assert bench.cache.explain(bench.request(*table(7), *steps))["decision"] == "hit"
+    gone = next(key for key, state in bench.states().items() if not state.size_bytes)
+    number = list(bench.states()).index(gone)
+    bench.configure(maxBytes=0)
+    again = bench.prepare(*table(7), *steps[: 2 * number])
+    assert (again["state_id"], numbers(again["dsn"])) == (gone, [7])
+    assert bench.states()[gone].size_bytes
+
+
 def test_explain_says_which_file_changed(bench, tmp_path):
     part = tmp_path / "part.sql"
     part.write_text("select 1;")
@@ -271,4 +308,14 @@ def test_a_step_that_finds_the_disk_full_is_tried_again_after_an_eviction(small_
     )
     assert numbers(result["dsn"]) == [9]
     assert small_bench.cache.status()["last_eviction"]["trigger"] == "prepare_step"
+    assert small_bench.workspaces() == []
+
+
+@pytest.mark.root
+def test_middle_states_make_room_on_a_disk_that_is_full(small_bench):
+    """Not all of the chain fits, nor does the instance beside its last two states."""
+    steps = [argument for n in range(4) for argument in fill(n)]
+    result = small_bench.prepare(*table(7), *steps)
+    assert numbers(result["dsn"]) == [7]
+    assert 0 in sizes(small_bench)
     assert small_bench.workspaces() == []

@@ -641,3 +641,105 @@ def test_an_eviction_that_goes_on_in_vain_ends(world):
         world.cache.make_room("metadata_commit")
         eventually(lambda: not world.cache._enforcement._going_on.is_set())
     assert world.left() == [*range(8)]
+
+
+# The middle states of the chain that is being prepared
+
+
+def chain(world, *sizes):
+    """Add a young chain of states; return their ids and that of one still to be built."""
+    world.configure(minStateAge="10m")
+    parents = [None, *range(1, len(sizes))]
+    ids = [
+        world.add(number, parent=parent, size=size, age=0)
+        for number, (parent, size) in enumerate(zip(parents, sizes, strict=True), start=1)
+    ]
+    return [*ids, state_id(len(sizes) + 1)]
+
+
+def sizes(world):
+    return [state.size_bytes for state in world.store.states.find(StateFilter())]
+
+
+def test_middle_states_go_before_a_step_is_refused(world):
+    ids = chain(world, 100, 100, 100, 100)
+    world.configure(maxBytes=550)
+    world.cache.make_room("snapshot", ids, 100)
+    assert evicted(world) == []
+    world.cache.make_room("snapshot", ids, 240)
+    assert evicted(world) == [3]
+    assert (world.left(), sizes(world)) == ([1, 2, 3, 4], [100, 100, 0, 100])
+    world.cache.make_room("snapshot", ids, 340)
+    assert evicted(world) == [3, 2]
+    last = world.cache.status()["last_eviction"]
+    assert (last["trigger"], last["evicted_count"], last["freed_bytes"]) == ("snapshot", 1, 100)
+
+
+def test_what_can_be_evicted_goes_before_middle_states(world):
+    ids = chain(world, 100, 100, 100)
+    world.add(9)
+    world.configure(maxBytes=450)
+    world.cache.make_room("prepare_step", ids, 100)
+    assert evicted(world) == [9]
+
+
+def test_middle_states_in_use_stay(world):
+    ids = chain(world, 100, 100, 100, 100, 100)
+    world.instances.create(ids[1])
+    world.configure(maxBytes=600)
+    with world.leases.lease(ids[0]):
+        with world.leases.lease(ids[2]) as lease, ThreadPoolExecutor() as pool:
+            making = pool.submit(world.cache.make_room, "prepare_step", ids, 250)
+            eventually(lambda: evicted(world) == [4], "the state before the last")
+            lease.release(ids[2])  # a job that has waited for the same state goes on
+            making.result()
+        assert evicted(world) == [4, 3]
+        with pytest.raises(CacheLimitTooSmall):
+            world.cache.make_room("prepare_step", ids, 350)
+    assert sizes(world) == [100, 100, 0, 0, 100]
+
+
+def test_a_middle_state_to_be_retained_stays(world):
+    ids = [
+        world.add(1, min_retention_until=shift(world.clock.now, 1)),
+        world.add(2, parent=1),
+    ]
+    world.configure(maxBytes=250)
+    with pytest.raises(CacheLimitTooSmall):
+        world.cache.make_room("prepare_step", ids, 100)
+    assert evicted(world) == []
+
+
+def test_middle_states_go_for_a_disk_that_is_full(world):
+    ids = chain(world, 100, 100, 100)
+    assert world.cache.relieve("prepare_step", FULL, ids, 150)
+    assert evicted(world) == [2, 1]
+    assert world.files.waits > 0
+    assert not world.cache.relieve("prepare_step", FULL, ids, 150)
+
+
+def test_a_middle_state_whose_files_cannot_be_removed_is_no_state(world, monkeypatch, caplog):
+    ids = chain(world, 100, 100, 100)
+    world.configure(maxBytes=350)
+
+    def busy(path):
+        raise OSError("busy")
+
+    monkeypatch.setattr(world.files, "discard", busy)
+    world.cache.make_room("prepare_step", ids, 100)
+    assert "cannot remove" in caplog.text
+    assert [state.state_id for state in world.store.states.undurable()] == [ids[1]]
+
+
+def test_a_middle_state_whose_row_cannot_be_changed_keeps_its_files(world, monkeypatch, caplog):
+    ids = chain(world, 100, 100, 100)
+    world.configure(maxBytes=350)
+
+    def full(state_id):
+        raise FULL
+
+    monkeypatch.setattr(world.store.states, "set_gone", full)
+    with pytest.raises(CacheLimitTooSmall):
+        world.cache.make_room("prepare_step", ids, 100)
+    assert "cannot drop the files" in caplog.text
+    assert (evicted(world), sizes(world)) == ([], [100, 100, 100])

@@ -112,6 +112,14 @@ def test_the_nearest_state_is_the_last_cached_of_the_chain(shop):
     assert explained["changes"] == []  # nothing was ever made of it
 
 
+def test_what_is_before_the_last_cached_state_may_be_gone(shop):
+    args = ("-c", "select 1", "-c", "select 2", "-c", "select 3")
+    ids = shop.prepare(*args, steps=2)
+    shop.files.discard(shop.files.state_dir(IMAGE, ids[0]))
+    explained = shop.explain(*args)
+    assert (explained["nearest_state_id"], explained["missing_steps"]) == (ids[1], 1)
+
+
 def test_a_state_without_its_files_is_a_miss(shop):
     (state,) = shop.prepare("-c", "select 1")
     shop.files.discard(shop.files.state_dir(IMAGE, state))

@@ -176,6 +176,35 @@ def test_a_leased_state_cannot_be_retired():
         assert claimed
 
 
+def test_states_are_released_one_by_one_and_kept_again():
+    leases = Leases()
+    with leases.lease("a", "b") as lease, leases.lease("b"):
+        lease.release("a", "b", "never held")
+        lease.release("a")
+        assert leases.current() == {"b"}
+        lease.renew()
+        lease.renew()
+        assert leases.current() == {"a", "b"}
+        lease.release("b")
+    assert leases.current() == frozenset()
+
+
+def test_a_retirement_waits_for_leases_as_long_as_it_is_told_to():
+    leases, claims = Leases(), []
+
+    def retire():
+        with leases.retire(["a"], 60) as claimed:
+            claims.append(claimed)
+
+    with leases.lease("a") as lease:
+        with leases.retire(["a"], 0.01) as claimed:
+            assert not claimed
+        thread, _ = in_thread(retire)
+        lease.release("a")
+        thread.join(60)
+    assert claims == [True]
+
+
 def test_a_lease_waits_for_the_retirement():
     leases, order = Leases(), []
 

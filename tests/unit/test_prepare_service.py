@@ -22,6 +22,7 @@ from sqlrs_engine.errors import (
     StorageFull,
     Unavailable,
 )
+from sqlrs_engine.instances.room import Unlimited
 from sqlrs_engine.postgres.cluster import ServerUnusable
 from sqlrs_engine.prepare import PrepareRequest
 from sqlrs_engine.prepare import job as job_module
@@ -426,6 +427,84 @@ def test_a_script_that_changes_while_it_runs_is_not_cached(world, tmp_path):
     error = failed(job, "conflict")
     assert error["details"] == str(script)
     assert states(world) == []
+
+
+# -- middle states that are gone --
+
+
+STEPS = ("-c", WRITE, "-c", "echo two >> $DATA", "-c", "echo three >> $DATA")
+
+
+def drop_files(world, *state_ids):
+    for state_id in state_ids:
+        world.store.states.set_gone(state_id)
+        world.files.discard(world.files.state_dir(IMAGE, state_id))
+
+
+def cached(world, job_id):
+    tasks = world.store.jobs.tasks(job_id)
+    return [task.cached for task in tasks if task.type == "state_execute"]
+
+
+def test_what_is_before_the_last_state_that_is_there_is_not_built(world):
+    world.prepare(*STEPS)
+    one, two, three = states(world)
+    drop_files(world, one, two)
+    ran = len(world.clusters)
+    job = world.prepare(*STEPS)
+    assert (job.status, job.result["state_id"]) == ("succeeded", three)
+    assert (len(world.clusters), cached(world, job.job_id)) == (ran, [True, True, True])
+    # Nor is it for a step more.
+    job = world.prepare(*STEPS, "-c", "echo four >> $DATA")
+    assert cached(world, job.job_id) == [True, True, True, False]
+    assert world.content(job.result["state_id"]) == "one\ntwo\nthree\nfour\n"
+    assert [world.states.exists(each) for each in (one, two)] == [False, False]
+
+
+def test_a_middle_state_that_is_asked_for_is_built_anew(world):
+    world.prepare(*STEPS)
+    one, two, three = states(world)
+    drop_files(world, one, two)
+    job = world.prepare(*STEPS[:4])
+    assert (job.result["state_id"], world.content(two)) == (two, "one\ntwo\n")
+    assert [row.size_bytes for row in world.store.states.find(StateFilter())] == [4, 8, 14]
+    assert all(world.states.exists(each) for each in (one, two, three))
+
+
+def test_a_job_keeps_what_it_needs_and_no_more(world):
+    """The state that is built upon and those to come, but not what was before."""
+    world.prepare(*STEPS[:4])
+    one, two = states(world)
+    hold = world.root / "hold"
+    waiting = f"echo started; while [ ! -e {hold} ]; do sleep 0.01; done"
+    job_id = world.submit(*STEPS, "-c", waiting)
+    world.running(job_id)
+    (three,) = set(states(world)) - {one, two}
+    try:
+        leased = world.leases.current()
+        assert leased.isdisjoint({one, two})
+        assert three in leased
+        drop_files(world, one, two)
+    finally:
+        hold.touch()
+    assert world.wait(job_id).status == "succeeded"
+    assert world.leases.current() == frozenset()
+
+
+def test_an_instance_that_finds_no_room_has_middle_states_dropped(world, monkeypatch):
+    asked = []
+
+    class Cache(Unlimited):
+        def relieve(self, phase, failure, protect=(), growth=0):
+            asked.append((phase, protect))
+            world.instances.fail = None
+            return True
+
+    tools = replace(world.service._tools, room=Cache())
+    monkeypatch.setattr(world.service, "_tools", tools)
+    world.instances.fail = StorageFull("the disk is full")
+    assert world.prepare(*STEPS).status == "succeeded"
+    assert asked == [("prepare_instance", states(world))]
 
 
 # -- together --

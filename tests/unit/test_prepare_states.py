@@ -171,6 +171,50 @@ def test_a_dropped_state_that_an_instance_needs_keeps_its_row(store):
     assert (store.dir() / "content").read_text() == "anew"
 
 
+def middle(store):
+    """Publish a durable state with a child; return its id."""
+    state_id = store.publish(1, text="first").state_id
+    store.publish(2, parent_state_id=state_id)
+    store.states.make_durable()
+    return state_id
+
+
+@pytest.mark.parametrize("killed", ["before its files went", "after"])
+def test_a_state_dropped_for_room_is_absent_until_it_is_built_anew(store, killed):
+    store.store.states.set_gone(middle(store))
+    if killed == "after":
+        store.files.discard(store.dir(1))
+    store.states.make_durable()
+    assert not store.exists(1)
+
+    store.boot("two")
+    store.states.sweep()
+    assert [store.exists(n) for n in (1, 2)] == [False, True]
+    assert (store.row(1).size_bytes, store.dir(1).exists()) == (0, False)
+
+    store.publish(1, text="first")
+    store.states.make_durable()
+    store.states.sweep()
+    assert store.exists(1)
+    assert (store.row(1).size_bytes, store.row(1).boot_id) == (5, None)
+
+
+def test_a_state_dropped_for_room_goes_with_the_last_that_needs_its_row(store):
+    store.store.states.set_gone(middle(store))
+    store.store.states.remove(samples.state(2).state_id)
+    store.states.sweep()
+    assert store.row(1) is None
+
+
+def test_a_damaged_state_stays_so_until_it_is_built_anew(store):
+    state_id = store.publish().state_id
+    store.states.doubt(state_id)
+    store.states.make_durable()
+    assert not store.exists()
+    store.publish(text="anew")
+    assert store.exists()
+
+
 def test_a_state_built_anew_before_the_sweep_is_kept(store):
     store.publish(text="old")
     store.boot("two")

@@ -245,6 +245,23 @@ def test_a_parent_of_which_only_the_row_was_left_comes_back(lives: Lives) -> Non
     assert life.store.states.get(child.state_id).parent_state_id == parent.state_id
 
 
+def test_a_state_dropped_for_room_comes_back_without_a_size(lives: Lives) -> None:
+    life = lives.current
+    parent = life.add_state(1, size_bytes=100)
+    child = life.add_state(2, parent_state_id=parent.state_id, size_bytes=100)
+    life.store.states.set_gone(parent.state_id)
+    life.files.discard(life.files.state_dir(parent.image_id, parent.state_id))
+    gone = life.store.states.get(parent.state_id)
+    life.lose_database()
+    life = lives.next()
+    assert life.store.states.get(parent.state_id) == gone
+    assert life.store.states.get(child.state_id).size_bytes == 100
+    # Its label is that of its new files once it is built anew.
+    life.store.states.add(replace(gone, size_bytes=70, boot_id="boot-9"))
+    label = life.labels.read(State, parent.state_id)
+    assert (label.size_bytes, label.boot_id) == (70, "boot-9")
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"instance_id": 7}', b"\xff\xfe"])
 def test_an_unreadable_label_keeps_its_container(lives: Lives, content: bytes) -> None:
     life = lives.current

@@ -120,6 +120,33 @@ def test_durability_is_recorded(store: SqliteStore) -> None:
     assert store.states.undurable() == [state(2, boot_id="boot-1")]
 
 
+def test_a_state_built_anew_has_the_size_and_the_boot_of_its_new_files(store: SqliteStore) -> None:
+    store.states.add(state(1, size_bytes=5, boot_id=None))
+    store.states.touch(state(1).state_id, at(5))
+    store.states.set_gone(state(1).state_id)
+
+    gone = store.states.get(state(1).state_id)
+    assert gone is not None
+    assert (gone.size_bytes, store.states.undurable()) == (0, [gone])
+
+    store.states.add(state(1, size_bytes=7, boot_id="boot-2", created_at=at(9)))
+
+    renewed = state(1, size_bytes=7, boot_id="boot-2", last_used_at=at(5), use_count=1)
+    assert store.states.find(StateFilter()) == [renewed]
+
+
+def test_a_sync_does_not_vouch_for_what_is_damaged_or_gone(store: SqliteStore) -> None:
+    for number in (1, 2, 3):
+        store.states.add(state(number, boot_id="boot-1"))
+    store.states.set_damaged(state(1).state_id)
+    store.states.set_gone(state(2).state_id)
+
+    store.states.set_durable([state(number).state_id for number in (1, 2, 3)])
+
+    left = {each.state_id for each in store.states.undurable()}
+    assert left == {state(1).state_id, state(2).state_id}
+
+
 def test_a_state_is_proven_for_good(store: SqliteStore) -> None:
     for number in (1, 2):
         store.states.add(state(number))

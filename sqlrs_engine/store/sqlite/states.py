@@ -67,23 +67,31 @@ class States:
         return _STATES.pages(self._database, fields, _where(filter), separator)
 
     def add(self, state: State, recipe: Json | None = None) -> None:
-        """Insert a state, and what its step was made of; one already there is left as it is.
-
-        Raises NotFound when its parent state is gone.
-        """
+        """Insert a state, or renew one whose files are new; see ``StateStore.add``."""
         with self._database.writing() as session:
-            if exists(session, state.state_id):
-                return
-            parent = state.parent_state_id
-            if parent is not None and not exists(session, parent):
-                raise NotFound("parent state not found", parent)
-            self._database.entities.State(**_STATES.row(state))
-            if recipe is not None:
+            known = exists(session, state.state_id)
+            if known:
                 session.execute(
-                    "INSERT INTO recipes (state_id, recipe) VALUES (?, ?)",
-                    (state.state_id, orjson.dumps(recipe).decode()),
+                    "UPDATE states SET size_bytes = ?, boot_id = ? WHERE state_id = ?",
+                    (state.size_bytes, state.boot_id, state.state_id),
                 )
-        self._watcher.kept(state)
+            else:
+                self._insert(session, state, recipe)
+        if known:
+            self._relabel([state.state_id])
+        else:
+            self._watcher.kept(state)
+
+    def _insert(self, session: Session, state: State, recipe: Json | None) -> None:
+        parent = state.parent_state_id
+        if parent is not None and not exists(session, parent):
+            raise NotFound("parent state not found", parent)
+        self._database.entities.State(**_STATES.row(state))
+        if recipe is not None:
+            session.execute(
+                "INSERT INTO recipes (state_id, recipe) VALUES (?, ?)",
+                (state.state_id, orjson.dumps(recipe).decode()),
+            )
 
     def totals(self) -> Totals:
         """Return how many states there are, and their size."""
@@ -124,11 +132,12 @@ class States:
             )
 
     def set_durable(self, state_ids: Iterable[str]) -> None:
-        """Record that the files of these states have reached the disk."""
+        """Record that the files of these states have reached the disk; not of damaged ones."""
         ids = list(state_ids)
         with self._database.writing() as session:
             session.execute_many(
-                "UPDATE states SET boot_id = NULL WHERE state_id = ?", [(each,) for each in ids]
+                "UPDATE states SET boot_id = NULL WHERE state_id = ? AND boot_id <> ?",
+                [(each, DAMAGED) for each in ids],
             )
         self._relabel(ids)
 
@@ -144,6 +153,16 @@ class States:
             session.execute(
                 "UPDATE states SET boot_id = ?, proven = 0 WHERE state_id = ?", (DAMAGED, state_id)
             )
+        self._relabel([state_id])
+
+    def set_gone(self, state_id: str) -> None:
+        """Record that a state has no files any more; see ``StateStore.set_gone``."""
+        self._database.freeing(
+            lambda session: session.execute(
+                "UPDATE states SET boot_id = ?, size_bytes = 0 WHERE state_id = ?",
+                (DAMAGED, state_id),
+            )
+        )
         self._relabel([state_id])
 
     def undurable(self) -> list[State]:
