@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..chores import Chores
-from ..errors import ClusterFailed, Conflict, StepFailed, StorageFull
+from ..errors import ClusterFailed, Conflict, EngineError, StepFailed, StorageFull
 from ..instances.room import Room, Unlimited
 from ..metrics import Metrics
 from ..postgres.cluster import Cluster, PortTaken, ServerUnusable, SettingsUnfit, StateUnusable
@@ -174,7 +174,12 @@ class Builder:
         def guilty(state_id: str) -> bool:
             work.log(f"a server of state {state_id[:12]} is of no use: it is tried once more")
             state = self._files.state_dir(plan.image_id, state_id)
-            return self._serves(plan, self._base(plan, work)) and not self._serves(plan, state)
+            try:
+                return self._serves(plan, self._base(plan, work)) and not self._serves(plan, state)
+            except (EngineError, OSError):
+                if self._states.exists(state_id):
+                    raise
+                return True  # another job came to the same end
 
         return self._proof.verdict(steps, error, guilty)
 

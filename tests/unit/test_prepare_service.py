@@ -355,6 +355,16 @@ def test_the_step_before_is_to_blame_for_a_server_that_fails_at_once(world):
     assert states(world) == []
 
 
+def test_two_jobs_come_to_the_same_end(world):
+    def create(state_id, **_):
+        world.states.reject(state_id)  # the other's verdict
+        raise UNUSABLE
+
+    world.instances.create = create
+    assert world.prepare("-c", WRITE).error["code"] == "step_failed"
+    assert states(world) == []
+
+
 def test_a_failure_that_does_not_come_again_is_no_fault_of_the_step(world):
     world.instances.fail = UNUSABLE
     assert world.prepare("-c", WRITE).error["code"] == "cluster_failed"
