@@ -44,6 +44,22 @@ def test_a_database_is_opened_again(path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["state.db"]
 
 
+def test_a_database_that_cannot_shrink_can_at_a_start_with_room(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SqliteStore(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA auto_vacuum = NONE")
+        connection.execute("VACUUM")
+    assert ask(path, "PRAGMA auto_vacuum") == [(0,)]
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "exhausted", lambda place, below: True)
+        SqliteStore(path).close()
+    assert ask(path, "PRAGMA auto_vacuum") == [(0,)]
+    SqliteStore(path).close()
+    assert ask(path, "PRAGMA auto_vacuum") == [(2,)]
+
+
 def test_entities_and_records_fit_the_schema(path: Path) -> None:
     store = SqliteStore(path)
     store.database.check_tables()

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 from ...errors import Conflict
+from ...space import exhausted
 from .connection import Connection
 from .events import Packing
 from .failures import damaged, unopenable
@@ -23,6 +24,7 @@ Step = Sequence[str]
 
 _SWITCH_ATTEMPTS = 100
 _INCREMENTAL = "PRAGMA auto_vacuum = INCREMENTAL"
+_VACUUM_ROOM = 2  # times the database's size: a copy, and the log that takes it back
 _PRECIOUS = ("states", "instances", "names", "meta")
 
 # Ids are lower-case hexadecimal text; times are fixed-width RFC 3339 text, so both
@@ -195,6 +197,7 @@ def prepare(path: Path, steps: Sequence[Step] = STEPS) -> None:
             version = _version(connection)
             if version == len(steps):
                 _check(connection, path, steps)
+                _make_shrinkable(connection, path)
                 return
             if version == 0:
                 _claim(connection, path)
@@ -205,7 +208,7 @@ def prepare(path: Path, steps: Sequence[Step] = STEPS) -> None:
                     "upgrade sqlrs-engine, or use another state store",
                 )
             _migrate(connection, steps)
-            _make_shrinkable(connection)
+            _make_shrinkable(connection, path)
         except sqlite3.DatabaseError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
                 raise
@@ -286,9 +289,12 @@ def _switch_to_wal(connection: sqlite3.Connection) -> str:
     return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
 
 
-def _make_shrinkable(connection: sqlite3.Connection) -> None:
-    """Let a database of an earlier version give free pages back. Takes its size in space."""
+def _make_shrinkable(connection: sqlite3.Connection, path: Path) -> None:
+    """Let a database of an earlier version give free pages back: at a start with room for it."""
     if connection.execute("PRAGMA auto_vacuum").fetchone() == (2,):
+        return
+    if exhausted(path.parent, _VACUUM_ROOM * path.stat().st_size):
+        _log.info("the state store cannot shrink: that takes room first")
         return
     try:
         connection.execute(_INCREMENTAL)
