@@ -29,7 +29,7 @@ class Bearer:
         return proof(self._text, challenge)
 
     def accepts(self, authorization: bytes | None) -> bool:
-        """Tell whether a raw header value is ``Bearer`` and this token."""
+        """Return whether a raw header value is ``Bearer`` and this token."""
         scheme, _, credentials = (authorization or b"").partition(b" ")
         if scheme.lower() != b"bearer":
             return False

@@ -188,7 +188,7 @@ def _start(
 
 
 def _replaced(path: Path, before: EngineRecord | None) -> bool:
-    """Tell whether an engine that lives, and may not answer yet, has written its file since."""
+    """Return whether an engine that lives, and may not answer yet, has written its file since."""
     record = engine_file.read(path)
     return record is not None and record != before and _alive(record.pid)
 

@@ -56,7 +56,7 @@ class Reading:
     sessions: int | None = None
 
     def shows_use_since(self, sessions: int) -> bool:
-        """Tell whether anyone used the cluster since the reading that saw ``sessions``.
+        """Return whether anyone used the cluster since the reading that saw ``sessions``.
 
         Between two readings the engine opens one session, the later reading itself. A
         counter that went back (a reset, a dropped database) counts as use.

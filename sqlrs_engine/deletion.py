@@ -93,7 +93,7 @@ class StateLeases(Protocol):
     """Which states are being cloned or built upon."""
 
     def leased(self, state_id: str) -> bool:
-        """Tell whether a state is in use now."""
+        """Return whether a state is in use now."""
 
     def retire(self, state_ids: Iterable[str]) -> AbstractContextManager[bool]:
         """Keep states from being leased; yields False when one is leased already."""
@@ -244,7 +244,7 @@ class _Family:
         return {each.instance_id for group in self.instances.values() for each in group}
 
     def within(self, other: "_Family") -> bool:
-        """Tell whether all of this family was known to be in another."""
+        """Return whether all of this family was known to be in another."""
         ours = {state.state_id for state in self.states}
         return (
             ours <= {state.state_id for state in other.states}

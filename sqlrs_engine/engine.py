@@ -286,7 +286,7 @@ class Engine:
         self._recovery.start()
 
     def busy(self) -> bool:
-        """Tell whether work is under way that no request waits for."""
+        """Return whether work is under way that no request waits for."""
         return self.prepare.active() + self.runs.active() > 0 or self._recovery.is_alive()
 
     def stop(self) -> None:
@@ -311,7 +311,7 @@ class Engine:
                 _log.exception("a part of the engine did not stop as it should")
 
     def stuck(self) -> bool:
-        """Tell whether work goes on although it was told to end in time."""
+        """Return whether work goes on although it was told to end in time."""
         return self.prepare.active() + self.runs.active() > 0
 
     def close(self) -> None:

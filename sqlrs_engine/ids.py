@@ -23,12 +23,12 @@ def new_id() -> str:
 
 
 def is_instance_id(text: str) -> bool:
-    """Tell whether ``text`` has the form of an instance id (letter case ignored)."""
+    """Return whether ``text`` has the form of an instance id (letter case ignored)."""
     return _RANDOM_ID.fullmatch(text.lower()) is not None
 
 
 def is_state_id(text: str) -> bool:
-    """Tell whether ``text`` has the form of a state id."""
+    """Return whether ``text`` has the form of a state id."""
     return _STATE_ID.fullmatch(text) is not None
 
 

@@ -64,7 +64,7 @@ def no_descriptors() -> Unavailable:
 
 
 def out_of_descriptors() -> bool:
-    """Tell whether this process can open nothing at this moment.
+    """Return whether this process can open nothing at this moment.
 
     For libraries that only say that they could not open a file.
     """

@@ -30,12 +30,12 @@ T = TypeVar("T")
 
 
 def is_full(error: BaseException) -> bool:
-    """Tell whether an error says that no space is left."""
+    """Return whether an error says that no space is left."""
     return isinstance(error, OSError) and error.errno in _FULL
 
 
 def exhausted(place: Path, below: int = EXHAUSTED_BYTES) -> bool:
-    """Tell whether the filesystem of ``place`` has less than ``below`` bytes, or no inode, left.
+    """Return whether the filesystem of ``place`` has less than ``below`` bytes, or no inode, left.
 
     False when it cannot be told.
     """

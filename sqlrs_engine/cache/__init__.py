@@ -151,14 +151,14 @@ class Cache:
         self._enforcement.stop()
 
     def has_room(self, size: int) -> bool:
-        """Tell whether a copy of ``size`` bytes leaves the disk its reserve.
+        """Return whether a copy of ``size`` bytes leaves the disk its reserve.
 
         Raises CacheUnavailable.
         """
         return self._enforcement.has_room(size)
 
     def exhausted(self) -> bool:
-        """Tell whether the disk is full this very moment.
+        """Return whether the disk is full this very moment.
 
         A server without space may be unable to say so: its log has no room either.
         """

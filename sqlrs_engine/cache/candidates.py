@@ -22,7 +22,7 @@ class Rules:
     leased: Callable[[str], bool]
 
     def keep(self, state: State) -> bool:
-        """Tell whether a state has to stay."""
+        """Return whether a state has to stay."""
         return (
             state.refcount > 0
             or state.created_at > self.youngest
@@ -56,7 +56,7 @@ class Candidates:
         return self._states[heapq.heappop(self._heap)[2]]
 
     def gone(self, state: State) -> None:
-        """Take note that a state was evicted: its parent may be next."""
+        """Note that a state was evicted: its parent may be next."""
         del self._states[state.state_id]
         parent = self._states.get(state.parent_state_id or "")
         if parent is not None:

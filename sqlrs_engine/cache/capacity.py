@@ -118,12 +118,12 @@ class Limits:
         return reasons
 
     def above(self, watermark: float, usage: Usage, need: Need = NOTHING) -> bool:
-        """Tell whether the states' size is, or would be, above a watermark of the limit."""
+        """Return whether the states' size is, or would be, above a watermark of the limit."""
         size = usage.size_bytes + need.size_bytes
         return self.sizes_count and size > watermark * self.effective_max
 
     def short_of_space(self, usage: Usage, need: Need = NOTHING) -> bool:
-        """Tell whether the reserve is not free, or would not be any more."""
+        """Return whether the reserve is not free, or would not be any more."""
         return usage.disk.free - need.disk_bytes < self.reserve
 
 
@@ -140,7 +140,7 @@ class Goal:
     at_least: int = 0
 
     def met(self, usage: Usage, freed: int) -> bool:
-        """Tell whether enough was freed."""
+        """Return whether enough was freed."""
         return (
             freed >= self.at_least
             and not self.limits.above(self.limits.low_watermark, usage, self.need)
@@ -148,7 +148,7 @@ class Goal:
         )
 
     def bearable(self, usage: Usage, freed: int) -> bool:
-        """Tell whether enough was freed for what is needed now: the rest are wishes."""
+        """Return whether enough was freed for what is needed now: the rest are wishes."""
         size = usage.size_bytes + self.need.size_bytes
         return (
             freed >= self.at_least
@@ -157,7 +157,7 @@ class Goal:
         )
 
     def awaits_space(self, usage: Usage) -> bool:
-        """Tell whether it matters that what was deleted is really gone from the disk."""
+        """Return whether it matters that what was deleted is really gone from the disk."""
         return self.at_least > 0 or self.limits.short_of_space(usage, self.need)
 
 

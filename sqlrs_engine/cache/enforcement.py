@@ -110,7 +110,7 @@ class Enforcement:
         return self._reclaimable(self._rules(()))
 
     def has_room(self, size: int) -> bool:
-        """Tell whether a copy of ``size`` bytes leaves the disk its reserve."""
+        """Return whether a copy of ``size`` bytes leaves the disk its reserve."""
         usage = self.measure()
         need = Need(disk_bytes=0 if self._shares_blocks else size)
         return not self.limits(usage).short_of_space(usage, need)

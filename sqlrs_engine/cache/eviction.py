@@ -40,7 +40,7 @@ class Leases(Protocol):
     """Which states are being cloned or built upon."""
 
     def leased(self, state_id: str) -> bool:
-        """Tell whether a state is in use now."""
+        """Return whether a state is in use now."""
 
     def current(self) -> frozenset[str]:
         """Return the states in use now."""

@@ -111,7 +111,7 @@ def _most_alike(step: Step, image_id: str, recipes: Sequence[Recipe]) -> _Match 
 
 
 def _akin(now: Json, before: Json) -> bool:
-    """Tell whether two steps have anything in common, so that a comparison says something.
+    """Return whether two steps have anything in common, so that a comparison says something.
 
     The same content, the same kind of text, a file or a changeset of the same name.
     """

@@ -152,7 +152,7 @@ class Config:
         return durations.parse(self.value(path))
 
     def needs_restart(self, path: str) -> bool:
-        """Tell whether a change at a path, or of something below, waits for a restart."""
+        """Return whether a change at a path, or of something below, waits for a restart."""
         return any(
             f"{path}.".startswith(f"{known}.") or known.startswith(f"{path}.")
             for known, leaf in self._leaves.items()
@@ -175,7 +175,7 @@ class Config:
         return end
 
     def _may_be_null(self, segments: paths.Segments) -> bool:
-        """Tell whether null can be stored there: not for an object, nor for a member of one."""
+        """Return whether null can be stored there: not for an object, nor for a member of one."""
         path = paths.join(segments)
         return path in self._leaves or not any(
             path.startswith(f"{leaf}.") or leaf.startswith(f"{path}.") for leaf in self._leaves

@@ -12,7 +12,7 @@ async def get_cache_status(request: Request) -> Reply:
 
 
 async def explain_prepare_cache(request: Request) -> Reply:
-    """Tell whether a prepare would hit the cache."""
+    """Return whether a prepare would hit the cache."""
     return json_reply(await request.call(_explain, request))
 
 

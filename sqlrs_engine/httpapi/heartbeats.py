@@ -85,7 +85,7 @@ class Heartbeats:
 
 
 def repeatable(line: bytes) -> bool:
-    """Tell whether an event is short enough to be repeated."""
+    """Return whether an event is short enough to be repeated."""
     return len(line) <= _LONGEST
 
 

@@ -111,10 +111,10 @@ class EventLog(Protocol):
         """Call back, from any thread, after each change; return what ends that."""
 
     def finished(self, job_id: str) -> bool:
-        """Tell whether no event will follow: the terminal one is there, or the job is gone."""
+        """Return whether no event will follow: the terminal one is there, or the job is gone."""
 
     def broken_off(self, job_id: str) -> bool:
-        """Tell whether a job that is not over goes on at the engine's next start only."""
+        """Return whether a job that is not over goes on at the engine's next start only."""
 
 
 class Prepare(Protocol):
@@ -137,7 +137,7 @@ class Prepare(Protocol):
         """Delete a job. Raises NotFound."""
 
     def read(self, job: Job) -> None:
-        """Take note that a client was shown this record."""
+        """Note that a client was shown this record."""
 
 
 class Config(Protocol):
@@ -162,7 +162,7 @@ class Config(Protocol):
         """Return the JSON schema."""
 
     def needs_restart(self, path: str) -> bool:
-        """Tell whether a change at a path waits for a restart."""
+        """Return whether a change at a path waits for a restart."""
 
 
 class Run(Protocol):

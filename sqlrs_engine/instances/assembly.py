@@ -54,7 +54,7 @@ class Ready:
     held: ExitStack
 
     def alive(self) -> bool:
-        """Tell whether the server that was started runs."""
+        """Return whether the server that was started runs."""
         postmaster = self.server.postmaster()
         return postmaster is not None and postmaster.runtime_id == self.started.runtime_id
 

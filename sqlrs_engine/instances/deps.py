@@ -50,7 +50,7 @@ class States(Protocol):
     """The cached states; ``prepare`` has them."""
 
     def exists(self, state_id: str) -> bool:
-        """Tell whether a state is there, its files included, and can be trusted."""
+        """Return whether a state is there, its files included, and can be trusted."""
 
     def publish_durably(self, workspace: Path, state: State) -> State:
         """Make a workspace a state; it is on the disk by then."""

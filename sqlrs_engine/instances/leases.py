@@ -79,7 +79,7 @@ class Leases:
                 self._give_back(self._borrowed, [state_id])
 
     def leased(self, state_id: str) -> bool:
-        """Tell whether a state is in use now."""
+        """Return whether a state is in use now."""
         with self._changed:
             return state_id in self._leased
 

@@ -76,7 +76,7 @@ class Placeholders:
 
 @cache
 def consent_counts() -> bool:
-    """Tell whether the system has the rules that the module describes."""
+    """Return whether the system has the rules that the module describes."""
     with suppress(OSError), socket.socket() as placeholder:
         _allow(placeholder, True)
         placeholder.bind((LOOPBACK, 0))

@@ -106,7 +106,7 @@ class Pool:
         return ready
 
     def asked(self, state_id: str) -> None:
-        """Take note that an instance of a state was handed over."""
+        """Note that an instance of a state was handed over."""
         now = self._now()
         with self._lock:
             self._demand.ask(state_id, now)
@@ -200,7 +200,7 @@ class Pool:
         return None
 
     def _fits(self, ready: Ready) -> bool:
-        """Tell whether a standby is what a new instance would be, and runs."""
+        """Return whether a standby is what a new instance would be, and runs."""
         return (
             ready.settings == self._assembly.settings()
             and self._deps.ports.in_range(ready.port)

@@ -59,7 +59,7 @@ class Ports:
                 self._placeholders.release(port)
 
     def keep(self, port: int) -> None:
-        """Take note that a reserved port is in an instance's row."""
+        """Note that a reserved port is in an instance's row."""
         with self._lock:
             self._reserved.discard(port)
 
@@ -80,7 +80,7 @@ class Ports:
         self._placeholders.close()
 
     def in_range(self, port: int) -> bool:
-        """Tell whether a port is one that a new instance could have."""
+        """Return whether a port is one that a new instance could have."""
         first, last = self._bounds()
         return first <= port <= last
 

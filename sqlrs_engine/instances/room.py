@@ -13,7 +13,7 @@ class Room(Protocol):
     """What is asked of the cache, without holding the lock of an instance that is there."""
 
     def has_room(self, size: int) -> bool:
-        """Tell whether the disk has room, beyond its reserve, for a copy of so many bytes."""
+        """Return whether the disk has room, beyond its reserve, for a copy of so many bytes."""
 
     def make_room(self, phase: Phase, protect: Sequence[str] = (), growth: int = 0) -> None:
         """Evict other states if ``growth`` more bytes would pass the limits.
@@ -39,7 +39,7 @@ class Room(Protocol):
         """
 
     def exhausted(self) -> bool:
-        """Tell whether the disk is full this very moment."""
+        """Return whether the disk is full this very moment."""
 
 
 class Unlimited:

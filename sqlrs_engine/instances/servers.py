@@ -101,7 +101,7 @@ class Files(Protocol):
         """Put a workspace in a container's place, and the container in its."""
 
     def is_whole(self, container: Path) -> bool:
-        """Tell whether a container has what every cluster has."""
+        """Return whether a container has what every cluster has."""
 
     def discard(self, path: Path) -> None:
         """Remove a container: out of sight at once, deleted in the background."""

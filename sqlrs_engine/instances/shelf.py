@@ -27,7 +27,7 @@ class Filling:
         self._standby: Standby | None = None
 
     def free(self) -> bool:
-        """Tell whether it is still to become a standby, and nobody's yet."""
+        """Return whether it is still to become a standby, and nobody's yet."""
         return not (self.claimed or self.cancelled or self._over.is_set())
 
     def wait(self) -> Standby | None:

@@ -34,7 +34,7 @@ class Turns:
             self._go()
 
     def taken(self) -> bool:
-        """Tell whether anybody works or waits."""
+        """Return whether anybody works or waits."""
         return self._present > 0
 
     def _come(self) -> None:

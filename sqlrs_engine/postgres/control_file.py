@@ -10,7 +10,7 @@ _HEAD = struct.Struct("=QIIi")
 
 
 def shut_down_cleanly(data_dir: Path) -> bool:
-    """Tell whether all is in the data files, so that a start has nothing to recover."""
+    """Return whether all is in the data files, so that a start has nothing to recover."""
     try:
         # The directory belongs to the database's superuser: follow no link, wait on no pipe.
         descriptor = os.open(

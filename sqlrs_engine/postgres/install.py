@@ -227,7 +227,7 @@ def _files(directory: Path) -> list[Path]:
 
 
 def _is_module(file: Path) -> bool:
-    """Tell whether a library is one that the server loads on demand."""
+    """Return whether a library is one that the server loads on demand."""
     return file.suffix == ".so" and not file.name.startswith("lib")
 
 

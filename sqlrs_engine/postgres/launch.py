@@ -183,7 +183,7 @@ def open_directory(path: Path) -> Iterator[int]:
 
 
 def socket_fits(directory: Path) -> bool:
-    """Tell whether a socket in ``directory`` can be named by its plain path."""
+    """Return whether a socket in ``directory`` can be named by its plain path."""
     return len(os.fsencode(directory)) + len(_SOCKET_NAME) <= _SOCKET_PATH_LIMIT
 
 

@@ -115,7 +115,7 @@ def _find(name: str) -> OsUser | None:
 
 
 def has_name(number: int) -> bool:
-    """Tell whether the system knows a user with this id."""
+    """Return whether the system knows a user with this id."""
     try:
         pwd.getpwuid(number)
     except KeyError:
@@ -124,7 +124,7 @@ def has_name(number: int) -> bool:
 
 
 def _is_known(number: int) -> bool:
-    """Tell whether a user or a group has this id."""
+    """Return whether a user or a group has this id."""
     try:
         grp.getgrgid(number)
     except KeyError:
@@ -133,7 +133,7 @@ def _is_known(number: int) -> bool:
 
 
 def _can_become(number: int) -> bool:
-    """Tell whether this user namespace, as that of a container, has such a user and group id."""
+    """Return whether this user namespace, as that of a container, has such a user and group id."""
     maps = (Path("/proc/self/uid_map"), Path("/proc/self/gid_map"))
     return all(
         any(first <= number < first + count for first, count in _spans(each)) for each in maps

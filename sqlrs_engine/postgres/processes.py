@@ -28,7 +28,7 @@ def start_ticks(pid: int) -> int | None:
 
 
 def works_in(pid: int, directory: Path) -> bool:
-    """Tell whether ``directory`` is the working directory of a live process."""
+    """Return whether ``directory`` is the working directory of a live process."""
     try:
         return (_PROC / str(pid) / "cwd").samefile(directory)
     except (FileNotFoundError, ProcessLookupError, PermissionError):

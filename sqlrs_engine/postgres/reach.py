@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 def can_enter(directory: Path, user: OsUser) -> bool:
-    """Tell whether the user may enter ``directory`` by its path.
+    """Return whether the user may enter ``directory`` by its path.
 
     Judged by mode bits: an access control list that grants more is not seen.
     """
@@ -125,7 +125,7 @@ def _can_run(distribution: Distribution, user: OsUser) -> bool:
 
 
 def _permitted(path: Path, user: OsUser, wanted: int) -> bool:
-    """Tell whether the bits ``wanted``, given as those of others, are set for the user."""
+    """Return whether the bits ``wanted``, given as those of others, are set for the user."""
     status = path.stat()
     if status.st_uid == user.uid:
         wanted <<= 6

@@ -47,7 +47,7 @@ def wheel_places(package: str = WHEEL_PACKAGE) -> Iterator[Place]:
 
 
 def runnable(program: Path) -> bool:
-    """Tell whether there is a program that this process may run."""
+    """Return whether there is a program that this process may run."""
     return os.access(program, os.X_OK) and program.is_file()
 
 

@@ -114,7 +114,7 @@ def _input(option: Option, bind: Callable[[str], str]) -> Input | None:
 
 
 def _is_stop(option: Option) -> bool:
-    """Tell whether a variable is ON_ERROR_STOP. Raises InvalidArgument unless it is on."""
+    """Return whether a variable is ON_ERROR_STOP. Raises InvalidArgument unless it is on."""
     name, separator, value = (option.value or "").partition("=")
     if name.upper() != _STOP:
         return False

@@ -52,7 +52,7 @@ class Files(Protocol):
         """Remove a container."""
 
     def is_whole(self, container: Path) -> bool:
-        """Tell whether a container has what every cluster has."""
+        """Return whether a container has what every cluster has."""
 
     def usage(self, path: Path) -> int:
         """Return the apparent size of a container in bytes."""
@@ -184,7 +184,7 @@ class Builder:
         return self._proof.verdict(steps, error, guilty)
 
     def _serves(self, plan: Plan, source: Path) -> bool:
-        """Tell whether the server of a clone starts and lets its user in, by TCP, too."""
+        """Return whether the server of a clone starts and lets its user in, by TCP, too."""
         workspace = self._files.clone_to_workspace(source)
         cluster = self._servers.server(plan.image_id, workspace)
         password = secrets.token_urlsafe()
@@ -210,7 +210,7 @@ class Builder:
         return True
 
     def _starts(self, plan: Plan, source: Path, settings: Mapping[str, Any]) -> bool:
-        """Tell whether a server starts on a clone."""
+        """Return whether a server starts on a clone."""
         workspace = self._files.clone_to_workspace(source)
         try:
             self._servers.server(plan.image_id, workspace).start(port=None, settings=settings)

@@ -12,7 +12,7 @@ _HERE = re.compile(r""":['"]?(?:DBNAME|USER|HOST|PORT)['"]?;*\Z""")
 
 
 def other_server(words: Sequence[str], value: Callable[[str], str | None]) -> bool | None:
-    r"""Tell whether a ``\connect`` leads to another server, None when only psql knows.
+    r"""Return whether a ``\connect`` leads to another server, None when only psql knows.
 
     ``value`` returns what a word stands for.
     """
@@ -27,7 +27,7 @@ def other_server(words: Sequence[str], value: Callable[[str], str | None]) -> bo
 
 
 def _names_server(target: str | None) -> bool | None:
-    """Tell whether the name of a database is a connection string that names a server."""
+    """Return whether the name of a database is a connection string that names a server."""
     if target is None:
         return None
     if target.startswith(_URI):

@@ -171,12 +171,12 @@ class EventLog:
         return end
 
     def followed(self, job_id: str) -> bool:
-        """Tell whether anyone reads the job's events now."""
+        """Return whether anyone reads the job's events now."""
         with self._lock:
             return job_id in self._listeners
 
     def finished(self, job_id: str) -> bool:
-        """Tell whether no event will follow: the job is over or gone."""
+        """Return whether no event will follow: the job is over or gone."""
         with self._lock:
             if job_id in self._live:
                 return False
@@ -184,7 +184,7 @@ class EventLog:
         return job is None or job.status in ("succeeded", "failed")
 
     def broken_off(self, job_id: str) -> bool:
-        """Tell whether a job that is not over goes on at the engine's next start only."""
+        """Return whether a job that is not over goes on at the engine's next start only."""
         return self._closed.is_set() or job_id in self._broken_off
 
     def _encode(self, kind: str, fields: dict[str, Any]) -> bytes:

@@ -40,7 +40,7 @@ class FileRead:
         return cls(path, _identity(path.stat()))
 
     def unchanged(self) -> bool:
-        """Tell whether the file is still as it was."""
+        """Return whether the file is still as it was."""
         try:
             return _identity(self.path.stat()) == self.identity
         except OSError:
@@ -87,11 +87,11 @@ class SourceFiles:
         """Allow any name in a script."""
 
     def absolute(self, name: str) -> bool:
-        """Tell whether a name does not depend on a directory."""
+        """Return whether a name does not depend on a directory."""
         return name.startswith("/")
 
     def exists(self, path: Path) -> bool:
-        """Tell whether there is anything at a path."""
+        """Return whether there is anything at a path."""
         try:
             path.stat()
         except (OSError, ValueError):
@@ -99,7 +99,7 @@ class SourceFiles:
         return True
 
     def irregular(self, path: Path) -> bool:
-        """Tell whether a path is that of a pipe or of a device: something read only once."""
+        """Return whether a path is that of a pipe or of a device: something read only once."""
         try:
             mode = path.stat().st_mode
         except (OSError, ValueError):
@@ -107,7 +107,7 @@ class SourceFiles:
         return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
     def enterable(self, path: Path) -> bool | None:
-        """Tell whether psql can change to a directory."""
+        """Return whether psql can change to a directory."""
         try:
             return path.is_dir() and os.access(path, os.X_OK)
         except (OSError, ValueError):

@@ -21,12 +21,12 @@ _TAIL_BYTES = 256 * 1024
 
 
 def says_disk_full(log: str) -> bool:
-    """Tell whether a log with our prefix has an error of SQLSTATE 53100."""
+    """Return whether a log with our prefix has an error of SQLSTATE 53100."""
     return _DISK_FULL.search(log) is not None
 
 
 def was_full(error: ClusterFailed | StepFailed, log: Path, exhausted: bool) -> bool:
-    """Tell whether a build failed for want of space; ``exhausted`` is what the disk says now.
+    """Return whether a build failed for want of space; ``exhausted`` is what the disk says now.
 
     A server that has no room for its log cannot say so itself, and dies; a program that says
     so is believed when the disk agrees.
@@ -38,7 +38,7 @@ def was_full(error: ClusterFailed | StepFailed, log: Path, exhausted: bool) -> b
 
 
 def initdb_was_full(error: ClusterFailed, exhausted: bool) -> bool:
-    """Tell whether ``initdb``, which runs nothing of anybody's, failed for want of space."""
+    """Return whether ``initdb``, which runs nothing of anybody's, failed for want of space."""
     return exhausted or NO_SPACE in (error.details or "")
 
 

@@ -95,7 +95,7 @@ def lex(script: bytes, mode: Mode) -> Parts:
 
 
 def matters(script: bytes) -> bool:
-    """Tell whether a script has more to it than one ``Text``."""
+    """Return whether a script has more to it than one ``Text``."""
     if _MATTERS.search(script) or _TEST.search(script):
         return True
     lower = script.lower()
@@ -105,7 +105,7 @@ def matters(script: bytes) -> bool:
 
 
 def hides_commands(mode: Mode) -> bool:
-    """Tell whether a variable holds a command, so that any use of it matters."""
+    """Return whether a variable holds a command, so that any use of it matters."""
     return any(_MATTERS.search(_bytes(value)) for _, value in mode.texts)
 
 
@@ -371,12 +371,12 @@ class _Lexer:
 
 
 def means_more(value: str) -> bool:
-    """Tell whether a variable's value is more than words where a statement uses it."""
+    """Return whether a variable's value is more than words where a statement uses it."""
     return _MEANING.search(_bytes(value)) is not None
 
 
 def _whole(value: bytes, strings: bool | None) -> bool:
-    """Tell whether a value leaves nothing open: no quotes, no statement, no command."""
+    """Return whether a value leaves nothing open: no quotes, no statement, no command."""
     position, code = 0, b""
     while token := _EVERY_TOKEN.search(value, position):
         code += value[position : token.start()]

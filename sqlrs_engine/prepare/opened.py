@@ -17,16 +17,16 @@ class Files(Protocol):
         """Return the SHA-256 of a data file. Raises InvalidArgument when it can't be read."""
 
     def absolute(self, name: str) -> bool:
-        """Tell whether a name does not depend on a directory."""
+        """Return whether a name does not depend on a directory."""
 
     def exists(self, path: Path) -> bool:
-        """Tell whether there is anything at a path."""
+        """Return whether there is anything at a path."""
 
     def irregular(self, path: Path) -> bool:
-        """Tell whether a path is that of a pipe or of a device: something read only once."""
+        """Return whether a path is that of a pipe or of a device: something read only once."""
 
     def enterable(self, path: Path) -> bool | None:
-        """Tell whether psql can change to a directory, None when that is not known."""
+        """Return whether psql can change to a directory, None when that is not known."""
 
     def resolve(self, path: Path) -> str:
         """Return the name by which two paths of the same file can be compared."""

@@ -35,7 +35,7 @@ class Outputs:
         return self.any or bool(self.earlier.programs)
 
     def include(self, path: Path, name: str) -> bool:
-        """Tell whether a file that is read, known as ``name``, is the script's own work."""
+        """Return whether a file that is read, known as ``name``, is the script's own work."""
         if self.programs or self.earlier.programs:
             self.after_programs[path] = name
         seen = name in self.seen_before
@@ -52,5 +52,5 @@ class Outputs:
 
 
 def _wrote(programs: Sequence[str], name: str, *, seen: bool) -> bool:
-    """Tell whether programs write a file: one names it, or it was ``seen`` before."""
+    """Return whether programs write a file: one names it, or it was ``seen`` before."""
     return any(name in each for each in programs) or (seen and bool(programs))

@@ -61,7 +61,7 @@ class Step(ABC):
         return [file.path for file in self.files if not file.unchanged()]
 
     def rewrote(self, changed: Collection[Path]) -> bool:
-        """Tell whether the step itself changed these of its files; a later plan knows then."""
+        """Return whether the step itself changed these of its files; a later plan knows then."""
         return False
 
     @property

@@ -26,7 +26,7 @@ class Proof:
         self._room = room
 
     def lacking(self, step: Step) -> bool:
-        """Tell whether the state of a step has still to prove itself."""
+        """Return whether the state of a step has still to prove itself."""
         return not self._states.proven(step.state_id)
 
     def verdict(

@@ -45,7 +45,7 @@ class PsqlStep(Step):
     generated: set[str] = field(default_factory=set)
 
     def rewrote(self, changed: Collection[Path]) -> bool:
-        """Tell whether programs of the script may have changed these files, and remember them."""
+        """Return whether programs of the script may have changed these files, and remember them."""
         if not self.after_programs.keys() >= set(changed):
             return False
         self.generated.update(self.after_programs[path] for path in changed)

@@ -229,7 +229,7 @@ class Reading:
         session.begin_session(sure=session.mode.certain)
 
     def _output(self, command: Command, given: list[str], where: str) -> None:
-        """Take note of what a command writes."""
+        """Note what a command writes."""
         if command.name == "!":
             self.outputs.programs.append(command.arguments)
             return
@@ -249,7 +249,7 @@ class Reading:
                 self.writes(name, where)
 
     def writes(self, name: str, where: str) -> None:
-        """Take note that psql writes a file."""
+        """Note that psql writes a file."""
         expanded = self._session.expand_tilde(name)
         directory = self._session.directory if self._session.directory_known else None
         if expanded is not None and (directory is not None or expanded.startswith("/")):
@@ -425,7 +425,7 @@ class Reading:
         self.sources[printable(str(read.path))] = digest
 
     def _doubt(self, reason: str, *, lost: bool = False) -> None:
-        """Take note that the digest does not tell all; ``lost`` where psql is from here on."""
+        """Note that the digest does not tell all; ``lost`` where psql is from here on."""
         self._unsure |= lost
         self.volatile = self.volatile or printable(reason)
 

@@ -134,7 +134,7 @@ class RemoteSources:
             raise self._error()
 
     def met(self, key: str, *, has_hash: bool, has_content: bool) -> None:
-        """Take note of a script that is read."""
+        """Note a script that is read."""
         if key in self._inputs:
             return
         found = self.includes
@@ -179,12 +179,12 @@ class RemoteFiles:
             )
 
     def absolute(self, name: str) -> bool:
-        """Tell whether a name does not depend on a directory: on Windows, it begins otherwise."""
+        """Return whether a name does not depend on a directory: on Windows, it begins otherwise."""
         root = str(self._sources.root)
         return name.startswith("/") or (root != "." and name.startswith(root))
 
     def exists(self, path: Path) -> bool:
-        """Tell whether a file is there; what cannot be told yet is asked for."""
+        """Return whether a file is there; what cannot be told yet is asked for."""
         known = self._sources.manifest.holds(self._sources.key(path))
         if isinstance(known, str):
             self._sources.missing.listing_of(known)

@@ -51,7 +51,7 @@ class Retention:
         self._unread: dict[str, float] = {}
 
     def started(self, job_id: str) -> None:
-        """Take note of a job whose end somebody will want to read.
+        """Note a job whose end somebody will want to read.
 
         Not when it ends: a client may read the end before that is noted.
         """
@@ -59,7 +59,7 @@ class Retention:
             self._unread[job_id] = math.inf
 
     def finished(self, job: Job) -> None:
-        """Take note of a job that has just ended, and retire older ones like it."""
+        """Note a job that has just ended, and retire older ones like it."""
         with self._lock:
             if job.job_id in self._unread:
                 self._unread[job.job_id] = self._monotonic()
@@ -81,12 +81,12 @@ class Retention:
             self._unread.pop(job_id, None)
 
     def is_unread(self, job_id: str) -> bool:
-        """Tell whether no client has seen yet how a job ended."""
+        """Return whether no client has seen yet how a job ended."""
         with self._lock:
             return job_id in self._unread
 
     def read(self, job: Job) -> None:
-        """Take note that a client has seen how a job ended."""
+        """Note that a client has seen how a job ended."""
         with self._lock:
             unread = self._unread.pop(job.job_id, None) is not None
         if unread:

@@ -158,7 +158,7 @@ class PrepareService:
         return DeleteResult.of(Node(kind="job", id=job_id, blocked=blocked), dry_run=dry_run)
 
     def read(self, job: Job) -> None:
-        """Take note that a client was shown this record."""
+        """Note that a client was shown this record."""
         if job.status in ("succeeded", "failed") and self._retention.is_unread(job.job_id):
             # In the background: the answer must neither wait for the write nor fail with it.
             with contextlib.suppress(RuntimeError):  # the pool is shut: the engine stops

@@ -109,7 +109,7 @@ class Session:
         return value(word, self.known, exists=self.exists, semicolon=semicolon)
 
     def exists(self, name: str) -> bool | None:
-        """Tell whether there is a variable, None when only psql knows."""
+        """Return whether there is a variable, None when only psql knows."""
         if name in self.known:
             return True
         if self._anything_set or name in self._gone or _OWN_NAME.match(name):
@@ -214,7 +214,7 @@ class Session:
         self.mode = replace(self.mode, encoding=encoding, strings=strings)
 
     def _never_known(self, setting: str) -> None:
-        """Take note that sessions of this and of later steps may begin with another value."""
+        """Note that sessions of this and of later steps may begin with another value."""
         if setting == "client_encoding":
             self.start = replace(self.start, encoding=None)
         else:

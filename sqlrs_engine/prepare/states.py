@@ -42,7 +42,7 @@ class Files(Protocol):
         """Move a container out of use without deleting it; return where it is now."""
 
     def is_whole(self, container: Path) -> bool:
-        """Tell whether a container has what every cluster has."""
+        """Return whether a container has what every cluster has."""
 
     def usage(self, path: Path) -> int:
         """Return the apparent size of a container in bytes."""
@@ -74,7 +74,7 @@ class States:
         self._publishing = threading.Lock()
 
     def exists(self, state_id: str) -> bool:
-        """Tell whether a state can be cloned."""
+        """Return whether a state can be cloned."""
         state = self._store.get(state_id)
         return (
             state is not None
@@ -83,7 +83,7 @@ class States:
         )
 
     def proven(self, state_id: str) -> bool:
-        """Tell whether an instance of a state was seen to start and to let its user in."""
+        """Return whether an instance of a state was seen to start and to let its user in."""
         state = self._store.get(state_id)
         return state is not None and state.proven
 
@@ -193,7 +193,7 @@ class States:
             _log.warning("unknown state %s is kept, as it is, in %s", directory.name, place)
 
     def _doubtful(self, state: State) -> bool:
-        """Tell whether a state's files are not to be trusted, as after a power loss."""
+        """Return whether a state's files are not to be trusted, as after a power loss."""
         return state.boot_id not in (None, self._boot_id)
 
     def _drop(self, state: State) -> None:

@@ -27,7 +27,7 @@ def words(arguments: str) -> list[str]:
 
 
 def runs_program(arguments: str) -> bool:
-    """Tell whether the output of a program (in backticks) is part of the arguments."""
+    """Return whether the output of a program (in backticks) is part of the arguments."""
     return any(piece["shell"] for word in words(arguments) for piece in _PIECE.finditer(word))
 
 

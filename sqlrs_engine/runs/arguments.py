@@ -90,12 +90,12 @@ def _abbreviates(word: str, words: str) -> bool:
 
 
 def _is_connection_string(argument: str | None) -> bool:
-    """Tell whether libpq takes what stands for a database name for more than that."""
+    """Return whether libpq takes what stands for a database name for more than that."""
     return argument is not None and ("://" in argument or "=" in argument)
 
 
 def _may_be_connection(argument: str) -> bool:
-    """Tell whether an argument of a program whose options are unknown looks like one."""
+    """Return whether an argument of a program whose options are unknown looks like one."""
     if argument.startswith("--"):
         word, _, value = argument[2:].partition("=")
         return _abbreviates(word, HOST_WORDS) or "://" in value or "host=" in value

@@ -91,7 +91,7 @@ class Salvage:
             )
 
     def keeps(self, kind: type[Labelled], key: str) -> bool:
-        """Tell whether a container without a row may be precious all the same."""
+        """Return whether a container without a row may be precious all the same."""
         return not self._trusted or self._labels.has(kind, key)
 
     def settle(self) -> None:

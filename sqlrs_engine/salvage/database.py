@@ -45,7 +45,7 @@ def set_aside(path: Path, now: Timestamp) -> Path:
 
 
 def _is_stranded(path: Path) -> bool:
-    """Tell whether a write-ahead log is without its database: SQLite would delete it."""
+    """Return whether a write-ahead log is without its database: SQLite would delete it."""
     log = path.with_name(f"{path.name}-wal")
     return _size(path) == 0 and _size(log) > 0
 

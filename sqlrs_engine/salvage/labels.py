@@ -122,7 +122,7 @@ class Labels:
         return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)}
 
     def has(self, kind: type[Labelled], key: str) -> bool:
-        """Tell whether there is a label, readable or not."""
+        """Return whether there is a label, readable or not."""
         return self._path(kind, key).exists()
 
     def read(self, kind: type[R], key: str) -> R | None:

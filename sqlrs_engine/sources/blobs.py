@@ -94,7 +94,7 @@ class Blobs:
         return Upload(self, digest, max_bytes)
 
     def use(self, digest: str) -> bool:
-        """Tell whether a content is there; if so it counts as used now."""
+        """Return whether a content is there; if so it counts as used now."""
         with self._lock:
             return self._touch(digest)
 

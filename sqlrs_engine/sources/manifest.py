@@ -100,7 +100,7 @@ class Manifest:
         return paths.key_in(self.root, path)
 
     def holds(self, key: str) -> bool | str:
-        """Tell whether something is there, or which directory's listing would tell more."""
+        """Return whether something is there, or which directory's listing would tell more."""
         unlisted: str | None = None
         while not self._is_known(key):
             above = paths.parent(key)
@@ -117,7 +117,7 @@ class Manifest:
         return is_directory or key in self.files
 
     def _has_below(self, key: str) -> bool:
-        """Tell whether a file or a directory is known that lies in ``key``."""
+        """Return whether a file or a directory is known that lies in ``key``."""
         start = f"{key}/"
         at = bisect_left(self._sorted, start)
         return at < len(self._sorted) and self._sorted[at].startswith(start)

@@ -20,7 +20,7 @@ _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def is_absolute(path: str) -> bool:
-    """Tell whether a path is absolute in either syntax."""
+    """Return whether a path is absolute in either syntax."""
     return path.startswith("/") or _WINDOWS.match(path) is not None
 
 

@@ -157,7 +157,7 @@ class StateFs:
             self._trash.discard(path)
 
     def is_whole(self, container: Path) -> bool:
-        """Tell whether a container, reached without a link, has what every cluster has."""
+        """Return whether a container, reached without a link, has what every cluster has."""
         return is_whole(container)
 
     def usage(self, path: Path) -> int:

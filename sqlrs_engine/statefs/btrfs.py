@@ -26,7 +26,7 @@ _NOT_PERMITTED = (errno.EPERM, errno.EACCES, errno.ENOTEMPTY)
 
 
 def is_subvolume(directory: int) -> bool:
-    """Tell whether an open directory is the top of a subvolume."""
+    """Return whether an open directory is the top of a subvolume."""
     try:
         _call(directory, _SUBVOL_GETFLAGS, bytes(_FLAGS.size))
     except OSError as error:

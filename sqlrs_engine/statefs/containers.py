@@ -20,7 +20,7 @@ def mark(container: int) -> None:
 
 
 def is_marked(container: int) -> bool:
-    """Tell whether an open directory is a container."""
+    """Return whether an open directory is a container."""
     try:
         status = os.stat(MARKER, dir_fd=container, follow_symlinks=False)
     except FileNotFoundError:
@@ -29,7 +29,7 @@ def is_marked(container: int) -> bool:
 
 
 def is_whole(container: Path) -> bool:
-    """Tell whether a container has the files without which no cluster is one.
+    """Return whether a container has the files without which no cluster is one.
 
     ``PG_VERSION``, and a control file that begins with the number of its cluster.
     """

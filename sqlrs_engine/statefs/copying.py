@@ -62,7 +62,7 @@ class CopyBackend:
 
 
 def is_left_behind(name: str) -> bool:
-    """Tell whether a file of a data directory is of no use in a copy."""
+    """Return whether a file of a data directory is of no use in a copy."""
     return name in _LEFT_BEHIND or name.startswith(_SOCKET_PREFIX)
 
 

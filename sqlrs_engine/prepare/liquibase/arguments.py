@@ -181,7 +181,7 @@ def _command(words: Sequence[str]) -> str:
 
 
 def is_path_flag(name: str) -> bool:
-    """Tell whether a flag's value is a path, or a list of them."""
+    """Return whether a flag's value is a path, or a list of them."""
     return _flag(name) in _PATHS
 
 

@@ -125,7 +125,7 @@ def _names(directory: Path) -> list[str]:
 
 
 def _settled(changelog: Changelog, since: float) -> bool:
-    """Tell whether what Liquibase found is what there is, and was all the time."""
+    """Return whether what Liquibase found is what there is, and was all the time."""
     if any(_changed(str(directory), since) for directory in changelog.listed if directory.is_dir()):
         return False
     for lookup in changelog.lookups:

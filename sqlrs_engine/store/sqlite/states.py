@@ -210,6 +210,6 @@ def remove(session: Session, state_id: str) -> bool:
 
 
 def exists(session: Session, state_id: str) -> bool:
-    """Tell whether the state has a row."""
+    """Return whether the state has a row."""
     found = session.row("SELECT 1 FROM states WHERE state_id = $state_id", state_id=state_id)
     return found is not None
