@@ -33,11 +33,12 @@ _SERVER_FUNCTION = re.compile(
     rb"\b(?:pg_read_(?:binary_)?file|pg_ls_dir|lo_import|lo_export)\s*\(", re.I
 )
 _SERVER_COPY = re.compile(rb"(?:\A|;)\s*copy\b[^;]*\b(?:from|to)\s+(?:program\s*)?'", re.I)
-# What may be such a COPY, found in one pass: only so much of a comment is looked through.
+# What may be such a COPY, found in one pass: only so much of a comment is looked through. The
+# groups are not possessive: Python before 3.11.5 matches some of those wrongly.
 _COPY_WORD = re.compile(rb"\bcopy\b")
 _BEFORE_FILE = re.compile(
     rb"\b(?:from|to|program)(?=[\s'/e-])"
-    rb"(?:\s++|--[^\n]{0,200}+\n|/\*(?:[^*]|\*(?!/)){0,200}+\*/){0,50}+e?'"
+    rb"(?:\s++|--[^\n]{0,200}+\n|/\*(?:[^*]|\*(?!/)){0,200}\*/){0,50}e?'"
 )
 # The condition of a block may be a program's.
 _TEST = re.compile(rb"\\(?:el)?if\b[^\n]*`")

@@ -4,8 +4,8 @@
 
     sources/<run>-<job id>      the workspace, as much of it as the job needs
 
-psql may do with a tree as it likes, so the files are copies. ``run`` is one life of an
-engine: the trees of another are of no use to anyone.
+A script may write to its tree as to the client's own files, so these are copies. ``run`` is one
+life of an engine: the trees of another are of no use.
 """
 
 import logging
@@ -19,7 +19,7 @@ from ..space import space_on
 from ..statefs import tree
 from .blobs import DIRECTORY_MODE, Blobs
 
-FILE_MODE = 0o400
+FILE_MODE = 0o600
 
 _log = logging.getLogger(__name__)
 

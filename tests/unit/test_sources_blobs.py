@@ -152,7 +152,7 @@ def test_a_tree_has_the_files_in_their_places(blobs: Blobs, tmp_path: Path) -> N
     place = trees.lay_out("job", {"a.sql": one, "sub/dir/b.sql": two})
     assert (place / "a.sql").read_bytes() == b"one"
     assert (place / "sub/dir/b.sql").read_bytes() == b"two"
-    assert stat.S_IMODE((place / "a.sql").stat().st_mode) == 0o400
+    assert stat.S_IMODE((place / "a.sql").stat().st_mode) == 0o600
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
     (place / "a.sql").chmod(0o600)
     (place / "a.sql").write_bytes(b"changed by a script")
