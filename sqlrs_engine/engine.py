@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import engine_file, ids, logs
+from . import engine_file, heap, ids, logs
 from .ballast import Ballast
 from .chores import Chores
 from .clock import utc_now
@@ -508,6 +508,7 @@ def _serve(
         on_settled=on_settled,
         grace=GRACE_SECONDS,
     )
+    heap.settle()
     engine.start()
     if announce is not None:
         announce(record.endpoint, options.engine_file)

@@ -38,6 +38,8 @@ UNREACHABLE = re.compile(
     r"E(NOTFOUND|AI_AGAIN|CONNREFUSED|CONNRESET|TIMEDOUT|NETUNREACH|HOSTUNREACH)"
 )
 QUIET = {
+    "JITI_CACHE": "false",  # which leaves files in the temporary directory
+    "JITI_FS_CACHE": "false",
     "NO_COLOR": "1",
     "REDOCLY_TELEMETRY": "off",
     "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true",
