@@ -125,7 +125,7 @@ class Launcher:
 
     @property
     def _user(self) -> OsUser | None:
-        """Who runs the server programs; None for the engine's own user."""
+        """The user that runs the server programs; None for the engine's own."""
         return self._os_user.of(self._data_dir) if self._os_user is not None else None
 
     @cached_property

@@ -23,7 +23,7 @@ class LogFile:
     offset: int
 
     def reserve(self) -> None:
-        """Take some room beyond the log's end, so that it can tell of a disk that is full."""
+        """Reserve some room beyond the log's end, so that it can tell of a disk that is full."""
         libc = ctypes.CDLL(None, use_errno=True)
         end = os.fstat(self.descriptor).st_size
         # Where the filesystem cannot, or has no room, it goes without.
