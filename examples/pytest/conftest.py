@@ -26,7 +26,7 @@ def state(engine):
     arguments = [word for script in scripts for word in ("-f", str(script))]
     body = {"prepare_kind": "psql", "image_id": "postgres", "psql_args": arguments}
     job = engine.post("/v1/prepare-jobs", json=body).raise_for_status().json()
-    engine.get(job["events_url"])  # its stream ends when the job does
+    engine.get(job["events_url"])  # the stream ends when the job ends
     result = engine.get(job["status_url"]).json()["result"]
     engine.delete(f"/v1/instances/{result['instance_id']}")
     return result["state_id"]
