@@ -1,4 +1,4 @@
--- Plans, stations and bikes: what changes a few times a year.
+-- Plans, stations and bikes: data that changes a few times a year.
 BEGIN;
 
 INSERT INTO bikeshare.plan (plan_id, name, monthly_fee, free_minutes, minute_price) VALUES

@@ -1,4 +1,4 @@
--- The bike share's schema: what there is, what must hold, what happens by itself.
+-- The schema of the bike share: types, tables, functions and triggers.
 -- \ir reads relative to this file, so it works from any directory.
 \ir schema/types.sql
 \ir schema/tables.sql

@@ -1,4 +1,4 @@
--- What people ask: where bikes pile up, who rides most, what a month brings in.
+-- Reports: where bikes accumulate, who rides most, revenue per month.
 CREATE VIEW bikeshare.station_balance AS
 SELECT s.name,
        s.docks,

@@ -1,4 +1,4 @@
-"""Tests that each change the database as they like: none sees another's changes."""
+"""Each test changes the database freely; no test sees the changes of another."""
 
 import psycopg
 import pytest
