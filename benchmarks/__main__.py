@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from sqlrs_engine.postgres.distributions import Distributions
+from sqlrs_engine.postgres.distributions.catalog import Distributions
 
 from . import burst, changelogs, output, plot, prepares, rates, report, rivals, startup
 from .daemon import Engine

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sqlrs_engine.postgres.cluster import Cluster
-from sqlrs_engine.postgres.distribution import Distribution
+from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.postgres.os_user import OsUser
 from sqlrs_engine.postgres.settings import SUPERUSER
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlrs_engine.postgres.distribution import Distribution
+from sqlrs_engine.postgres.distributions.distribution import Distribution
 
 from .daemon import Engine
 from .inputs import Input

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from io import TextIOWrapper
 
-from .errors import EngineError, InvalidArgument, Unavailable
+from sqlrs_engine.errors import EngineError, InvalidArgument, Unavailable
 
 _EXAMPLES = """\
 examples:
@@ -62,15 +62,15 @@ def _asks_for_help(arguments: Sequence[str]) -> bool:
 
 
 def _daemon(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    from . import commands
-    from .commands import daemon, terminal
+    from sqlrs_engine import commands
+    from sqlrs_engine.commands import daemon, terminal
 
     try:
         flags = daemon.parse(arguments)
     except InvalidArgument as error:
         _complain(error)
         return commands.USAGE
-    from .engine import EngineOptions, run_engine
+    from sqlrs_engine.engine import EngineOptions, run_engine
 
     try:
         run_engine(
@@ -92,8 +92,8 @@ def _daemon(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _command(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
-    from . import commands
-    from .commands.terminal import system_terminal
+    from sqlrs_engine import commands
+    from sqlrs_engine.commands.terminal import system_terminal
 
     parser = _parser()
     if not arguments:
@@ -138,9 +138,9 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from . import __version__
-    from .commands import doctor, ls, postgres, prepare, rm, serve, status, stop, store
-    from .commands import exec as exec_
+    from sqlrs_engine import __version__
+    from sqlrs_engine.commands import doctor, ls, postgres, prepare, rm, serve, status, stop, store
+    from sqlrs_engine.commands import exec as exec_
 
     parser = argparse.ArgumentParser(
         prog="sqlrs-engine",
@@ -158,6 +158,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _complain(error: BaseException) -> None:
     """Print one line on standard error."""
-    from .controls import visible
+    from sqlrs_engine.control_characters import visible
 
     print(f"sqlrs-engine: {visible(' '.join(str(error).split()))}", file=sys.stderr)

@@ -9,8 +9,8 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .errors import ClusterFailed
-from .postgres.cluster import SESSIONS_EVER
+from sqlrs_engine.errors import ClusterFailed
+from sqlrs_engine.postgres.cluster import SESSIONS_EVER
 
 if TYPE_CHECKING:
     import psycopg

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from .errors import NotFound, Unavailable
-from .store import InstanceFilter, StateFilter, Store
-from .store.records import Instance, State
+from sqlrs_engine.errors import NotFound, Unavailable
+from sqlrs_engine.store import InstanceFilter, StateFilter, Store
+from sqlrs_engine.store.records import Instance, State
 
 __all__ = [
     "ACTIVE_CONNECTIONS",

@@ -7,7 +7,7 @@ is a number of seconds.
 import re
 from decimal import Decimal
 
-from .errors import InvalidArgument
+from sqlrs_engine.errors import InvalidArgument
 
 _NANOSECONDS = {
     "ns": 1,

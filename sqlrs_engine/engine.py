@@ -21,26 +21,27 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import engine_file, heap, ids, logs
-from .ballast import Ballast
-from .chores import Chores
-from .clock import utc_now
-from .config import Config
-from .directories import private_directory
-from .engine_file import EngineRecord
-from .errors import EngineError, StorageFull
-from .listen import Listener, listen_on
-from .lock import StoreLock
-from .postgres.os_user import OsUser, check_os_user
-from .shortage import FEW_DESCRIPTORS, raise_descriptor_limit
-from .space import exhausted, is_full
-from .store import InstanceFilter
+from sqlrs_engine import ids
+from sqlrs_engine.clock import utc_now
+from sqlrs_engine.config import Config
+from sqlrs_engine.daemon import engine_file, heap, logs
+from sqlrs_engine.daemon.engine_file import EngineRecord
+from sqlrs_engine.daemon.listener import Listener, listen_on
+from sqlrs_engine.daemon.store_lock import StoreLock
+from sqlrs_engine.errors import EngineError, StorageFull
+from sqlrs_engine.host.ballast import Ballast
+from sqlrs_engine.host.disk_space import exhausted, is_full
+from sqlrs_engine.host.file_descriptors import FEW_DESCRIPTORS, raise_descriptor_limit
+from sqlrs_engine.host.private_directories import private_directory
+from sqlrs_engine.postgres.os_user import OsUser, check_os_user
+from sqlrs_engine.retry_queue import RetryQueue
+from sqlrs_engine.store import InstanceFilter
 
 if TYPE_CHECKING:
-    from .postgres.cluster import Cluster
-    from .postgres.distributions import Distributions
-    from .statefs import Backend
-    from .store import MetaStore
+    from sqlrs_engine.postgres.cluster import Cluster
+    from sqlrs_engine.postgres.distributions.catalog import Distributions
+    from sqlrs_engine.statefs import Backend
+    from sqlrs_engine.store import MetaStore
 
 LOCK_PATIENCE_SECONDS = 4.0
 START_PATIENCE_SECONDS = 15.0
@@ -84,7 +85,7 @@ def distributions(
 
     ``builds`` is where the user's own downloads are; earlier versions kept them in the store.
     """
-    from .postgres.distributions import Distributions
+    from sqlrs_engine.postgres.distributions.catalog import Distributions
 
     search = [Path(each) for each in search_path.split(os.pathsep) if each.startswith("/")]
     return Distributions(store_root / "postgres", builds=[builds] if builds else [], search=search)
@@ -111,24 +112,30 @@ class Engine:
         Raises EngineError when the configuration, the database or the store's
         filesystem cannot be used.
         """
-        from .cache import Cache, Disk
-        from .deletion import Deletion
-        from .httpapi.services import Services
-        from .instances import Expiry, Instances, Leases, PostgresServers
-        from .metrics import Metrics
-        from .prepare import Builder, EventLog, Flights, Planner, PrepareService, States, Tools
-        from .registry import Registry
-        from .runs import Runs
-        from .salvage import Labels, Salvage
-        from .salvage.database import open_whole
-        from .sources import Sources
-        from .statefs import StateFs
-        from .statefs.probe import choose_backend
-        from .statefs.scratch import Scratch
-        from .store.records import Instance, State
-        from .store.sqlite import SqliteStore
+        from sqlrs_engine.cache import Cache, Disk
+        from sqlrs_engine.deletion import Deletion
+        from sqlrs_engine.httpapi.services import Services
+        from sqlrs_engine.instances import Expiry, Instances, Leases, PostgresServers
+        from sqlrs_engine.metrics import Metrics
+        from sqlrs_engine.prepare.build.build_locks import BuildLocks
+        from sqlrs_engine.prepare.build.builder import Builder
+        from sqlrs_engine.prepare.jobs import job
+        from sqlrs_engine.prepare.jobs.events import EventLog
+        from sqlrs_engine.prepare.jobs.service import PrepareService
+        from sqlrs_engine.prepare.planner import Planner
+        from sqlrs_engine.registry import Registry
+        from sqlrs_engine.runs import Runs
+        from sqlrs_engine.salvage import Labels, Salvage
+        from sqlrs_engine.salvage.database import open_whole
+        from sqlrs_engine.sources import Sources
+        from sqlrs_engine.statefs import StateFs
+        from sqlrs_engine.statefs.probe import choose_backend
+        from sqlrs_engine.statefs.scratch import Scratch
+        from sqlrs_engine.states.states import States
+        from sqlrs_engine.store.records import Instance, State
+        from sqlrs_engine.store.sqlite import SqliteStore
 
-        self._chores = chores = Chores()
+        self._chores = chores = RetryQueue()
         self._ballast = ballast = Ballast(
             store_root,
             on_release=lambda: chores.later("restore the ballast", ballast.restore),
@@ -192,9 +199,9 @@ class Engine:
             keeps=lambda key: salvage.keeps(Instance, key),
         )
         self._sources = sources = Sources(store_root, config, store.jobs.unfinished)
-        flights = Flights(config.value("orchestrator.jobs.workers"))
+        flights = BuildLocks(config.value("orchestrator.jobs.workers"))
         self.prepare = PrepareService(
-            Tools(
+            job.Services(
                 jobs=store.jobs,
                 events=EventLog(store.jobs, utc_now),
                 images=found,
@@ -247,7 +254,7 @@ class Engine:
         self._stopping = threading.Event()
 
     def _add_gauges(self) -> None:
-        from .metrics import Gauge
+        from sqlrs_engine.metrics import Gauge
 
         store, files = self.store, self._files
 
@@ -342,10 +349,10 @@ class Engine:
         self._files.sweep()
 
     def _sweep_temporaries(self) -> None:
-        from .config import TEMPORARY
-        from .statefs import leftovers
+        from sqlrs_engine.config import TEMPORARY
+        from sqlrs_engine.statefs import temporary_files
 
-        leftovers.sweep(self._files.root, TEMPORARY, leftovers.PROBE)
+        temporary_files.sweep(self._files.root, TEMPORARY, temporary_files.PROBE)
 
     def _recover(self) -> None:
         steps: tuple[tuple[str, Callable[[], object]], ...] = (
@@ -433,7 +440,7 @@ def _backend(store_root: Path, wanted: str, meta: "MetaStore") -> "Backend":
 
     Raises what ``choose_backend`` does.
     """
-    from .statefs.probe import choose_backend, named
+    from sqlrs_engine.statefs.probe import choose_backend, named
 
     known = meta.get(_BACKEND)
     try:
@@ -450,11 +457,11 @@ def _backend(store_root: Path, wanted: str, meta: "MetaStore") -> "Backend":
 
 
 def _write_engine_file(path: Path, record: EngineRecord) -> None:
-    from .statefs import leftovers
+    from sqlrs_engine.statefs import temporary_files
 
     try:
         engine_file.write(path, record)
-        leftovers.sweep(path.parent, engine_file.temporary_prefix(path))
+        temporary_files.sweep(path.parent, engine_file.temporary_prefix(path))
     except OSError as error:
         if not is_full(error):
             raise
@@ -482,8 +489,8 @@ def _serve(
     announce: Announce | None,
     on_settled: Callable[[], None],
 ) -> None:
-    from .httpapi.app import create_app
-    from .server import Server
+    from sqlrs_engine.daemon.server import Server
+    from sqlrs_engine.httpapi.app import create_app
 
     if not listener.loopback:
         _log.warning("%s can be reached from other machines: mind the token", record.endpoint)

@@ -8,7 +8,7 @@
 import re
 import secrets
 
-from .errors import InvalidArgument
+from sqlrs_engine.errors import InvalidArgument
 
 MIN_PREFIX_LENGTH = 8
 

@@ -8,11 +8,11 @@ import re
 import threading
 from collections.abc import Callable
 
-from . import ids
-from .clock import Clock, utc_now
-from .errors import Conflict, InvalidArgument, NotFound
-from .store import Store
-from .store.records import Instance, Name
+from sqlrs_engine import ids
+from sqlrs_engine.clock import Clock, utc_now
+from sqlrs_engine.errors import Conflict, InvalidArgument, NotFound
+from sqlrs_engine.store import Store
+from sqlrs_engine.store.records import Instance, Name
 
 __all__ = ["NAME_PATTERN", "Registry", "check_name"]
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-pytest_plugins = ["fix_mounts", "fix_postgres", "fix_engine"]
+pytest_plugins = ["support.fix_mounts", "support.fix_postgres", "support.fix_engine"]
 
 MEMORY = Path("/dev/shm")
 ROOM = 6 * 2**30  # bytes; a whole run needs a third of it

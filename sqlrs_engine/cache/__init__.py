@@ -10,17 +10,18 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from ..clock import Clock, utc_now
-from ..durations import format as format_duration
-from ..errors import StorageFull
-from ..metrics import Metrics
-from ..store import Store
-from ..store.records import Json
+from sqlrs_engine.clock import Clock, utc_now
+from sqlrs_engine.durations import format as format_duration
+from sqlrs_engine.errors import StorageFull
+from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.store import Store
+from sqlrs_engine.store.records import Json
+
 from .capacity import MIN_STATE_AGE, Disk, Phase, Settings
 from .enforcement import PATIENCE_SECONDS, Enforcement
 from .eviction import Files, Leases
 from .explain import Plan, explain
-from .summary import Summary
+from .last_eviction import LastEviction
 
 __all__ = ["Cache", "Disk", "Phase"]
 
@@ -60,7 +61,7 @@ class Cache:
         self._disk = disk
         self._settings = settings
         self._plan = plan
-        self._summary = Summary(store.meta)
+        self._summary = LastEviction(store.meta)
         self._enforcement = Enforcement(
             store.states,
             files,

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ..clock import Timestamp
-from ..store.records import State
+from sqlrs_engine.clock import Timestamp
+from sqlrs_engine.store.records import State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

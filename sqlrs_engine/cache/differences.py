@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
-from ..store.records import Json
+from sqlrs_engine.store.records import Json
 
 Kind = Literal[
     "image", "file", "command", "stdin", "changeset", "variable", "argument", "setting", "volatile"

@@ -18,15 +18,16 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from .. import clock
-from ..errors import CacheLimitTooSmall, CacheUnavailable, EngineError, StorageFull
-from ..metrics import Metrics
-from ..store import StateStore
-from ..store.records import Json
+from sqlrs_engine import clock
+from sqlrs_engine.errors import CacheLimitTooSmall, CacheUnavailable, EngineError, StorageFull
+from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.store import StateStore
+from sqlrs_engine.store.records import Json
+
 from .candidates import Rules
 from .capacity import MIN_STATE_AGE, NOTHING, Disk, Goal, Limits, Need, Phase, Settings, Usage
 from .eviction import Evictor, Files, Leases, Outcome
-from .summary import Eviction, Summary
+from .last_eviction import Eviction, LastEviction
 
 # The phases that can still be refused; later on the state is there, and of use.
 _REFUSABLE: Collection[Phase] = ("prepare_step", "snapshot")
@@ -62,7 +63,7 @@ class Enforcement:
         files: Files,
         leases: Leases,
         settings: Settings,
-        summary: Summary,
+        summary: LastEviction,
         *,
         disk: Callable[[], Disk],
         shares_blocks: bool,

@@ -19,10 +19,11 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import CacheUnavailable, Conflict, EngineError, StorageFull
-from ..metrics import Metrics
-from ..store import StateFilter, StateStore
-from ..store.records import State
+from sqlrs_engine.errors import CacheUnavailable, Conflict, EngineError, StorageFull
+from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.store import StateFilter, StateStore
+from sqlrs_engine.store.records import State
+
 from .candidates import Candidates, Rules
 from .capacity import Goal, Usage
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Protocol
 
-from ..store import StateStore
-from ..store.records import Json, Recipe
+from sqlrs_engine.store import StateStore
+from sqlrs_engine.store.records import Json, Recipe
+
 from .differences import Change, differences
 
 # Of siblings, the latest used are looked at: enough to find what was prepared before.

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import durations
-from ..errors import InvalidArgument
+from sqlrs_engine import durations
+from sqlrs_engine.errors import InvalidArgument
 
 DEFAULT_IDLE_SECONDS = 30.0
 DEFAULT_VERSION = "dev"

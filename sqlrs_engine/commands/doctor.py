@@ -10,18 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..directories import check_owner
-from ..errors import EngineError, LiquibaseUnavailable
-from ..postgres.naming import named
-from ..postgres.os_user import MAKE_DEDICATED, OsUser, has_name
-from ..space import exhausted
+from sqlrs_engine.errors import EngineError, LiquibaseUnavailable
+from sqlrs_engine.host.disk_space import exhausted
+from sqlrs_engine.host.private_directories import check_owner
+from sqlrs_engine.postgres.naming import named
+from sqlrs_engine.postgres.os_user import MAKE_DEDICATED, OsUser, has_name
+
 from . import FAILURE, SUCCESS
 from .ls import size
 from .terminal import Places, Terminal, add_json, add_state_dir, places
 
 if TYPE_CHECKING:
-    from ..config import Config
-    from ..statefs import Backend
+    from sqlrs_engine.config import Config
+    from sqlrs_engine.statefs import Backend
 
 Verdict = Literal["ok", "note", "problem"]
 
@@ -92,7 +93,7 @@ def examine(where: Places, search_path: str) -> Iterator[Finding]:
 
 
 def _distributions(where: Places, search_path: str) -> Finding:
-    from ..engine import distributions
+    from sqlrs_engine.engine import distributions
 
     found = distributions(where.store, search_path, where.builds).available()
     if not found:
@@ -119,7 +120,7 @@ def _os_user(where: Places) -> Finding:
 
 
 def _config(where: Places) -> "Config":
-    from ..engine import configuration
+    from sqlrs_engine.engine import configuration
 
     return configuration(where.store)
 
@@ -142,7 +143,7 @@ def _configuration(where: Places) -> Finding:
 
 
 def _chosen(where: Places, wanted: str) -> "Backend":
-    from ..statefs.probe import choose_backend
+    from sqlrs_engine.statefs.probe import choose_backend
 
     return choose_backend(existing(where.store), wanted)
 
@@ -159,10 +160,10 @@ def _store(where: Places) -> Finding:
 
 
 def _set_aside(where: Places) -> Finding:
-    from ..statefs.aside import Aside
-    from ..statefs.layout import Layout
+    from sqlrs_engine.statefs.layout import Layout
+    from sqlrs_engine.statefs.quarantine import Quarantine
 
-    aside = Aside(Layout(where.store))
+    aside = Quarantine(Layout(where.store))
     there = {
         str(aside.root): sum(1 for _ in aside.containers()),
         str(where.store / "state.db.damaged-*"): len([*where.store.glob("state.db.damaged-*Z")]),
@@ -198,7 +199,7 @@ def _space(where: Places) -> Finding:
 
 
 def _ports(where: Places) -> Finding:
-    from ..engine import configured
+    from sqlrs_engine.engine import configured
 
     first = int(configured(where.store, "instances.ports.first"))
     last = int(configured(where.store, "instances.ports.last"))
@@ -208,7 +209,7 @@ def _ports(where: Places) -> Finding:
 
 
 def _engine(where: Places) -> Finding:
-    from ..client import find
+    from sqlrs_engine.client.engine_client import find
 
     record = find(where.engine_file)
     if record is None:
@@ -217,7 +218,7 @@ def _engine(where: Places) -> Finding:
 
 
 def _java(search_path: str) -> Finding:
-    from ..prepare.liquibase.installation import find_java
+    from sqlrs_engine.prepare.liquibase.installation import find_java
 
     try:
         return Finding("Java", "ok", str(find_java(_environment(search_path))))
@@ -226,8 +227,8 @@ def _java(search_path: str) -> Finding:
 
 
 def _liquibase(where: Places, search_path: str) -> Finding:
-    from ..engine import configured
-    from ..prepare.liquibase.installation import find
+    from sqlrs_engine.engine import configured
+    from sqlrs_engine.prepare.liquibase.installation import find
 
     try:
         found = find(None, configured(where.store, "liquibase.exec"), _environment(search_path))

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from ..errors import InvalidArgument, NotFound
-from ..ids import MIN_PREFIX_LENGTH
+from sqlrs_engine.errors import InvalidArgument, NotFound
+from sqlrs_engine.ids import MIN_PREFIX_LENGTH
+
 from .prepare import IDLE_SECONDS
 from .terminal import Places, Terminal, add_state_dir, places
 
 if TYPE_CHECKING:
-    from ..client import EngineClient
+    from sqlrs_engine.client.engine_client import EngineClient
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _OF_LIBPQ = re.compile(r"PG[A-Z]+")
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     Raises NotFound when there is no such instance, InvalidArgument when there is no such
     program.
     """
-    from ..client import connect_or_start
+    from sqlrs_engine.client.engine_client import connect_or_start
 
     where = places(args.state_dir, terminal.environ)
     with connect_or_start(
@@ -105,7 +106,7 @@ def _find(engine: "EngineClient", reference: str) -> dict[str, Any]:
 
 def _search_path(where: Places, search_path: str, image_id: str) -> str:
     """Return the PATH, with the client programs of the instance's PostgreSQL at its end."""
-    from ..engine import distributions
+    from sqlrs_engine.engine import distributions
 
     known = distributions(where.store, search_path, where.builds).available()
     own: list[Path] = [each.bin_dir for each in known if each.image_id == image_id]

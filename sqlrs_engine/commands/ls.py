@@ -77,7 +77,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Print one list, or the three that matter most."""
-    from ..client import connect
+    from sqlrs_engine.client.engine_client import connect
 
     kinds = [args.kind] if args.kind else ["names", "instances", "states"]
     with connect(places(args.state_dir, terminal.environ).engine_file) as engine:

@@ -3,13 +3,14 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from ..postgres import NEWEST_MAJOR, OLDEST_MAJOR
-from ..postgres.images import ENGINE
+from sqlrs_engine.postgres import NEWEST_MAJOR, OLDEST_MAJOR
+from sqlrs_engine.postgres.distributions.image_names import ENGINE
+
 from . import SUCCESS
 from .terminal import Terminal, add_json, add_state_dir, places
 
 if TYPE_CHECKING:
-    from ..postgres.distribution import Distribution
+    from sqlrs_engine.postgres.distributions.distribution import Distribution
 
 MAJORS = range(OLDEST_MAJOR, NEWEST_MAJOR + 1)
 
@@ -40,7 +41,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run_list(args: argparse.Namespace, terminal: Terminal) -> int:
     """Print what is available; needs no running engine."""
-    from ..engine import distributions
+    from sqlrs_engine.engine import distributions
 
     where = places(args.state_dir, terminal.environ)
     search_path = terminal.environ.get("PATH", "")
@@ -73,7 +74,7 @@ def run_list(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def run_install(args: argparse.Namespace, terminal: Terminal) -> int:
     """Download and unpack; a running engine sees the new version at once."""
-    from ..postgres.install import install
+    from sqlrs_engine.postgres.distributions.install import install
 
     where = places(args.state_dir, terminal.environ)
     installed = install(args.major, where.builds, terminal.tell)

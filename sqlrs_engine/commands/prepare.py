@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from .. import durations
+from sqlrs_engine import durations
+
 from . import FAILURE, INTERRUPTED, SUCCESS
 from .progress import Progress, progress_on
 from .terminal import Terminal, add_json, add_state_dir, places, short
 
 if TYPE_CHECKING:
-    from ..client import EngineClient
-    from ..prepare.options import Option
+    from sqlrs_engine.client.engine_client import EngineClient
+    from sqlrs_engine.prepare.psql.options import Option
 
 DEFAULT_IMAGE = "postgres:18"
 IDLE_SECONDS = 120.0
@@ -63,8 +64,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Prepare with the arguments after ``--`` (``args.rest``); print the DSN or the plan."""
-    from ..client import connect, connect_or_start
-    from ..registry import check_name
+    from sqlrs_engine.client.engine_client import connect, connect_or_start
+    from sqlrs_engine.registry import check_name
 
     # Checked first: nobody wants to hear of it when the work is done.
     ttl = None if args.ttl is None else durations.format(durations.parse(args.ttl))
@@ -116,7 +117,7 @@ def psql_request(psql_args: Sequence[str], terminal: Terminal) -> dict[str, Any]
     it is a terminal. Raises InvalidArgument for arguments that psql does not have or that a
     preparation may not have.
     """
-    from ..prepare.options import parse
+    from sqlrs_engine.prepare.psql.options import parse
 
     options = list(parse(psql_args))
     arguments = [word for option in options for word in _absolute(option, terminal.cwd).words()]

@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from ..controls import visible
+from sqlrs_engine.control_characters import visible
+
 from .terminal import Terminal
 
 _WIDTH = 76

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from ..errors import Conflict, EngineError, InvalidArgument, Unavailable
-from ..ids import MIN_PREFIX_LENGTH
+from sqlrs_engine.errors import Conflict, EngineError, InvalidArgument, Unavailable
+from sqlrs_engine.ids import MIN_PREFIX_LENGTH
+
 from . import BLOCKED, FAILURE, SUCCESS
 from .terminal import Terminal, add_json, add_state_dir, places, short
 
 if TYPE_CHECKING:
-    from ..client import EngineClient
+    from sqlrs_engine.client.engine_client import EngineClient
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _PATHS = {"instance": "/instances", "state": "/states", "job": "/prepare-jobs"}
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
     The exit code is FAILURE when one of them failed, else BLOCKED when one was blocked.
     """
-    from ..client import connect
+    from sqlrs_engine.client.engine_client import connect
 
     blocked = failed = False
     results = []

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from .. import durations
+from sqlrs_engine import durations
+
 from . import SUCCESS
 from .terminal import Terminal, add_state_dir, places
 
@@ -28,8 +29,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Serve; returns when the engine has stopped."""
-    from .. import __version__
-    from ..engine import EngineOptions, run_engine
+    from sqlrs_engine import __version__
+    from sqlrs_engine.engine import EngineOptions, run_engine
 
     where = places(args.state_dir, terminal.environ)
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .. import engine_file
+from sqlrs_engine.daemon import engine_file
+
 from . import NO_ENGINE, SUCCESS
 from .ls import size
 from .terminal import Terminal, add_json, add_state_dir, places
@@ -26,7 +27,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Print the engine's health and counts; NO_ENGINE when none runs."""
-    from ..client import EngineClient, find
+    from sqlrs_engine.client.engine_client import EngineClient, find
+
     from .doctor import problems
 
     where = places(args.state_dir, terminal.environ)

@@ -5,7 +5,8 @@ import os
 import select
 import signal
 
-from ..errors import Unavailable
+from sqlrs_engine.errors import Unavailable
+
 from . import SUCCESS
 from .terminal import Terminal, add_state_dir, places
 
@@ -26,7 +27,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Send SIGTERM to the engine that answers, and wait until it has gone."""
-    from ..client import find
+    from sqlrs_engine.client.engine_client import find
 
     record = find(places(args.state_dir, terminal.environ).engine_file)
     if record is None:

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import Conflict, EngineError, InvalidArgument
+from sqlrs_engine.errors import Conflict, EngineError, InvalidArgument
+
 from . import SUCCESS
 from .doctor import existing
 from .ls import size
@@ -161,7 +162,7 @@ def check(kind: Kind, wanted: int, store: Path, image: Path, *, search_path: str
 
 
 def _refuse_in_use(store: Path) -> None:
-    from ..lock import StoreLock
+    from sqlrs_engine.daemon.store_lock import StoreLock
 
     path = store / "engine.lock"
     if path.exists():

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..controls import visible, visible_json
-from ..engine_file import last_store
-from ..errors import InvalidArgument
+from sqlrs_engine.control_characters import visible, visible_json
+from sqlrs_engine.daemon.engine_file import last_store
+from sqlrs_engine.errors import InvalidArgument
 
 SHORT_ID = 12
 

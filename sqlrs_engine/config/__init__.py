@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .. import durations
-from ..errors import InvalidArgument, NotFound
-from ..space import space_on
+from sqlrs_engine import durations
+from sqlrs_engine.errors import InvalidArgument, NotFound
+from sqlrs_engine.host.disk_space import space_on
+
 from . import paths, schema
 from .problems import Problem, read
 from .validation import Validation, fold_case, merge

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from ..errors import InvalidArgument, NotFound
+from sqlrs_engine.errors import InvalidArgument, NotFound
 
 Segments = list[str | int]
 

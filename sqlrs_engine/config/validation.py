@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .. import durations
-from ..errors import InvalidArgument
+from sqlrs_engine import durations
+from sqlrs_engine.errors import InvalidArgument
+
 from . import paths, reserved
 from .schema import Schema, defaults, leaves
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from connexion.middleware.abstract import ROUTING_CONTEXT
 
-from ..metrics import Metrics
-from .replies import ASGIApp, Message, Receive, Scope, Send
+from sqlrs_engine.metrics import Metrics
+
+from .responses import ASGIApp, Message, Receive, Scope, Send
 
 _LONGEST_PATH = 1000  # of what anyone may send without a token
 

@@ -4,21 +4,22 @@ import functools
 import os
 from collections.abc import Iterable
 
-from ..auth import Bearer
-from ..metrics import Metrics
+from sqlrs_engine.auth import Bearer
+from sqlrs_engine.metrics import Metrics
+
 from . import spec
 from .activity import Activity, ActivityMiddleware
 from .errors import Errors
 from .guards import BODY_SECONDS, MAX_BODY_BYTES, Guards
+from .open_limit import OpenLimit
 from .operations import EngineApp
-from .replies import Receive, Scope, Send
 from .request import Context
+from .request_validation import RESPONSE_VALIDATORS, ValidationMiddleware
 from .resolver import TagResolver
+from .responses import Receive, Scope, Send
 from .routing import RoutingMiddleware
 from .security import SecurityMiddleware
 from .services import Services
-from .slots import Slots
-from .validation import RESPONSE_VALIDATORS, ValidationMiddleware
 
 MAX_STREAMS = 256
 
@@ -77,7 +78,7 @@ def create_app(
     app = EngineApp(
         __name__,
         middlewares=middlewares,
-        resolver=TagResolver(__package__, _operations(document)),
+        resolver=TagResolver(f"{__package__}.handlers", _operations(document)),
         validate_responses=response_validation,
         validator_map=RESPONSE_VALIDATORS,
     )
@@ -91,7 +92,7 @@ def create_app(
             instance_id=instance_id,
             pid=os.getpid(),
             prove=bearer.prove,
-            streams=Slots(max_streams, "streams"),
+            streams=OpenLimit(max_streams, "streams"),
         ),
     )
     return HttpApp(app, services.metrics)

@@ -6,10 +6,17 @@ from http import HTTPStatus
 from connexion.exceptions import ProblemException
 from starlette.requests import ClientDisconnect
 
-from ..errors import EngineError, PayloadTooLarge, RequestTimeout, StorageFull, Unauthorized
-from ..shortage import shortage
-from ..space import is_full
-from .replies import ASGIApp, Headers, Message, Receive, Reply, Scope, Send, json_reply
+from sqlrs_engine.errors import (
+    EngineError,
+    PayloadTooLarge,
+    RequestTimeout,
+    StorageFull,
+    Unauthorized,
+)
+from sqlrs_engine.host.disk_space import is_full
+from sqlrs_engine.host.file_descriptors import shortage
+
+from .responses import ASGIApp, Headers, Message, Receive, Reply, Scope, Send, json_reply
 
 _log = logging.getLogger(__name__)
 

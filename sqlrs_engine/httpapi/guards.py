@@ -13,8 +13,15 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.requests import ClientDisconnect
 
-from ..errors import Forbidden, InvalidArgument, Misdirected, PayloadTooLarge, RequestTimeout
-from .replies import ASGIApp, Message, Receive, Scope, Send
+from sqlrs_engine.errors import (
+    Forbidden,
+    InvalidArgument,
+    Misdirected,
+    PayloadTooLarge,
+    RequestTimeout,
+)
+
+from .responses import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 MAX_BODY_BYTES = 64 * 1024 * 1024

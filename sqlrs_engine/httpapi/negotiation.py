@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from ..errors import NotAcceptable
-from ..stream import MEDIA_TYPE as NDJSON
+from sqlrs_engine.errors import NotAcceptable
+from sqlrs_engine.stream import MEDIA_TYPE as NDJSON
 
 JSON = "application/json"
 

@@ -10,8 +10,8 @@ from connexion.middleware.main import API
 from connexion.operations import AbstractOperation
 from connexion.spec import Specification
 
-from .replies import Receive, Response, Scope, Send
 from .request import INPUTS, Context, Request
+from .responses import Receive, Response, Scope, Send
 
 Handler = Callable[[Request], Awaitable[Response]]
 

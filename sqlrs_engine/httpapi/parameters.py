@@ -5,8 +5,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from .. import ids
-from ..errors import InvalidArgument, NotFound
+from sqlrs_engine import ids
+from sqlrs_engine.errors import InvalidArgument, NotFound
 
 # strconv.ParseBool of Go, whose forms clients send.
 _FLAGS = dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True) | dict.fromkeys(

@@ -9,11 +9,12 @@ from typing import Any, ParamSpec, TypeVar
 import anyio
 import anyio.to_thread
 
-from ..errors import InvalidArgument
+from sqlrs_engine.errors import InvalidArgument
+
 from .heartbeats import Heartbeats
-from .replies import Scope
+from .open_limit import OpenLimit
+from .responses import Scope
 from .services import Services
-from .slots import Slots
 
 INPUTS = "sqlrs_inputs"
 
@@ -47,7 +48,7 @@ class Context:
     instance_id: str
     pid: int
     prove: Callable[[str], str]
-    streams: Slots
+    streams: OpenLimit
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
     threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(32))
 

@@ -7,10 +7,11 @@ from connexion.http_facts import METHODS
 from connexion.middleware.abstract import ROUTING_CONTEXT, SpecMiddleware
 from connexion.spec import Specification
 
-from ..auth import Bearer
-from ..errors import MethodNotAllowed, NotFound, Unauthorized
+from sqlrs_engine.auth import Bearer
+from sqlrs_engine.errors import MethodNotAllowed, NotFound, Unauthorized
+
 from .errors import error_reply
-from .replies import ASGIApp, Message, Receive, Scope, Send
+from .responses import ASGIApp, Message, Receive, Scope, Send
 from .security import authorization
 
 _OF_A_SERVICE = ("/v1/users", "/v1/organizations")

@@ -5,9 +5,10 @@ from typing import Any
 from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
 from connexion.operations import AbstractOperation
 
-from ..auth import Bearer
-from ..errors import Unauthorized
-from .replies import ASGIApp, Receive, Scope, Send
+from sqlrs_engine.auth import Bearer
+from sqlrs_engine.errors import Unauthorized
+
+from .responses import ASGIApp, Receive, Scope, Send
 
 
 def authorization(scope: Scope) -> bytes | None:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from ..metrics import Metrics
-from ..prepare.request import PrepareRequest
-from ..sources import Upload
-from ..store import Store
-from ..store.records import Instance, Job, Json, Name, State
+from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.prepare.request import PrepareRequest
+from sqlrs_engine.sources import Upload
+from sqlrs_engine.store import Store
+from sqlrs_engine.store.records import Instance, Job, Json, Name, State
 
 
 class Registry(Protocol):

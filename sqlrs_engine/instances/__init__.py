@@ -5,31 +5,32 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 
-from ..chores import Chores
-from ..clock import Clock, utc_now
-from ..config import Config
-from ..conntrack import Conntrack
-from ..errors import NotFound
-from ..metrics import Metrics
-from ..store import InstanceFilter, Store
-from ..store.records import Instance, State
-from .activity import Activity
-from .assembly import Assembly
-from .deps import ConnectionReader, Dependencies, Names, States
+from sqlrs_engine.clock import Clock, utc_now
+from sqlrs_engine.config import Config
+from sqlrs_engine.conntrack import Conntrack
+from sqlrs_engine.errors import NotFound
+from sqlrs_engine.host.memory import Memory, ProcMemory
+from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.retry_queue import RetryQueue
+from sqlrs_engine.states.leases import Leases
+from sqlrs_engine.store import InstanceFilter, Store
+from sqlrs_engine.store.records import Instance, State
+
+from .disk_budget import DiskBudget, Unlimited
 from .expiry import DEFAULT_TTL, UNSET, Expiry, MaybeFlag, MaybeTtl
-from .leases import Leases
+from .fifo_semaphore import FifoSemaphore
 from .lifecycle import Lifecycle
 from .locks import KeyedLocks
-from .memory import Memory, ProcMemory
-from .pool import Pool
+from .pool.pool import Pool
 from .ports import Ports
-from .promotion import Promotion
+from .promote import Promotion
+from .provisioner import Provisioner
 from .reaper import Reaper
 from .recovery import Recovery
-from .rewind import Rewind
-from .room import Room, Unlimited
+from .reset import Reset
 from .servers import Files, OnLog, PostgresServers, Server, Servers, discard_line
-from .turns import Turns
+from .services import ConnectionReader, Names, Services, States
+from .usage import Usage
 from .watch import Watch
 
 __all__ = [
@@ -72,8 +73,8 @@ class Instances:
         clock: Clock = utc_now,
         metrics: Metrics | None = None,
         memory: Memory | None = None,
-        room: Room | None = None,
-        chores: Chores | None = None,
+        room: DiskBudget | None = None,
+        chores: RetryQueue | None = None,
         keeps: Callable[[str], bool] = lambda instance_id: False,
     ) -> None:
         """``expiry`` is the one the registry announces changed names to.
@@ -81,7 +82,7 @@ class Instances:
         ``keeps`` tells whether the files of an instance without a row are to be set aside
         rather than deleted.
         """
-        self._deps = deps = Dependencies(
+        self._deps = deps = Services(
             store=store,
             files=files,
             servers=servers,
@@ -96,16 +97,16 @@ class Instances:
             metrics=metrics or Metrics(),
             states=states,
             room=room or Unlimited(),
-            chores=chores or Chores(),
+            chores=chores or RetryQueue(),
             keeps=keeps,
         )
-        self._activity = Activity(deps)
-        assembly = Assembly(deps)
-        turns = Turns(max(_MIN_CLONES_AT_ONCE, os.cpu_count() or 0))
+        self._activity = Usage(deps)
+        assembly = Provisioner(deps)
+        turns = FifoSemaphore(max(_MIN_CLONES_AT_ONCE, os.cpu_count() or 0))
         self.pool = Pool(deps, assembly, turns, memory=memory or ProcMemory())
         self._watch = Watch(self._hold_port, self._revive)
         self._lifecycle = Lifecycle(deps, assembly, self.pool, turns, self._watch)
-        self._rewind = Rewind(deps, assembly, self._lifecycle, self._activity)
+        self._rewind = Reset(deps, assembly, self._lifecycle, self._activity)
         self._promotion = Promotion(deps, assembly, self._lifecycle, self._activity)
         self._reaper = Reaper(deps, self._lifecycle, self._activity)
         self._recovery = Recovery(deps, assembly, self._lifecycle, self._reaper)

@@ -10,10 +10,10 @@ from dataclasses import replace
 from enum import Enum
 from typing import Any, Final, Literal, Protocol
 
-from ..clock import Clock, Timestamp, shift
-from ..errors import InvalidArgument
-from ..store import InstanceFilter, Store
-from ..store.records import Instance
+from sqlrs_engine.clock import Clock, Timestamp, shift
+from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.store import InstanceFilter, Store
+from sqlrs_engine.store.records import Instance
 
 DEFAULT_TTL = "instances.ttl"
 LONGEST_TTL = 100 * 365 * 86400.0  # seconds; later dates have no use and soon no format

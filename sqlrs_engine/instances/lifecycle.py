@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any
 
-from .. import ids
-from ..errors import (
+from sqlrs_engine import ids
+from sqlrs_engine.errors import (
     Conflict,
     IdempotencyKeyReused,
     NotFound,
@@ -22,17 +22,18 @@ from ..errors import (
     StoreDamaged,
     Unavailable,
 )
-from ..postgres.cluster import PortTaken, ServerUnusable, SettingsUnfit
-from ..space import with_relief
-from ..store import InstanceFilter
-from ..store.records import Instance, State
-from .assembly import Assembly, Ready, Started, new_password
-from .deps import Dependencies
+from sqlrs_engine.host.disk_space import with_relief
+from sqlrs_engine.postgres.cluster import PortTaken, ServerUnusable, SettingsUnfit
+from sqlrs_engine.store import InstanceFilter
+from sqlrs_engine.store.records import Instance, State
+
 from .expiry import check_ttl
-from .pool import Pool
+from .fifo_semaphore import FifoSemaphore
+from .pool.pool import Pool
 from .ports import NoPortLeft
+from .provisioner import Provisioner, Ready, Started, new_password
 from .servers import OnLog, Server, discard_line
-from .turns import Turns
+from .services import Services
 from .watch import Watch
 
 MAX_RUNNING = "instances.maxRunning"
@@ -48,7 +49,7 @@ class Lifecycle:
     """The instances' servers, files and rows, always changed together."""
 
     def __init__(
-        self, deps: Dependencies, assembly: Assembly, pool: Pool, turns: Turns, watch: Watch
+        self, deps: Services, assembly: Provisioner, pool: Pool, turns: FifoSemaphore, watch: Watch
     ) -> None:
         """``turns`` are those of the clones that somebody waits for.
 

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from ..errors import Unavailable
+from sqlrs_engine.errors import Unavailable
+
 from .placeholders import Placeholders
 
 

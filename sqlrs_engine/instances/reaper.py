@@ -3,13 +3,14 @@
 import logging
 import threading
 
-from ..clock import Timestamp, seconds_between, shift
-from ..errors import EngineError
-from ..store import InstanceFilter
-from ..store.records import Instance
-from .activity import Activity
-from .deps import Dependencies
+from sqlrs_engine.clock import Timestamp, seconds_between, shift
+from sqlrs_engine.errors import EngineError
+from sqlrs_engine.store import InstanceFilter
+from sqlrs_engine.store.records import Instance
+
 from .lifecycle import Lifecycle
+from .services import Services
+from .usage import Usage
 
 LONGEST_SLEEP = 60.0  # seconds; the wall clock may jump, a waiting thread does not notice
 RETRY_AFTER = 60.0  # seconds until a removal that failed is tried again
@@ -27,7 +28,7 @@ class Reaper:
     never shown as expired.
     """
 
-    def __init__(self, deps: Dependencies, lifecycle: Lifecycle, activity: Activity) -> None:
+    def __init__(self, deps: Services, lifecycle: Lifecycle, activity: Usage) -> None:
         self._deps = deps
         self._lifecycle = lifecycle
         self._activity = activity

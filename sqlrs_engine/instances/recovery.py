@@ -7,12 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from ..errors import EngineError
-from ..store import InstanceFilter
-from .assembly import Assembly
-from .deps import Dependencies
+from sqlrs_engine.errors import EngineError
+from sqlrs_engine.store import InstanceFilter
+
 from .lifecycle import Lifecycle
+from .provisioner import Provisioner
 from .reaper import Reaper
+from .services import Services
 
 _RESTARTS_AT_ONCE = 4
 
@@ -23,7 +24,7 @@ class Recovery:
     """Re-adopts living servers, restarts dead ones, removes what belongs to no instance."""
 
     def __init__(
-        self, deps: Dependencies, assembly: Assembly, lifecycle: Lifecycle, reaper: Reaper
+        self, deps: Services, assembly: Provisioner, lifecycle: Lifecycle, reaper: Reaper
     ) -> None:
         self._deps = deps
         self._assembly = assembly

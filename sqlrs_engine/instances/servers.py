@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from ..postgres.cluster import Cluster
-from ..postgres.distributions import Distribution, Distributions
-from ..postgres.os_user import OsUser
-from ..postgres.settings import Setting
-from ..statefs import data_dir
+from sqlrs_engine.postgres.cluster import Cluster
+from sqlrs_engine.postgres.distributions.catalog import Distribution, Distributions
+from sqlrs_engine.postgres.os_user import OsUser
+from sqlrs_engine.postgres.settings import Setting
+from sqlrs_engine.statefs import data_dir
 
 if TYPE_CHECKING:
     import psycopg

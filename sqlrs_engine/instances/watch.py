@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ..postgres.processes import start_ticks
-from ..store.records import Instance
+from sqlrs_engine.processes.identity import start_ticks
+from sqlrs_engine.store.records import Instance
 
 AT_ONCE = 4
 ATTEMPTS = 7

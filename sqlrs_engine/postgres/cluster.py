@@ -16,21 +16,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ..errors import ClusterFailed, Conflict
+from sqlrs_engine.errors import ClusterFailed, Conflict
+from sqlrs_engine.processes.identity import kill_working_in, pidfd, send, start_ticks, wait_exit
+
 from .control_file import shut_down_cleanly
-from .distribution import Distribution
+from .distributions.distribution import Distribution
 from .initdb import OnLine, initialise
 from .launch import File, Launcher, Popen, socket_fits
 from .log_file import LogFile, open_log
 from .os_user import OsUser
-from .postmaster import (
-    DEFAULT_PORT,
-    Postmaster,
-    find_postmaster,
-    pid_file,
-    read_pid_file,
-)
-from .processes import kill_working_in, pidfd, send, start_ticks, wait_exit
+from .postmaster import DEFAULT_PORT, Postmaster, find_postmaster, pid_file, read_pid_file
 from .reach import PUBLIC_ROOT
 from .scram import scram_verifier
 from .settings import SUPERUSER, Setting, start_arguments

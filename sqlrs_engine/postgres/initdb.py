@@ -6,7 +6,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import ClusterFailed
+from sqlrs_engine.errors import ClusterFailed
+
 from .launch import Launcher
 from .naming import NO_NAME, Naming, named
 from .os_user import OsUser

@@ -10,8 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO
 
-from ..errors import ClusterFailed, InvalidArgument
-from .distribution import Distribution
+from sqlrs_engine.errors import ClusterFailed, InvalidArgument
+
+from .distributions.distribution import Distribution
 from .naming import Naming
 from .os_user import OsUser
 from .reach import can_enter, within_reach

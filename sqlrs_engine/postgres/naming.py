@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ..errors import OsUserUnknown
+from sqlrs_engine.errors import OsUserUnknown
 
 NO_NAME = "could not look up effective user ID"
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InvalidArgument, OsUserUnknown
+from sqlrs_engine.errors import InvalidArgument, OsUserUnknown
 
 DEDICATED = "sqlrs"
 MAKE_DEDICATED = f"useradd --system --no-create-home --shell /usr/sbin/nologin {DEDICATED}"

@@ -5,7 +5,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from .processes import start_ticks, works_in
+from sqlrs_engine.processes.identity import start_ticks, works_in
 
 DEFAULT_PORT = 5432
 """Names the socket of a server that does not listen on TCP."""

@@ -15,8 +15,9 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from ..errors import ClusterFailed
-from .distribution import Distribution
+from sqlrs_engine.errors import ClusterFailed
+
+from .distributions.distribution import Distribution
 from .os_user import OsUser
 
 PUBLIC_ROOT = Path("/var/lib/sqlrs-engine/postgres")

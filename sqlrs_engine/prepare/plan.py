@@ -6,14 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import Conflict
-from ..postgres.distribution import Distribution
-from ..store.records import Json, Task
-from .files import FileRead
+from sqlrs_engine.errors import Conflict
+from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.store.records import Json, Task
+
+from .local_files import FileRead
 
 if TYPE_CHECKING:
-    from ..postgres.cluster import Cluster
-    from .work import Work
+    from sqlrs_engine.postgres.cluster import Cluster
+
+    from .job_context import JobContext
 
 
 class Rewritten(Conflict):
@@ -74,7 +76,7 @@ class Step(ABC):
         """Return what its task tells of it: fields of ``Task``."""
 
     @abstractmethod
-    def run(self, site: Site, work: "Work") -> None:
+    def run(self, site: Site, work: "JobContext") -> None:
         """Do it.
 
         Raises StepFailed, StorageFull, and what ``work.control.check`` does.

@@ -4,14 +4,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..postgres.distribution import Distribution
-from ..sources import Blobs, Trees
-from .files import SourceFiles
+from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.sources import Blobs, Trees
+
+from .job_context import JobContext
 from .liquibase import LiquibasePlanner, Settings, Workspaces
+from .local_files import LocalFiles
 from .plan import Plan
-from .psql_plan import PsqlPlanner
+from .psql.planner import PsqlPlanner
 from .request import PrepareRequest
-from .work import Work
 
 
 class Planner:
@@ -31,7 +32,7 @@ class Planner:
         ``trees`` is where they are laid out, ``changelogs`` where changelogs are remembered,
         ``home`` the user's ``$HOME``.
         """
-        files = SourceFiles()
+        files = LocalFiles()
         workspaces = Workspaces(blobs, trees) if blobs is not None and trees is not None else None
         self._psql = PsqlPlanner(files, blobs, home)
         self._liquibase = LiquibasePlanner(changelogs, files, settings, workspaces)
@@ -50,7 +51,7 @@ class Planner:
         request: PrepareRequest,
         distribution: Distribution,
         settings: Mapping[str, Any],
-        work: Work,
+        work: JobContext,
     ) -> Plan:
         """Plan a request; close the plan in the end.
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidArgument
-from ..sources import Manifest, paths
-from ..store.records import Json
+from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.sources import Manifest, paths
+from sqlrs_engine.store.records import Json
 
 KINDS = ("psql", "lb")
 

@@ -19,12 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-from ..clock import Clock, utc_now
-from ..errors import ClusterFailed, InvalidArgument, Unavailable
-from ..postgres.distribution import Distribution
-from ..postgres.text_file import text_file
-from ..store.records import Instance
-from .program import Popen
+from sqlrs_engine.clock import Clock, utc_now
+from sqlrs_engine.errors import ClusterFailed, InvalidArgument, Unavailable
+from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.processes.group import Popen
+from sqlrs_engine.processes.text_file import text_file
+from sqlrs_engine.store.records import Instance
+
 from .request import RunRequest, RunStep
 from .run import KILL_SECONDS, TERM_SECONDS, Run
 from .sessions import end_sessions

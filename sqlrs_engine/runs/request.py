@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import Conflict, InvalidArgument
+from sqlrs_engine.errors import Conflict, InvalidArgument
+
 from .arguments import RunKind, connection_argument
 
 _KINDS: dict[str, RunKind] = {"psql": "psql", "pgbench": "pgbench"}

@@ -11,10 +11,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ..clock import Clock, utc_now
-from ..errors import Cancelled, EngineError
-from .backlog import Backlog, Event
-from .program import Pipe, Popen, Program
+from sqlrs_engine.clock import Clock, utc_now
+from sqlrs_engine.errors import Cancelled, EngineError
+from sqlrs_engine.processes.group import Pipe, Popen, Program
+
+from .event_queue import Event, EventQueue
 
 Launch = Callable[[], Popen]
 T = TypeVar("T")
@@ -59,7 +60,7 @@ class Run:
         self._settle = settle
         self._on_end = on_end
         self._clock = clock
-        self._backlog = Backlog()
+        self._backlog = EventQueue()
         self._state = threading.Lock()
         self._ended_by: EngineError | None = None
         self._thread: threading.Thread | None = None

@@ -9,7 +9,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import ClusterFailed
+from sqlrs_engine.errors import ClusterFailed
 
 if TYPE_CHECKING:
     import psycopg

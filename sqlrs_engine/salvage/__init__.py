@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..clock import Clock, Timestamp
-from ..errors import EngineError
-from ..store import InstanceFilter, Labelled, NameFilter, StateFilter, Store
-from ..store.records import Instance, Name, State
+from sqlrs_engine.clock import Clock, Timestamp
+from sqlrs_engine.errors import EngineError
+from sqlrs_engine.store import InstanceFilter, Labelled, NameFilter, StateFilter, Store
+from sqlrs_engine.store.records import Instance, Name, State
+
 from .labels import Labels
 
 __all__ = ["Labels", "Salvage"]

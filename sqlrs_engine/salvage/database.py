@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from ..clock import Timestamp, utc_now
-from ..errors import StoreDamaged
+from sqlrs_engine.clock import Timestamp, utc_now
+from sqlrs_engine.errors import StoreDamaged
 
 S = TypeVar("S")
 

@@ -24,10 +24,10 @@ from typing import TypeVar, get_type_hints
 
 import orjson
 
-from ..directories import private_directory
-from ..space import is_full
-from ..store import Labelled
-from ..store.records import Instance, Name, State
+from sqlrs_engine.host.disk_space import is_full
+from sqlrs_engine.host.private_directories import private_directory
+from sqlrs_engine.store import Labelled
+from sqlrs_engine.store.records import Instance, Name, State
 
 _FILE_MODE = 0o600
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..store.records import Job
+from sqlrs_engine.store.records import Job
+
 from .blobs import Blobs, Upload
 from .manifest import Manifest, digests
 from .missing import Missing

@@ -21,8 +21,8 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import InvalidArgument, SourceBlobTooLarge
-from ..space import space_on
+from sqlrs_engine.errors import InvalidArgument, SourceBlobTooLarge
+from sqlrs_engine.host.disk_space import space_on
 
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600

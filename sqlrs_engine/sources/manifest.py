@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import InvalidArgument
-from ..store.records import Json
+from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.store.records import Json
+
 from . import paths
 
 HASH = "sha256:"

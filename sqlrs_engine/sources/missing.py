@@ -1,6 +1,7 @@
 """What a client has to send before its files are all there."""
 
-from ..errors import SourceInputsMissing
+from sqlrs_engine.errors import SourceInputsMissing
+
 from .manifest import HASH
 
 

@@ -8,7 +8,7 @@ import ntpath
 import posixpath
 import re
 
-from ..errors import InvalidArgument
+from sqlrs_engine.errors import InvalidArgument
 
 ROOT = "."
 

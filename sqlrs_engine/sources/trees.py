@@ -14,9 +14,10 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import Conflict
-from ..space import space_on
-from ..statefs import tree
+from sqlrs_engine.errors import Conflict
+from sqlrs_engine.host.disk_space import space_on
+from sqlrs_engine.statefs import tree
+
 from .blobs import DIRECTORY_MODE, Blobs
 
 FILE_MODE = 0o600

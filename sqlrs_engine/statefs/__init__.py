@@ -9,15 +9,16 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..chores import Chores
-from ..errors import Conflict
-from ..space import space_on, sync
-from .aside import Aside
+from sqlrs_engine.errors import Conflict
+from sqlrs_engine.host.disk_space import space_on, sync
+from sqlrs_engine.retry_queue import RetryQueue
+
 from .backend import Backend, Owner
 from .containers import MODE, check_tablespaces, is_whole, seal
-from .exchanging import exchange
 from .layout import Layout, data_dir
+from .quarantine import Quarantine
 from .removal import Trash, remove
+from .swap import exchange
 from .tree import opened, usage
 
 __all__ = ["Backend", "StateFs", "data_dir"]
@@ -37,7 +38,7 @@ class StateFs:
     """
 
     def __init__(
-        self, root: Path, backend: Backend, *, owner: Owner | None, chores: Chores | None = None
+        self, root: Path, backend: Backend, *, owner: Owner | None, chores: RetryQueue | None = None
     ) -> None:
         """Raise StoreDamaged when something else is in the place of the directories."""
         self.root = root
@@ -45,8 +46,8 @@ class StateFs:
         self._owner = owner
         self._layout = Layout(root)
         self._layout.check()
-        self._trash = Trash(self._layout, chores or Chores())
-        self._aside = Aside(self._layout)
+        self._trash = Trash(self._layout, chores or RetryQueue())
+        self._aside = Quarantine(self._layout)
 
     def base_dir(self, image_id: str) -> Path:
         """Return where the container of an image's empty cluster is."""

@@ -4,7 +4,8 @@ import os
 import stat
 from pathlib import Path
 
-from ..errors import InvalidArgument
+from sqlrs_engine.errors import InvalidArgument
+
 from .layout import DATA, MARKER
 from .tree import opened
 

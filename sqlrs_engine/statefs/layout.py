@@ -20,8 +20,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from .. import ids
-from ..errors import InvalidArgument, StoreDamaged
+from sqlrs_engine import ids
+from sqlrs_engine.errors import InvalidArgument, StoreDamaged
 
 MARKER = ".sqlrs-container"
 DATA = "data"

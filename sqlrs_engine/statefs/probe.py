@@ -3,15 +3,16 @@
 import tempfile
 from pathlib import Path
 
-from ..errors import InvalidArgument
-from ..space import is_full, space_on
+from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.host.disk_space import is_full, space_on
+
 from . import btrfs, tree
 from .backend import Backend
 from .copying import CopyBackend
-from .leftovers import PROBE
 from .reflink import ReflinkBackend, share
 from .removal import remove_directory
 from .snapshots import BtrfsBackend
+from .temporary_files import PROBE
 
 SETTING = "snapshot.backend"
 

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-from ..chores import Chores
-from ..errors import Conflict
-from ..space import is_full
+from sqlrs_engine.errors import Conflict
+from sqlrs_engine.host.disk_space import is_full
+from sqlrs_engine.retry_queue import RetryQueue
+
 from . import btrfs, tree
 from .containers import MODE, is_marked, unseal
 from .layout import MARKER, Layout
@@ -61,7 +62,7 @@ class Trash:
     Usually somebody waits for a clone and nobody for a deletion, so clones go first.
     """
 
-    def __init__(self, layout: Layout, chores: Chores) -> None:
+    def __init__(self, layout: Layout, chores: RetryQueue) -> None:
         """``chores`` see to what cannot be deleted at once."""
         self._layout = layout
         self._chores = chores

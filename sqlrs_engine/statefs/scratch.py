@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..space import space_on
+from sqlrs_engine.host.disk_space import space_on
+
 from .containers import MODE
 
 

@@ -12,7 +12,8 @@ left out.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
-from ..clock import Timestamp
+from sqlrs_engine.clock import Timestamp
+
 from .filters import InstanceFilter, NameFilter, StateFilter
 from .records import Instance, Job, JobStatus, JobSummary, Json, Name, Recipe, State, Task, Totals
 

@@ -7,7 +7,7 @@ in bytes.
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from ..clock import Timestamp
+from sqlrs_engine.clock import Timestamp
 
 JobStatus = Literal["queued", "running", "succeeded", "failed"]
 TaskType = Literal["plan", "resolve_image", "state_execute", "prepare_instance"]

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from fix_engine import EngineProcess
+from support.fix_engine import EngineProcess
 
 pytestmark = [
     pytest.mark.slow,

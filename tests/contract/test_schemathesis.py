@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fix_engine import EngineProcess
+from support.fix_engine import EngineProcess
 
 from sqlrs_engine.httpapi import spec
 

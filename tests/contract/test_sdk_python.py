@@ -15,7 +15,7 @@ from types import ModuleType
 import httpx
 import psycopg
 import pytest
-from fix_engine import EngineProcess
+from support.fix_engine import EngineProcess
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.xdist_group("sdk-python")]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fix_engine import EngineProcess
+from support.fix_engine import EngineProcess
 
 pytestmark = [
     pytest.mark.slow,

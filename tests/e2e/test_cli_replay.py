@@ -12,11 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fix_liquibase
 import psutil
 import psycopg
 import pytest
-from cli_replay import (
+from support import fix_liquibase
+from support.cli_replay import (
     ACCEPTED,
     CACHE,
     DECISION,
@@ -37,9 +37,9 @@ from cli_replay import (
     request_bytes,
     skip_unwired,
 )
-from fix_engine import EngineFactory, EngineProcess, engines
-from store_samples import job as stored_job
-from waiting import eventually
+from support.fix_engine import EngineFactory, EngineProcess, engines
+from support.store_samples import job as stored_job
+from support.waiting import eventually
 
 from sqlrs_engine.store.sqlite import SqliteStore
 

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import fix_liquibase
 import psycopg
 import pytest
-from fix_engine import EngineFactory, end_processes_in, environment
-from waiting import eventually
+from support import fix_liquibase
+from support.fix_engine import EngineFactory, end_processes_in, environment
+from support.waiting import eventually
 
-from sqlrs_engine import engine_file
+from sqlrs_engine.daemon import engine_file
 
 pytestmark = pytest.mark.postgres
 

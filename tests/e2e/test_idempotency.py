@@ -4,7 +4,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from fix_engine import EngineProcess
+from support.fix_engine import EngineProcess
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from fix_engine import EngineFactory, EngineProcess
-from waiting import eventually
+from support.fix_engine import EngineFactory, EngineProcess
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from fix_engine import EngineFactory, EngineProcess
+from support.fix_engine import EngineFactory, EngineProcess
 
 pytestmark = pytest.mark.postgres
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fix_engine import EngineFactory, EngineProcess, environment
-from waiting import eventually
+from support.fix_engine import EngineFactory, EngineProcess, environment
+from support.waiting import eventually
 
 HEX64 = re.compile(r"[0-9a-f]{64}")
 HEX32 = re.compile(r"[0-9a-f]{32}")

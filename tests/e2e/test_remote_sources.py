@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import fix_liquibase
 import httpx
 import psycopg
 import pytest
-from fix_engine import EngineFactory, EngineProcess
-from waiting import eventually
+from support import fix_liquibase
+from support.fix_engine import EngineFactory, EngineProcess
+from support.waiting import eventually
 
 pytestmark = pytest.mark.postgres
 

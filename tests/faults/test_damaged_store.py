@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fix_store import Store, query
+from support.fix_store import Store, query
 
 from sqlrs_engine.errors import ClusterFailed, StoreDamaged
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from fix_engine import EngineProcess
-from waiting import eventually
+from support.fix_engine import EngineProcess
+from support.waiting import eventually
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 

@@ -10,7 +10,7 @@ import httpx
 import psutil
 import psycopg
 import pytest
-from fix_engine import EngineFactory, EngineProcess
+from support.fix_engine import EngineFactory, EngineProcess
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 

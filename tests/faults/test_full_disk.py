@@ -6,14 +6,14 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import fix_mounts
 import httpx
 import psycopg
 import pytest
-from fix_engine import EngineProcess, engines
-from waiting import eventually
+from support import fix_mounts
+from support.fix_engine import EngineProcess, engines
+from support.waiting import eventually
 
-from sqlrs_engine.ballast import PIECES
+from sqlrs_engine.host.ballast import PIECES
 
 MIB = 1024 * 1024
 KINDS = ("ext4", "xfs", "btrfs")

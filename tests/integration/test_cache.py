@@ -11,7 +11,7 @@ import pytest
 from sqlrs_engine.engine import Engine
 from sqlrs_engine.errors import StorageFull
 from sqlrs_engine.instances import Instances
-from sqlrs_engine.prepare import PrepareRequest
+from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.store import InstanceFilter, StateFilter
 
 pytestmark = pytest.mark.postgres

@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from waiting import eventually
+from support.waiting import eventually
 
 from sqlrs_engine.clock import shift, utc_now
 from sqlrs_engine.config import Config
@@ -16,12 +16,12 @@ from sqlrs_engine.deletion import Deletion
 from sqlrs_engine.errors import Conflict
 from sqlrs_engine.instances import Expiry, Instances, Leases, PostgresServers
 from sqlrs_engine.postgres.cluster import Cluster, SettingsUnfit
-from sqlrs_engine.postgres.distributions import Distributions
+from sqlrs_engine.postgres.distributions.catalog import Distributions
 from sqlrs_engine.postgres.os_user import OsUser
-from sqlrs_engine.prepare import States
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.statefs import StateFs, data_dir
 from sqlrs_engine.statefs.probe import choose_backend
+from sqlrs_engine.states.states import States
 from sqlrs_engine.store import InstanceFilter
 from sqlrs_engine.store.records import State
 from sqlrs_engine.store.sqlite import SqliteStore

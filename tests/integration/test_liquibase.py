@@ -7,16 +7,16 @@ import time
 from pathlib import Path
 from textwrap import dedent
 
-import fix_liquibase
 import psutil
 import psycopg
 import pytest
-from fix_store import Store, query
-from waiting import eventually
+from support import fix_liquibase
+from support.fix_store import Store, query
+from support.waiting import eventually
 
 from sqlrs_engine.errors import InvalidArgument
-from sqlrs_engine.postgres.distributions import Distributions
-from sqlrs_engine.prepare import PrepareRequest
+from sqlrs_engine.postgres.distributions.catalog import Distributions
+from sqlrs_engine.prepare.request import PrepareRequest
 
 pytestmark = [pytest.mark.postgres, pytest.mark.xdist_group("liquibase"), pytest.mark.timeout(600)]
 

@@ -8,12 +8,12 @@ import copy
 import zipfile
 from xml.etree import ElementTree
 
-import fix_liquibase
 import pytest
+from support import fix_liquibase
 
 from sqlrs_engine.errors import StepFailed
-from sqlrs_engine.prepare.control import Control
 from sqlrs_engine.prepare.liquibase.session import Session, session_environment
+from sqlrs_engine.processes.cancellation import Cancellation
 
 pytestmark = [pytest.mark.xdist_group("liquibase"), pytest.mark.timeout(600)]
 
@@ -160,7 +160,7 @@ def definitions(directory):
         ElementTree.register_namespace("", NAMESPACE)
         ElementTree.ElementTree(root).write(directory / "c.xml")
         try:
-            changelog = session.plan(URL, Control(), lambda line: None)
+            changelog = session.plan(URL, Cancellation(), lambda line: None)
         except StepFailed:
             return None
         return [each.fields["definition"] for each in changelog.changesets]

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from waiting import eventually
+from support.waiting import eventually
 
 from sqlrs_engine.config import reserved
 from sqlrs_engine.conntrack import Conntrack
@@ -25,10 +25,10 @@ from sqlrs_engine.errors import ClusterFailed, InvalidArgument
 from sqlrs_engine.postgres import cluster as cluster_module
 from sqlrs_engine.postgres.cluster import Cluster, PortTaken, ServerUnusable
 from sqlrs_engine.postgres.control_file import shut_down_cleanly
-from sqlrs_engine.postgres.distribution import Distribution
+from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.postgres.os_user import OsUser
 from sqlrs_engine.postgres.postmaster import DEFAULT_PORT
-from sqlrs_engine.postgres.processes import working_in
+from sqlrs_engine.processes.identity import working_in
 
 pytestmark = pytest.mark.postgres
 

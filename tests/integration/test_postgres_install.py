@@ -9,9 +9,9 @@ import pytest
 
 from sqlrs_engine.errors import Unavailable
 from sqlrs_engine.postgres.cluster import Cluster
-from sqlrs_engine.postgres.distribution import Distribution
-from sqlrs_engine.postgres.distributions import Distributions
-from sqlrs_engine.postgres.install import install
+from sqlrs_engine.postgres.distributions.catalog import Distributions
+from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.postgres.distributions.install import install
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 

@@ -5,15 +5,15 @@ import threading
 import time
 from pathlib import Path
 
-import fix_mounts
 import psutil
 import pytest
-from fix_store import Store, query
-from waiting import PATIENCE, eventually
+from support import fix_mounts
+from support.fix_store import Store, query
+from support.waiting import PATIENCE, eventually
 
 from sqlrs_engine.errors import ImageUnavailable, InvalidArgument
-from sqlrs_engine.postgres.distributions import Distributions
-from sqlrs_engine.prepare import PrepareRequest
+from sqlrs_engine.postgres.distributions.catalog import Distributions
+from sqlrs_engine.prepare.request import PrepareRequest
 
 pytestmark = pytest.mark.postgres
 

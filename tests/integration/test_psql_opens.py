@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from psql_opens import watching
+from support.psql_opens import watching
 
 from sqlrs_engine.errors import InvalidArgument
-from sqlrs_engine.prepare.arguments import Input
-from sqlrs_engine.prepare.content import Start, content_of
-from sqlrs_engine.prepare.files import SourceFiles
+from sqlrs_engine.prepare.local_files import LocalFiles
+from sqlrs_engine.prepare.psql.arguments import Input
+from sqlrs_engine.prepare.psql.digest import Start, input_digest
 
 pytestmark = pytest.mark.postgres
 
@@ -68,10 +68,10 @@ class Workspace:
         given = Input("file", str(self.write("main.sql", script)))
         if kind != "file":
             given = Input(kind, os.fsdecode(script) if kind == "command" else "")
-        content = content_of(
+        content = input_digest(
             given,
             os.fsdecode(script) if kind == "stdin" else None,
-            files=SourceFiles(),
+            files=LocalFiles(),
             directory=self.root,
             variables=variables,
             home=str(self.root / "home"),

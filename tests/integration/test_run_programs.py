@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from sqlrs_engine.postgres.distribution import Distribution
+from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.runs.programs import HOST_WORDS, PROGRAMS
 
 pytestmark = pytest.mark.postgres

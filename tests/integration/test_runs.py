@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
-from http_fakes import TOKEN, app, serving
-from waiting import PATIENCE, eventually
+from support.http_fakes import TOKEN, app, serving
+from support.waiting import PATIENCE, eventually
 
 from sqlrs_engine import stream
 from sqlrs_engine.clock import utc_now
@@ -23,14 +23,14 @@ from sqlrs_engine.httpapi.services import Services
 from sqlrs_engine.instances import Expiry, Instances, Leases, PostgresServers
 from sqlrs_engine.postgres import launch
 from sqlrs_engine.postgres.cluster import Cluster
-from sqlrs_engine.postgres.distributions import Distributions
+from sqlrs_engine.postgres.distributions.catalog import Distributions
 from sqlrs_engine.postgres.os_user import OsUser
-from sqlrs_engine.prepare import States
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.runs import Runs
 from sqlrs_engine.statefs import StateFs, data_dir
 from sqlrs_engine.statefs.probe import choose_backend
 from sqlrs_engine.statefs.scratch import Scratch
+from sqlrs_engine.states.states import States
 from sqlrs_engine.store import InstanceFilter
 from sqlrs_engine.store.records import State
 from sqlrs_engine.store.sqlite import SqliteStore

@@ -15,7 +15,7 @@ import pytest
 
 from sqlrs_engine.errors import Conflict, StorageFull
 from sqlrs_engine.postgres.cluster import Cluster
-from sqlrs_engine.postgres.distributions import Distributions
+from sqlrs_engine.postgres.distributions.catalog import Distributions
 from sqlrs_engine.postgres.os_user import OsUser
 from sqlrs_engine.statefs import StateFs, btrfs, data_dir, removal
 from sqlrs_engine.statefs.copying import CopyBackend

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fix_engine import EngineFactory, EngineProcess
+from support.fix_engine import EngineFactory, EngineProcess
 
 from sqlrs_engine import cli
 from sqlrs_engine.commands.store import KINDS

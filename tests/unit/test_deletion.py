@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from instance_fakes import IMAGE, World, state_id
+from support.instance_fakes import IMAGE, World, state_id
 
 from sqlrs_engine.deletion import Deletion, Node
 from sqlrs_engine.errors import NotFound

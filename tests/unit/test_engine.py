@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import store_samples as samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import store_samples as samples
 
 from sqlrs_engine.config.schema import build, leaves
 from sqlrs_engine.engine import Engine

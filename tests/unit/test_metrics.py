@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from http_fakes import Api
 from prometheus_client.parser import text_string_to_metric_families
+from support.http_fakes import Api
 
 from sqlrs_engine.metrics import Gauge, Metrics
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from instance_fakes import World
+from support.instance_fakes import World
 
 from sqlrs_engine.errors import Conflict, InvalidArgument, NotFound
 from sqlrs_engine.ids import new_id

@@ -7,6 +7,6 @@ command line (`command`) is there for what a session cannot do.
 """
 
 from .planner import LiquibasePlanner, Settings
-from .remote import Workspaces
+from .remote_changelog import Workspaces
 
 __all__ = ["LiquibasePlanner", "Settings", "Workspaces"]

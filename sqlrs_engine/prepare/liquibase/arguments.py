@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import InvalidArgument
+from sqlrs_engine.errors import InvalidArgument
 
 COMMANDS = ("update", "update-count", "update-to-tag")
 

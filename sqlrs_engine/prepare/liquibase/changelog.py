@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ...store.records import Json
+from sqlrs_engine.store.records import Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,10 @@ import subprocess
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from ...errors import LiquibaseUnavailable, StepFailed
-from ..control import Control
-from ..process import OnLine, follow
+from sqlrs_engine.errors import LiquibaseUnavailable, StepFailed
+from sqlrs_engine.processes.cancellation import Cancellation
+from sqlrs_engine.processes.followed import OnLine, follow
+
 from .arguments import LiquibaseArguments
 
 _TAIL_LINES = 60
@@ -33,7 +34,7 @@ class Command:
         count: int,
         connection: tuple[str, str, str],
         what: str,
-        control: Control,
+        control: Cancellation,
         on_line: OnLine,
     ) -> None:
         """Apply the first ``count`` changesets that have not run.

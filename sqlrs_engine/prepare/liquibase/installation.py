@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ...errors import LiquibaseUnavailable
+from sqlrs_engine.errors import LiquibaseUnavailable
 
 MAIN_CLASS = "liquibase.integration.commandline.LiquibaseCommandLine"
 SESSION_JAR = Path(__file__).with_name("session.jar")

@@ -16,27 +16,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...errors import InvalidArgument, NotImplementedYet
-from ...postgres.distribution import Distribution
-from ...postgres.settings import SUPERUSER
-from ...sources import Manifest
-from ...store.records import Json
-from .. import identity
-from ..files import FileRead, SourceFiles
-from ..plan import Plan, Site, Step
-from ..request import PrepareRequest
-from ..work import Work
+from sqlrs_engine.errors import InvalidArgument, NotImplementedYet
+from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.postgres.settings import SUPERUSER
+from sqlrs_engine.prepare.job_context import JobContext
+from sqlrs_engine.prepare.local_files import FileRead, LocalFiles
+from sqlrs_engine.prepare.plan import Plan, Site, Step
+from sqlrs_engine.prepare.request import PrepareRequest
+from sqlrs_engine.sources import Manifest
+from sqlrs_engine.states import state_ids
+from sqlrs_engine.store.records import Json
+
 from . import installation
 from .arguments import LiquibaseArguments
 from .changelog import Changelog, Changeset
+from .changelog_cache import ChangelogCache
 from .command import Command
 from .installation import Installation
-from .memory import Memory
 from .reader import Reader
-from .remote import Workspace, Workspaces
+from .remote_changelog import Workspace, Workspaces
 from .remote_reader import RemoteReader
 from .session import Session, session_environment
-from .sessions import Sessions
+from .session_pool import SessionPool
 
 KIND = "lb"
 
@@ -82,7 +83,7 @@ class ChangesetStep(Step):
             "changeset_path": self.changeset.path,
         }
 
-    def run(self, site: Site, work: Work) -> None:
+    def run(self, site: Site, work: JobContext) -> None:
         """Have Liquibase apply the changeset over TCP, by a password for this step alone."""
         name = self.changeset.name if self.changeset else "no changesets"
         work.log(f"liquibase: start {name}")
@@ -118,14 +119,14 @@ class LiquibasePlanner:
     def __init__(
         self,
         directory: Path,
-        files: SourceFiles,
+        files: LocalFiles,
         settings: Settings,
         workspaces: Workspaces | None = None,
     ) -> None:
         """``directory`` keeps what was read, ``workspaces`` has the files of other machines."""
         self._workspaces = workspaces
-        self._memory = Memory(directory, files.digest)
-        self._sessions = Sessions()
+        self._memory = ChangelogCache(directory, files.digest)
+        self._sessions = SessionPool()
         self._settings = settings
 
     def stop(self) -> None:
@@ -162,7 +163,7 @@ class LiquibasePlanner:
         request: PrepareRequest,
         distribution: Distribution,
         settings: Mapping[str, Any],
-        work: Work,
+        work: JobContext,
     ) -> LiquibasePlan:
         """Plan a request; the plan has to be closed.
 
@@ -192,7 +193,7 @@ class LiquibasePlanner:
             distribution=distribution,
             steps=steps,
             normalized=told(arguments.normalized),
-            signature=identity.signature(
+            signature=state_ids.signature(
                 KIND,
                 distribution.image_id,
                 (step.task_hash for step in steps),
@@ -255,8 +256,8 @@ def _steps(
     parent: str | None = None
     for index, changeset in enumerate(changelog.changesets or (None,)):
         recipe = _recipe(changeset, changelog if index == 0 else None, settings)
-        task_hash = identity.step_hash(recipe)
-        state_id = identity.state_id(parent or image_id, KIND, task_hash)
+        task_hash = state_ids.step_hash(recipe)
+        state_id = state_ids.state_id(parent or image_id, KIND, task_hash)
         yield ChangesetStep(
             parent_state_id=parent,
             state_id=state_id,
@@ -285,7 +286,7 @@ def _recipe(
         content.append(changelog.preconditions)
         parameters |= changelog.parameters
         settings = {**settings, **changelog.common}
-    recipe["content"] = identity.step_hash({"content": content})
+    recipe["content"] = state_ids.step_hash({"content": content})
     recipe["options"] = [["v", f"{name}={value}"] for name, value in parameters.items()]
     if settings:
         recipe["settings"] = dict(settings)
@@ -299,6 +300,6 @@ def _origin(changeset: Changeset | None, told: Callable[[str], str]) -> Json:
     return {
         "source": "changeset",
         "summary": changeset.name,
-        "text": identity.step_hash(dict(changeset.fields)),
+        "text": state_ids.step_hash(dict(changeset.fields)),
         "files": [{"path": told(path), "digest": each} for path, each in changeset.files.items()],
     }

@@ -5,14 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...errors import Conflict, StepFailed
-from ..files import FileRead
-from ..work import Work
+from sqlrs_engine.errors import Conflict, StepFailed
+from sqlrs_engine.prepare.job_context import JobContext
+from sqlrs_engine.prepare.local_files import FileRead
+
 from .changelog import Changelog, Changeset, path_of
+from .changelog_cache import ChangelogCache
 from .command import Command
-from .memory import Memory
 from .session import Session
-from .sessions import Sessions
+from .session_pool import SessionPool
 
 
 class Reader:
@@ -25,8 +26,8 @@ class Reader:
         command: Command | None,
         url: str,
         beside: Sequence[Path],
-        memory: Memory,
-        sessions: Sessions,
+        memory: ChangelogCache,
+        sessions: SessionPool,
     ) -> None:
         """``key`` is all that ``start`` depends on, ``url`` names the kind of database.
 
@@ -44,7 +45,7 @@ class Reader:
         self._session_key: Sequence[Any] = ()
         self._changelog: Changelog | None = None
 
-    def read(self, work: Work) -> tuple[Changelog, tuple[FileRead, ...]]:
+    def read(self, work: JobContext) -> tuple[Changelog, tuple[FileRead, ...]]:
         """Return the changelog and its files, without Liquibase if nothing has changed.
 
         Raises StepFailed with Liquibase's own words, Conflict when a file changes meanwhile,
@@ -71,7 +72,7 @@ class Reader:
         changeset: Changeset | None,
         connection: tuple[str, str, str],
         settings: Mapping[str, str],
-        work: Work,
+        work: JobContext,
     ) -> Mapping[str, str]:
         """Apply a changeset of the changelog; return the settings left. See ``Session.apply``.
 
@@ -119,12 +120,12 @@ class Reader:
             self._session.close()
             self._session = None
 
-    def _plan(self, work: Work) -> Changelog:
+    def _plan(self, work: JobContext) -> Changelog:
         self._session_key = [*self._key, self._memory.digests(self._beside)]
         self._session = self._sessions.take(self._session_key, self._start)
         work.log("liquibase: reading the changelog")
         return self._session.plan(self._url, work.control, _told(work))
 
 
-def _told(work: Work) -> Callable[[str], None]:
+def _told(work: JobContext) -> Callable[[str], None]:
     return lambda line: work.log(f"liquibase: {line}")

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..files import FileRead
-from ..work import Work
+from sqlrs_engine.prepare.job_context import JobContext
+from sqlrs_engine.prepare.local_files import FileRead
+
 from .changelog import Changelog, Changeset
 from .reader import Reader
-from .remote import Workspace
+from .remote_changelog import Workspace
 
 
 class RemoteReader(Reader):
@@ -18,7 +19,7 @@ class RemoteReader(Reader):
         super().__init__(*args)
         self._workspace: Workspace = workspace
 
-    def read(self, work: Work) -> tuple[Changelog, tuple[FileRead, ...]]:
+    def read(self, work: JobContext) -> tuple[Changelog, tuple[FileRead, ...]]:
         """See ``Reader.read``."""
         with self._workspace.telling():
             return super().read(self._told(work))
@@ -29,7 +30,7 @@ class RemoteReader(Reader):
         changeset: Changeset | None,
         connection: tuple[str, str, str],
         settings: Mapping[str, str],
-        work: Work,
+        work: JobContext,
     ) -> Mapping[str, str]:
         """See ``Reader.apply``."""
         with self._workspace.telling():
@@ -40,5 +41,5 @@ class RemoteReader(Reader):
         super().close()
         self._workspace.close()
 
-    def _told(self, work: Work) -> Work:
+    def _told(self, work: JobContext) -> JobContext:
         return replace(work, log=lambda line: work.log(self._workspace.told(line)))

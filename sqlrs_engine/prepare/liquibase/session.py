@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from ...errors import LiquibaseUnavailable, StepFailed
-from ...store.records import Json
-from ..control import Control
-from ..process import Lines, OnLine
+from sqlrs_engine.errors import LiquibaseUnavailable, StepFailed
+from sqlrs_engine.processes.cancellation import Cancellation
+from sqlrs_engine.processes.followed import Lines, OnLine
+from sqlrs_engine.store.records import Json
+
 from .changelog import Changelog, Changeset
 
 _MARK = "\x01"
@@ -75,7 +76,7 @@ class Session:
         ended = os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | options)
         return None if ended is None else ended.si_status
 
-    def plan(self, url: str, control: Control, on_line: OnLine) -> Changelog:
+    def plan(self, url: str, control: Cancellation, on_line: OnLine) -> Changelog:
         """Read the changelog as for a database like that of ``url``, which is an offline one.
 
         Raises StepFailed with Liquibase's own words, and what ``control.check`` does.
@@ -95,7 +96,7 @@ class Session:
         changeset: Changeset | None,
         connection: tuple[str, str, str],
         settings: Mapping[str, str],
-        control: Control,
+        control: Cancellation,
         on_line: OnLine,
     ) -> tuple[list[str], dict[str, str]]:
         """Apply a planned changeset, None for the tables of Liquibase's own only.
@@ -134,7 +135,7 @@ class Session:
                     pipe.close()
         self._process.wait()
 
-    def _ask(self, request: Sequence[str], control: Control, on_line: OnLine) -> Json:
+    def _ask(self, request: Sequence[str], control: Cancellation, on_line: OnLine) -> Json:
         self._on_line = on_line
         if not self._ready:
             self._asked = True
@@ -153,7 +154,7 @@ class Session:
             self._process.stdin.write(line.encode())
             self._process.stdin.flush()
 
-    def _answer(self, control: Control) -> Json:
+    def _answer(self, control: Cancellation) -> Json:
         """Return the next answer. Raises StepFailed when the process ends without one."""
         assert self._process.stdout is not None  # noqa: S101 - it was asked for
         pipe, woken = self._process.stdout.fileno(), os.eventfd(0, os.EFD_CLOEXEC)

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ...clock import Clock, utc_now
-from .. import InstanceStore, JobStore, MetaStore, NameStore, StateStore, Watcher
+from sqlrs_engine.clock import Clock, utc_now
+from sqlrs_engine.store import InstanceStore, JobStore, MetaStore, NameStore, StateStore, Watcher
+
 from . import schema
 from .database import Database
 from .failures import translated

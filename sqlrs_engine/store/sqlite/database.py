@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 import pony.orm.dbproviders.sqlite  # noqa: F401
 from pony import orm
 
-from ...errors import EngineError, StorageFull, Unavailable
+from sqlrs_engine.errors import EngineError, StorageFull, Unavailable
+
 from .connection import Connection
 from .entities import Entities, define
 from .failures import translated

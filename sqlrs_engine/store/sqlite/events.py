@@ -8,7 +8,8 @@ import zlib
 from collections.abc import Sequence
 from typing import Any
 
-from ...errors import Conflict
+from sqlrs_engine.errors import Conflict
+
 from .database import Session
 
 # Level 1: three times as quick as the usual one, and nearly as small for lines like these.

@@ -8,9 +8,9 @@ from pathlib import Path
 from pony import orm
 from pony.orm.dbapiprovider import DBException
 
-from ...errors import EngineError, StorageFull, StoreDamaged, Unavailable
-from ...shortage import no_descriptors, out_of_descriptors
-from ...space import exhausted, is_full
+from sqlrs_engine.errors import EngineError, StorageFull, StoreDamaged, Unavailable
+from sqlrs_engine.host.disk_space import exhausted, is_full
+from sqlrs_engine.host.file_descriptors import no_descriptors, out_of_descriptors
 
 _DISK = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 

@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...clock import Clock
-from ...errors import Conflict, NotFound
-from .. import Watcher
-from ..filters import InstanceFilter
-from ..records import Instance
+from sqlrs_engine.clock import Clock
+from sqlrs_engine.errors import Conflict, NotFound
+from sqlrs_engine.store import Watcher
+from sqlrs_engine.store.filters import InstanceFilter
+from sqlrs_engine.store.records import Instance
+
 from . import states
 from .database import Database, Session
 from .rows import Table, Where

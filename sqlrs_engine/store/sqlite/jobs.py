@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...clock import Timestamp
-from ...errors import NotFound
-from ..records import Job, JobStatus, JobSummary, Json, Task
+from sqlrs_engine.clock import Timestamp
+from sqlrs_engine.errors import NotFound
+from sqlrs_engine.store.records import Job, JobStatus, JobSummary, Json, Task
+
 from . import events as blocks
 from .database import Database, Session
 from .rows import Table, Where

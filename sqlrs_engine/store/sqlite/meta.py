@@ -2,7 +2,8 @@
 
 import orjson
 
-from ..records import Json
+from sqlrs_engine.store.records import Json
+
 from .database import Database
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
-from ...clock import Clock, Timestamp
-from .. import Watcher
-from ..filters import NameFilter
-from ..records import Name
+from sqlrs_engine.clock import Clock, Timestamp
+from sqlrs_engine.store import Watcher
+from sqlrs_engine.store.filters import NameFilter
+from sqlrs_engine.store.records import Name
+
 from .database import Database
 from .rows import Table, Where
 

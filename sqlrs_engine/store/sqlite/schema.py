@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from ...errors import Conflict
-from ...space import exhausted
+from sqlrs_engine.errors import Conflict
+from sqlrs_engine.host.disk_space import exhausted
+
 from .connection import Connection
 from .events import Packing
 from .failures import damaged, unopenable

@@ -4,11 +4,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import orjson
 
-from ...clock import Timestamp
-from ...errors import Conflict, NotFound
-from .. import Watcher
-from ..filters import StateFilter
-from ..records import Json, Recipe, State, Totals
+from sqlrs_engine.clock import Timestamp
+from sqlrs_engine.errors import Conflict, NotFound
+from sqlrs_engine.store import Watcher
+from sqlrs_engine.store.filters import StateFilter
+from sqlrs_engine.store.records import Json, Recipe, State, Totals
+
 from .database import Database, Session
 from .rows import Table, Where
 

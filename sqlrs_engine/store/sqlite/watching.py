@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from .. import Labelled
+from sqlrs_engine.store import Labelled
 
 
 class Unwatched:

@@ -1,0 +1,42 @@
+"""What the last eviction did, kept across restarts."""
+
+from dataclasses import asdict, dataclass
+
+from sqlrs_engine.clock import Timestamp
+from sqlrs_engine.store import MetaStore
+from sqlrs_engine.store.records import Json
+
+from .capacity import Phase
+
+_KEY = "last_eviction"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Eviction:
+    """An eviction: what set it off, what went, what could not or need not go."""
+
+    completed_at: Timestamp
+    trigger: Phase
+    evicted_count: int
+    freed_bytes: int
+    blocked_count: int
+    reclaimable_bytes: int
+    usage_bytes_before: int
+    usage_bytes_after: int
+    free_bytes_before: int
+    free_bytes_after: int
+
+
+class LastEviction:
+    """The last eviction that evicted something."""
+
+    def __init__(self, meta: MetaStore) -> None:
+        self._meta = meta
+
+    def save(self, eviction: Eviction) -> None:
+        """Remember an eviction in place of the former one."""
+        self._meta.put(_KEY, asdict(eviction))
+
+    def last(self) -> Json | None:
+        """Return the last eviction as the API shows it."""
+        return self._meta.get(_KEY)

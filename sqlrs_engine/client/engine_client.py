@@ -1,0 +1,229 @@
+"""A client of the engine's HTTP API: finds the engine, starts one if asked, calls it."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import ndjson
+
+from sqlrs_engine import durations
+from sqlrs_engine.daemon import engine_file
+from sqlrs_engine.daemon.engine_file import EngineRecord
+from sqlrs_engine.errors import EngineError, InvalidArgument, Unavailable
+
+from .proven_transport import ProvenTransport
+
+_START_SECONDS = 60.0
+_POLL_SECONDS = 0.03
+
+
+class ApiError(EngineError):
+    """An answer of the engine that says no; ``http_status`` is its status."""
+
+    def __init__(self, http_status: int, message: str, details: str | None = None) -> None:
+        super().__init__(message, details)
+        self.http_status = http_status
+
+
+class EngineClient:
+    """Calls of one engine. Close it, or use it as a context manager."""
+
+    def __init__(self, base_url: str, token: str, *, timeout: float = 60.0) -> None:
+        self._http = httpx.Client(
+            base_url=base_url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=timeout,
+            trust_env=False,  # a proxy has no business between us and the loopback
+            transport=ProvenTransport(token),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, str | bool | None] | None = None,
+        accept: tuple[int, ...] = (),
+    ) -> Any:
+        """Call ``/v1<path>`` and return the decoded answer.
+
+        Parameters that are None or False are left out. Raises ApiError for an answer
+        above 399 whose status is not in ``accept``, Unavailable when there is no answer,
+        InvalidArgument for text that UTF-8 cannot carry.
+        """
+        given = (params or {}).items()
+        query = {key: _text(value) for key, value in given if value not in (None, False)}
+        try:
+            response = self._http.request(
+                method, f"/v1{path}", json=body, params=query, follow_redirects=True
+            )
+        except httpx.HTTPError as error:
+            raise Unavailable("the engine does not answer", str(error)) from error
+        except UnicodeEncodeError as error:
+            text = repr(error.object)[:200]
+            raise InvalidArgument("an argument is not UTF-8: rename the file", text) from error
+        if response.status_code >= 400 and response.status_code not in accept:
+            raise _api_error(response)
+        return response.json() if response.content else None
+
+    def get(self, path: str, **params: str | bool | None) -> Any:
+        """GET ``/v1<path>``."""
+        return self.call("GET", path, params=params)
+
+    def events(self, job_id: str) -> Iterator[dict[str, Any]]:
+        """Yield the events of a job from its first to its last, as they happen."""
+        path = f"/v1/prepare-jobs/{job_id}/events"
+        endless = httpx.Timeout(10.0, read=None)
+        try:
+            with self._http.stream("GET", path, timeout=endless) as response:
+                if response.status_code >= 400:
+                    response.read()
+                    raise _api_error(response)
+                yield from ndjson.reader(_lines(response.iter_bytes()))
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                "the engine went away: what it was doing goes on when it is started again",
+                str(error),
+            ) from error
+
+
+def find(path: Path) -> EngineRecord | None:
+    """Return the engine that the engine file names, if it is alive and the same one.
+
+    Raises Conflict when the file is another user's.
+    """
+    engine_file.check_owner(path)
+    record = engine_file.read(path)
+    if record is None or not _alive(record.pid):
+        return None
+    try:
+        with EngineClient(record.base_url, record.auth_token, timeout=5.0) as engine:
+            health = engine.get("/health")
+    except (EngineError, ValueError):
+        return None
+    return record if health.get("instanceId") == record.instance_id else None
+
+
+def connect(path: Path) -> EngineClient:
+    """Return a client of the running engine. Raises Unavailable when there is none."""
+    record = find(path)
+    if record is None:
+        raise Unavailable(
+            "no engine is running",
+            f"none found by {path}; start one with `sqlrs-engine serve`",
+        )
+    return EngineClient(record.base_url, record.auth_token)
+
+
+def connect_or_start(
+    path: Path, store: Path, *, idle_timeout: float, environ: Mapping[str, str]
+) -> EngineClient:
+    """Return a client of the running engine, starting one in the background if need be.
+
+    Raises Unavailable, with the engine's own words, when it does not start.
+    """
+    record = find(path) or _start(path, store, idle_timeout, environ)
+    return EngineClient(record.base_url, record.auth_token)
+
+
+def _start(
+    path: Path, store: Path, idle_timeout: float, environ: Mapping[str, str]
+) -> EngineRecord:
+    engine_file.make_directory(path.parent)
+    before = engine_file.read(path)
+    # -P: a file in the current directory must not stand in for one of our modules.
+    command = [sys.executable, "-P", "-m", "sqlrs_engine", "--run-dir", str(path.parent / "run")]
+    command += ["--listen", "127.0.0.1:0", "--write-engine-json", str(path)]
+    command += ["--idle-timeout", durations.format(idle_timeout)]
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env={**environ, "SQLRS_STATE_STORE": str(store)},
+        )
+        deadline = time.monotonic() + _START_SECONDS
+        while True:
+            record = find(path)
+            if record is not None:
+                return record
+            try:
+                code = process.wait(_POLL_SECONDS)
+            except subprocess.TimeoutExpired:
+                if time.monotonic() < deadline:
+                    continue
+                process.kill()
+                code = process.wait()
+            # Another client has started one at the same moment: that one will do, once it
+            # answers.
+            if _replaced(path, before) and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+                continue
+            output.seek(0)
+            words = output.read().decode(errors="replace").strip()
+            raise Unavailable("the engine did not start", words or f"exit code {code}")
+
+
+def _replaced(path: Path, before: EngineRecord | None) -> bool:
+    """Return whether an engine that lives, and may not answer yet, has written its file since."""
+    record = engine_file.read(path)
+    return record is not None and record != before and _alive(record.pid)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _text(value: str | bool | None) -> str:
+    return "true" if value is True else str(value)
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    r"""Split at ``\n`` alone: JSON text may hold the other characters str.splitlines knows."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.decode()
+    if rest:
+        yield rest.decode()
+
+
+def _api_error(response: httpx.Response) -> ApiError:
+    try:
+        envelope = response.json()
+        message, details = str(envelope["message"]), envelope.get("details")
+    except (ValueError, KeyError, TypeError):
+        message, details = f"unexpected answer {response.status_code}", response.text[:200] or None
+    return ApiError(response.status_code, message, details)

@@ -1,0 +1,86 @@
+"""Connections to an engine that proves itself before anything is sent to it.
+
+An engine that was killed leaves its ``engine.json`` behind. Another user's program may have
+taken its port and its pid since, and would be given the token and the scripts.
+"""
+
+import hmac
+import http.client
+import json
+import secrets
+import socket
+from collections.abc import Iterable
+from typing import Any
+
+import httpcore
+import httpx
+
+from sqlrs_engine import auth
+from sqlrs_engine.errors import Unavailable
+
+_SECONDS = 10.0
+_MAX_BYTES = 65536
+
+
+class ProvenTransport(httpx.HTTPTransport):
+    """Asks each new connection for a proof that the other side has the token.
+
+    A request raises Unavailable when there is none; nothing of it has been sent then.
+    """
+
+    def __init__(self, token: str) -> None:
+        super().__init__(trust_env=False)
+        # httpx has no parameter for the backend of its pool.
+        self._pool.close()
+        self._pool = httpcore.ConnectionPool(
+            network_backend=_ProvingBackend(token),
+            max_connections=100,
+            max_keepalive_connections=20,
+            keepalive_expiry=5.0,
+        )
+
+
+class _ProvingBackend(httpcore.SyncBackend):
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect, and return only what has proved itself."""
+        stream = super().connect_tcp(host, port, timeout, local_address, socket_options)
+        try:
+            self._prove(stream.get_extra_info("socket"), host, port)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+
+    def _prove(self, sock: socket.socket, host: str, port: int) -> None:
+        challenge = secrets.token_hex(32)
+        sock.settimeout(_SECONDS)
+        asking = http.client.HTTPConnection(host, port)
+        asking.sock = sock
+        try:
+            asking.request("GET", f"/v1/health?challenge={challenge}")
+            health = json.loads(asking.getresponse().read(_MAX_BYTES))
+        except OSError as error:
+            raise Unavailable("the engine does not answer", str(error)) from error
+        except (http.client.HTTPException, ValueError) as error:
+            raise _stranger(host, port) from error
+        given = health.get("proof") if isinstance(health, dict) else None
+        expected = auth.proof(self._token, challenge)
+        if not isinstance(given, str) or not hmac.compare_digest(given.encode(), expected.encode()):
+            raise _stranger(host, port)
+
+
+def _stranger(host: str, port: int) -> Unavailable:
+    return Unavailable(
+        "what answers in the engine's place does not know its token, so it was not sent",
+        f"{host}:{port} is another program, or an engine of an older version: stop that one",
+    )

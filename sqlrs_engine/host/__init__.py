@@ -1,0 +1,1 @@
+"""The machine: disk space, file descriptors, memory and private directories."""

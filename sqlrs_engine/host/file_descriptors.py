@@ -1,0 +1,75 @@
+"""Shortages of a process, each reported as itself and not as something that is missing."""
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+
+from sqlrs_engine.errors import Unavailable
+
+MOST_DESCRIPTORS = 65536
+"""As many as are ever asked for: some programs walk through all there could be."""
+FEW_DESCRIPTORS = 1024
+
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
+
+
+def raise_descriptor_limit() -> int:
+    """Allow this process as many descriptors as it may have; return how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return descriptor_limit()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
+
+
+def descriptor_limit() -> int:
+    """Return how many descriptors this process may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
+
+
+def shortage(error: BaseException) -> Unavailable | None:
+    """Return the error for a shortage that is behind a failure; None when none is."""
+    for seen in _behind(error):
+        if isinstance(seen, Unavailable):
+            return None  # it has been told
+        if isinstance(seen, OSError) and seen.errno in _NO_DESCRIPTOR:
+            return no_descriptors()
+        if isinstance(seen, MemoryError) or getattr(seen, "errno", None) == errno.ENOMEM:
+            return Unavailable(
+                "the machine's memory is used up: stop something, then try again", str(seen) or None
+            )
+    return None
+
+
+def _behind(error: BaseException) -> Iterator[BaseException]:
+    """Yield a failure and those that led to it; one may have led to itself."""
+    seen: list[BaseException] = []
+    left: BaseException | None = error
+    while left is not None and left not in seen:
+        yield left
+        seen.append(left)
+        left = left.__cause__ or left.__context__
+
+
+def no_descriptors() -> Unavailable:
+    """Return the error for a process without descriptors left."""
+    return Unavailable(
+        "the engine has run out of file descriptors: close connections and wait for jobs, or "
+        "start it with a higher limit (ulimit -n)",
+        f"at most {descriptor_limit()} are allowed",
+    )
+
+
+def out_of_descriptors() -> bool:
+    """Return whether this process can open nothing at this moment.
+
+    For libraries that only say that they could not open a file.
+    """
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno in _NO_DESCRIPTOR
+    return False

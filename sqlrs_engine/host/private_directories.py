@@ -1,0 +1,66 @@
+"""Directories that are the engine's alone.
+
+Another user who can write in one could replace our files.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+
+from sqlrs_engine.errors import Conflict, InvalidArgument
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def private_directory(path: Path, what: str, *, closed: bool = False) -> None:
+    """Create ``path`` (0700), or make sure that no other user can change what is in it.
+
+    ``what`` is its name in messages. A mode that lets others write is tightened; with
+    ``closed`` one that lets them in or read, too. Raises what ``check_owner`` does, and
+    Conflict when it may not be made.
+    """
+    try:
+        with contextlib.suppress(FileExistsError):  # something else: said below
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            raise
+        raise Conflict(
+            f"{what} cannot be made: choose another place, with --state-dir, XDG_STATE_HOME or "
+            "SQLRS_STATE_STORE",
+            str(error),
+        ) from error
+    check_owner(path, what)
+    mode = stat.S_IMODE(path.stat().st_mode)
+    tightened = mode & ~(_OTHERS if closed else _OTHERS_WRITE)
+    if tightened != mode:
+        path.chmod(tightened)
+
+
+def others_can_change(path: Path) -> bool:
+    """Return whether another user could change the programs in a directory; root counts as us."""
+    status = path.stat()
+    return status.st_uid not in (0, os.geteuid()) or bool(status.st_mode & stat.S_IWOTH)
+
+
+def check_owner(path: Path, what: str) -> None:
+    """Make sure that an existing directory is ours alone.
+
+    Also as root: the owner of a directory can replace everything in it. Raises Conflict for
+    a directory of another user or a shared one such as ``/tmp``, InvalidArgument for
+    something that is not a directory.
+    """
+    status = path.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise InvalidArgument(f"{what} is not a directory", str(path))
+    if status.st_uid != os.geteuid():
+        raise Conflict(
+            f"{what} belongs to another user",
+            f"{path} is owned by uid {status.st_uid}, and this is uid {os.geteuid()}; "
+            "use a directory of your own, or run as its owner",
+        )
+    if status.st_mode & stat.S_ISVTX:
+        raise Conflict(f"{what} is shared", f"{path}: use a directory inside it")

@@ -1,0 +1,1 @@
+"""Distributions: sets of PostgreSQL programs, found, installed and named."""

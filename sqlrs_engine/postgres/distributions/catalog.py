@@ -1,0 +1,213 @@
+"""The PostgreSQL distributions there are, and the one an image means."""
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from sqlrs_engine.errors import ClusterFailed, ImageUnavailable
+from sqlrs_engine.host.file_descriptors import shortage
+from sqlrs_engine.host.private_directories import others_can_change
+from sqlrs_engine.postgres import NEWEST_MAJOR, OLDEST_MAJOR
+
+from .distribution import Distribution, Origin, image_id
+from .fingerprints import Fingerprints
+from .image_names import ENGINE, Image, parse_image
+from .search import (
+    PROGRAMS,
+    WHEEL_PACKAGE,
+    PgConfigs,
+    Place,
+    installed_places,
+    runnable,
+    system_places,
+    system_roots,
+    wheel_places,
+)
+
+__all__ = ["Distribution", "Distributions"]
+
+# Of several distributions of one version, the one the user asked for, then the one with
+# the most extensions.
+_PREFERENCE: tuple[Origin, ...] = ("installed", "system", "wheel")
+
+_Looks = dict[Path, tuple[int, ...] | None]
+
+_log = logging.getLogger(__name__)
+
+
+class Distributions:
+    """What is installed; looked for anew when a directory or program is not what it was.
+
+    ``builds`` are places of downloaded versions besides ``install_root``, which also keeps
+    what was learnt. ``search`` are directories to look in besides the usual ones, those of
+    ``PATH`` as a rule. ``system_root`` and ``package`` are seams for tests.
+    """
+
+    def __init__(
+        self,
+        install_root: Path,
+        *,
+        builds: Iterable[Path] = (),
+        search: Iterable[Path] | None = None,
+        system_root: Path = Path("/"),
+        package: str = WHEEL_PACKAGE,
+    ) -> None:
+        self._install_roots = (*builds, install_root)
+        self._search = tuple(search or ())
+        self._system_root = system_root
+        self._package = package
+        self._pg_configs = PgConfigs()
+        self._fingerprints = Fingerprints(install_root / "fingerprints.json")
+        self._complaints: set[str] = set()
+        self._found: tuple[_Looks, list[Distribution]] | None = None
+
+    def available(self) -> list[Distribution]:
+        """Return the distributions that work, best first: newest version, then origin."""
+        known = self._found
+        if known is not None and _looks(known[0]) == known[0]:
+            return known[1]
+        roots = [place for root in self._install_roots for place in (root, *root.glob("*"))]
+        roots += [*system_roots(self._system_root), *self._search]
+        # Looked at before the search: what changes meanwhile is found the next time.
+        before = _looks(roots)
+        places = list(self._places())
+        programs = [path for each in places for path in (each.bin_dir, each.bin_dir / "postgres")]
+        before |= _looks(programs)
+        found, complete = self._inspect_all(places)
+        # What does not run may lack a library, which nobody looks at here.
+        self._found = (before, found) if complete else None
+        return found
+
+    def _inspect_all(self, places: Iterable[Place]) -> tuple[list[Distribution], bool]:
+        """Return what works, best first, and whether that is all there is."""
+        complete = True
+        found: dict[Path, Distribution] = {}
+        for place in places:
+            if not _complete(place.bin_dir):
+                continue
+            program = (place.bin_dir / "postgres").resolve()
+            if program in found:
+                continue
+            try:
+                distribution = self._inspect(place)
+            except (ClusterFailed, OSError) as error:
+                if (lack := shortage(error)) is not None:
+                    raise lack from error
+                self._complain(f"ignoring PostgreSQL in {place.bin_dir}: {error}")
+                complete = False
+                continue
+            if distribution.major >= OLDEST_MAJOR:
+                found[program] = distribution
+        return sorted(found.values(), key=_rank, reverse=True), complete
+
+    def resolve(self, image: str) -> Distribution:
+        """Return the distribution an image name means; never one of another major.
+
+        Raises InvalidArgument when it is no image name, ImageUnavailable (naming what is
+        available and the command that installs more) when nothing matches.
+        """
+        wanted = parse_image(image)
+        if wanted.repository != ENGINE:
+            raise ImageUnavailable(
+                "unknown image: only postgres images can be run, such as postgres:17", image
+            )
+        available = self.available()
+        for distribution in available:
+            if _matches(distribution, wanted):
+                return distribution
+        raise ImageUnavailable(f"no PostgreSQL for {image}", _advice(wanted, available))
+
+    def get(self, image_id: str) -> Distribution:
+        """Return the distribution with exactly this id; raises as ``resolve`` does."""
+        return self.resolve(image_id)
+
+    def _places(self) -> Iterable[Place]:
+        for root in self._install_roots:
+            for place in installed_places(root):
+                # We run what is there: as root, another user's programs as root.
+                if others_can_change(root) or others_can_change(place.bin_dir):
+                    self._complain(f"ignoring PostgreSQL in {place.bin_dir}: others can change it")
+                else:
+                    yield place
+        yield from system_places(self._search, self._pg_configs, self._system_root)
+        yield from wheel_places(self._package)
+
+    def _inspect(self, place: Place) -> Distribution:
+        fingerprint = self._fingerprints.of(place.bin_dir / "postgres")
+        return Distribution(
+            image_id=image_id(fingerprint.banner, fingerprint.build),
+            version=fingerprint.version,
+            major=fingerprint.major,
+            bin_dir=place.bin_dir,
+            library_dirs=place.library_dirs,
+            origin=place.origin,
+        )
+
+    def _complain(self, text: str) -> None:
+        """Log what is wrong once, although it is found at every question."""
+        if text not in self._complaints:
+            self._complaints.add(text)
+            _log.warning(text)
+
+
+def _looks(paths: Iterable[Path]) -> _Looks:
+    """Return what changes with the content of directories and of programs."""
+    looks: _Looks = {}
+    for path in paths:
+        try:
+            status = os.stat(path)  # noqa: PTH116 - at every job: Path's takes twice as long
+        except OSError:
+            looks[path] = None
+        else:
+            looks[path] = (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_mode)
+    return looks
+
+
+def _complete(bin_dir: Path) -> bool:
+    return all(runnable(bin_dir / program) for program in PROGRAMS)
+
+
+def _rank(distribution: Distribution) -> tuple[int, int, int]:
+    minor = distribution.version.partition(".")[2]
+    # Betas and the like have no minor version: they come after every release.
+    return (
+        distribution.major if minor else 0,
+        int(minor) if minor else distribution.major,
+        -_PREFERENCE.index(distribution.origin),
+    )
+
+
+def _matches(distribution: Distribution, wanted: Image) -> bool:
+    if wanted.image_id is not None:
+        return distribution.image_id == wanted.image_id
+    if wanted.version is not None:
+        return distribution.version == wanted.version
+    return wanted.known_tag and wanted.major in (None, distribution.major)
+
+
+def _advice(wanted: Image, available: list[Distribution]) -> str:
+    versions = [each.version for each in available]
+    listed = ", ".join(versions) if versions else "nothing"
+    if wanted.digest is not None:
+        return (
+            f"available: {listed}; a digest names one exact build that this engine has run, "
+            "not an image of a registry; use a tag such as postgres:17"
+        )
+    if not wanted.known_tag:
+        return f"available: {listed}; a tag is a version, such as postgres:17"
+    if wanted.major is not None and wanted.major < OLDEST_MAJOR:
+        return (
+            f"available: {listed}; PostgreSQL {OLDEST_MAJOR} and later are supported: "
+            f"sqlrs-engine postgres install {OLDEST_MAJOR}"
+        )
+    if wanted.major is not None and wanted.major > NEWEST_MAJOR:
+        return (
+            f"available: {listed}; up to PostgreSQL {NEWEST_MAJOR} they can be installed: "
+            f"sqlrs-engine postgres install {NEWEST_MAJOR}"
+        )
+    same_major = [each for each in available if each.major == wanted.major]
+    if same_major:
+        return f"available: {listed}; use postgres:{wanted.major} for any minor version"
+    major = wanted.major or 17
+    return f"available: {listed}; to install it: sqlrs-engine postgres install {major}"

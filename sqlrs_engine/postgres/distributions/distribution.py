@@ -1,0 +1,48 @@
+"""One set of PostgreSQL programs, and the id that names what it does."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .image_names import ENGINE
+
+Origin = Literal["wheel", "installed", "system"]
+
+INITDB_FORMAT = 1
+"""Raised whenever the way clusters are initialised changes what they contain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """A set of server and client programs of one version.
+
+    ``image_id`` is ``postgres@sha256:<64 hex>``; ``version`` is like ``15.18``.
+    ``library_dirs`` lie outside the distribution's own directory, are found by the
+    programs relative to it, and so must move along when it is copied. ``origin``: in a
+    Python package (wheel), downloaded by the engine (installed), or the machine's own.
+    """
+
+    image_id: str
+    version: str
+    major: int
+    bin_dir: Path
+    library_dirs: tuple[Path, ...] = ()
+    origin: Origin = "system"
+
+    @property
+    def root(self) -> Path:
+        """The directory that holds ``bin`` and, unless it is the system's, all the rest."""
+        return self.bin_dir.parent
+
+
+def image_id(banner: str, build: str) -> str:
+    """Return the id of what determines behaviour.
+
+    ``banner`` is what ``postgres --version`` prints, ``build`` the SHA-256 of the server
+    program in hexadecimal.
+    """
+    identity = {"engine": ENGINE, "version": banner, "build": build, "initdb": INITDB_FORMAT}
+    canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return f"{ENGINE}@sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"

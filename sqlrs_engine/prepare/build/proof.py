@@ -1,0 +1,52 @@
+"""The proof of a state: an instance of it has started and let its user in.
+
+A step can keep every server from starting (``ALTER SYSTEM``) or its user from logging in
+(``ALTER ROLE``, ``DROP DATABASE``, an event trigger). That shows when a server of its state is
+first needed, and then the step has failed and its state is not kept. A state that was proven
+once is never blamed: what goes wrong later comes from elsewhere. Nor is one of which a server
+does well at the second attempt, or while that of an empty cluster fails, too: then the machine
+is short of something.
+"""
+
+from collections.abc import Callable, Sequence
+
+from sqlrs_engine.errors import (ClusterFailed, StepFailed)
+from sqlrs_engine.instances.disk_budget import (DiskBudget)
+from sqlrs_engine.postgres.cluster import (ServerUnusable)
+from .disk_full import (NO_SPACE)
+from sqlrs_engine.prepare.plan import (Step)
+from sqlrs_engine.states.states import (States)
+
+
+class Proof:
+    """Judges what goes wrong with servers of states."""
+
+    def __init__(self, states: States, room: DiskBudget) -> None:
+        self._states = states
+        self._room = room
+
+    def lacking(self, step: Step) -> bool:
+        """Return whether the state of a step has still to prove itself."""
+        return not self._states.proven(step.state_id)
+
+    def verdict(
+        self, steps: Sequence[Step], error: ServerUnusable, guilty: Callable[[str], bool]
+    ) -> ClusterFailed | StepFailed:
+        """Return the error to raise when a server of the last step's state is of no use.
+
+        That is ``error`` itself, unless the state has never been of use: then it is dropped.
+        ``guilty`` tries a state again, beside an empty cluster.
+        """
+        *before, step = steps
+        # In doubt nothing is dropped, so here any text will do.
+        full = self._room.exhausted() or NO_SPACE in (error.details or "")
+        if full or not self.lacking(step) or not guilty(step.state_id):
+            return error
+        self._states.reject(step.state_id)
+        culprit = step.task()["args_summary"]
+        if any(map(self.lacking, before)):
+            culprit += ", or a step before it"
+        return StepFailed(
+            "the step leaves a server that does not start or turns its user away",
+            f"{culprit}: {error}",
+        )

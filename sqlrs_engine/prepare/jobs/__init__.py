@@ -1,0 +1,1 @@
+"""Prepare jobs: submitted, run in the background, cancelled, resumed, deleted."""

@@ -1,0 +1,245 @@
+"""The events of jobs: seen by readers at once, written to the store in batches.
+
+A line is in memory until it is in the store, so a reader finds every line in one of the
+two. Whoever appends faster than a thread stores has to store too, so that memory stays flat.
+Terminal events are stored in the same transaction that makes the job terminal.
+"""
+
+import json
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlrs_engine import stream
+from sqlrs_engine.clock import Clock
+from sqlrs_engine.errors import EngineError
+from sqlrs_engine.store import JobStore
+from sqlrs_engine.store.records import Job, JobStatus, Json
+
+_BATCH_SECONDS = 0.03
+_RETRY_SECONDS = 1.0
+_READ_LIMIT = 1000
+_BACKLOG_BYTES = 2 * 1024 * 1024
+_ALL = 2**31
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Live:
+    """The log of a running job: ``stored`` lines are in the store, the rest in ``lines``."""
+
+    stored: int
+    lines: list[bytes] = field(default_factory=list)
+    # Bytes appended since the one who appends last had to store them.
+    backlog: int = 0
+    # Held while lines move to the store, so that two threads never move the same.
+    moving: threading.Lock = field(default_factory=threading.Lock)
+
+
+class EventLog:
+    """Appends, replays and follows events; safe to use from any thread."""
+
+    def __init__(self, jobs: JobStore, clock: Clock) -> None:
+        self._jobs = jobs
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._live: dict[str, _Live] = {}
+        self._listeners: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
+        self._broken_off: set[str] = set()
+        self._kept: dict[str, list[bytes]] = {}
+        self._dirty = threading.Event()
+        self._closed = threading.Event()
+        self._writer = threading.Thread(target=self._write, name="event-writer", daemon=True)
+        self._writer.start()
+
+    def open(self, job_id: str) -> None:
+        """Begin, or after a restart go on with, the log of a job that is not over."""
+        stored = self._jobs.event_count(job_id)
+        with self._lock:
+            self._broken_off.discard(job_id)
+            self._live.setdefault(job_id, _Live(stored))
+
+    def append(self, job_id: str, kind: str, **fields: Any) -> None:
+        """Add an event to an open log; fields that are None are left out."""
+        line = self._encode(kind, fields)
+        with self._lock:
+            live = self._live.get(job_id)
+            if live is None:
+                return  # the job was deleted while it ran
+            live.lines.append(line)
+            live.backlog += len(line)
+            too_many = live.backlog >= _BACKLOG_BYTES
+            if too_many:
+                live.backlog = 0
+        self._dirty.set()
+        self._notify(job_id)
+        if too_many:
+            self._store(job_id, live)
+
+    def finish(
+        self,
+        job_id: str,
+        status: JobStatus,
+        *,
+        result: Json | None = None,
+        error: Json | None = None,
+    ) -> Job | None:
+        """Make a job terminal together with its last events, and close its log.
+
+        Nobody sees those events before the job's row is terminal. Raises StorageFull or
+        Unavailable when it cannot be stored; the log then stays open.
+        """
+        last = [self._encode("status", {"status": status})]
+        if result is not None:
+            last.append(self._encode("result", {"result": result}))
+        if error is not None:
+            last.append(self._encode("error", {"error": error}))
+        live = self._live[job_id]
+        with live.moving:
+            self._move(job_id, live)
+            job = self._jobs.finish(
+                job_id,
+                status,
+                self._clock(),
+                result=result,
+                error=error,
+                first_event=live.stored,
+                events=last,
+            )
+        self.close(job_id)
+        return job
+
+    def close(self, job_id: str, *, broken_off: bool = False) -> None:
+        """End a log; whoever follows it reads the rest from the store.
+
+        ``broken_off`` tells that the job is not over: it is left for the next start.
+        """
+        with self._lock:
+            self._live.pop(job_id, None)
+            if broken_off:
+                self._broken_off.add(job_id)
+        self._notify(job_id)
+
+    def keep(self, job_id: str) -> None:
+        """Hold the events of a job that is about to be deleted for those who follow it now."""
+        if self.followed(job_id):
+            lines = self._jobs.events(job_id, 0, _ALL)
+            with self._lock:
+                if job_id in self._listeners:
+                    self._kept[job_id] = lines
+
+    def shut(self) -> None:
+        """Store what is left, and let all readers end: the engine stops."""
+        self._closed.set()
+        self._dirty.set()
+        self._writer.join()
+        with self._lock:
+            job_ids = [*self._live, *self._listeners]
+        for job_id in job_ids:
+            self._notify(job_id)
+
+    def lines(self, job_id: str, start: int) -> list[bytes]:
+        """Return events from index ``start``, all there are or the next batch."""
+        with self._lock:
+            live = self._live.get(job_id)
+            if live is not None and start >= live.stored:
+                first = start - live.stored
+                return live.lines[first : first + _READ_LIMIT]
+        lines = self._jobs.events(job_id, start, _READ_LIMIT)
+        if not lines:
+            # Asked last: the job may have been deleted just now, after they were kept.
+            with self._lock:
+                lines = self._kept.get(job_id, [])[start:]
+        return lines
+
+    def subscribe(self, job_id: str, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back, from any thread, after each change; return what ends that."""
+        with self._lock:
+            self._listeners[job_id].append(callback)
+
+        def end() -> None:
+            with self._lock:
+                self._listeners[job_id].remove(callback)
+                if not self._listeners[job_id]:
+                    del self._listeners[job_id]
+                    self._kept.pop(job_id, None)
+
+        return end
+
+    def followed(self, job_id: str) -> bool:
+        """Return whether anyone reads the job's events now."""
+        with self._lock:
+            return job_id in self._listeners
+
+    def finished(self, job_id: str) -> bool:
+        """Return whether no event will follow: the job is over or gone."""
+        with self._lock:
+            if job_id in self._live:
+                return False
+        job = self._jobs.get(job_id)
+        return job is None or job.status in ("succeeded", "failed")
+
+    def broken_off(self, job_id: str) -> bool:
+        """Return whether a job that is not over goes on at the engine's next start only."""
+        return self._closed.is_set() or job_id in self._broken_off
+
+    def _encode(self, kind: str, fields: dict[str, Any]) -> bytes:
+        event = {"type": kind, "ts": self._clock()}
+        event |= {name: value for name, value in fields.items() if value is not None}
+        try:
+            return stream.encode_line(event)[:-1]
+        except TypeError:  # a file's name, say, that is no text
+            readable = json.dumps(event, ensure_ascii=False, default=str)
+            return readable.encode(errors="replace")
+
+    def _notify(self, job_id: str) -> None:
+        with self._lock:
+            callbacks = list(self._listeners.get(job_id, ()))
+        for callback in callbacks:
+            callback()
+
+    def _write(self) -> None:
+        """Store lines as they come; a burst of them in one transaction."""
+        while not self._closed.is_set():
+            self._dirty.wait()
+            self._closed.wait(_BATCH_SECONDS)
+            self._dirty.clear()
+            if not self._store_all():
+                self._dirty.set()
+                self._closed.wait(_RETRY_SECONDS)
+        self._store_all()
+
+    def _store_all(self) -> bool:
+        """Move all lines to the store; tell whether that went well."""
+        with self._lock:
+            logs = [(job_id, live) for job_id, live in self._live.items() if live.lines]
+        # One after another: whatever is wrong with one job's, those of others must not wait.
+        failures = [job_id for job_id, live in logs if not self._store(job_id, live)]
+        return not failures
+
+    def _store(self, job_id: str, live: _Live) -> bool:
+        """Move a job's lines to the store; tell whether that went well."""
+        try:
+            with live.moving:
+                self._move(job_id, live)
+        except EngineError as error:
+            _log.warning("events of job %s wait to be stored: %s", job_id, error)
+            return False
+        except Exception:
+            _log.exception("events of job %s cannot be stored", job_id)
+            return False
+        return True
+
+    def _move(self, job_id: str, live: _Live) -> None:
+        """Move a job's lines to the store. The caller holds ``live.moving``."""
+        with self._lock:
+            lines = list(live.lines)
+        if lines:
+            self._jobs.append_events(job_id, live.stored, lines)
+            with self._lock:
+                live.stored += len(lines)
+                del live.lines[: len(lines)]

@@ -1,0 +1,1 @@
+"""psql scripts: read as psql reads them, planned as steps, run by the real psql."""

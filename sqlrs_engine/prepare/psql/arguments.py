@@ -1,0 +1,134 @@
+"""The psql arguments of a preparation: which are allowed, and the steps they make.
+
+Each ``-f`` and each ``-c`` is a step; the other options apply to all of them, wherever they
+stand: psql reads its whole command line before it runs the first input (``startup.c``).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sqlrs_engine.errors import InvalidArgument
+
+from .options import Option, parse, spelled
+
+__all__ = ["Input", "PsqlArguments", "StepArguments"]
+
+InputKind = Literal["file", "command", "stdin", "nothing"]
+
+STDIN = "-"
+_STOP = "ON_ERROR_STOP"
+# What every step gets, whatever the user says: see `PsqlArguments.parse`.
+_OWN = ("-X", "-v", f"{_STOP}=1")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What psql is to run: the path of a file, a command, or neither (then empty)."""
+
+    kind: InputKind
+    text: str = ""
+
+    def arguments(self) -> tuple[str, ...]:
+        """The input as arguments of psql."""
+        if self.kind == "nothing":
+            return ()
+        if self.kind == "command":
+            return "-c", self.text
+        return "-f", STDIN if self.kind == "stdin" else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class StepArguments:
+    """One invocation of psql: the options that apply, in order, and the input."""
+
+    options: tuple[tuple[str, str | None], ...]
+    input: Input
+
+    def command_line(self) -> list[str]:
+        """All arguments of psql; ``-X`` and ``ON_ERROR_STOP`` come first."""
+        line = list(_OWN)
+        for letter, value in self.options:
+            line += spelled(letter, value)
+        return [*line, *self.input.arguments()]
+
+    def summary(self) -> str:
+        """The input as people recognise it: ``-f /srv/schema.sql``."""
+        return " ".join(self.input.arguments())
+
+
+@dataclass(frozen=True, slots=True)
+class PsqlArguments:
+    """The steps of a preparation, and its arguments as they are shown."""
+
+    steps: tuple[StepArguments, ...]
+    normalized: str
+
+    @classmethod
+    def parse(
+        cls, args: Sequence[str], stdin: str | None, bind: Callable[[str], str]
+    ) -> "PsqlArguments":
+        """Take the arguments apart; ``bind`` checks the path of a file and returns it.
+
+        Whatever they are, psql reads no start-up file and stops at the first error.
+        Raises InvalidArgument for what is not allowed, for a file that cannot be read and
+        for standard input without its ``-f -``, or the other way round.
+        """
+        options: list[tuple[str, str | None]] = []
+        inputs: list[Input] = []
+        no_rc = stops = False
+        for option in parse(args):
+            given = _input(option, bind)
+            if given is not None:
+                inputs.append(given)
+            elif option.letter == "X":
+                no_rc = True
+            elif option.letter == "v" and _is_stop(option):
+                stops = True
+            else:
+                options.append((option.letter, option.value))
+        _check_stdin(inputs, stdin)
+        words = [argument for argument in args if argument]
+        words += [] if no_rc else ["-X"]
+        words += [] if stops else ["-v", f"{_STOP}=1"]
+        steps = (StepArguments(tuple(options), each) for each in inputs or [Input("nothing")])
+        return cls(tuple(steps), " ".join(words))
+
+    def directory(self) -> Path | None:
+        """The directory of the first file, where there is one."""
+        files = (Path(step.input.text) for step in self.steps if step.input.kind == "file")
+        return next((file.parent for file in files), None)
+
+
+def _input(option: Option, bind: Callable[[str], str]) -> Input | None:
+    value = option.value or ""
+    if option.letter == "c":
+        return Input("command", value)
+    if option.letter != "f":
+        return None
+    if value == STDIN:
+        return Input("stdin")
+    if not value.strip():
+        raise InvalidArgument("file path is empty")
+    return Input("file", bind(value))
+
+
+def _is_stop(option: Option) -> bool:
+    """Return whether a variable is ON_ERROR_STOP. Raises InvalidArgument unless it is on."""
+    name, separator, value = (option.value or "").partition("=")
+    if name.upper() != _STOP:
+        return False
+    if value != "1":
+        raise InvalidArgument(f"{_STOP} must be set to 1", value if separator else None)
+    return True
+
+
+def _check_stdin(inputs: Sequence[Input], stdin: str | None) -> None:
+    reads = sum(given.kind == "stdin" for given in inputs)
+    if reads and stdin is None:
+        raise InvalidArgument("stdin is required when using -f -")
+    if stdin and not reads:
+        raise InvalidArgument("stdin is only valid with -f -")
+    if reads > 1:
+        raise InvalidArgument("stdin can be read once: use -f - for one input only")

@@ -1,0 +1,157 @@
+"""The command line of psql, taken apart the way psql itself does (psql(1), getopt_long(3)).
+
+Knowing every option, glued, bundled or abbreviated, is what keeps a preparation from
+being pointed at another server.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sqlrs_engine.errors import InvalidArgument
+
+_WITH_VALUE = "cdfFhLopPRTUv"
+_LONG = {
+    "echo-all": "a",
+    "no-align": "A",
+    "echo-errors": "b",
+    "command": "c",
+    "dbname": "d",
+    "echo-queries": "e",
+    "echo-hidden": "E",
+    "file": "f",
+    "field-separator": "F",
+    "host": "h",
+    "html": "H",
+    "list": "l",
+    "log-file": "L",
+    "no-readline": "n",
+    "output": "o",
+    "port": "p",
+    "pset": "P",
+    "quiet": "q",
+    "record-separator": "R",
+    "single-step": "s",
+    "single-line": "S",
+    "tuples-only": "t",
+    "table-attr": "T",
+    "username": "U",
+    "set": "v",
+    "variable": "v",
+    "version": "V",
+    "no-password": "w",
+    "password": "W",
+    "expanded": "x",
+    "no-psqlrc": "X",
+    "field-separator-zero": "z",
+    "record-separator-zero": "0",
+    "single-transaction": "1",
+    "help": "?",
+    "csv": "csv",
+}
+_LETTERS = frozenset(_LONG.values()) - {"csv"}
+_CONNECTION = "hpUd"
+_NOTHING_RUNS = "?Vl"
+_INTERACTIVE = "sW"
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its letter (``csv`` has none), its value, and how it was written."""
+
+    letter: str
+    value: str | None
+    text: str
+
+    def words(self) -> list[str]:
+        """The option as arguments of psql, in the one spelling that every value survives."""
+        return spelled(self.letter, self.value)
+
+
+def spelled(letter: str, value: str | None) -> list[str]:
+    """Return an option as arguments of psql; its value is an argument of its own."""
+    flag = f"-{letter}" if len(letter) == 1 else f"--{letter}"
+    return [flag] if value is None else [flag, value]
+
+
+def parse(args: Sequence[str]) -> Iterator[Option]:
+    """Yield the options of psql's arguments; empty arguments are skipped.
+
+    Raises InvalidArgument for connection options, positional arguments, options that keep
+    psql from running anything or that need a terminal, those that psql does not have, and
+    for values that are missing or too many.
+    """
+    if any("\0" in argument for argument in args):
+        raise InvalidArgument("arguments cannot hold a NUL character")
+    rest = iter(args)
+    for argument in rest:
+        if argument == "--":
+            following = next((a for a in rest if a), None)
+            if following is not None:
+                raise InvalidArgument("positional arguments are not allowed", following)
+        elif argument.startswith("--"):
+            yield _long(argument, rest)
+        elif argument.startswith("-") and argument != "-":
+            yield from _short(argument, rest)
+        elif argument:
+            raise InvalidArgument("positional database arguments are not allowed", argument)
+
+
+def _long(argument: str, rest: Iterator[str]) -> Option:
+    name, separator, value = argument[2:].partition("=")
+    if name == "database":  # none of psql's, but what everyone would take it for
+        raise InvalidArgument("connection flags are not allowed", argument)
+    letter = _letter(name, argument)
+    _refuse(letter, argument)
+    if letter not in _WITH_VALUE:
+        if separator:
+            raise InvalidArgument("the flag takes no value", argument)
+        return Option(letter, None, argument)
+    if not separator:
+        return Option(letter, _next(rest, letter, argument), argument)
+    if not value and letter in "fcv":
+        raise _missing(letter, argument)
+    return Option(letter, value, argument)
+
+
+def _letter(name: str, argument: str) -> str:
+    """Return the letter of a long option, which may be shortened while it is unambiguous."""
+    if name in _LONG:
+        return _LONG[name]
+    meant = {letter for full, letter in _LONG.items() if name and full.startswith(name)}
+    if len(meant) == 1:
+        return meant.pop()
+    raise InvalidArgument("ambiguous flag" if meant else "psql has no such flag", argument)
+
+
+def _short(argument: str, rest: Iterator[str]) -> Iterator[Option]:
+    for position, letter in enumerate(argument[1:], start=1):
+        text = argument if position == 1 else f"-{argument[position:]}"
+        if letter not in _LETTERS:
+            raise InvalidArgument("psql has no such flag", argument)
+        _refuse(letter, argument)
+        if letter in _WITH_VALUE:
+            glued = argument[position + 1 :]
+            yield Option(letter, glued or _next(rest, letter, f"-{letter}"), text)
+            return
+        yield Option(letter, None, f"-{letter}")
+
+
+def _next(rest: Iterator[str], letter: str, flag: str) -> str:
+    value = next(rest, None)
+    if value is None:
+        raise _missing(letter, flag)
+    return value
+
+
+def _missing(letter: str, flag: str) -> InvalidArgument:
+    kind = {"f": "file flag", "c": "command flag", "v": "variable flag"}.get(letter, "flag")
+    return InvalidArgument(f"missing value for {kind}", flag.partition("=")[0])
+
+
+def _refuse(letter: str, argument: str) -> None:
+    if letter in _CONNECTION:
+        raise InvalidArgument("connection flags are not allowed", argument)
+    if letter in _NOTHING_RUNS:
+        raise InvalidArgument("flags that keep psql from running are not allowed", argument)
+    if letter in _INTERACTIVE:
+        raise InvalidArgument("interactive flags are not allowed", argument)

@@ -1,0 +1,1 @@
+"""Starting, following and ending programs, and telling processes apart."""

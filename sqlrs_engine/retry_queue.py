@@ -1,0 +1,74 @@
+"""Work that must be done in the end: when it fails now, it is tried again in the background.
+
+A passing shortage (of descriptors, of memory, of a disk that answers) must not leave it
+undone until the engine's next start. Every chore can be done twice.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+RETRY_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class RetryQueue:
+    """Does things, or sees to it that they are done; safe to use from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._left: dict[str, Callable[[], object]] = {}
+        self._working = False
+        self._stopping = threading.Event()
+
+    def do(self, what: str, work: Callable[[], object]) -> None:
+        """Do something now, or later if it fails; ``what`` names it in the log."""
+        try:
+            work()
+        except Exception:
+            _log.exception("cannot %s now, trying again", what)
+            self.later(what, work)
+
+    def later(self, what: str, work: Callable[[], object]) -> None:
+        """Do something in the background, until it succeeds or the engine stops."""
+        with self._lock:
+            self._left[what] = work
+            if self._working or self._stopping.is_set():
+                return
+            try:
+                threading.Thread(target=self._work, name="chores", daemon=True).start()
+            except RuntimeError as error:  # no thread to be had: with the next chore
+                _log.warning("nothing is tried again for now: %s", error)
+                return
+            self._working = True
+
+    def left(self) -> list[str]:
+        """Return what is not done yet."""
+        with self._lock:
+            return list(self._left)
+
+    def stop(self) -> None:
+        """Leave what is left to the next start."""
+        self._stopping.set()
+
+    def _work(self) -> None:
+        while not self._stopping.wait(RETRY_SECONDS):
+            with self._lock:
+                left = dict(self._left)
+                if not left:
+                    self._working = False
+                    return
+            for what, work in left.items():
+                self._try(what, work)
+
+    def _try(self, what: str, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Exception as error:
+            _log.debug("still cannot %s: %s", what, error)
+            return
+        _log.info("done at last: %s", what)
+        with self._lock:
+            if self._left.get(what) is work:
+                del self._left[what]

@@ -1,0 +1,1 @@
+"""States: published, looked up and leased; their ids."""

@@ -1,0 +1,215 @@
+"""States as files and rows together: published, looked up, swept after a crash.
+
+The files come first and the row last, so a row means a complete state. A row says with
+``boot_id`` that its files may not have reached the disk; after a power loss such states
+are dropped, never trusted.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from sqlrs_engine.clock import Clock
+from sqlrs_engine.errors import Conflict, EngineError
+from sqlrs_engine.store import StateStore
+from sqlrs_engine.store.records import Json, State
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+_log = logging.getLogger(__name__)
+
+
+class Files(Protocol):
+    """The part of the state filesystem that states need."""
+
+    def state_dir(self, image_id: str, state_id: str) -> Path:
+        """Return where a state's container is."""
+
+    def state_dirs(self) -> Iterator[Path]:
+        """Yield the containers of all states; their names are the states' ids."""
+
+    def publish(self, workspace: Path, target: Path) -> bool:
+        """Make a workspace a state."""
+
+    def discard(self, path: Path) -> None:
+        """Remove a container."""
+
+    def set_aside(self, container: Path) -> Path:
+        """Move a container out of use without deleting it; return where it is now."""
+
+    def is_whole(self, container: Path) -> bool:
+        """Return whether a container has what every cluster has."""
+
+    def usage(self, path: Path) -> int:
+        """Return the apparent size of a container in bytes."""
+
+    def sync(self) -> None:
+        """Wait until all that was written has reached the disk."""
+
+
+class States:
+    """The cached states of one store; safe to use from any thread."""
+
+    def __init__(
+        self,
+        store: StateStore,
+        files: Files,
+        clock: Clock,
+        *,
+        boot_id_file: Path = BOOT_ID,
+        keeps: Callable[[str], bool] = lambda state_id: False,
+    ) -> None:
+        """``keeps`` tells whether a state without a row may be precious all the same."""
+        self._store = store
+        self._files = files
+        self._clock = clock
+        self._keeps = keeps
+        self._boot_id = boot_id_file.read_text().strip()
+        self._syncing = threading.Lock()
+        # Held while files and row may disagree, which is not what a sweep is for.
+        self._publishing = threading.Lock()
+
+    def exists(self, state_id: str) -> bool:
+        """Return whether a state can be cloned."""
+        state = self._store.get(state_id)
+        return (
+            state is not None
+            and not self._doubtful(state)
+            and self._files.is_whole(self._dir(state))
+        )
+
+    def proven(self, state_id: str) -> bool:
+        """Return whether an instance of a state was seen to start and to let its user in."""
+        state = self._store.get(state_id)
+        return state is not None and state.proven
+
+    def reject(self, state_id: str) -> None:
+        """Forget a state of which no instance can be had."""
+        with self._publishing:
+            state = self._store.get(state_id)
+            if state is not None and not state.proven:
+                _log.warning("state %s cannot be used: dropped", state_id)
+                self._drop(state)
+
+    def doubt(self, state_id: str) -> None:
+        """Note that a state is damaged: it does not exist until it is built again."""
+        with self._publishing:
+            _log.warning("state %s does not start any more: it is damaged", state_id)
+            self._store.set_damaged(state_id)
+
+    def publish(self, workspace: Path, state: State, recipe: Json | None = None) -> State:
+        """Make a workspace the state of a row, which is completed and returned.
+
+        ``recipe`` is what its step was made of. The caller is the only one to build this state now.
+        """
+        complete = State(
+            state_id=state.state_id,
+            parent_state_id=state.parent_state_id,
+            image_id=state.image_id,
+            prepare_kind=state.prepare_kind,
+            prepare_args_normalized=state.prepare_args_normalized,
+            created_at=self._clock(),
+            size_bytes=self._files.usage(workspace),
+            boot_id=self._boot_id,
+        )
+        target = self._dir(state)
+        with self._publishing:
+            if os.path.lexists(target):
+                self._make_way(target)
+            if not self._files.publish(workspace, target):
+                raise Conflict("another engine has made this state meanwhile", state.state_id)
+            try:
+                self._store.add(complete, recipe)
+            except BaseException:
+                self._files.discard(target)
+                raise
+        return complete
+
+    def publish_durably(self, workspace: Path, state: State) -> State:
+        """Publish a state that nothing could make again, and wait until the disk has it."""
+        complete = self.publish(workspace, state)
+        try:
+            self.make_durable()
+        except BaseException:
+            with self._publishing:
+                self._store.remove(state.state_id)
+                self._files.discard(self._dir(state))
+            raise
+        return replace(complete, boot_id=None)
+
+    def make_durable(self) -> None:
+        """Write the files of new states to the disk and record it; may take a while."""
+        with self._syncing:
+            # Listed before the sync: what comes after it is not covered.
+            undurable = self._store.undurable()
+            waiting = [state.state_id for state in undurable if not self._doubtful(state)]
+            if waiting:
+                self._files.sync()
+                self._store.set_durable(waiting)
+
+    def drop_doubtful(self) -> None:
+        """Drop the files that a power loss may have damaged, before anything else.
+
+        And what is left of those that were being dropped when an engine was killed.
+        """
+        for state_id in [state.state_id for state in reversed(self._store.undurable())]:
+            with self._publishing:
+                state = self._store.get(state_id)
+                if state is not None and self._doubtful(state):
+                    if os.path.lexists(self._dir(state)):
+                        _log.warning("the files of state %s may be damaged: dropped", state_id)
+                    self._drop(state)
+
+    def sweep(self) -> None:
+        """Make files and rows agree after a start; jobs may be building already."""
+        self.drop_doubtful()
+        for directory in self._files.state_dirs():
+            with self._publishing:
+                if self._store.get(directory.name) is None:
+                    self._remove_stray(directory)
+
+    def _make_way(self, target: Path) -> None:
+        """Remove what is left of a state by a crash or a damage, whatever it is now."""
+        try:
+            self._files.discard(target)
+        except Conflict as refusal:
+            place = self._files.set_aside(target)
+            _log.warning("%s: it is set aside, as %s", refusal, place)
+
+    def _remove_stray(self, directory: Path) -> None:
+        if not self._keeps(directory.name):
+            _log.warning("removing the files of unknown state %s", directory.name)
+            self._discard(directory)
+            return
+        try:
+            place = self._files.set_aside(directory)
+        except (EngineError, OSError):
+            _log.exception("cannot set %s aside", directory)
+        else:
+            _log.warning("unknown state %s is kept, as it is, in %s", directory.name, place)
+
+    def _doubtful(self, state: State) -> bool:
+        """Return whether a state's files are not to be trusted, as after a power loss."""
+        return state.boot_id not in (None, self._boot_id)
+
+    def _drop(self, state: State) -> None:
+        """Remove a state's files, and its row unless something needs it."""
+        self._discard(self._dir(state))
+        try:
+            self._store.remove(state.state_id)
+        except Conflict:
+            if state.size_bytes:
+                self._store.set_gone(state.state_id)  # its dependants need the row
+
+    def _discard(self, directory: Path) -> None:
+        try:
+            self._files.discard(directory)
+        except (EngineError, OSError):
+            _log.exception("cannot remove %s", directory)
+
+    def _dir(self, state: State) -> Path:
+        return self._files.state_dir(state.image_id, state.state_id)

@@ -1,0 +1,1 @@
+"""What tests share: fixtures by concern, fakes, samples and waiting."""

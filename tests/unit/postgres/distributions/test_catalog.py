@@ -1,0 +1,227 @@
+"""Which set of programs an image means."""
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sqlrs_engine.errors import ImageUnavailable, InvalidArgument
+from sqlrs_engine.postgres.distributions.catalog import Distributions
+from sqlrs_engine.postgres.distributions.distribution import image_id
+
+FakePrograms = Callable[..., Path]
+Machine = Callable[..., Distributions]
+
+
+@pytest.fixture
+def machine(
+    tmp_path: Path, fake_programs: FakePrograms, monkeypatch: pytest.MonkeyPatch
+) -> Machine:
+    """Make a machine with PostgreSQL of the given versions."""
+
+    def make(
+        *, system: tuple[str, ...] = (), installed: tuple[str, ...] = (), wheel: str | None = None
+    ) -> Distributions:
+        root = tmp_path / "root"
+        for version in system:
+            fake_programs(root / "usr/lib/postgresql" / version / "bin", version)
+        for version in installed:
+            fake_programs(tmp_path / "store" / version / "bin", version)
+        if wheel:
+            package = tmp_path / "packages" / "pretended_wheel"
+            fake_programs(package / "pginstall" / "bin", wheel)
+            (package / "__init__.py").touch()
+            monkeypatch.syspath_prepend(package.parent)
+        return Distributions(tmp_path / "store", system_root=root, package="pretended_wheel")
+
+    return make
+
+
+def resolved(distributions: Distributions, image: str) -> tuple[str, str]:
+    found = distributions.resolve(image)
+    return found.version, found.origin
+
+
+def test_the_newest_comes_first_and_betas_last(machine: Machine) -> None:
+    distributions = machine(system=("15.9", "15.10", "19beta2", "17.2"), wheel="18.1")
+    versions = [each.version for each in distributions.available()]
+    assert versions == ["18.1", "17.2", "15.10", "15.9", "19beta2"]
+    assert resolved(distributions, "postgres") == ("18.1", "wheel")
+    assert resolved(distributions, "postgres:15") == ("15.10", "system")
+    assert resolved(distributions, "postgres:15.9-alpine") == ("15.9", "system")
+    assert resolved(distributions, "docker.io/library/postgres:19beta2") == ("19beta2", "system")
+    assert resolved(distributions, "postgres:19") == ("19beta2", "system")
+
+
+def test_of_one_version_the_users_choice_then_the_richest(machine: Machine) -> None:
+    distributions = machine(system=("17.2", "18.1"), installed=("17.2",), wheel="18.1")
+    origins = [(each.version, each.origin) for each in distributions.available()]
+    assert origins == [
+        ("18.1", "system"),
+        ("18.1", "wheel"),
+        ("17.2", "installed"),
+        ("17.2", "system"),
+    ]
+
+
+def test_what_is_installed_meanwhile_is_seen_at_once(
+    machine: Machine, tmp_path: Path, fake_programs: FakePrograms
+) -> None:
+    distributions = machine(system=("15.9",))
+    with pytest.raises(ImageUnavailable):
+        distributions.resolve("postgres:17")
+    fake_programs(tmp_path / "store" / "17.2" / "bin", "17.2")
+    assert resolved(distributions, "postgres:17") == ("17.2", "installed")
+
+
+def test_what_is_upgraded_or_removed_is_seen_at_once(
+    machine: Machine, tmp_path: Path, fake_programs: FakePrograms
+) -> None:
+    distributions = machine(system=("17",), installed=("15.9",))
+    assert resolved(distributions, "postgres:17")[0] == "17"
+    bin_dir = tmp_path / "root/usr/lib/postgresql/17/bin"
+    fake_programs(bin_dir, "17.3")  # the package manager puts it in its place
+    assert resolved(distributions, "postgres:17")[0] == "17.3"
+    (bin_dir / "postgres").unlink()
+    with pytest.raises(ImageUnavailable):
+        distributions.resolve("postgres:17")
+    (tmp_path / "store" / "15.9" / "bin" / "initdb").chmod(0)
+    (tmp_path / "root/usr/lib/postgresql/16/lib").mkdir(parents=True)
+    fake_programs(tmp_path / "root/usr/lib/postgresql/16/bin", "16.1")
+    assert resolved(distributions, "postgres:16")[0] == "16.1"
+
+
+def test_an_id_finds_exactly_that_build(machine: Machine) -> None:
+    distributions = machine(system=("15.9", "15.10"))
+    for each in distributions.available():
+        assert each.image_id.startswith("postgres@sha256:")
+        assert distributions.get(each.image_id) == each
+        tagged = each.image_id.replace("@", ":17@")  # the digest wins
+        assert distributions.resolve(tagged) == each
+
+
+def test_the_id_is_of_version_and_build() -> None:
+    banner = "postgres (PostgreSQL) 17.2"
+    ids = {
+        image_id(banner, "a"),
+        image_id(banner, "b"),
+        image_id(banner.replace("17.2", "17.3"), "a"),
+    }
+    assert len(ids) == 3
+    assert image_id(banner, "a") in ids
+
+
+@pytest.mark.parametrize(
+    ("image", "advice"),
+    [
+        ("postgres:17", "available: 18.1, 15.9; to install it: sqlrs-engine postgres install 17"),
+        ("postgres:17.2", "to install it: sqlrs-engine postgres install 17"),
+        ("postgres:14", "to install it: sqlrs-engine postgres install 14"),
+        ("postgres:15.2", "available: 18.1, 15.9; use postgres:15 for any minor version"),
+        ("postgres:99", "can be installed: sqlrs-engine postgres install 18"),
+        ("postgres:13", "PostgreSQL 14 and later are supported"),
+        ("postgres:9.6", "PostgreSQL 14 and later are supported"),
+        ("postgres:stable", "a tag is a version, such as postgres:17"),
+        ("postgres@sha256:" + "0" * 64, "available: 18.1, 15.9; a digest names one exact build"),
+    ],
+)
+def test_never_another_version_but_advice(machine: Machine, image: str, advice: str) -> None:
+    distributions = machine(system=("15.9",), wheel="18.1")
+    with pytest.raises(ImageUnavailable) as failure:
+        distributions.resolve(image)
+    assert failure.value.message == f"no PostgreSQL for {image}"
+    assert advice in (failure.value.details or "")
+
+
+def test_a_machine_without_any(machine: Machine) -> None:
+    with pytest.raises(ImageUnavailable, match="available: nothing; to install it: sqlrs"):
+        machine().resolve("postgres")
+
+
+@pytest.mark.parametrize("image", ["mysql:8", "postgis/postgis:17-3.5", "quay.io/x/postgres:15"])
+def test_another_image(machine: Machine, image: str) -> None:
+    with pytest.raises(ImageUnavailable, match="only postgres images can be run"):
+        machine(system=("15.9",)).resolve(image)
+
+
+def test_no_image_at_all(machine: Machine) -> None:
+    with pytest.raises(InvalidArgument):
+        machine().resolve("Postgres!")
+
+
+def test_what_is_too_old_does_not_count(machine: Machine) -> None:
+    assert machine(system=("9.6", "13.20")).available() == []
+
+
+def test_an_incomplete_set_does_not_count(machine: Machine, tmp_path: Path) -> None:
+    distributions = machine(system=("15.9",))
+    (tmp_path / "root/usr/lib/postgresql/15.9/bin/initdb").unlink()
+    assert distributions.available() == []
+
+
+def test_a_set_found_twice_counts_once(
+    machine: Machine, tmp_path: Path, fake_programs: FakePrograms
+) -> None:
+    machine(system=("15.9",))
+    real = tmp_path / "root/usr/lib/postgresql/15.9/bin"
+    (tmp_path / "link").symlink_to(real)
+    distributions = Distributions(
+        tmp_path / "store",
+        search=[tmp_path / "link", real],
+        system_root=tmp_path / "root",
+        package="no_such_package_at_all",
+    )
+    assert [each.bin_dir for each in distributions.available()] == [real]
+
+
+def test_a_link_that_leads_nowhere_does_not_count(machine: Machine, tmp_path: Path) -> None:
+    distributions = machine(system=("15.9",))
+    program = tmp_path / "root/usr/lib/postgresql/15.9/bin/postgres"
+    program.unlink()
+    program.symlink_to(program)
+    assert distributions.available() == []
+
+
+def test_a_broken_one_is_ignored_and_named_once(
+    machine: Machine,
+    tmp_path: Path,
+    fake_programs: FakePrograms,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    distributions = machine(system=("15.9",))
+    broken = tmp_path / "root/usr/lib/postgresql/17/bin"
+    fake_programs(broken, "17.2", script="echo 'libssl.so.3: cannot open' >&2; exit 127")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert [each.version for each in distributions.available()] == ["15.9"]
+    assert len(caplog.records) == 1
+    assert str(broken) in caplog.text
+    assert "libssl.so.3: cannot open" in caplog.text
+    fake_programs(broken, "17.2")  # its library was installed
+    assert resolved(distributions, "postgres:17") == ("17.2", "system")
+
+
+def test_the_root_of_a_distribution(machine: Machine, tmp_path: Path) -> None:
+    (found,) = machine(installed=("15.9",)).available()
+    assert found.root == tmp_path / "store" / "15.9"
+
+
+@pytest.mark.parametrize("place", ["store", "store/17.2/bin"])
+def test_downloads_that_others_can_change_are_not_run(
+    machine: Machine, tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = machine(installed=("17.2",), wheel="18.1")
+    (tmp_path / place).chmod(0o777)
+    with caplog.at_level(logging.WARNING):
+        assert [each.version for each in found.available()] == ["18.1"]
+    assert "others can change it" in caplog.text
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_runs_no_downloads_of_another_user(machine: Machine, tmp_path: Path) -> None:
+    found = machine(installed=("17.2",), wheel="18.1")
+    os.chown(tmp_path / "store", 65534, 65534)
+    assert [each.version for each in found.available()] == ["18.1"]

@@ -1,0 +1,190 @@
+"""How PostgreSQL's programs are started: with what, as whom, where."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sqlrs_engine.errors import ClusterFailed, InvalidArgument
+from sqlrs_engine.postgres import launch
+from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.postgres.launch import Launcher, socket_fits, switch_user
+from sqlrs_engine.postgres.os_user import OsUser
+
+FakePrograms = Callable[..., Path]
+NOBODY = OsUser("nobody", 65534, 65533)
+REPORT = 'for each in "$@"; do echo "argument $each"; done; env; echo "cwd $(pwd)"; id -u; id -G'
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that everyone can enter, unlike pytest's own."""
+    place = Path(tempfile.mkdtemp(prefix="sqlrs-test-"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def data_dir(place: Path) -> Path:
+    directory = place / "data"
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def distribution(place: Path, fake_programs: FakePrograms) -> Distribution:
+    bin_dir = fake_programs(place / "bin", "17.2", script=REPORT)
+    (bin_dir / "psql").write_text(f"#!/bin/sh\n{REPORT}\n")
+    return Distribution(image_id="postgres@sha256:0", version="17.2", major=17, bin_dir=bin_dir)
+
+
+@pytest.fixture
+def launcher(distribution: Distribution, data_dir: Path, place: Path) -> Launcher:
+    return Launcher(distribution, data_dir, None, place / "public")
+
+
+def output(process: subprocess.Popen[bytes]) -> list[str]:
+    return process.communicate(timeout=30)[0].decode().splitlines()
+
+
+def client(launcher: Launcher, program: str = "psql", **changes: object) -> list[str]:
+    options: dict[str, object] = {
+        "port": 6543,
+        "dbname": "postgres",
+        "cwd": None,
+        "stdin": None,
+        "stdout": subprocess.PIPE,
+        "stderr": None,
+        "environment": {},
+    }
+    return output(launcher.client(program, ["-X"], **{**options, **changes}))  # type: ignore[arg-type]
+
+
+def test_a_server_sees_nothing_of_ours(
+    launcher: Launcher, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SQLRS_SECRET", "token")
+    with launcher.server("postgres", ["-c", "a=b"], output=subprocess.PIPE) as process:
+        lines = output(process)
+        assert os.WEXITSTATUS(process.returncode) == 0
+    arguments = [line.split(" ", 1)[1] for line in lines if line.startswith("argument ")]
+    assert arguments == ["-D", str(data_dir), "-c", "a=b"]
+    names = {line.partition("=")[0] for line in lines if "=" in line and " " not in line}
+    assert names <= {"PATH", "LANG", "TZ", "PWD", "SHLVL", "_"}
+    assert "TZ=UTC" in lines
+    assert "cwd /" in lines
+
+
+def test_a_server_that_cannot_be_run(launcher: Launcher) -> None:
+    with pytest.raises(ClusterFailed, match="cannot run pg_nonsense"):
+        launcher.server("pg_nonsense", [], output=subprocess.DEVNULL)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("tool", [True, False])
+def test_a_server_runs_as_its_user_without_any_other_group(
+    distribution: Distribution,
+    data_dir: Path,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tool: bool,
+) -> None:
+    if not tool:
+        monkeypatch.setattr(launch, "switch_user", lambda user: [])
+    launcher = Launcher(distribution, data_dir, NOBODY, place / "public")
+    with launcher.server("postgres", [], output=subprocess.PIPE) as process:
+        assert output(process)[-2:] == [str(NOBODY.uid), str(NOBODY.gid)]
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_closed_directory_is_handed_over_as_a_descriptor(
+    distribution: Distribution, data_dir: Path, place: Path
+) -> None:
+    (data_dir / "inner").mkdir()
+    data_dir.chmod(0o700)
+    launcher = Launcher(distribution, data_dir / "inner", NOBODY, place / "public")
+    with launcher.server("postgres", [], output=subprocess.PIPE) as process:
+        lines = output(process)
+    assert lines[1].startswith("argument /proc/self/fd/")
+
+
+def test_the_tool_that_switches_users(tmp_path: Path) -> None:
+    assert switch_user(NOBODY, str(tmp_path)) == []
+    tool = tmp_path / "setpriv"
+    tool.touch(0o755)
+    assert switch_user(NOBODY, str(tmp_path)) == [
+        str(tool),
+        "--reuid=65534",
+        "--regid=65533",
+        "--clear-groups",
+        "--",
+    ]
+    tool.rename(tmp_path / "busybox")
+    tool.symlink_to("busybox")
+    assert switch_user(NOBODY, str(tmp_path)) == []
+
+
+def test_a_client_is_told_where_to_connect(
+    launcher: Launcher, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGPASSWORD", "token")
+    lines = client(launcher, cwd=place, dbname="other", environment={"PGAPPNAME": "mine"})
+    assert "argument -X" in lines
+    assert f"cwd {place}" in lines
+    assert {"PGPORT=6543", "PGUSER=sqlrs", "PGDATABASE=other", "PGAPPNAME=mine"} <= {*lines}
+    assert any(line.startswith("PGHOST=/proc/self/fd/") for line in lines)
+    assert f"PATH={place}/bin:/usr/local/bin:/usr/bin:/bin" in lines
+    assert not any("token" in line for line in lines)
+    assert "PGAPPNAME=psql" in client(launcher)
+    assert "cwd /" in client(launcher)
+
+
+def test_the_socket_is_found_by_descriptor(launcher: Launcher, data_dir: Path) -> None:
+    (data_dir / "mark").touch()
+    psql = launcher._distribution.bin_dir / "psql"
+    psql.write_text('#!/bin/sh\nls "$PGHOST"\n')
+    assert client(launcher) == ["mark"]
+
+
+def test_without_input_a_client_reads_nothing(launcher: Launcher) -> None:
+    (launcher._distribution.bin_dir / "psql").write_text("#!/bin/sh\ncat\necho end\n")
+    assert client(launcher) == ["end"]
+
+
+@pytest.mark.parametrize("program", ["", ".", "..", "/bin/sh", "../bin/psql", "bin/psql", "psql/"])
+def test_a_path_is_no_program(launcher: Launcher, program: str) -> None:
+    with pytest.raises(InvalidArgument, match="not the name of a PostgreSQL program"):
+        client(launcher, program)
+
+
+def test_a_client_there_is_not(launcher: Launcher) -> None:
+    with pytest.raises(InvalidArgument, match=r"PostgreSQL 17\.2 has no such program: pgbench"):
+        client(launcher, "pgbench")
+
+
+def test_a_client_that_cannot_be_run(launcher: Launcher, place: Path) -> None:
+    (place / "bin" / "psql").write_text("#!/no/such/interpreter\n")
+    with pytest.raises(ClusterFailed, match="cannot run psql"):
+        client(launcher)
+
+
+def test_a_user_without_an_entry_has_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert launch._home() == "/"
+
+
+def test_how_long_a_socket_path_may_be() -> None:
+    longest = "/" + "x" * (107 - len("/.s.PGSQL.65535") - 1)
+    assert socket_fits(Path(longest))
+    assert not socket_fits(Path(longest + "x"))
+    assert not socket_fits(Path("/" + "ö" * 50))

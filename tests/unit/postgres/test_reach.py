@@ -1,0 +1,189 @@
+"""What the servers' user can reach, and what is copied for it."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sqlrs_engine.errors import ClusterFailed
+from sqlrs_engine.postgres import reach
+from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.postgres.os_user import OsUser
+from sqlrs_engine.postgres.reach import can_enter, within_reach
+
+FakePrograms = Callable[..., Path]
+STRANGER = OsUser("stranger", 54321, 54322)
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that everyone can enter, unlike pytest's own."""
+    place = Path(tempfile.mkdtemp(prefix="sqlrs-test-"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+@pytest.fixture
+def hidden(tmp_path: Path, fake_programs: FakePrograms) -> Distribution:
+    """A distribution below a directory that is closed to others."""
+    home = tmp_path / "closed" / "package"
+    bin_dir = fake_programs(home / "bin", "17.2")
+    libraries = tmp_path / "closed" / "package.libs"
+    for file in (
+        home / "share" / "postgresql" / "postgres.bki",
+        home / "lib" / "plpgsql.so",
+        home / "lib" / "libpq.a",
+        home / "include" / "postgres.h",
+        libraries / "libz.so",
+    ):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch(0o600)
+    (home / "lib" / "link.so").symlink_to("plpgsql.so")
+    (tmp_path / "closed").chmod(0o700)
+    return Distribution(
+        image_id="postgres@sha256:" + "ab" * 32,
+        version="17.2",
+        major=17,
+        bin_dir=bin_dir,
+        library_dirs=(libraries,),
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "expected"),
+    [
+        (0o755, -1, -1, True),
+        (0o750, -1, -1, False),
+        (0o700, STRANGER.uid, -1, True),
+        (0o055, STRANGER.uid, -1, False),  # the owner's bits count for the owner
+        (0o750, -1, STRANGER.gid, True),
+        (0o705, -1, STRANGER.gid, False),
+        (0o711, -1, -1, True),
+    ],
+)
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
+def test_mode_bits(open_place: Path, mode: int, owner: int, group: int, expected: bool) -> None:
+    directory = open_place / "directory"
+    directory.mkdir()
+    os.chown(directory, owner, group)
+    directory.chmod(mode)
+    assert can_enter(directory, STRANGER) is expected
+    (directory / "below").mkdir(0o755)
+    assert can_enter(directory / "below", STRANGER) is expected
+
+
+def test_both_ends_of_a_link_count(open_place: Path) -> None:
+    closed = open_place / "closed"
+    (closed / "inner").mkdir(parents=True)
+    closed.chmod(0o700)
+    (open_place / "link").symlink_to(closed / "inner")
+    assert can_enter(open_place, STRANGER)
+    assert not can_enter(open_place / "link", STRANGER)
+
+
+def test_what_can_be_reached_stays_where_it_is(
+    open_place: Path, fake_programs: FakePrograms, tmp_path: Path
+) -> None:
+    bin_dir = fake_programs(open_place / "bin", "17.2")
+    there = Distribution(image_id="postgres@sha256:0", version="17.2", major=17, bin_dir=bin_dir)
+    assert within_reach(there, STRANGER, tmp_path / "public") is there
+    assert not (tmp_path / "public").exists()
+
+
+def test_what_cannot_is_copied_once_whatever_the_umask(
+    hidden: Distribution, open_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    public = open_place / "var" / "postgres"
+    previous = os.umask(0o077)
+    try:
+        copy = within_reach(hidden, STRANGER, public)
+    finally:
+        os.umask(previous)
+    home = public / ("ab" * 8)
+    assert copy == replace(
+        hidden, bin_dir=home / "package" / "bin", library_dirs=(home / "package.libs",)
+    )
+    assert can_enter(copy.bin_dir, STRANGER)
+    assert (copy.bin_dir / "postgres").stat().st_mode & 0o777 == 0o755
+    assert (copy.root / "lib" / "plpgsql.so").stat().st_mode & 0o777 == 0o644
+    assert (copy.root / "lib" / "link.so").is_symlink()
+    assert (home / "package.libs" / "libz.so").exists()
+    assert not (copy.root / "include").exists()
+    assert not (copy.root / "lib" / "libpq.a").exists()
+    assert [each.name for each in public.iterdir()] == [home.name]
+    monkeypatch.setattr(reach, "_copy", None)
+    assert within_reach(hidden, STRANGER, public) == copy
+
+
+def test_a_program_that_only_its_owner_may_run_is_copied(
+    open_place: Path, hidden: Distribution
+) -> None:
+    home = open_place / "package"
+    shutil.copytree(hidden.root, home)
+    (home / "bin" / "postgres").chmod(0o700)
+    private = replace(hidden, bin_dir=home / "bin", library_dirs=())
+    copy = within_reach(private, STRANGER, open_place / "public")
+    assert copy.bin_dir != private.bin_dir
+    assert (copy.bin_dir / "postgres").stat().st_mode & 0o777 == 0o755
+
+
+def test_programs_that_lie_apart_from_their_files_cannot_be_copied(
+    hidden: Distribution, tmp_path: Path
+) -> None:
+    shutil.rmtree(hidden.root / "share")
+    with pytest.raises(ClusterFailed, match=r"stranger cannot reach.*set postgres\.osUser"):
+        within_reach(hidden, STRANGER, tmp_path / "public")
+
+
+def test_programs_that_are_gone(hidden: Distribution, tmp_path: Path) -> None:
+    shutil.rmtree(hidden.bin_dir)
+    with pytest.raises(ClusterFailed, match=r"PostgreSQL 17\.2 are gone"):
+        within_reach(hidden, STRANGER, tmp_path / "public")
+
+
+def test_a_copy_that_is_no_use(hidden: Distribution, tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    with pytest.raises(ClusterFailed, match="is closed to others"):
+        within_reach(hidden, STRANGER, tmp_path / "public")
+
+
+def test_a_place_that_is_not_ours(
+    hidden: Distribution, open_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = open_place / ("ab" * 8)
+    place.mkdir()
+    (place / "something").touch()
+    monkeypatch.setattr(reach, "_is_ours", lambda directory: False)
+    with pytest.raises(ClusterFailed, match="cannot copy PostgreSQL to where the user stranger"):
+        within_reach(hidden, STRANGER, open_place)
+    assert [each.name for each in open_place.iterdir()] == [place.name]
+
+
+def test_another_engine_that_copies_at_the_same_time(
+    hidden: Distribution, open_place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = reach.open_to_all
+
+    def race(root: Path) -> None:
+        original(root)
+        if root.name.startswith(".copy-"):
+            shutil.copytree(root, open_place / ("ab" * 8), symlinks=True)
+
+    monkeypatch.setattr(reach, "open_to_all", race)
+    copy = within_reach(hidden, STRANGER, open_place)
+    assert (copy.bin_dir / "postgres").exists()
+    assert [each.name for each in open_place.iterdir()] == ["ab" * 8]
+
+
+def test_a_link_in_the_public_place_is_not_followed(
+    hidden: Distribution, open_place: Path, tmp_path: Path
+) -> None:
+    (open_place / ("ab" * 8)).symlink_to(tmp_path)
+    with pytest.raises(ClusterFailed):
+        within_reach(hidden, STRANGER, open_place)
+    assert not (tmp_path / "package").exists()

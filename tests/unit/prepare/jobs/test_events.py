@@ -1,0 +1,310 @@
+"""The events of jobs: seen at once, stored in batches, never lost, never too late."""
+
+import json
+import threading
+
+import pytest
+from support import store_samples as samples
+from support.waiting import eventually
+
+from sqlrs_engine.clock import utc_now
+from sqlrs_engine.errors import StorageFull
+from sqlrs_engine.prepare.jobs import events as events_module
+from sqlrs_engine.prepare.jobs.events import EventLog
+from sqlrs_engine.store.sqlite import SqliteStore
+
+JOB = samples.job().job_id
+
+
+class Jobs:
+    """The rows of jobs, counting and failing as told."""
+
+    def __init__(self, real):
+        self.real = real
+        self.batches = []
+        self.full = False
+
+    def __getattr__(self, name):
+        return getattr(self.real, name)
+
+    def append_events(self, job_id, first, lines):
+        self._check()
+        self.real.append_events(job_id, first, lines)
+        self.batches.append(len(lines))
+
+    def finish(self, *args, **fields):
+        self._check()
+        return self.real.finish(*args, **fields)
+
+    def _check(self):
+        if self.full:
+            raise StorageFull("the disk is full")
+
+
+@pytest.fixture
+def jobs(tmp_path):
+    store = SqliteStore(tmp_path / "state.db")
+    store.jobs.add(samples.job())
+    yield Jobs(store.jobs)
+    store.close()
+
+
+@pytest.fixture
+def log(jobs):
+    log = EventLog(jobs, utc_now)
+    log.open(JOB)
+    yield log
+    log.shut()
+
+
+def messages(log, start=0):
+    found = []
+    while lines := log.lines(JOB, start + len(found)):
+        found += [json.loads(line) for line in lines]
+    return [event.get("message", event.get("status", event["type"])) for event in found]
+
+
+def test_an_event_is_seen_at_once(log):
+    log.append(JOB, "log", message="hello", status=None)
+    (line,) = log.lines(JOB, 0)
+    event = json.loads(line)
+    assert (event["type"], event["message"], set(event)) == (
+        "log",
+        "hello",
+        {"type", "ts", "message"},
+    )
+    assert log.lines(JOB, 1) == []
+
+
+def test_bursts_are_stored_in_batches(log, jobs):
+    for number in range(500):
+        log.append(JOB, "log", message=str(number))
+    eventually(lambda: jobs.event_count(JOB) == 500)
+    assert len(jobs.batches) < 50
+    assert messages(log) == [str(number) for number in range(500)]
+
+
+def test_reading_goes_on_from_anywhere(log, jobs):
+    for number in range(5):
+        log.append(JOB, "log", message=str(number))
+    eventually(lambda: jobs.event_count(JOB) == 5)
+    log.append(JOB, "log", message="5")
+    assert messages(log, 3) == ["3", "4", "5"]
+    assert messages(log, 6) == []
+
+
+def test_replies_are_limited(log, monkeypatch):
+    monkeypatch.setattr(events_module, "_READ_LIMIT", 2)
+    for number in range(5):
+        log.append(JOB, "log", message=str(number))
+    assert len(log.lines(JOB, 0)) <= 2
+    assert messages(log) == ["0", "1", "2", "3", "4"]
+
+
+def test_the_end_is_stored_with_what_comes_before_it(log, jobs):
+    log.append(JOB, "log", message="before")
+    job = log.finish(JOB, "succeeded", result={"dsn": "x"})
+    assert (job.status, job.result) == ("succeeded", {"dsn": "x"})
+    assert messages(log) == ["before", "succeeded", "result"]
+    assert jobs.event_count(JOB) == 3
+    log.append(JOB, "log", message="too late")
+    assert len(messages(log)) == 3
+
+
+def test_a_failure_ends_with_its_error(log):
+    log.finish(JOB, "failed", error={"code": "x", "message": "y"})
+    assert messages(log) == ["failed", "error"]
+
+
+def test_nobody_sees_the_end_before_the_row_is_terminal(log, jobs):
+    """B10: the Go engine's streams may end before the last events."""
+    seen, done = [], threading.Event()
+
+    def read():
+        position = 0
+        while True:
+            over = log.finished(JOB)
+            for line in log.lines(JOB, position):
+                position += 1
+                if json.loads(line).get("status") == "succeeded":
+                    seen.append(jobs.get(JOB).status)
+            if over:
+                done.set()
+                return
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(200):
+        log.append(JOB, "log", message=str(number))
+    log.finish(JOB, "succeeded", result={})
+    for thread in threads:
+        thread.join()
+    # Each reader has seen the last event by the time it was told that there is no more.
+    assert seen == ["succeeded"] * 4
+
+
+def test_nothing_is_lost_between_memory_and_store(log):
+    """Readers and writers at full speed: every line once, in order."""
+    results = {}
+
+    def read(name):
+        got = []
+        while True:
+            over = log.finished(JOB)
+            got += log.lines(JOB, len(got))
+            if over and not log.lines(JOB, len(got)):
+                results[name] = [json.loads(line) for line in got]
+                return
+
+    def write(name):
+        for number in range(150):
+            log.append(JOB, "log", message=f"{name} {number}")
+
+    readers = [threading.Thread(target=read, args=(n,)) for n in range(3)]
+    writers = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in (*readers, *writers):
+        thread.start()
+    for thread in writers:
+        thread.join()
+    log.finish(JOB, "succeeded", result={})
+    for thread in readers:
+        thread.join()
+    assert results[0] == results[1] == results[2]
+    lines = [event["message"] for event in results[0] if event["type"] == "log"]
+    assert len(lines) == 600
+    for name in range(4):
+        own = [line for line in lines if line.startswith(f"{name} ")]
+        assert own == [f"{name} {number}" for number in range(150)]
+
+
+def test_followers_are_called_after_each_change(log):
+    calls = []
+    end = log.subscribe(JOB, lambda: calls.append(1))
+    other = log.subscribe(JOB, lambda: None)
+    assert log.followed(JOB)
+    log.append(JOB, "log", message="x")
+    assert len(calls) == 1
+    log.finish(JOB, "succeeded", result={})
+    assert len(calls) == 2
+    end()
+    assert log.followed(JOB)
+    other()
+    assert not log.followed(JOB)
+    log.append(JOB, "log", message="x")
+    assert len(calls) == 2
+
+
+def test_a_full_disk_keeps_events_in_memory(log, jobs, monkeypatch, caplog):
+    monkeypatch.setattr(events_module, "_RETRY_SECONDS", 0.01)
+    jobs.full = True
+    log.append(JOB, "log", message="kept")
+    eventually(lambda: "wait to be stored" in caplog.text)
+    with pytest.raises(StorageFull):
+        log.finish(JOB, "succeeded", result={})
+    assert messages(log) == ["kept"]
+    assert not log.finished(JOB)
+    log.append(JOB, "log", message="more")
+    jobs.full = False
+    eventually(lambda: jobs.event_count(JOB) == 2)
+    log.finish(JOB, "succeeded", result={})
+    assert messages(log) == ["kept", "more", "succeeded", "result"]
+
+
+def test_the_end_may_fail_after_the_lines_are_stored(log, jobs, monkeypatch):
+    log.append(JOB, "log", message="stored")
+    monkeypatch.setattr(jobs.real, "finish", lambda *a, **k: jobs._check(), raising=True)
+    eventually(lambda: jobs.event_count(JOB) == 1)
+    jobs.full = True
+    with pytest.raises(StorageFull):
+        log.finish(JOB, "failed", error={})
+    jobs.full = False
+    monkeypatch.undo()
+    log.finish(JOB, "failed", error={"code": "x"})
+    assert messages(log) == ["stored", "failed", "error"]
+
+
+def test_a_log_goes_on_after_a_restart(log, jobs):
+    log.append(JOB, "log", message="before")
+    log.shut()
+    assert jobs.event_count(JOB) == 1
+    following = EventLog(jobs, utc_now)
+    following.open(JOB)
+    following.open(JOB)  # harmless
+    following.append(JOB, "log", message="after")
+    assert messages(following) == ["before", "after"]
+    following.finish(JOB, "succeeded", result={})
+    assert messages(following) == ["before", "after", "succeeded", "result"]
+    following.shut()
+
+
+def test_a_stop_ends_all_readers(log):
+    calls = []
+    log.subscribe(JOB, lambda: calls.append(1))
+    assert not log.broken_off(JOB)
+    log.shut()
+    assert calls
+    assert log.broken_off(JOB)
+    assert not log.finished(JOB)  # it goes on at the next start
+
+
+def test_who_follows_a_job_that_is_deleted_reads_it_to_its_end(log, jobs):
+    end = log.subscribe(JOB, lambda: None)
+    log.finish(JOB, "succeeded", result={})
+    log.keep(JOB)
+    jobs.remove(JOB)
+    assert messages(log) == ["succeeded", "result"]
+    assert messages(log, 1) == ["result"]
+    assert log.finished(JOB)
+    end()
+    log.keep(JOB)  # nobody follows it
+    assert messages(log) == []
+
+
+def test_a_job_that_is_gone_is_over(log):
+    log.close(JOB)
+    assert not log.finished(JOB)  # it will be resumed
+    assert log.finished("f" * 32)
+
+
+def test_what_cannot_be_stored_of_one_job_does_not_hold_up_another(jobs, monkeypatch, caplog):
+    other = samples.job(2)
+    jobs.real.add(other)
+    real = jobs.append_events
+
+    def append_events(job_id, first, lines):
+        if job_id == JOB:
+            raise ValueError("broken")
+        real(job_id, first, lines)
+
+    monkeypatch.setattr(jobs, "append_events", append_events)
+    monkeypatch.setattr(events_module, "_RETRY_SECONDS", 0.01)
+    log = EventLog(jobs, utc_now)
+    for job_id in (JOB, other.job_id):
+        log.open(job_id)
+        log.append(job_id, "log", message="hello")
+    eventually(lambda: jobs.event_count(other.job_id) == 1)
+    assert "cannot be stored" in caplog.text
+    log.shut()
+
+
+def test_a_flood_is_stored_by_who_appends_in_few_transactions(jobs, log, monkeypatch):
+    monkeypatch.setattr(events_module, "_BACKLOG_BYTES", 64 * 1024)
+    monkeypatch.setattr(events_module, "_BATCH_SECONDS", 60)  # the writer's thread is of no help
+    line = "x" * 100
+    for number in range(10_000):
+        log.append(JOB, "log", message=f"{number} {line}")
+    held = 10_000 - jobs.event_count(JOB)
+    assert held * 100 < 64 * 1024, "what is not stored yet is in memory"
+    assert len(jobs.batches) < 50
+    assert [m.split()[0] for m in messages(log)] == [str(number) for number in range(10_000)]
+
+
+def test_a_flood_goes_on_while_nothing_can_be_stored(jobs, log, monkeypatch):
+    monkeypatch.setattr(events_module, "_BACKLOG_BYTES", 1024)
+    jobs.full = True
+    for number in range(100):
+        log.append(JOB, "log", message=f"{number} {'x' * 100}")
+    jobs.full = False
+    log.append(JOB, "log", message="last")
+    assert len(messages(log)) == 101

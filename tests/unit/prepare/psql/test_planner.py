@@ -1,0 +1,316 @@
+"""Plans: what makes a state another one, what does not, and the tasks of a job."""
+
+from pathlib import Path
+
+import pytest
+from support.prepare_fakes import psql_planner
+
+from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.ids import is_state_id
+from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.prepare.plan import tasks_of
+from sqlrs_engine.prepare.request import PrepareRequest
+
+IMAGE = "postgres@sha256:" + "ab" * 32
+
+
+def distribution(image_id=IMAGE):
+    return Distribution(image_id=image_id, version="17.1", major=17, bin_dir=Path("/bin"))
+
+
+def request(*args, **fields):
+    fields.setdefault("image_id", "postgres:17")
+    return PrepareRequest(prepare_kind="psql", psql_args=args, **fields)
+
+
+def plan(*args, image_id=IMAGE, settings=None, planner=None, **fields):
+    planner = planner or psql_planner()
+    return planner.plan(request(*args, **fields), distribution(image_id), settings or {})
+
+
+def ids(*args, **options):
+    return plan(*args, **options).state_ids
+
+
+@pytest.fixture
+def scripts(tmp_path):
+    (tmp_path / "one.sql").write_text("create table t (id int);\n")
+    (tmp_path / "two.sql").write_text("insert into t values (1);\n")
+    return tmp_path
+
+
+def test_ids_are_hexadecimal_and_stable(scripts):
+    args = ("-f", str(scripts / "one.sql"), "-f", str(scripts / "two.sql"))
+    one = ids(*args)
+    assert one == ids(*args)
+    assert all(is_state_id(each) for each in one)
+
+
+def test_steps_are_chained():
+    made = plan("-c", "a", "-c", "b", "-c", "a")
+    first, second, third = made.steps
+    assert [step.parent_state_id for step in made.steps] == [None, first.state_id, second.state_id]
+    assert len({step.state_id for step in made.steps}) == 3
+    assert first.task_hash == third.task_hash
+    assert made.image_id == IMAGE
+
+
+def test_a_common_beginning_is_shared():
+    assert ids("-c", "a", "-c", "b")[0] == ids("-c", "a", "-c", "c")[0] == ids("-c", "a")[0]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        ["-c", "select 2"],
+        ["-c", "select 1 "],
+        ["-v", "x=1", "-c", "select 1"],
+        ["-v", "x=2", "-c", "select 1"],
+        ["-v", "x", "-c", "select 1"],
+        ["-v", "x=1", "-v", "y=2", "-c", "select 1"],
+        ["-v", "y=2", "-v", "x=1", "-c", "select 1"],
+        ["-1", "-c", "select 1"],
+        ["-1", "-1", "-c", "select 1"],
+        ["-P", "null=x", "-c", "select 1"],
+        ["-c", "select 0", "-c", "select 1"],
+        [],
+    ],
+)
+def test_what_makes_another_state(other):
+    assert ids(*other)[-1] != ids("-c", "select 1")[-1]
+
+
+def test_options_in_another_order_make_another_state():
+    one = ids("-v", "x=1", "-v", "y=2", "-c", "x")
+    assert one != ids("-v", "y=2", "-v", "x=1", "-c", "x")
+
+
+def test_variables_are_part_of_the_id(scripts):
+    """B3: the Go engine serves the state of x=1 to who asks for x=2."""
+    script = str(scripts / "one.sql")
+    assert ids("-v", "x=1", "-f", script) != ids("-v", "x=2", "-f", script)
+    assert ids("-1", "-f", script) != ids("-f", script)
+
+
+def test_the_image_is_part_of_the_id():
+    assert ids("-c", "x") != ids("-c", "x", image_id="postgres@sha256:" + "cd" * 32)
+    assert ids("-c", "x", image_id="x") == plan("-c", "x", image_id="x").state_ids
+
+
+def test_the_settings_are_part_of_the_id():
+    plain = ids("-c", "x")
+    assert plain != ids("-c", "x", settings={"timezone": "UTC"})
+    one = ids("-c", "x", settings={"timezone": "UTC", "work_mem": "4MB"})
+    assert one == ids("-c", "x", settings={"work_mem": "4MB", "timezone": "UTC"})
+
+
+def test_a_command_is_no_script(scripts):
+    (scripts / "x.sql").write_text("select 1; select 2")
+    text = "select 1; select 2"
+    script = ids("-f", str(scripts / "x.sql"))
+    assert ids("-c", text) != script
+    assert ids("-f", "-", stdin=text) == script
+    assert ids(*[]) != ids("-f", "-", stdin="")
+
+
+def test_names_and_places_of_files_do_not_matter(scripts, tmp_path):
+    one = scripts / "one.sql"
+    before = ids("-f", str(one))
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    one.rename(moved / "renamed.sql")
+    assert ids("-f", str(moved / "renamed.sql")) == before
+
+
+def test_our_own_options_and_spellings_do_not_matter(scripts):
+    script = str(scripts / "one.sql")
+    expected = ids("-v", "x=1", "-f", script)
+    for args in (
+        ["-X", "-vx=1", "-f", script],
+        ["--set=x=1", "-v", "ON_ERROR_STOP=1", f"--file={script}"],
+        ["--no-psqlrc", "-f", script, "-v", "x=1"],
+    ):
+        assert ids(*args) == expected
+
+
+def test_the_tag_does_not_matter():
+    assert ids("-c", "x") == ids("-c", "x", image_id=IMAGE)
+    one = psql_planner().plan(request("-c", "x", image_id="postgres"), distribution(), {})
+    assert one.state_ids == ids("-c", "x")
+
+
+def test_content_is_part_of_the_id(scripts):
+    (scripts / "main.sql").write_text("\\i one.sql\n\\copy t from data.csv\n")
+    (scripts / "data.csv").write_text("1\n")
+    seen = [ids("-f", str(scripts / "main.sql"))]
+    for name in ("main.sql", "one.sql", "data.csv"):
+        with (scripts / name).open("a") as file:
+            file.write("\n")
+        seen.append(ids("-f", str(scripts / "main.sql")))
+    assert len({each[0] for each in seen}) == 4
+
+
+def test_relative_includes_of_a_command_start_at_the_work_dir(scripts, tmp_path):
+    sub = tmp_path / "sub"
+    sub.mkdir()
+    (sub / "one.sql").write_text("select 'sub';\n")
+    here = plan("-c", "\\i one.sql", work_dir=str(scripts))
+    assert [read.path for read in here.steps[0].files] == [scripts / "one.sql"]
+    assert here.steps[0].directory == scripts
+    # Without one, at the first file of the job.
+    there = plan("-c", "\\i one.sql", "-f", str(sub / "one.sql"))
+    assert [step.directory for step in there.steps] == [sub, sub]
+    assert there.steps[0].files[0].path == sub / "one.sql"
+
+
+def test_a_file_looks_beside_itself_whatever_the_work_dir(scripts, tmp_path):
+    script = scripts / "one.sql"
+    step = plan("-f", str(script), work_dir=str(tmp_path.parent)).steps[0]
+    assert step.directory == scripts
+
+
+def test_a_volatile_step_and_those_after_it_get_ids_of_their_own():
+    args = ("-c", "select 1", "-f", "-", "-c", "select 2")
+    stdin = "select 'x' as f \\gset\n\\i :f\n"
+    one, other = (plan(*args, stdin=stdin, work_dir="/") for _ in range(2))
+    assert one.state_ids[0] == other.state_ids[0]
+    assert one.state_ids[1] != other.state_ids[1]
+    assert one.state_ids[2] != other.state_ids[2]
+    assert [bool(step.volatile) for step in one.steps] == [False, True, False]
+    assert one.signature != other.signature
+
+
+def test_an_unset_variable_is_unknown():
+    assert plan("-v", "f=a", "-v", "f", "-c", "\\i :f").steps[0].volatile
+
+
+def test_variables_apply_to_all_steps_wherever_they_stand(scripts):
+    args = ("-c", "\\i :f", "-v", f"f={scripts}/one.sql", "-c", "\\i :f")
+    assert [bool(step.volatile) for step in plan(*args).steps] == [False, False]
+
+
+def test_changed_files_are_named(scripts):
+    script = scripts / "one.sql"
+    step = plan("-f", str(script)).steps[0]
+    assert step.changed_files == []
+    script.unlink()
+    assert step.changed_files == [script]
+
+
+def test_a_recipe_tells_what_a_step_is_made_of(scripts):
+    script = str(scripts / "one.sql")
+    file, command = plan("-v", "x=1", "-f", script, "-c", "select 1").steps
+    assert file.recipe["input"] == "script"
+    assert file.recipe["source"] == "file"
+    assert file.recipe["options"] == [["v", "x=1"]]
+    assert [each["path"] for each in file.recipe["files"]] == [script]
+    assert command.recipe["input"] == command.recipe["source"] == "command"
+    assert command.recipe["files"] == []
+
+
+def test_the_same_things_are_refused_before_and_by_planning(scripts):
+    (scripts / "main.sql").write_text("\\i missing.sql\n")
+    bad = request("-f", str(scripts / "main.sql"))
+    planner = psql_planner()
+    for call in (planner.check, lambda r: planner.plan(r, distribution(), {})):
+        with pytest.raises(InvalidArgument, match=r"main\.sql:1: .*missing\.sql"):
+            call(bad)
+
+
+def test_a_signature_is_what_identical_jobs_share():
+    one = plan("-c", "x")
+    assert one.signature == plan("-Xcx").signature
+    assert one.signature != plan("-c", "x", plan_only=True).signature
+    assert one.signature != plan("-c", "y").signature
+
+
+# -- tasks (CONTRACT 4.2) --
+
+
+def rows(tasks):
+    return [(task.position, task.task_id, task.type) for task in tasks]
+
+
+def test_the_tasks_of_a_job():
+    made = plan("-c", "a", "-c", "b")
+    one, two = made.state_ids
+    tasks = tasks_of(made, "j" * 32, "postgres:17", {one: True, two: False})
+    assert rows(tasks) == [
+        (0, "plan", "plan"),
+        (1, "resolve-image", "resolve_image"),
+        (2, "execute-0", "state_execute"),
+        (3, "execute-1", "state_execute"),
+        (4, "prepare-instance", "prepare_instance"),
+    ]
+    first, resolve, build, then, last = tasks
+    assert first.planner_kind == "psql"
+    assert (resolve.image_id, resolve.resolved_image_id) == ("postgres:17", IMAGE)
+    assert (build.input_kind, build.input_id, build.output_state_id) == ("image", IMAGE, one)
+    assert (build.cached, build.args_summary) == (True, "-c a")
+    assert build.task_hash == made.steps[0].task_hash
+    assert (then.input_kind, then.input_id, then.output_state_id) == ("state", one, two)
+    assert (then.cached, then.args_summary) == (False, "-c b")
+    assert (last.input_kind, last.input_id, last.instance_mode) == ("state", two, "ephemeral")
+    assert [task.status for task in tasks] == ["succeeded"] * 3 + ["queued"] * 2
+    assert {task.job_id for task in tasks} == {"j" * 32}
+
+
+def test_a_digest_needs_no_resolving():
+    made = plan("-c", "a", image_id=IMAGE)
+    tasks = tasks_of(made, "j" * 32, IMAGE, {made.state_ids[0]: False})
+    assert rows(tasks) == [
+        (0, "plan", "plan"),
+        (1, "execute-0", "state_execute"),
+        (2, "prepare-instance", "prepare_instance"),
+    ]
+
+
+# -- requests --
+
+
+def test_requests_survive_being_stored():
+    body = {
+        "prepare_kind": " psql ",
+        "image_id": " postgres:17 ",
+        "psql_args": ["-c", "x"],
+        "work_dir": "/",
+        "stdin": "",
+        "plan_only": True,
+        "unknown": {"fields": "pass"},
+    }
+    one = PrepareRequest.from_json(body)
+    assert (one.prepare_kind, one.image_id) == ("psql", "postgres:17")
+    assert PrepareRequest.from_json(one.to_json()) == one
+    nulls = PrepareRequest.from_json(
+        {"prepare_kind": "psql", "image_id": "x", "psql_args": None, "liquibase_args": None}
+    )
+    assert nulls == PrepareRequest(prepare_kind="psql", image_id="x")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "prepare_kind is required"),
+        ({"prepare_kind": " ", "image_id": ""}, "prepare_kind is required"),
+        ({"prepare_kind": "PSQL", "image_id": "x"}, "unknown prepare_kind"),
+        ({"prepare_kind": "psql"}, "image_id is required"),
+        ({"prepare_kind": "psql", "image_id": " "}, "image_id is required"),
+        ({"prepare_kind": "psql", "image_id": "x", "work_dir": "w"}, "work_dir must be absolute"),
+        (
+            {"prepare_kind": "psql", "image_id": "x", "work_dir": "/no/such"},
+            "work_dir is not a directory",
+        ),
+        (
+            {"prepare_kind": "psql", "image_id": "x", "work_dir": "/etc/passwd"},
+            "work_dir is not a directory",
+        ),
+        (
+            {"prepare_kind": "psql", "image_id": "x", "work_dir": "/a\0b"},
+            "work_dir is not a directory",
+        ),
+    ],
+)
+def test_requests_that_cannot_be_right(body, message):
+    with pytest.raises(InvalidArgument) as caught:
+        PrepareRequest.from_json(body)
+    assert caught.value.message == message
