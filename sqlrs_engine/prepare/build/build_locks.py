@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlrs_engine.processes.cancellation import (Cancellation)
+from sqlrs_engine.processes.cancellation import Cancellation
 
 
 class BuildLocks:
@@ -53,7 +53,9 @@ class BuildLocks:
     def _take(self, count: int) -> None:
         self._free += count
 
-    def _wait(self, control: Cancellation, ready: Callable[[], bool], claim: Callable[[], None]) -> None:
+    def _wait(
+        self, control: Cancellation, ready: Callable[[], bool], claim: Callable[[], None]
+    ) -> None:
         with control.calling(self._wake), self._changed:
             self._changed.wait_for(lambda: control.ended or ready())
             control.check()

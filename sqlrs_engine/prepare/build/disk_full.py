@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from sqlrs_engine.errors import (ClusterFailed, StepFailed)
+from sqlrs_engine.errors import ClusterFailed, StepFailed
 
 LOG_PREFIX = "%m [%p] %e "
 """The ``log_line_prefix`` of servers that build: further lines of a message are indented."""

@@ -10,12 +10,12 @@ is short of something.
 
 from collections.abc import Callable, Sequence
 
-from sqlrs_engine.errors import (ClusterFailed, StepFailed)
-from sqlrs_engine.instances.disk_budget import (DiskBudget)
-from sqlrs_engine.postgres.cluster import (ServerUnusable)
-from .disk_full import (NO_SPACE)
-from sqlrs_engine.prepare.plan import (Step)
-from sqlrs_engine.states.states import (States)
+from sqlrs_engine.errors import ClusterFailed, StepFailed
+from sqlrs_engine.instances.disk_budget import DiskBudget
+from sqlrs_engine.postgres.cluster import ServerUnusable
+from .disk_full import NO_SPACE
+from sqlrs_engine.prepare.plan import Step
+from sqlrs_engine.states.states import States
 
 
 class Proof:
