@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlrs_engine.retry_queue import RetryQueue
 from sqlrs_engine.errors import ClusterFailed, Conflict, EngineError, StepFailed, StorageFull
+from sqlrs_engine.host.disk_space import with_relief
 from sqlrs_engine.instances.disk_budget import DiskBudget, Unlimited
 from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.cluster import (
@@ -18,15 +18,16 @@ from sqlrs_engine.postgres.cluster import (
     SettingsUnfit,
     StateUnusable,
 )
-from sqlrs_engine.host.disk_space import with_relief
+from sqlrs_engine.prepare.job_context import JobContext
+from sqlrs_engine.prepare.plan import Plan, Rewritten, Site, Step
+from sqlrs_engine.prepare.psql.meta_arguments import printable
+from sqlrs_engine.retry_queue import RetryQueue
+from sqlrs_engine.states.states import States
 from sqlrs_engine.store.records import State
+
 from .build_locks import BuildLocks
 from .disk_full import LOG_PREFIX, initdb_was_full, was_full
-from sqlrs_engine.prepare.plan import Plan, Rewritten, Site, Step
 from .proof import Proof
-from sqlrs_engine.states.states import States
-from sqlrs_engine.prepare.psql.meta_arguments import printable
-from sqlrs_engine.prepare.job_context import JobContext
 
 LOG_FILE = "postgres.log"
 
