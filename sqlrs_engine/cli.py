@@ -70,7 +70,8 @@ def _daemon(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except InvalidArgument as error:
         _complain(error)
         return commands.USAGE
-    from sqlrs_engine.engine import EngineOptions, run_engine
+    from sqlrs_engine.engine.options import EngineOptions
+    from sqlrs_engine.engine.process import run_engine
 
     try:
         run_engine(

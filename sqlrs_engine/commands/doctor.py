@@ -93,7 +93,7 @@ def examine(where: Places, search_path: str) -> Iterator[Finding]:
 
 
 def _distributions(where: Places, search_path: str) -> Finding:
-    from sqlrs_engine.engine import distributions
+    from sqlrs_engine.engine.offline import distributions
 
     found = distributions(where.store, search_path, where.builds).available()
     if not found:
@@ -120,7 +120,7 @@ def _os_user(where: Places) -> Finding:
 
 
 def _config(where: Places) -> "Config":
-    from sqlrs_engine.engine import configuration
+    from sqlrs_engine.engine.offline import configuration
 
     return configuration(where.store)
 
@@ -199,7 +199,7 @@ def _space(where: Places) -> Finding:
 
 
 def _ports(where: Places) -> Finding:
-    from sqlrs_engine.engine import configured
+    from sqlrs_engine.engine.offline import configured
 
     first = int(configured(where.store, "instances.ports.first"))
     last = int(configured(where.store, "instances.ports.last"))
@@ -227,7 +227,7 @@ def _java(search_path: str) -> Finding:
 
 
 def _liquibase(where: Places, search_path: str) -> Finding:
-    from sqlrs_engine.engine import configured
+    from sqlrs_engine.engine.offline import configured
     from sqlrs_engine.prepare.liquibase.installation import find
 
     try:

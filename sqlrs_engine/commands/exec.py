@@ -106,7 +106,7 @@ def _find(engine: "EngineClient", reference: str) -> dict[str, Any]:
 
 def _search_path(where: Places, search_path: str, image_id: str) -> str:
     """Return the PATH, with the client programs of the instance's PostgreSQL at its end."""
-    from sqlrs_engine.engine import distributions
+    from sqlrs_engine.engine.offline import distributions
 
     known = distributions(where.store, search_path, where.builds).available()
     own: list[Path] = [each.bin_dir for each in known if each.image_id == image_id]

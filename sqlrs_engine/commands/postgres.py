@@ -41,7 +41,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run_list(args: argparse.Namespace, terminal: Terminal) -> int:
     """Print what is available; needs no running engine."""
-    from sqlrs_engine.engine import distributions
+    from sqlrs_engine.engine.offline import distributions
 
     where = places(args.state_dir, terminal.environ)
     search_path = terminal.environ.get("PATH", "")

@@ -30,7 +30,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Serve; returns when the engine has stopped."""
     from sqlrs_engine import __version__
-    from sqlrs_engine.engine import EngineOptions, run_engine
+    from sqlrs_engine.engine.options import EngineOptions
+    from sqlrs_engine.engine.process import run_engine
 
     where = places(args.state_dir, terminal.environ)
 

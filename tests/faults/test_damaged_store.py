@@ -54,7 +54,7 @@ def control_damaged(container: Path) -> None:
 @pytest.mark.parametrize("damage", [data_elsewhere, elsewhere, control_damaged])
 def test_a_damaged_state_is_built_again(store: Store, damage: Damage) -> None:
     result = store.prepare(*SCRIPT)
-    directory = store.engine._files.state_dir(result["image_id"], result["state_id"])
+    directory = store.engine.files.state_dir(result["image_id"], result["state_id"])
     damage(directory)
     again = store.prepare(*SCRIPT)
     assert again["state_id"] == result["state_id"]
@@ -65,14 +65,14 @@ def test_a_damaged_state_is_built_again(store: Store, damage: Damage) -> None:
 
 def test_what_is_built_on_a_damaged_state_builds_it_again(store: Store) -> None:
     result = store.prepare(*SCRIPT)
-    control_damaged(store.engine._files.state_dir(result["image_id"], result["state_id"]))
+    control_damaged(store.engine.files.state_dir(result["image_id"], result["state_id"]))
     longer = store.prepare(*SCRIPT, "-c", "insert into t values (2)")
     assert query(longer, "select sum(n) from t") == 3
 
 
 def test_a_damaged_empty_cluster_is_made_again(store: Store) -> None:
     result = store.prepare("-c", "select 1")
-    control_damaged(store.engine._files.base_dir(result["image_id"]))
+    control_damaged(store.engine.files.base_dir(result["image_id"]))
     assert query(store.prepare("-c", "select 2"), "select 1") == 1
 
 
@@ -94,7 +94,7 @@ def test_settings_that_let_nothing_start_cost_no_state(store: Store) -> None:
 @pytest.mark.parametrize("filled", [False, True])
 def test_a_directory_in_place_of_a_pid_file(store: Store, filled: bool) -> None:
     result = store.prepare(*SCRIPT)
-    data = store.engine._files.instance_dir(result["instance_id"]) / "data"
+    data = store.engine.files.instance_dir(result["instance_id"]) / "data"
     pid_file = data / "postmaster.pid"
     postmaster = psutil.Process(int(pid_file.read_text().split("\n")[0]))
     postmaster.send_signal(signal.SIGQUIT)
@@ -110,9 +110,9 @@ def test_a_directory_in_place_of_a_pid_file(store: Store, filled: bool) -> None:
 def test_a_damaged_instance_says_how_to_mend_it(store: Store) -> None:
     result = store.prepare(*SCRIPT)
     instance_id = result["instance_id"]
-    container = store.engine._files.instance_dir(instance_id)
+    container = store.engine.files.instance_dir(instance_id)
     with store.engine.instances.exclusive([instance_id]):
-        store.engine._servers.kill(container)
+        store.engine.servers.kill(container)
         control_damaged(container)
     with pytest.raises(ClusterFailed, match="reset it"):
         store.engine.instances.ensure_running(instance_id)

@@ -8,7 +8,7 @@ import subprocess
 import psycopg
 import pytest
 
-from sqlrs_engine.engine import Engine
+from sqlrs_engine.engine.composition import Engine
 from sqlrs_engine.errors import StorageFull
 from sqlrs_engine.instances import Instances
 from sqlrs_engine.prepare.request import PrepareRequest
@@ -56,14 +56,14 @@ class Bench:
         """Prepare and delete the instance; return the id of its state."""
         result = self.prepare(*args)
         self.instances.remove(result["instance_id"])
-        self.engine._files.wait_idle()
+        self.engine.files.wait_idle()
         return result["state_id"]
 
     def states(self):
         return {state.state_id: state for state in self.engine.store.states.find(StateFilter())}
 
     def workspaces(self):
-        self.engine._files.wait_idle()
+        self.engine.files.wait_idle()
         return list(self.root.glob("work/*"))
 
     def close(self):
@@ -206,7 +206,7 @@ PHASES = ["clone_to_workspace", "usage", "publish", "add", "clone"]
 
 def failing(bench, monkeypatch, phase, failures):
     """Let the first calls of a phase find the disk full."""
-    owner = bench.engine.store.states if phase == "add" else bench.engine._files
+    owner = bench.engine.store.states if phase == "add" else bench.engine.files
     call, left = getattr(owner, phase), [failures]
 
     def full(*args):
@@ -241,7 +241,7 @@ def test_a_full_disk_in_any_phase(bench, monkeypatch, phase):
 @pytest.mark.root
 def test_a_server_that_cannot_say_that_the_disk_is_full(small_bench, monkeypatch):
     filler = small_bench.root / "filler"
-    servers = small_bench.engine._servers
+    servers = small_bench.engine.servers
     kill = servers.kill
 
     def server(image_id, container):

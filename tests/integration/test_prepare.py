@@ -477,9 +477,9 @@ def free(root: Path) -> int:
 def nothing_half_published(store: Store) -> None:
     """Every state has files and a row, and nothing else is there."""
     store.without_pool()
-    assert store.engine._files.wait_idle(30)
+    assert store.engine.files.wait_idle(30)
     assert store.workspaces() == []
-    directories = {path.name for path in store.engine._files.state_dirs()}
+    directories = {path.name for path in store.engine.files.state_dirs()}
     assert directories == store.states()
 
 
@@ -501,7 +501,7 @@ def test_a_disk_filled_by_a_script(image, roomy_disk):
     store = Store(roomy_disk / "store", image)
     try:
         store.prepare("-c", "select 1")
-        assert store.engine._files.wait_idle(30)
+        assert store.engine.files.wait_idle(30)
         before = free(roomy_disk)
         error = store.failure(
             "-c", "create table big as select repeat('x', 1000) from generate_series(1, 1000000)"

@@ -7,7 +7,7 @@ import psutil
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from sqlrs_engine.engine import Engine
+from sqlrs_engine.engine.composition import Engine
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.store import InstanceFilter, StateFilter
 from sqlrs_engine.store.records import Job

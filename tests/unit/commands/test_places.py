@@ -11,7 +11,7 @@ from sqlrs_engine.commands import USAGE
 from sqlrs_engine.commands.terminal import places
 from sqlrs_engine.daemon import engine_file
 from sqlrs_engine.daemon.engine_file import EngineRecord
-from sqlrs_engine.engine import distributions
+from sqlrs_engine.engine.offline import distributions
 
 RECORD = EngineRecord(
     endpoint="127.0.0.1:1",

@@ -9,7 +9,8 @@ import pytest
 from sqlrs_engine.client import engine_client
 from sqlrs_engine.daemon import engine_file
 from sqlrs_engine.daemon.engine_file import EngineRecord
-from sqlrs_engine.engine import EngineOptions, run_engine
+from sqlrs_engine.engine.options import EngineOptions
+from sqlrs_engine.engine.process import run_engine
 from sqlrs_engine.errors import Conflict, EngineError, InvalidArgument
 from sqlrs_engine.host.private_directories import private_directory
 

@@ -7,7 +7,7 @@ import pytest
 
 from sqlrs_engine.config import TEMPORARY
 from sqlrs_engine.daemon import engine_file
-from sqlrs_engine.engine import Engine
+from sqlrs_engine.engine.composition import Engine
 from sqlrs_engine.statefs import temporary_files
 
 OLD = 1_000_000_000
@@ -63,7 +63,7 @@ def test_an_engine_sweeps_its_store(tmp_path: Path) -> None:
     gone = made(tmp_path / f"{TEMPORARY}a")
     engine = Engine(tmp_path)
     try:
-        engine._sweep_temporaries()
+        engine.recovery.run()
     finally:
         engine.stop()
         engine.close()

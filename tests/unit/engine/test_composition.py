@@ -14,20 +14,21 @@ from hypothesis import strategies as st
 from support import store_samples as samples
 
 from sqlrs_engine.config.schema import build, leaves
-from sqlrs_engine.engine import Engine
+from sqlrs_engine.engine.composition import Engine
 from sqlrs_engine.errors import InvalidArgument, StorageFull
+from sqlrs_engine.instances import Instances
 from sqlrs_engine.prepare.request import PrepareRequest
 
 STUCK = """
 import threading, time
-from sqlrs_engine.engine import _leave_if_stuck
+from sqlrs_engine.engine.process import exit_if_stuck
 
 class Engine:
     def stuck(self):
         return STUCK
 
 threading.Thread(target=time.sleep, args=(SECONDS,)).start()  # not a daemon, as pools' are
-_leave_if_stuck(Engine())
+exit_if_stuck(Engine())
 print("went on")
 """
 
@@ -63,16 +64,20 @@ def test_threads_still_at_work_do_not_outlive_the_engine(stuck, printed):
     assert done.stdout == printed
 
 
-def test_recovery_drops_doubtful_states_before_it_revives_instances(engine, monkeypatch):
-    order = []
-    engine.store.states.add(samples.state(1, boot_id="another boot"))
+def test_recovery_drops_doubtful_states_before_it_revives_instances(tmp_path, monkeypatch):
+    doubtful = samples.state(1, boot_id="another boot")
+    found = []
     monkeypatch.setattr(
-        engine.instances,
-        "recover",
-        lambda: order.append(engine.store.states.get(samples.state(1).state_id)),
+        Instances, "recover", lambda self: found.append(engine.store.states.get(doubtful.state_id))
     )
-    engine._recover()
-    assert order == [None]
+    engine = Engine(tmp_path)
+    try:
+        engine.store.states.add(doubtful)
+        engine.recovery.run()
+    finally:
+        engine.stop()
+        engine.close()
+    assert found == [None]
 
 
 @pytest.mark.parametrize("path", ["/" + "x" * 300, "/no/such/directory"])
@@ -196,5 +201,5 @@ def test_on_a_disk_too_full_to_try_the_backend_is_the_one_of_before(tmp_path, mo
     before.close()
     monkeypatch.setattr("sqlrs_engine.statefs.probe.choose_backend", full)
     engine = Engine(tmp_path)
-    assert engine._files.backend.name == before._files.backend.name
+    assert engine.files.backend.name == before.files.backend.name
     engine.close()
