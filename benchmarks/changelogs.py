@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from sqlrs_engine.errors import LiquibaseUnavailable
 from sqlrs_engine.prepare.liquibase.installation import find
-from sqlrs_engine.prepare.liquibase.session import session_environment
+from sqlrs_engine.prepare.liquibase.program import program_environment
 
 from .daemon import Daemon, scratch
 from .inputs import Input
@@ -26,7 +26,7 @@ NAME = f"{CHANGESETS} changesets"
 def measure(session: Session) -> Iterator[Timing]:
     """Measure on every store, with the image initialised before, as plain Liquibase has it."""
     try:
-        find(None, None, session_environment({}, {}))
+        find(None, None, program_environment({}, {}))
     except LiquibaseUnavailable as error:
         print(f"note: no changelogs measured: {error}")
         return
@@ -88,7 +88,7 @@ def _prepare(engine: Daemon, request: dict[str, Any], timing: Timing) -> None:
 
 def _plain(dsn: str, directory: Path) -> None:
     """Run Liquibase's own launcher, as people do, on a database that is there already."""
-    given = session_environment({}, {})
+    given = program_environment({}, {})
     found = find(None, None, given)
     place = urlsplit(dsn)
     subprocess.run(

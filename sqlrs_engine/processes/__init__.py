@@ -1,1 +1,7 @@
-"""Starting, following and ending programs, and telling processes apart."""
+"""Programs that the engine starts, and processes in general.
+
+* ``program``: a program in a process group of its own: its output, its end
+* ``output``: what a program prints, as lines or as text
+* ``cancellation``: the request to end a job or a run
+* ``identity``: processes told apart beyond their pid
+"""

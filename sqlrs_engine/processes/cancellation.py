@@ -1,10 +1,10 @@
-"""Ending a job from outside: on request, or because the engine stops."""
+"""The request to end a job or a run: because a client wants it, or the engine stops."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlrs_engine.errors import Cancelled
+from sqlrs_engine.errors import Cancelled, EngineError
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong
@@ -12,7 +12,7 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong
 
 
 class Cancellation:
-    """What a job asks now and then, and what wakes it when it cannot ask."""
+    """Says whether work is to end, and wakes it when it waits; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -20,32 +20,34 @@ class Cancellation:
         self._callbacks: list[Callable[[], None]] = []
         self._interrupted = threading.Event()
 
-    def cancel(self) -> None:
-        """End the job for good."""
-        self._end(Cancelled("job cancelled", "it was cancelled on request; submit it again"))
+    def cancel(self, reason: EngineError | None = None) -> None:
+        """End the work for good; ``check`` raises ``reason``, by default that of a job."""
+        self._end(
+            reason or Cancelled("job cancelled", "it was cancelled on request; submit it again")
+        )
 
     def interrupt(self) -> None:
-        """End the job for now."""
+        """End the work for now: ``check`` raises Interrupted."""
         self._interrupted.set()
         self._end(Interrupted())
 
     def interrupted_within(self, seconds: float) -> bool:
-        """Wait for the engine to stop, at most so long; tell whether it does."""
+        """Wait up to ``seconds`` for ``interrupt``; return whether it was called."""
         return self._interrupted.wait(seconds)
 
     @property
     def ended(self) -> bool:
-        """Whether the job has been told to end."""
+        """Whether the work is to end."""
         return self._reason is not None
 
     def check(self) -> None:
-        """Raise Cancelled or Interrupted when the job is to end."""
+        """Raise the reason when the work is to end: Cancelled, Interrupted or the one given."""
         if self._reason is not None:
             raise self._reason
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call back, from the thread that ends the job, if that happens within the block.
+        """Call back, from the thread that ends the work, if that happens within the block.
 
         Never later: leaving the block waits for a callback under way.
         """
@@ -63,7 +65,7 @@ class Cancellation:
     def _end(self, reason: Exception) -> None:
         with self._lock:
             # A request to cancel stands even when the engine stops before it is met.
-            if self._reason is None or isinstance(reason, Cancelled):
+            if self._reason is None or isinstance(self._reason, Interrupted):
                 self._reason = reason
             for callback in self._callbacks:
                 callback()

@@ -1,24 +1,22 @@
-"""Arguments that name a connection: psql, pgbench and their kin get theirs from the engine.
+"""Arguments that name a connection: the engine refuses them, for it connects programs itself.
 
-Read the way the programs read them (getopt_long), so that neither a bundle such as
+They are read as the programs read them (getopt_long), so that neither a bundle such as
 ``-Ath`` nor an abbreviation hides an option, and no option's value is taken for one.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
 
-from .programs import HOST_WORDS, PROGRAMS, Program
+from .program_options import HOST_WORDS, PROGRAMS, ProgramOptions
 
-RunKind = Literal["psql", "pgbench"]
-
-# What these call a database is the engine's business; with the others a plain name will do.
+# These get their database from the engine; the others may name one of the instance's.
 _NO_DATABASE_OPTION = ("psql", "pgbench")
 
 
 def connection_argument(program: str, arguments: Sequence[str]) -> str | None:
     """Return the first argument that names a connection, None when there is none.
 
-    A database's plain name is not one: it is a database of the instance.
+    The plain name of a database refers to one of the instance's, so it does not count, except
+    in an option (``-d``) of psql and pgbench, which get theirs from the engine.
     """
     known = PROGRAMS.get(program)
     if known is None:
@@ -33,11 +31,13 @@ def connection_argument(program: str, arguments: Sequence[str]) -> str | None:
     return None
 
 
-def _options(program: Program, arguments: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
-    """Yield what may name a connection.
+def _options(
+    program: ProgramOptions, arguments: Sequence[str]
+) -> Iterator[tuple[str | None, str | None]]:
+    """Yield the arguments that may name a connection.
 
-    That is ``(argument, None)`` for host, port and user, ``(argument, value)`` for a
-    database, and ``(None, word)`` for a bare word.
+    ``(argument, None)`` is a host, port or user, ``(argument, value)`` a database, and
+    ``(None, word)`` a bare word.
     """
     remaining = iter(arguments)
     for argument in remaining:
@@ -52,7 +52,7 @@ def _options(program: Program, arguments: Sequence[str]) -> Iterator[tuple[str |
 
 
 def _long(
-    program: Program, argument: str, remaining: Iterator[str]
+    program: ProgramOptions, argument: str, remaining: Iterator[str]
 ) -> Iterator[tuple[str | None, str | None]]:
     word, is_complete, value = argument[2:].partition("=")
     if word in program.flags.split():
@@ -70,7 +70,7 @@ def _long(
 
 
 def _short(
-    program: Program, argument: str, remaining: Iterator[str]
+    program: ProgramOptions, argument: str, remaining: Iterator[str]
 ) -> Iterator[tuple[str | None, str | None]]:
     for position, letter in enumerate(argument[1:], start=2):
         if letter in program.host_letters:
@@ -90,7 +90,7 @@ def _abbreviates(word: str, words: str) -> bool:
 
 
 def _is_connection_string(argument: str | None) -> bool:
-    """Return whether libpq takes what stands for a database name for more than that."""
+    """Return whether libpq reads a database's name as a connection string."""
     return argument is not None and ("://" in argument or "=" in argument)
 
 

@@ -1,11 +1,13 @@
 """What a run asks for, and which requests are refused before anything starts."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from sqlrs_engine.errors import Conflict, InvalidArgument
 
-from .arguments import RunKind, connection_argument
+from .arguments import connection_argument
+
+RunKind = Literal["psql", "pgbench"]
 
 _KINDS: dict[str, RunKind] = {"psql": "psql", "pgbench": "pgbench"}
 
@@ -22,8 +24,8 @@ class RunStep:
 class RunRequest:
     """A program to run against an instance: once, or in steps.
 
-    ``instance_ref`` is an instance id or a name. ``command`` replaces the program by
-    another one of the distribution's ``bin`` directory.
+    ``instance_ref`` is an instance id or a name. ``command`` names another program of the
+    distribution's ``bin`` directory to run instead of that of ``kind``.
     """
 
     instance_ref: str
@@ -36,7 +38,7 @@ class RunRequest:
     def from_json(cls, body: dict[str, Any]) -> "RunRequest":
         """Read the body of ``POST /v1/runs``; ``null`` stands for absent.
 
-        Raises InvalidArgument when it names no instance or no kind of run that there is.
+        Raises InvalidArgument when the instance is missing or the kind of run is unknown.
         """
         ref = (body.get("instance_ref") or "").strip()
         if not ref:
@@ -58,11 +60,11 @@ class RunRequest:
         return self.command or self.kind
 
     def invocations(self) -> tuple[RunStep, ...]:
-        """Return what to run, one after another.
+        """Return the steps to run, one after another.
 
-        Separate from reading the request, for an unknown instance is to be reported
-        before any of this. Raises Conflict when arguments name a connection of their
-        own, InvalidArgument when steps are combined with what they exclude.
+        This is not part of ``from_json`` because an unknown instance is reported before any
+        of it. Raises Conflict when arguments name a connection of their own, InvalidArgument
+        when steps are combined with fields that they exclude.
         """
         for step in (self.once, *self.steps):
             argument = connection_argument(self.program, step.args)

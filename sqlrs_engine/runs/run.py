@@ -1,7 +1,7 @@
 """A run in progress: programs one after another, their output read as it comes.
 
-A thread reads what they print and hands it on as events. It is never more than a small
-backlog ahead of whoever takes them.
+A thread reads what they print and passes it on as events. The queue in between is bounded: a
+client that reads slowly slows the programs down.
 """
 
 import logging
@@ -9,11 +9,14 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from sqlrs_engine.clock import Clock, utc_now
 from sqlrs_engine.errors import Cancelled, EngineError
-from sqlrs_engine.processes.group import Pipe, Popen, Program
+from sqlrs_engine.processes.cancellation import Cancellation
+from sqlrs_engine.processes.output import Text
+from sqlrs_engine.processes.program import GRACE_SECONDS, Popen, Program, Stream
 
 from .event_queue import Event, EventQueue
 
@@ -21,8 +24,12 @@ Launch = Callable[[], Popen]
 T = TypeVar("T")
 R = TypeVar("R")
 
-TERM_SECONDS = 0.5
-KILL_SECONDS = 5.0
+END_SECONDS = 5.0
+"""How long killed processes and the run's database sessions may take to be gone."""
+
+# psql and pgbench obey SIGTERM at once. At SIGINT psql would cancel its query, as at Ctrl-C,
+# and carry on with the next statement.
+_SIGNALS = (signal.SIGTERM, signal.SIGKILL)
 
 # A character takes at most 6 bytes in JSON (\u0000): a line stays below 49 KiB, and
 # clients that read lines of at most 64 KiB can read it.
@@ -32,15 +39,14 @@ _log = logging.getLogger(__name__)
 
 
 class Run:
-    """Programs run one after another against an instance; the first failure ends it.
+    """Programs run one after another against an instance; the first failure ends the run.
 
-    The first one is started by the constructor, so that a program which cannot start is
-    an error of the request, the others when their turn comes. Call ``start`` to begin
-    reading.
+    The constructor starts the first program, so that a program which cannot start is an error
+    of the request; the others start in turn. Call ``start`` to begin reading.
 
-    ``settle`` is called when all processes are gone and before the last event, with
-    whether the run was cut short; what it returns is told as ``log`` events. ``on_end`` is
-    called after the last event. Both run in the run's thread; what they raise is logged.
+    When all processes are gone, ``settle`` is called before the last event with whether the
+    run was cut short; what it returns becomes ``log`` events. ``on_end`` is called after the
+    last event. Both are called in the run's thread; what they raise is logged.
 
     Raises what the first ``launch`` raises.
     """
@@ -60,9 +66,9 @@ class Run:
         self._settle = settle
         self._on_end = on_end
         self._clock = clock
-        self._backlog = EventQueue()
-        self._state = threading.Lock()
-        self._ended_by: EngineError | None = None
+        self._queue = EventQueue()
+        self._cancellation = Cancellation()
+        self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._program = Program(self._waiting.popleft()())
         for note in notes:
@@ -70,54 +76,40 @@ class Run:
         self._put("start", instance_id=instance_id)
 
     def start(self, on_event: Callable[[], None]) -> None:
-        """Begin reading; ``on_event`` is called, from a thread, when there is something."""
-        self._backlog.listen(on_event)
+        """Begin reading; ``on_event`` is called, from any thread, when there are events."""
+        self._queue.listen(on_event)
         self._begin()
 
     def take(self) -> list[Event]:
-        """Return the events that have come since the last call and make room for more."""
-        return self._backlog.take()
+        """Return the events since the last call, which makes room for more."""
+        return self._queue.take()
 
     @property
     def finished(self) -> bool:
         """Whether the last event has been taken."""
-        return self._backlog.exhausted
+        return self._queue.exhausted
 
     def cancel(self) -> None:
-        """End the process group and wait for it; harmless when the run is over."""
+        """End the process group and wait for its end; harmless when the run is over."""
         self.interrupt(Cancelled("the run was cancelled"))
-        if not self.wait(TERM_SECONDS):
-            self.kill()
-            if not self.wait(KILL_SECONDS):
-                _log.error("a run against %s does not end", self.instance_id)
+        if not self.wait(GRACE_SECONDS + END_SECONDS):
+            _log.error("a run against %s does not end", self.instance_id)
 
     def interrupt(self, reason: EngineError) -> None:
-        """Ask the processes to end; ``reason`` is what the client is told.
-
-        SIGTERM, which psql and pgbench obey at once. At SIGINT psql would cancel its
-        query, as at Ctrl-C, and carry on with the next statement.
-        """
-        with self._state:
-            if self._ended_by is None:
-                self._ended_by = reason
-            program = self._program
-        self._backlog.unblock()
-        program.stop(signal.SIGTERM)
-        self._begin()  # a run that was never started has processes to wait for, too
-
-    def kill(self) -> None:
-        """End the processes that did not heed ``interrupt``."""
-        self._program.stop(signal.SIGKILL)
+        """End the processes without waiting for them; the client is told the first ``reason``."""
+        self._cancellation.cancel(reason)
+        self._queue.unblock()
+        self._begin()  # a run that was never started has processes to end, too
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the end of a run that was started or interrupted; tell whether it came."""
+        """Wait for the end of a run that was started or interrupted; return whether it came."""
         if self._thread is None:
             return False
         self._thread.join(max(seconds, 0))
         return not self._thread.is_alive()
 
     def _begin(self) -> None:
-        with self._state:
+        with self._starting:
             if self._thread is None:
                 # A daemon: a process that the kernel does not let die must not keep the engine.
                 name = f"run-{self.instance_id[:12]}"
@@ -127,12 +119,12 @@ class Run:
     def _work(self) -> None:
         try:
             ending = self._outcome()
-            for note in self._call(self._settle, self._ended_by is not None) or ():
+            for note in self._call(self._settle, self._cancellation.ended) or ():
                 self._put("log", size=len(note), message=note)
             self._put(**ending)
             self._call(self._on_end, self)
         finally:
-            self._backlog.close()
+            self._queue.close()
 
     def _call(self, hook: Callable[[T], R], argument: T) -> R | None:
         try:
@@ -150,34 +142,33 @@ class Run:
         except Exception:
             _log.exception("a run against %s broke", self.instance_id)
             return _error_event(EngineError("the run broke", "the engine's log says why"))
-        return {"kind": "exit", "exit_code": code}
+        # As in a shell.
+        return {"kind": "exit", "exit_code": code if code >= 0 else 128 - code}
 
     def _run_all(self) -> int:
         while True:
-            code = self._program.read(self._put_text)
-            if self._ended_by is not None:
-                raise self._ended_by
+            code = self._program.follow(
+                {name: Text(partial(self._put_text, name)) for name in _STREAMS},
+                self._cancellation,
+                signals=_SIGNALS,
+            )
+            self._cancellation.check()
             if code != 0 or not self._waiting:
                 return code
-            self._launch_next()
+            self._program = Program(self._waiting.popleft()())
 
-    def _launch_next(self) -> None:
-        program = Program(self._waiting.popleft()())
-        with self._state:
-            self._program = program
-            is_late = self._ended_by is not None
-        if is_late:
-            program.stop(signal.SIGTERM)
-
-    def _put_text(self, pipe: Pipe, text: str) -> None:
-        if self._ended_by is not None:
+    def _put_text(self, stream: Stream, text: str) -> None:
+        if self._cancellation.ended:
             return  # nobody waits for it any more
         for start in range(0, len(text), _CHUNK_CHARS):
             data = text[start : start + _CHUNK_CHARS]
-            self._put(pipe, size=len(data) if data.isascii() else 4 * len(data), data=data)
+            self._put(stream, size=len(data) if data.isascii() else 4 * len(data), data=data)
 
     def _put(self, kind: str, size: int = 0, **fields: Any) -> None:
-        self._backlog.put({"type": kind, "ts": self._clock(), **fields}, size)
+        self._queue.put({"type": kind, "ts": self._clock(), **fields}, size)
+
+
+_STREAMS: tuple[Stream, ...] = ("stdout", "stderr")
 
 
 def _error_event(error: EngineError) -> Event:

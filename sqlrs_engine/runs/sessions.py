@@ -1,18 +1,20 @@
 """The database sessions of a run, which may outlive its processes.
 
 A server notices late that a client was killed in the middle of a query, and a client does
-not wait for its session to end. A run is over when both are gone: what comes after it may
-delete the instance, and an open session would forbid that.
+not wait for its session to end. A run is over when both are gone: the next request may delete
+the instance, which an open session forbids.
 """
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sqlrs_engine.errors import ClusterFailed
 
 if TYPE_CHECKING:
     import psycopg
+
+    from sqlrs_engine.postgres.cluster import Cluster
 
 GONE_SECONDS = 5.0
 
@@ -27,19 +29,12 @@ SELECT count(*), count(CASE WHEN %s THEN pg_catalog.pg_terminate_backend(pid) EN
 _log = logging.getLogger(__name__)
 
 
-class Connectable(Protocol):
-    """A cluster that the engine can connect to."""
+def end_sessions(cluster: "Cluster", port: int, application: str, patience: float) -> None:
+    """Wait until a run's sessions, known by their application name, are gone.
 
-    def connect(self, port: int, dbname: str = "postgres") -> "psycopg.Connection[Any]":
-        """Open a session of the engine's own. Raises ClusterFailed."""
-
-
-def end_sessions(cluster: Connectable, port: int, application: str, patience: float) -> None:
-    """Wait for a run's sessions, known by their application name, to be gone.
-
-    Those left after ``patience`` seconds are terminated. A cluster that cannot be asked
-    is left alone: it is down, or full, and then its servers look after their clients
-    themselves (``client_connection_check_interval``).
+    Terminate those left after ``patience`` seconds. Leave a cluster that refuses connections
+    alone: it is down, or it has no connection to spare, and then its servers look after their
+    clients themselves (``client_connection_check_interval``).
     """
     import psycopg  # not at the top: it would slow the engine's start
 
@@ -65,7 +60,7 @@ def _wait_until_gone(
     return False
 
 
-def _connect(cluster: Connectable, port: int) -> "psycopg.Connection[Any]":
+def _connect(cluster: "Cluster", port: int) -> "psycopg.Connection[Any]":
     first, second = _DATABASES
     try:
         return cluster.connect(port, dbname=first)

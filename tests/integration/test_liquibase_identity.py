@@ -12,7 +12,8 @@ import pytest
 from support import fix_liquibase
 
 from sqlrs_engine.errors import StepFailed
-from sqlrs_engine.prepare.liquibase.session import Session, session_environment
+from sqlrs_engine.prepare.liquibase.program import program_environment
+from sqlrs_engine.prepare.liquibase.session import Session
 from sqlrs_engine.processes.cancellation import Cancellation
 
 pytestmark = [pytest.mark.xdist_group("liquibase"), pytest.mark.timeout(600)]
@@ -146,7 +147,7 @@ def directory(tmp_path_factory):
 def definitions(directory):
     """Return the definitions of changesets; None when Liquibase refuses them."""
     found = fix_liquibase.found()
-    environment = session_environment({}, found.environment)
+    environment = program_environment({}, found.environment)
     line = [*found.session(), f"--url={URL}", "update", "--changelog-file=c.xml"]
     session = Session(line, directory, environment)
 

@@ -8,13 +8,13 @@ import pytest
 
 from sqlrs_engine.errors import LiquibaseUnavailable
 from sqlrs_engine.prepare.liquibase import installation
-from sqlrs_engine.prepare.liquibase.session import session_environment
+from sqlrs_engine.prepare.liquibase.program import program_environment
 
 
 def found() -> installation.Installation:
     """Return the Liquibase to test with; skip the test without one."""
     try:
-        return installation.find(None, None, session_environment({}, {}))
+        return installation.find(None, None, program_environment({}, {}))
     except LiquibaseUnavailable as error:
         pytest.skip(f"{error.message}: {error.details}")
 
@@ -27,7 +27,7 @@ def update(dsn: str, directory: Path, *args: str) -> None:
     subprocess.run(
         [*liquibase.plain(), f"--url=jdbc:postgresql://{place}", f"--username={user}", *args],
         cwd=directory,
-        env=session_environment({"LIQUIBASE_COMMAND_PASSWORD": password}, liquibase.environment),
+        env=program_environment({"LIQUIBASE_COMMAND_PASSWORD": password}, liquibase.environment),
         check=True,
         capture_output=True,
         text=True,

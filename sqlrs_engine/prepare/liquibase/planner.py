@@ -33,10 +33,11 @@ from .changelog import Changelog, Changeset
 from .changelog_cache import ChangelogCache
 from .command import Command
 from .installation import Installation
+from .program import program_environment
 from .reader import Reader
 from .remote_changelog import Workspace, Workspaces
 from .remote_reader import RemoteReader
-from .session import Session, session_environment
+from .session import Session
 from .session_pool import SessionPool
 
 KIND = "lb"
@@ -214,9 +215,9 @@ class LiquibasePlanner:
         found = installation.find(
             request.liquibase_exec,
             self._settings.value("liquibase.exec"),
-            session_environment(given, {}),
+            program_environment(given, {}),
         )
-        environment = session_environment(given, found.environment)
+        environment = program_environment(given, found.environment)
         url = f"offline:postgresql?version={distribution.version}"
         line = [*found.session(), f"--url={url}", *arguments.words]
         defaults = arguments.defaults_file or arguments.directory / environment.get(

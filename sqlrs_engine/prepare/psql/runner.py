@@ -4,16 +4,19 @@ import contextlib
 import re
 import subprocess
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Protocol
+from typing import TYPE_CHECKING
 
 from sqlrs_engine.errors import StepFailed
 from sqlrs_engine.processes.cancellation import Cancellation
-from sqlrs_engine.processes.followed import OnLine, follow
-from sqlrs_engine.processes.text_file import text_file
+from sqlrs_engine.processes.output import Lines, OnLine
+from sqlrs_engine.processes.program import Program, input_file
+
+if TYPE_CHECKING:
+    from sqlrs_engine.postgres.cluster import Cluster
 
 _TAIL_LINES = 40
 _TAIL_CHARS = 8 * 1024
@@ -22,24 +25,6 @@ _LOCATED = re.compile(
     r"^psql:(?P<file>.+):(?P<line>\d+): (?P<error>(?:ERROR|FATAL|PANIC|error):.*)"
 )
 _PLAIN = re.compile(r"^(?:psql: )?(?:ERROR|FATAL|PANIC|error):.*")
-
-
-class Client(Protocol):
-    """Starts client programs on a cluster."""
-
-    def client(
-        self,
-        program: str,
-        arguments: Sequence[str],
-        *,
-        port: int | None,
-        cwd: Path | None,
-        stdin: "int | IO[bytes] | None",
-        stdout: "int | IO[bytes] | None",
-        stderr: "int | IO[bytes] | None",
-        environment: Mapping[str, str] | None,
-    ) -> "subprocess.Popen[bytes]":
-        """Start one in a process group of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +42,7 @@ class Script:
     told: Callable[[str], str] = str
 
 
-def run(cluster: Client, script: Script, control: Cancellation, on_line: OnLine) -> None:
+def run(cluster: "Cluster", script: Script, control: Cancellation, on_line: OnLine) -> None:
     """Run psql to its end; ``on_line`` gets each line it prints, at once.
 
     Raises StepFailed with file, line and SQL error, and what ``control.check`` raises when
@@ -73,7 +58,7 @@ def run(cluster: Client, script: Script, control: Cancellation, on_line: OnLine)
     with contextlib.ExitStack() as cleanup:
         stdin = None
         if script.stdin is not None:
-            stdin = cleanup.enter_context(text_file(script.stdin))
+            stdin = cleanup.enter_context(input_file(script.stdin))
         process = cluster.client(
             "psql",
             script.arguments,
@@ -84,11 +69,10 @@ def run(cluster: Client, script: Script, control: Cancellation, on_line: OnLine)
             stderr=subprocess.STDOUT,
             environment={} if script.home is None else {"HOME": script.home},
         )
-    with process:
-        follow(process, control, heard)
+    code = Program(process).follow({"stdout": Lines(heard)}, control)
     control.check()
-    if process.returncode != 0:
-        raise _failure(process.returncode, list(tail))
+    if code != 0:
+        raise _failure(code, list(tail))
 
 
 def _last_error(tail: list[str]) -> int | None:

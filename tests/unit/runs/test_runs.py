@@ -19,8 +19,8 @@ from support.waiting import PATIENCE, eventually
 from sqlrs_engine import stream
 from sqlrs_engine.errors import ClusterFailed, Conflict, InvalidArgument, NotFound, Unavailable
 from sqlrs_engine.postgres.distributions.distribution import Distribution
-from sqlrs_engine.processes import group
-from sqlrs_engine.processes.text_file import text_file
+from sqlrs_engine.processes import program
+from sqlrs_engine.processes.program import GRACE_SECONDS, input_file
 from sqlrs_engine.runs import Runs, sessions
 from sqlrs_engine.runs import run as run_module
 from sqlrs_engine.runs.event_queue import LIMIT_BYTES, EventQueue
@@ -244,9 +244,9 @@ def test_a_reader_that_stalls_stalls_the_program():
     size = 20_000_000
     run = Run(IDENT, [launch(f"head -c {size} /dev/zero | tr '\\0' x")])
     run.start(lambda: None)
-    eventually(lambda: run._backlog._bytes > LIMIT_BYTES)
+    eventually(lambda: run._queue._bytes > LIMIT_BYTES)
     time.sleep(0.2)
-    assert run._backlog._bytes < LIMIT_BYTES + 50_000
+    assert run._queue._bytes < LIMIT_BYTES + 50_000
     seen = len(text(run.take()))
     assert seen <= LIMIT_BYTES + 50_000
     while not run.finished:
@@ -271,11 +271,11 @@ def test_small_events_count_as_what_they_take():
 
 
 def test_the_end_of_a_program_does_not_cut_what_a_slow_reader_has_not_read(monkeypatch):
-    monkeypatch.setattr(group, "LEFTOVER_SECONDS", 0.05)
+    monkeypatch.setattr(program, "LEFTOVER_SECONDS", 0.05)
     size = LIMIT_BYTES + 60_000  # the rest of it waits in the pipe
     run = Run(IDENT, [launch(f"head -c {size} /dev/zero | tr '\\0' x")])
     run.start(lambda: None)
-    eventually(lambda: run._backlog._bytes > LIMIT_BYTES)
+    eventually(lambda: run._queue._bytes > LIMIT_BYTES)
     time.sleep(0.3)
     assert len(text(Reader(run).rest())) == size
 
@@ -335,13 +335,13 @@ def test_a_program_that_ignores_the_request_is_killed(tmp_path):
         pid = pid_from(tmp_path / "pid")
         began = time.monotonic()
         reader.run.cancel()
-        assert run_module.TERM_SECONDS <= time.monotonic() - began < PATIENCE
+        assert GRACE_SECONDS <= time.monotonic() - began < PATIENCE
         assert ended(pid)
 
 
 def test_a_run_nobody_reads_can_be_cancelled(tmp_path):
     with running("yes; :") as reader:
-        eventually(lambda: reader.run._backlog._bytes > LIMIT_BYTES)
+        eventually(lambda: reader.run._queue._bytes > LIMIT_BYTES)
         reader.run.cancel()
         assert reader.rest()[-1]["type"] == "error"
 
@@ -393,7 +393,7 @@ def test_cancelling_what_is_over_is_harmless():
 
 
 def test_a_process_left_behind_does_not_keep_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(group, "LEFTOVER_SECONDS", 0.2)
+    monkeypatch.setattr(program, "LEFTOVER_SECONDS", 0.2)
     with running('sleep 100 & echo $! >"$1/pid"; echo done', str(tmp_path)) as reader:
         began = time.monotonic()
         events = reader.rest()
@@ -416,7 +416,7 @@ def test_a_process_left_behind_may_say_its_last_words():
 
 
 def test_a_process_left_behind_that_writes_for_ever_is_cut_off(monkeypatch):
-    monkeypatch.setattr(group, "LEFTOVER_SECONDS", 0.1)
+    monkeypatch.setattr(program, "LEFTOVER_SECONDS", 0.1)
     events = read("yes & echo first")
     assert "first\n" in text(events)
     assert events[-1]["exit_code"] == 0
@@ -424,7 +424,7 @@ def test_a_process_left_behind_that_writes_for_ever_is_cut_off(monkeypatch):
 
 @pytest.mark.parametrize("writes", ["sleep 100", "yes"])
 def test_a_process_that_left_the_group_does_not_keep_the_run(tmp_path, monkeypatch, writes):
-    monkeypatch.setattr(group, "LEFTOVER_SECONDS", 0.1)
+    monkeypatch.setattr(program, "LEFTOVER_SECONDS", 0.1)
     script = f'setsid {writes} & echo $! >"$1/pid"; echo first'
     with running(script, str(tmp_path)) as reader:
         pid = pid_from(tmp_path / "pid")
@@ -456,8 +456,7 @@ def test_a_process_that_cannot_be_watched_is_not_left_running(monkeypatch):
 
 
 def test_a_run_that_does_not_end_is_reported(monkeypatch, caplog):
-    monkeypatch.setattr(run_module, "TERM_SECONDS", 0.01)
-    monkeypatch.setattr(run_module, "KILL_SECONDS", 0.01)
+    monkeypatch.setattr(run_module, "END_SECONDS", 0.01)
     release = threading.Event()
 
     def settle(cut_short):
@@ -498,7 +497,7 @@ def test_a_large_input_is_copied_in_small_pieces():
     text = "0123456789" * 3_000_000
     tracemalloc.start()
     try:
-        with text_file(text) as file:
+        with input_file(text) as file:
             peak = tracemalloc.get_traced_memory()[1]
             assert os.fstat(file.fileno()).st_size == len(text)
     finally:
@@ -507,7 +506,7 @@ def test_a_large_input_is_copied_in_small_pieces():
 
 
 def test_an_input_is_utf8_and_can_be_opened_by_name():
-    with text_file("grün\n") as file:
+    with input_file("grün\n") as file:
         process = shell("cat; cat /dev/stdin", stdin=file)
         assert process.communicate() == ("grün\ngrün\n".encode(), b"")
 
@@ -591,11 +590,11 @@ class World:
             self.directories.append(Path(directory))
             yield Path(directory)
 
-    def client(self, group, arguments, *, port, cwd, stdin, stdout, stderr, environment):
+    def client(self, program, arguments, *, port, cwd, stdin, stdout, stderr, environment):
         if self.fail_start:
             raise self.fail_start
         assert (port, stdout, stderr) == (20000, subprocess.PIPE, subprocess.PIPE)
-        self.started.append((group, list(arguments), dict(environment)))
+        self.started.append((program, list(arguments), dict(environment)))
         return shell(self.script, *arguments, stdin=stdin or subprocess.DEVNULL, cwd=cwd)
 
     def connect(self, port, dbname="postgres"):

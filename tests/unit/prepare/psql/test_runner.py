@@ -12,7 +12,7 @@ from support.waiting import PATIENCE, eventually
 from sqlrs_engine.errors import Cancelled, StepFailed
 from sqlrs_engine.prepare.psql import runner
 from sqlrs_engine.prepare.psql.runner import Script
-from sqlrs_engine.processes import followed
+from sqlrs_engine.processes import output, program
 from sqlrs_engine.processes.cancellation import Cancellation, Interrupted
 
 
@@ -95,13 +95,13 @@ def test_characters_are_not_cut_by_pieces(fake):
 @pytest.mark.parametrize("offset", range(4))
 def test_pieces_end_between_characters(offset):
     lines = []
-    pieces = followed.Lines(lines.append)
-    text = "x" * (followed._LONGEST_LINE - offset) + "€é🐘" * 3
+    pieces = output.Lines(lines.append)
+    text = "x" * (output.LONGEST_LINE - offset) + "€é🐘" * 3
     pieces.add(text.encode())
     pieces.end()
     assert "".join(lines) == text
     assert len(lines) == 2
-    pieces.add(b"\x80" * (followed._LONGEST_LINE + 1))
+    pieces.add(b"\x80" * (output.LONGEST_LINE + 1))
     pieces.end()
     assert set("".join(lines[2:])) == {"\ufffd"}
 
@@ -208,7 +208,7 @@ def test_cancelling_interrupts_and_leaves_nothing(fake):
 
 
 def test_who_does_not_listen_is_killed(fake, monkeypatch):
-    monkeypatch.setattr(followed, "_GRACE_SECONDS", 0.05)
+    monkeypatch.setattr(program, "GRACE_SECONDS", 0.05)
     started = threading.Event()
 
     def run():
@@ -231,7 +231,7 @@ def test_a_job_cancelled_before_does_not_run_on(fake):
 
 
 def test_a_child_that_holds_the_pipe_does_not_hold_the_job(fake, monkeypatch):
-    monkeypatch.setattr(followed, "_GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(program, "LEFTOVER_SECONDS", 0.2)
     began = time.monotonic()
     assert fake.run("sleep 600 & echo done") == ["done"]
     assert time.monotonic() - began < PATIENCE
@@ -239,7 +239,7 @@ def test_a_child_that_holds_the_pipe_does_not_hold_the_job(fake, monkeypatch):
 
 
 def test_a_child_that_prints_for_ever_does_not_hold_the_job(fake, monkeypatch):
-    monkeypatch.setattr(followed, "_GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(program, "LEFTOVER_SECONDS", 0.1)
     count = []
     fake.run("yes & echo done", on_line=lambda line: count.append(1))
     eventually(lambda: not fake.processes())

@@ -1,4 +1,4 @@
-"""PostgreSQL's client programs, as far as telling their options from values takes.
+"""The options of PostgreSQL's client programs: which of them take a value.
 
 Source: the ``getopt_long`` calls of the programs, all versions from 14 on together.
 """
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Program:
-    """The options of a program that take a value, and which of them name a database.
+class ProgramOptions:
+    """The options of a program that take a value, and those that name a database.
 
     ``letters`` and ``words`` take a value; host, port and user do so everywhere and are left
-    out. ``flags`` are words without a value that begin like one with. What names a database
-    may be a connection string in its place; ``positional`` says that a bare word is one.
+    out. ``flags`` take none, although they begin like a word that does. An option that names a
+    database accepts a connection string as well; ``positional`` says that a bare word does too.
     Words are separated by spaces.
     """
 
@@ -28,16 +28,16 @@ class Program:
 HOST_WORDS = "host port username"
 
 PROGRAMS = {
-    "psql": Program(
+    "psql": ProgramOptions(
         letters="cfFLoPRTv",
         words=(
             "command field-separator file log-file output pset record-separator set table-attr"
             " variable"
         ),
-        # No program's own, but what everyone takes for one.
+        # psql has no --database, but many believe that it has.
         database_words="dbname database",
     ),
-    "pgbench": Program(
+    "pgbench": ProgramOptions(
         letters="bcDfFIjLMPRstT",
         words=(
             "aggregate-interval builtin client define file fillfactor index-tablespace init-steps"
@@ -48,7 +48,7 @@ PROGRAMS = {
         flags="log",
         database_words="dbname database",
     ),
-    "pg_dump": Program(
+    "pg_dump": ProgramOptions(
         letters="eEfFjnNStTZ",
         words=(
             "compress encoding exclude-extension exclude-schema exclude-table"
@@ -58,7 +58,7 @@ PROGRAMS = {
             " superuser sync-method table table-and-children"
         ),
     ),
-    "pg_dumpall": Program(
+    "pg_dumpall": ProgramOptions(
         letters="EfFS",
         words=(
             "encoding exclude-database extra-float-digits file filter format lock-wait-timeout"
@@ -67,7 +67,7 @@ PROGRAMS = {
         database_letters="dl",
         database_words="dbname database",
     ),
-    "pg_restore": Program(
+    "pg_restore": ProgramOptions(
         letters="fFIjLnNPStT",
         words=(
             "exclude-database exclude-schema file filter format function index jobs restrict-key"
@@ -75,7 +75,7 @@ PROGRAMS = {
         ),
         positional=False,
     ),
-    "createdb": Program(
+    "createdb": ProgramOptions(
         letters="DTElOS",
         words=(
             "builtin-locale encoding icu-locale icu-rules lc-collate lc-ctype locale"
@@ -84,23 +84,23 @@ PROGRAMS = {
         database_letters="",
         positional=False,
     ),
-    "dropdb": Program(database_letters="", positional=False),
-    "createuser": Program(
+    "dropdb": ProgramOptions(database_letters="", positional=False),
+    "createuser": ProgramOptions(
         letters="acgmv",
         words=("connection-limit member-of role valid-until with-admin with-member"),
         database_letters="",
         positional=False,
     ),
-    "dropuser": Program(database_letters="", positional=False),
-    "vacuumdb": Program(
+    "dropuser": ProgramOptions(database_letters="", positional=False),
+    "vacuumdb": ProgramOptions(
         letters="jnNPt",
         words=(
             "buffer-usage-limit exclude-schema jobs min-mxid-age min-xid-age parallel schema table"
         ),
     ),
-    "reindexdb": Program(letters="ijSt", words="index jobs schema table tablespace"),
-    "clusterdb": Program(letters="t", words="table"),
-    "pg_amcheck": Program(
+    "reindexdb": ProgramOptions(letters="ijSt", words="index jobs schema table tablespace"),
+    "clusterdb": ProgramOptions(letters="t", words="table"),
+    "pg_amcheck": ProgramOptions(
         letters="DiIjrRsStT",
         words=(
             "endblock exclude-database exclude-index exclude-relation exclude-schema"
@@ -108,24 +108,24 @@ PROGRAMS = {
         ),
         database_words="database maintenance-db",
     ),
-    "pg_isready": Program(letters="t", words="timeout"),
-    "oid2name": Program(letters="fot", words="filenode oid table", host_letters="hHpU"),
-    "vacuumlo": Program(letters="l", words="limit", database_letters=""),
-    "pg_basebackup": Program(
+    "pg_isready": ProgramOptions(letters="t", words="timeout"),
+    "oid2name": ProgramOptions(letters="fot", words="filenode oid table", host_letters="hHpU"),
+    "vacuumlo": ProgramOptions(letters="l", words="limit", database_letters=""),
+    "pg_basebackup": ProgramOptions(
         letters="cDFilrsStTXZ",
         words=(
             "checkpoint compress format incremental label manifest-checksums max-rate pgdata slot"
             " status-interval sync-method tablespace-mapping target waldir wal-method"
         ),
     ),
-    "pg_receivewal": Program(
+    "pg_receivewal": ProgramOptions(
         letters="DEsSZ",
         words="compress directory endpos slot status-interval",
     ),
-    "pg_recvlogical": Program(
+    "pg_recvlogical": ProgramOptions(
         letters="EfFIoPsS",
         words=("endpos file fsync-interval option plugin slot startpos status-interval"),
         flags="start",
     ),
 }
-"""The programs by name; whatever is not among them has options that nobody here knows."""
+"""By program; the options of any other program are unknown."""

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from sqlrs_engine.postgres.distributions.distribution import Distribution
-from sqlrs_engine.runs.programs import HOST_WORDS, PROGRAMS
+from sqlrs_engine.runs.program_options import HOST_WORDS, PROGRAMS
 
 pytestmark = pytest.mark.postgres
 
