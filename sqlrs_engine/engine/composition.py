@@ -117,7 +117,6 @@ class Engine:
                 settings=config,
                 clock=utc_now,
                 metrics=metrics,
-                trees=sources.trees,
                 room=cache,
                 chores=retries,
             )

@@ -5,5 +5,6 @@
 * ``psql``, ``liquibase``: the two kinds of steps
 * ``build``: making the states, each of them once
 * ``jobs``: jobs, their events and how long they are kept
-* ``job_context``: what a step gets of its job
+* ``job_context``: what plans and steps get of their job
+* ``file_reads``: files as they were when they were read
 """

@@ -4,18 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from sqlrs_engine.errors import Conflict
+from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.store.records import Json, Task
 
-from .local_files import FileRead
-
-if TYPE_CHECKING:
-    from sqlrs_engine.postgres.cluster import Cluster
-
-    from .job_context import JobContext
+from .file_reads import FileRead
+from .job_context import JobContext
 
 
 class Rewritten(Conflict):
@@ -30,7 +27,7 @@ class Site:
     beside their data directories are the steps' own.
     """
 
-    cluster: "Cluster"
+    cluster: Cluster
     port: int | None
     container: Path
     parent: Path
@@ -76,19 +73,16 @@ class Step(ABC):
         """Return what its task tells of it: fields of ``Task``."""
 
     @abstractmethod
-    def run(self, site: Site, work: "JobContext") -> None:
+    def run(self, site: Site, context: JobContext) -> None:
         """Do it.
 
-        Raises StepFailed, StorageFull, and what ``work.control.check`` does.
+        Raises StepFailed, StorageFull, and what ``context.cancellation.check`` does.
         """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a request comes to on a distribution.
-
-    ``root`` is the workspace of a client on another machine, None when its files are here.
-    """
+    """The steps that a request takes on a distribution."""
 
     kind: str
     distribution: Distribution
@@ -96,7 +90,6 @@ class Plan:
     normalized: str
     signature: str
     settings: Mapping[str, Any]
-    root: Path | None = None
 
     @property
     def image_id(self) -> str:
@@ -104,7 +97,7 @@ class Plan:
         return self.distribution.image_id
 
     def close(self) -> None:
-        """End what the plan keeps running: nothing, usually."""
+        """Give up what the plan keeps running or on the disk: by default nothing."""
 
     @property
     def state_ids(self) -> list[str]:

@@ -7,10 +7,11 @@ from typing import Any
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.sources import Blobs, Trees
 
+from .file_reads import FileDigests
 from .job_context import JobContext
 from .liquibase import LiquibasePlanner, Settings, Workspaces
-from .local_files import LocalFiles
 from .plan import Plan
+from .psql.local_files import LocalFiles
 from .psql.planner import PsqlPlanner
 from .request import PrepareRequest
 
@@ -32,10 +33,10 @@ class Planner:
         ``trees`` is where they are laid out, ``changelogs`` where changelogs are remembered,
         ``home`` the user's ``$HOME``.
         """
-        files = LocalFiles()
+        digests = FileDigests()
         workspaces = Workspaces(blobs, trees) if blobs is not None and trees is not None else None
-        self._psql = PsqlPlanner(files, blobs, home)
-        self._liquibase = LiquibasePlanner(changelogs, files, settings, workspaces)
+        self._psql = PsqlPlanner(LocalFiles(digests), blobs, trees, home)
+        self._liquibase = LiquibasePlanner(changelogs, digests, settings, workspaces)
 
     def check(self, request: PrepareRequest) -> str:
         """Return a request's arguments as they are shown, checked with what they lead to.
@@ -51,17 +52,17 @@ class Planner:
         request: PrepareRequest,
         distribution: Distribution,
         settings: Mapping[str, Any],
-        work: JobContext,
+        context: JobContext,
     ) -> Plan:
         """Plan a request; close the plan in the end.
 
-        ``settings`` are the server's, beyond the engine's own; ``work`` hears of what takes
+        ``settings`` are the server's, beyond the engine's own; ``context`` hears of what takes
         long and may end it. Raises as ``check`` does, StepFailed when Liquibase cannot read
-        the changelog, LiquibaseUnavailable, and what ``work.control.check`` does.
+        the changelog, LiquibaseUnavailable, and what ``context.cancellation.check`` does.
         """
         if request.prepare_kind == "psql":
             return self._psql.plan(request, distribution, settings)
-        return self._liquibase.plan(request, distribution, settings, work)
+        return self._liquibase.plan(request, distribution, settings, context)
 
     def stop(self) -> None:
         """End what waits for the next job."""

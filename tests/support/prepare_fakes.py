@@ -24,12 +24,12 @@ from sqlrs_engine.prepare.build.builder import Builder
 from sqlrs_engine.prepare.jobs.events import EventLog
 from sqlrs_engine.prepare.jobs.job import Services
 from sqlrs_engine.prepare.jobs.service import PrepareService
-from sqlrs_engine.prepare.local_files import LocalFiles
 from sqlrs_engine.prepare.planner import Planner
+from sqlrs_engine.prepare.psql.local_files import LocalFiles
 from sqlrs_engine.prepare.psql.planner import PsqlPlanner
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.retry_queue import RetryQueue
-from sqlrs_engine.sources import Blobs
+from sqlrs_engine.sources import Blobs, Trees
 from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store.records import Instance, Job
@@ -49,9 +49,9 @@ done
 """
 
 
-def psql_planner(blobs: Blobs | None = None) -> PsqlPlanner:
+def psql_planner(blobs: Blobs | None = None, trees: Trees | None = None) -> PsqlPlanner:
     """A planner that remembers nothing yet."""
-    return PsqlPlanner(LocalFiles(), blobs)
+    return PsqlPlanner(LocalFiles(), blobs, trees)
 
 
 class FakeFiles:

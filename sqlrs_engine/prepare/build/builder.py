@@ -100,39 +100,39 @@ class Builder:
         self._proof = Proof(states, self._room)
         self._chores = chores or RetryQueue()
 
-    def ensure(self, plan: Plan, step: Step, work: JobContext) -> bool:
+    def ensure(self, plan: Plan, step: Step, context: JobContext) -> bool:
         """Build a step's state unless it is there; tell whether it was built.
 
         The parent must be there and leased. Raises StepFailed, of the step before when that
-        has left a server of no use, Conflict when a script
-        changed while it ran, StorageFull, ClusterFailed, and what ``control.check`` does.
+        has left a server of no use, Conflict when a script changed while it ran, StorageFull,
+        ClusterFailed, and what ``context.cancellation.check`` does.
         """
 
         def waiting() -> None:
-            work.log(f"waiting for another job that builds state {step.state_id[:12]}")
+            context.log(f"waiting for another job that builds state {step.state_id[:12]}")
 
-        with self._flights.hold(step.state_id, work.control, waiting):
+        with self._flights.hold(step.state_id, context.cancellation, waiting):
             if self._states.exists(step.state_id):
                 return False
-            with self._flights.slot(work.control):
-                self._build_or_make_room(plan, step, work)
+            with self._flights.slot(context.cancellation):
+                self._build_or_make_room(plan, step, context)
         return True
 
-    def _build_or_make_room(self, plan: Plan, step: Step, work: JobContext) -> None:
+    def _build_or_make_room(self, plan: Plan, step: Step, context: JobContext) -> None:
         """Build; when the disk is full, again after evictions."""
 
         def relieve(failure: StorageFull, size: int) -> bool:
             if not self._room.relieve("prepare_step", failure, plan.state_ids, size):
                 return False
-            work.control.check()
-            work.log("the disk was full: states were evicted, and the step runs again")
+            context.cancellation.check()
+            context.log("the disk was full: states were evicted, and the step runs again")
             return True
 
-        with_relief(lambda: self._build(plan, step, work), relieve)
+        with_relief(lambda: self._build(plan, step, context), relieve)
 
-    def _build(self, plan: Plan, step: Step, work: JobContext) -> None:
+    def _build(self, plan: Plan, step: Step, context: JobContext) -> None:
         if step.parent_state_id is None or step.from_base:
-            source = self._base(plan, work)
+            source = self._base(plan, context)
         else:
             source = self._files.state_dir(plan.image_id, step.parent_state_id)
         with self._room.building(plan.state_ids, self._files.usage(source)):
@@ -140,17 +140,17 @@ class Builder:
                 workspace = self._files.clone_to_workspace(source)
             try:
                 with self._full_disk_told(workspace):
-                    self._run(plan, step, source, workspace, work)
+                    self._run(plan, step, source, workspace, context)
                 self._room.make_room("snapshot", plan.state_ids, self._files.usage(workspace))
                 with self._metrics.phase("snapshot"):
                     self._publish(plan, step, workspace)
             except BaseException:
                 self._scrap(workspace)
                 raise
-        work.log(f"state {step.state_id[:12]} is cached")
+        context.log(f"state {step.state_id[:12]} is cached")
         self._room.make_room("metadata_commit", plan.state_ids)
 
-    def mend(self, plan: Plan, state_id: str | None, work: JobContext) -> bool:
+    def mend(self, plan: Plan, state_id: str | None, context: JobContext) -> bool:
         """Look into a state that does not start (None: the image's empty cluster).
 
         Nothing is changed, and False returned, when the state is not to blame: then an empty
@@ -158,20 +158,20 @@ class Builder:
         use, and it is worthwhile to try once more.
         """
         if state_id is None:
-            return self._mend_base(plan, work)
-        if not self._starts(plan, self._base(plan, work), plan.settings):
+            return self._mend_base(plan, context)
+        if not self._starts(plan, self._base(plan, context), plan.settings):
             return False
         directory = self._files.state_dir(plan.image_id, state_id)
-        with self._flights.hold(state_id, work.control, lambda: None):
+        with self._flights.hold(state_id, context.cancellation, lambda: None):
             if not self._states.exists(state_id):
                 return True  # another job came to the same end
             if not self._starts(plan, directory, plan.settings):
                 self._states.doubt(state_id)
-                work.log(f"state {state_id[:12]} is damaged: it is built again")
+                context.log(f"state {state_id[:12]} is damaged: it is built again")
             return True
 
     def verdict(
-        self, plan: Plan, steps: Sequence[Step], error: ServerUnusable, work: JobContext
+        self, plan: Plan, steps: Sequence[Step], error: ServerUnusable, context: JobContext
     ) -> ClusterFailed | StepFailed:
         """Return the error to raise when a server of the last step's state is of no use.
 
@@ -179,10 +179,12 @@ class Builder:
         """
 
         def guilty(state_id: str) -> bool:
-            work.log(f"a server of state {state_id[:12]} is of no use: it is tried once more")
+            context.log(f"a server of state {state_id[:12]} is of no use: it is tried once more")
             state = self._files.state_dir(plan.image_id, state_id)
             try:
-                return self._serves(plan, self._base(plan, work)) and not self._serves(plan, state)
+                return self._serves(plan, self._base(plan, context)) and not self._serves(
+                    plan, state
+                )
             except (EngineError, OSError):
                 if self._states.exists(state_id):
                     raise
@@ -207,13 +209,13 @@ class Builder:
             self._scrap(workspace)
         return True
 
-    def _mend_base(self, plan: Plan, work: JobContext) -> bool:
+    def _mend_base(self, plan: Plan, context: JobContext) -> bool:
         base = self._files.base_dir(plan.image_id)
-        with self._flights.hold(f"base {plan.image_id}", work.control, lambda: None):
+        with self._flights.hold(f"base {plan.image_id}", context.cancellation, lambda: None):
             if self._starts(plan, base, {}):
                 return False
             self._files.discard(base)
-        work.log("the empty cluster is damaged: it is made anew")
+        context.log("the empty cluster is damaged: it is made anew")
         return True
 
     def _starts(self, plan: Plan, source: Path, settings: Mapping[str, Any]) -> bool:
@@ -227,10 +229,12 @@ class Builder:
             self._scrap(workspace)
         return True
 
-    def _run(self, plan: Plan, step: Step, source: Path, workspace: Path, work: JobContext) -> None:
+    def _run(
+        self, plan: Plan, step: Step, source: Path, workspace: Path, context: JobContext
+    ) -> None:
         cluster = self._servers.server(plan.image_id, workspace)
         parent = self._unproven_parent(plan, step)
-        with self._blamed(plan, parent, work):
+        with self._blamed(plan, parent, context):
             try:
                 port = self._start(cluster, plan, tcp=step.tcp)
             except ServerUnusable as error:
@@ -242,15 +246,15 @@ class Builder:
             if parent is not None:
                 cluster.check_superuser(port)
             with self._metrics.phase(plan.kind):
-                step.run(Site(cluster=cluster, port=port, container=workspace, parent=source), work)
-        work.control.check()
+                step.run(
+                    Site(cluster=cluster, port=port, container=workspace, parent=source), context
+                )
+        context.cancellation.check()
         cluster.stop("fast")
         cluster.check_clean_end()
-        work.control.check()
+        context.cancellation.check()
         (workspace / LOG_FILE).unlink(missing_ok=True)
-        here = work.projection
-        changed = step.changed_files if here is None else here.changed_files(step)
-        if changed:
+        if changed := step.changed_files:
             kind = Rewritten if step.rewrote(changed) else Conflict
             raise kind(
                 "a script changed while it ran: prepare again",
@@ -265,14 +269,14 @@ class Builder:
         return next(filter(self._proof.lacking, parents), None)
 
     @contextmanager
-    def _blamed(self, plan: Plan, parent: Step | None, work: JobContext) -> Iterator[None]:
+    def _blamed(self, plan: Plan, parent: Step | None, context: JobContext) -> Iterator[None]:
         """Tell a server that the step before has spoilt from one that fails by itself."""
         try:
             yield
         except ServerUnusable as error:
             if parent is None:
                 raise
-            raise self.verdict(plan, [parent], error, work) from error
+            raise self.verdict(plan, [parent], error, context) from error
 
     def _start(self, cluster: Cluster, plan: Plan, *, tcp: bool) -> int | None:
         """Start a workspace's server; return its port on 127.0.0.1, if it is to have one."""
@@ -304,23 +308,23 @@ class Builder:
             step.recipe,
         )
 
-    def _base(self, plan: Plan, work: JobContext) -> Path:
+    def _base(self, plan: Plan, context: JobContext) -> Path:
         """Return the image's empty cluster, made on first use."""
         base = self._files.base_dir(plan.image_id)
 
         def waiting() -> None:
-            work.log("waiting for another job that initialises the image")
+            context.log("waiting for another job that initialises the image")
 
-        with self._flights.hold(f"base {plan.image_id}", work.control, waiting):
+        with self._flights.hold(f"base {plan.image_id}", context.cancellation, waiting):
             if self._files.is_whole(base):
                 return base
             self._files.discard(base)  # nothing, or damaged
-            work.log(f"initdb: PostgreSQL {plan.distribution.version}")
+            context.log(f"initdb: PostgreSQL {plan.distribution.version}")
             workspace = self._files.new_workspace()
             try:
                 cluster = self._servers.server(plan.image_id, workspace)
                 with self._metrics.phase("initdb"):
-                    self._initdb(cluster, work)
+                    self._initdb(cluster, context)
                 # It has no row to say that it may be damaged after a power loss.
                 self._files.sync()
                 self._files.publish(workspace, base)
@@ -329,9 +333,9 @@ class Builder:
                 raise
         return base
 
-    def _initdb(self, cluster: Cluster, work: JobContext) -> None:
+    def _initdb(self, cluster: Cluster, context: JobContext) -> None:
         try:
-            cluster.initdb(lambda line: work.log(f"initdb: {line}"))
+            cluster.initdb(lambda line: context.log(f"initdb: {line}"))
         except ClusterFailed as error:
             if not initdb_was_full(error, self._room.exhausted()):
                 raise

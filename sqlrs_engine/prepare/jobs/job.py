@@ -2,8 +2,8 @@
 
 import errno
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,11 +19,9 @@ from sqlrs_engine.prepare.build.builder import Builder
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Plan, Rewritten, tasks_of
 from sqlrs_engine.prepare.planner import Planner
-from sqlrs_engine.prepare.psql.staged_files import StagedFiles
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.processes.cancellation import Cancellation, Interrupted
 from sqlrs_engine.retry_queue import RetryQueue
-from sqlrs_engine.sources import Trees
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store import JobStore
 from sqlrs_engine.store.records import Instance, Job, JobStatus, Json
@@ -97,7 +95,6 @@ class Services:
     settings: Settings
     clock: Clock
     metrics: Metrics = field(default_factory=Metrics)
-    trees: Trees | None = None
     room: DiskBudget = field(default_factory=Unlimited)
     chores: RetryQueue = field(default_factory=RetryQueue)
 
@@ -109,6 +106,7 @@ class JobRun:
         self._job = job
         self._control = control
         self._tools = tools
+        self._context = JobContext(control, self._log)
         self._task: str | None = None
         self._built = False
         self._stored: set[str] = set()  # the tasks whose success the store knows already
@@ -164,36 +162,20 @@ class JobRun:
             if request.plan_only:
                 return None
             # Whatever is there now stays as long as it is needed.
-            with (
-                tools.leases.lease(*plan.state_ids) as lease,
-                self._projected(plan) as projection,
-            ):
-                return self._complete(plan, lease, projection)
+            with tools.leases.lease(*plan.state_ids) as lease:
+                return self._complete(plan, lease)
 
-    def _complete(self, plan: Plan, lease: Lease, projection: StagedFiles | None) -> Json:
+    def _complete(self, plan: Plan, lease: Lease) -> Json:
         """Build what is missing and hand over; once more when something cached was damaged."""
         try:
-            self._build(plan, lease, projection)
+            self._build(plan, lease)
             return self._hand_over(plan)
         except StateUnusable as damage:
             lease.renew()
-            work = JobContext(self._control, self._log, projection)
-            if not self._tools.builder.mend(plan, damage.state_id, work):
+            if not self._tools.builder.mend(plan, damage.state_id, self._context):
                 raise
-        self._build(plan, lease, projection)
+        self._build(plan, lease)
         return self._hand_over(plan)
-
-    @contextmanager
-    def _projected(self, plan: Plan) -> Iterator[StagedFiles | None]:
-        """Yield the files of a client on another machine; None when they are of this one."""
-        if plan.root is None or self._tools.trees is None:
-            yield None
-            return
-        projection = StagedFiles(plan, self._tools.trees, self._job.job_id)
-        try:
-            yield projection
-        finally:
-            projection.remove()
 
     def _plan(self, request: PrepareRequest) -> Plan:
         """Resolve the image and plan."""
@@ -207,7 +189,7 @@ class JobRun:
             request,
             distribution,
             tools.settings.value("postgres.settings") or {},
-            JobContext(self._control, self._log),
+            self._context,
         )
 
     def _store_plan(self, request: PrepareRequest, plan: Plan) -> None:
@@ -247,9 +229,8 @@ class JobRun:
         counted = reversed([*enumerate(plan.state_ids, start=1)])
         return next((count for count, each in counted if self._tools.states.exists(each)), 0)
 
-    def _build(self, plan: Plan, lease: Lease, projection: StagedFiles | None) -> None:
+    def _build(self, plan: Plan, lease: Lease) -> None:
         """Build what is missing; what nothing more is built on is kept no longer."""
-        work = JobContext(self._control, self._log, projection)
         done = self._steps_done(plan)
         lease.release(*plan.state_ids[: max(done - 1, 0)])
         for number, step in enumerate(plan.steps):
@@ -259,7 +240,7 @@ class JobRun:
             self._tools.metrics.looked_up(hit=cached)
             if not cached:
                 self._begin(task_id)
-                self._built |= self._tools.builder.ensure(plan, step, work)
+                self._built |= self._tools.builder.ensure(plan, step, self._context)
             self._task_done(task_id)
             if number >= done and step.parent_state_id is not None:
                 lease.release(step.parent_state_id)
@@ -275,8 +256,7 @@ class JobRun:
         try:
             instance = with_relief(lambda: self._create(state_id), relieve)
         except ServerUnusable as error:
-            work = JobContext(self._control, self._log)
-            raise self._tools.builder.verdict(plan, plan.steps, error, work) from error
+            raise self._tools.builder.verdict(plan, plan.steps, error, self._context) from error
         self._stored.add("prepare-instance")  # it succeeds with the job
         self._task_done("prepare-instance")
         return {

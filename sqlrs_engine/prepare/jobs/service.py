@@ -118,8 +118,8 @@ class PrepareService:
                 raise Unavailable("the engine is stopping", "ask the next one")
             self._planning.add(control)
         try:
-            work = JobContext(control, lambda line: None)
-            plan = self._tools.planner.plan(request, distribution, settings, work)
+            context = JobContext(control, lambda line: None)
+            plan = self._tools.planner.plan(request, distribution, settings, context)
             plan.close()
         except Interrupted:
             raise Unavailable("the engine is stopping", "ask the next one") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlrs_engine.errors import Conflict, InvalidArgument
-from sqlrs_engine.prepare.local_files import FileRead
+from sqlrs_engine.prepare.file_reads import FileRead
 from sqlrs_engine.store.records import Json
 
 from .changelog import Changelog, Changeset, Lookup

@@ -19,8 +19,8 @@ from typing import Any, Protocol
 from sqlrs_engine.errors import InvalidArgument, NotImplementedYet
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.postgres.settings import SUPERUSER
+from sqlrs_engine.prepare.file_reads import FileDigests, FileRead
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.local_files import FileRead, LocalFiles
 from sqlrs_engine.prepare.plan import Plan, Site, Step
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.sources import Manifest
@@ -120,13 +120,13 @@ class LiquibasePlanner:
     def __init__(
         self,
         directory: Path,
-        files: LocalFiles,
+        digests: FileDigests,
         settings: Settings,
         workspaces: Workspaces | None = None,
     ) -> None:
         """``directory`` keeps what was read, ``workspaces`` has the files of other machines."""
         self._workspaces = workspaces
-        self._memory = ChangelogCache(directory, files.digest)
+        self._memory = ChangelogCache(directory, digests.digest)
         self._sessions = SessionPool()
         self._settings = settings
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from sqlrs_engine.errors import Conflict, StepFailed
+from sqlrs_engine.prepare.file_reads import FileRead
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.local_files import FileRead
 
 from .changelog import Changelog, Changeset, path_of
 from .changelog_cache import ChangelogCache
@@ -49,7 +49,7 @@ class Reader:
         """Return the changelog and its files, without Liquibase if nothing has changed.
 
         Raises StepFailed with Liquibase's own words, Conflict when a file changes meanwhile,
-        LiquibaseUnavailable, and what ``work.control.check`` does.
+        LiquibaseUnavailable, and what ``work.cancellation.check`` does.
         """
         known = self._memory.recall(self._key)
         if known is not None:
@@ -81,13 +81,13 @@ class Reader:
         if self._command is not None:
             count = 0 if index is None else index + 1
             name = changeset.name if changeset else "no changesets"
-            self._command.update(count, connection, name, work.control, _told(work))
+            self._command.update(count, connection, name, work.cancellation, _told(work))
             return {}
         if self._session is None and self._plan(work) != self._changelog:
             raise Conflict("the changelog changed while it was prepared: prepare again")
         assert self._session is not None and self._changelog is not None  # noqa: S101, PT018
         read, left = self._session.apply(
-            index, changeset, connection, settings, work.control, _told(work)
+            index, changeset, connection, settings, work.cancellation, _told(work)
         )
         known = changeset.files if changeset else {}
         unknown = [uri for uri in read if uri[:5] == "file:" and str(path_of(uri)) not in known]
@@ -124,7 +124,7 @@ class Reader:
         self._session_key = [*self._key, self._memory.digests(self._beside)]
         self._session = self._sessions.take(self._session_key, self._start)
         work.log("liquibase: reading the changelog")
-        return self._session.plan(self._url, work.control, _told(work))
+        return self._session.plan(self._url, work.cancellation, _told(work))
 
 
 def _told(work: JobContext) -> Callable[[str], None]:

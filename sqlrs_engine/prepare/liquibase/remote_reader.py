@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from sqlrs_engine.prepare.file_reads import FileRead
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.local_files import FileRead
 
 from .changelog import Changelog, Changeset
 from .reader import Reader

@@ -7,7 +7,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlrs_engine.prepare.local_files import FileRead
+from sqlrs_engine.prepare.file_reads import FileRead
 
 from .arguments import Input
 from .script import Script

@@ -1,29 +1,27 @@
 """Plans of psql scripts: each ``-f`` and each ``-c`` is a step."""
 
 import secrets
-from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from sqlrs_engine.errors import NotImplementedYet
 from sqlrs_engine.postgres.distributions.distribution import Distribution
-from sqlrs_engine.prepare.local_files import LocalFiles
-from sqlrs_engine.prepare.plan import Plan, Site, Step
+from sqlrs_engine.prepare.plan import Plan
 from sqlrs_engine.prepare.request import PrepareRequest
-from sqlrs_engine.sources import Blobs
+from sqlrs_engine.sources import Blobs, Trees
 from sqlrs_engine.states import state_ids
 from sqlrs_engine.store.records import Json
 
-from . import runner
 from .arguments import PsqlArguments, StepArguments
 from .digest import InputDigest, ScriptFiles, Start, input_digest
+from .local_files import LocalFiles
 from .remote_files import RemoteSources, Scripts
-
-if TYPE_CHECKING:
-    from sqlrs_engine.prepare.job_context import JobContext
+from .staged_files import StagedFiles
+from .step import PsqlStep, StagedStep
 
 KIND = "psql"
 
@@ -31,57 +29,18 @@ _SUMMARY_CHARS = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PsqlStep(Step):
-    """One run of psql, in ``directory``; ``stdin`` is what ``-f -`` reads.
+class StagedPlan(Plan):
+    """A plan of scripts on another machine."""
 
-    ``home`` is its ``$HOME``, None for that of the engine's user. ``after_programs`` are the
-    files that programs may have written before they are read, with the names to know them
-    by; those that they do write end up in ``generated``.
-    """
+    staged: StagedFiles
 
-    arguments: StepArguments
-    directory: Path | None
-    stdin: str | None = None
-    home: str | None = None
-    after_programs: Mapping[Path, str] = field(default_factory=dict)
-    generated: set[str] = field(default_factory=set)
-
-    def rewrote(self, changed: Collection[Path]) -> bool:
-        """Return whether programs of the script may have changed these files, and remember them."""
-        if not self.after_programs.keys() >= set(changed):
-            return False
-        self.generated.update(self.after_programs[path] for path in changed)
-        return True
-
-    def task(self) -> Json:
-        """Return what its task tells of it."""
-        return {"args_summary": self.arguments.summary()}
-
-    def run(self, site: Site, work: "JobContext") -> None:
-        """Run psql over the cluster's socket."""
-        arguments, directory = self.arguments, self.directory
-        told: Callable[[str], str] = str
-        if work.projection is not None:
-            arguments, directory = work.projection.step(self)
-            told = work.projection.told
-        work.log("psql: start")
-        with ExitStack() as cleanup:
-            if directory is None:
-                # Where a relative path of an option (-o x) leads, instead of to the engine's.
-                scratch = TemporaryDirectory(
-                    prefix="scratch-", dir=site.container, ignore_cleanup_errors=True
-                )
-                directory = Path(cleanup.enter_context(scratch))
-            script = runner.Script(arguments.command_line(), directory, self.stdin, self.home, told)
-            runner.run(site.cluster, script, work.control, lambda line: work.log(f"psql: {line}"))
+    def close(self) -> None:
+        """Remove what was laid out of the client's files."""
+        self.staged.remove()
 
 
 class Sources(Protocol):
     """The files of a request, here or on another machine."""
-
-    @property
-    def root(self) -> Path | None:
-        """The workspace of a client on another machine."""
 
     @property
     def work_dir(self) -> str | None:
@@ -107,16 +66,22 @@ class PsqlPlanner:
     """Makes the plans of scripts; what it learnt about files it remembers."""
 
     def __init__(
-        self, files: LocalFiles, blobs: Blobs | None = None, home: str | None = None
+        self,
+        files: LocalFiles,
+        blobs: Blobs | None = None,
+        trees: Trees | None = None,
+        home: str | None = None,
     ) -> None:
         """``blobs`` are the contents that clients on other machines have uploaded.
 
-        ``home`` is the user's ``$HOME``, None when that is not set.
+        ``trees`` is where they are laid out for psql, ``home`` is the user's ``$HOME``, None
+        when that is not set.
         """
         self._files = files
         self._home = home
         self._generated: set[str] = set()  # what programs of scripts were seen to write
         self._scripts = Scripts(blobs) if blobs is not None else None
+        self._trees = trees
 
     def check(self, request: PrepareRequest) -> PsqlArguments:
         """Return a request's arguments, checked with every file they lead to.
@@ -135,6 +100,13 @@ class PsqlPlanner:
         """
         sources = self._sources(request)
         arguments, contents = self._read(request, sources, settings)
+        make_step: Callable[..., PsqlStep] = PsqlStep
+        make_plan: Callable[..., Plan] = Plan
+        if isinstance(sources, RemoteSources) and self._trees is not None:
+            reads = [read for content, _ in contents for read in content.files]
+            staged = StagedFiles(sources.root, reads, self._trees)
+            make_step = partial(StagedStep, staged=staged)
+            make_plan = partial(StagedPlan, staged=staged)
         steps: list[PsqlStep] = []
         parent: str | None = None
         for step, (content, directory) in zip(arguments.steps, contents, strict=True):
@@ -142,7 +114,7 @@ class PsqlPlanner:
             task_hash = state_ids.step_hash(recipe)
             state_id = state_ids.state_id(parent or distribution.image_id, KIND, task_hash)
             steps.append(
-                PsqlStep(
+                make_step(
                     parent_state_id=parent,
                     state_id=state_id,
                     task_hash=task_hash,
@@ -159,7 +131,7 @@ class PsqlPlanner:
                 )
             )
             parent = state_id
-        return Plan(
+        return make_plan(
             kind=KIND,
             distribution=distribution,
             steps=tuple(steps),
@@ -171,7 +143,6 @@ class PsqlPlanner:
                 plan_only=request.plan_only,
             ),
             settings=settings,
-            root=sources.root,
         )
 
     def _sources(self, request: PrepareRequest) -> Sources:

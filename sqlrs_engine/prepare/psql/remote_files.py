@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlrs_engine.errors import Conflict, InvalidArgument, SourceInputsMissing
-from sqlrs_engine.prepare.local_files import FileRead
+from sqlrs_engine.prepare.file_reads import FileRead
 from sqlrs_engine.sources import Blobs, Manifest, Missing, paths
 
 from .arguments import StepArguments
@@ -88,7 +88,7 @@ class RemoteSources:
         self.includes = Includes()
         self._inputs: set[str] = set()
         self.work_dir = manifest.work_dir
-        self.root: Path | None = Path(paths.normal(manifest.root)) if manifest.root else Path()
+        self.root = Path(paths.normal(manifest.root)) if manifest.root else Path()
 
     def bind(self, path: str) -> str:
         """Return the path of a file that an argument names. Raises InvalidArgument."""
@@ -155,9 +155,7 @@ class RemoteSources:
         return key
 
     def _place(self, path: str) -> Path:
-        key = self.manifest.key_of(path)
-        assert self.root is not None  # noqa: S101 - there is a key
-        return self.root / key
+        return self.root / self.manifest.key_of(path)
 
 
 class RemoteFiles:

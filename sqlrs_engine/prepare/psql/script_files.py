@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from sqlrs_engine.prepare.local_files import FileRead
+from sqlrs_engine.prepare.file_reads import FileRead
 
 from .script import Script
 

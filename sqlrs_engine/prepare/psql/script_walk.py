@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from sqlrs_engine.errors import InvalidArgument
-from sqlrs_engine.prepare.local_files import FileRead, canonical
+from sqlrs_engine.prepare.file_reads import FileRead
 
 from .conditions import Conditions
 from .connect_command import other_server
 from .copy_command import parse_copy
+from .local_files import canonical
 from .meta_arguments import meta_arguments, printable, runs_program
 from .meta_commands import CONDITIONS, CONNECTS, EDITS, INCLUDES, OUTPUTS, QUITS, RELATIVE
 from .reading_mode import ReadingMode

@@ -14,7 +14,7 @@ from sqlrs_engine.prepare.liquibase.changelog import Changelog, Changeset
 from sqlrs_engine.prepare.liquibase.changelog_cache import ChangelogCache
 from sqlrs_engine.prepare.liquibase.session import Session
 from sqlrs_engine.prepare.liquibase.session_pool import SessionPool
-from sqlrs_engine.prepare.local_files import LocalFiles
+from sqlrs_engine.prepare.psql.local_files import LocalFiles
 from sqlrs_engine.processes.cancellation import Cancellation
 
 READY = """printf '\\001{"ready": "4"}\\n'; """

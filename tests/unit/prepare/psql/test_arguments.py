@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlrs_engine.errors import InvalidArgument
-from sqlrs_engine.prepare import local_files
-from sqlrs_engine.prepare.local_files import LocalFiles
-from sqlrs_engine.prepare.psql import options
+from sqlrs_engine.prepare.psql import local_files, options
 from sqlrs_engine.prepare.psql.arguments import Input, PsqlArguments
+from sqlrs_engine.prepare.psql.local_files import LocalFiles
 
 OWN = ["-X", "-v", "ON_ERROR_STOP=1"]
 

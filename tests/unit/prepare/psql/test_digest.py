@@ -2,7 +2,6 @@
 
 import os
 import pwd
-import time
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlrs_engine.errors import InvalidArgument
-from sqlrs_engine.prepare import local_files as files_module
-from sqlrs_engine.prepare.local_files import LocalFiles
 from sqlrs_engine.prepare.psql.arguments import Input
 from sqlrs_engine.prepare.psql.digest import input_digest
+from sqlrs_engine.prepare.psql.local_files import LocalFiles
 from sqlrs_engine.prepare.psql.script_walk import _add
 
 
@@ -393,92 +391,6 @@ def test_the_same_file_twice_is_no_recursion(work):
     work.write("x.sql", "select 1;\n")
     work.write("main.sql", "\\i x.sql\n\\i x.sql\n")
     assert work.reads() == ["main.sql", "x.sql", "x.sql"]
-
-
-# -- the memory of files --
-
-
-class Reads:
-    """Counts how often files' contents are made something of."""
-
-    def __init__(self, files):
-        self.count = 0
-        for memory in (files._scripts, files._data):
-            memory._make = self._counted(memory._make)
-
-    def _counted(self, make):
-        def counted(file, read):
-            self.count += 1
-            return make(file, read)
-
-        return counted
-
-
-@pytest.fixture
-def settled(monkeypatch):
-    """Let files count as settled as soon as they are written."""
-    monkeypatch.setattr(files_module, "_SETTLED_NS", -(10**18))
-
-
-def test_unchanged_files_are_read_once(tree, settled):
-    reads = Reads(tree.files)
-    first = tree.digest()
-    assert reads.count == 4
-    assert tree.digest() == first
-    assert reads.count == 4
-
-
-def test_changed_files_are_read_again(tree, settled):
-    reads = Reads(tree.files)
-    first = tree.digest()
-    tree.write("data.csv", "2\n")
-    assert tree.digest() != first
-    assert reads.count == 5
-
-
-def test_a_file_that_only_looks_unchanged_is_read_again(tree, settled):
-    first = tree.digest()
-    path = tree.root / "data.csv"
-    before = path.stat()
-    path.write_text("2\n")
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert tree.digest() != first
-
-
-def test_what_was_changed_just_now_is_not_trusted(tree):
-    reads = Reads(tree.files)
-    tree.digest()
-    tree.digest()
-    # `two.sql` and `data.csv` are read twice each time.
-    assert reads.count == 12
-
-
-def test_what_has_settled_is_trusted(tree, monkeypatch):
-    later = time.time_ns() + 2_000_000_000
-    monkeypatch.setattr(files_module.time, "time_ns", lambda: later)
-    reads = Reads(tree.files)
-    tree.digest()
-    tree.digest()
-    assert reads.count == 4
-
-
-def test_only_so_much_is_remembered(work, settled, monkeypatch):
-    monkeypatch.setattr(files_module, "_REMEMBERED", 2)
-    for number in range(3):
-        path = work.write(f"{number}.csv", str(number))
-        work.files.digest(path)
-    assert [path.name for path in work.files._data._known] == ["1.csv", "2.csv"]
-
-
-def test_a_change_after_the_reading_is_noticed(work):
-    work.write("main.sql", "select 1;\n")
-    (read,) = work.content().files
-    assert read.unchanged()
-    time.sleep(0.01)
-    work.write("main.sql", "select 2;\n")
-    assert not read.unchanged()
-    (work.root / "main.sql").unlink()
-    assert not read.unchanged()
 
 
 def test_an_included_file_may_set_what_names_the_next(work):

@@ -11,7 +11,7 @@ from support.prepare_fakes import psql_planner
 from sqlrs_engine.errors import InvalidArgument, NotImplementedYet, SourceInputsMissing
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.plan import Plan
-from sqlrs_engine.prepare.psql.staged_files import StagedFiles
+from sqlrs_engine.prepare.psql.step import StagedStep
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.sources import Blobs, Trees
 
@@ -340,10 +340,14 @@ def test_an_engine_without_uploads_says_so() -> None:
 
 
 def test_psql_gets_copies_in_their_places(blobs: Blobs, tmp_path: Path) -> None:
-    plan = Client(blobs, TREE).plan("-f", f"{CLIENT}/sql/main.sql", "-c", "select 1")
-    projection = StagedFiles(plan, Trees(tmp_path / "sources", blobs), "job")
+    client = Client(blobs, TREE)
+    client.planner = psql_planner(blobs, Trees(tmp_path / "sources", blobs))
+    plan = client.plan("-f", f"{CLIENT}/sql/main.sql", "-c", "select 1")
+    script, command = plan.steps
+    assert isinstance(script, StagedStep)
+    assert isinstance(command, StagedStep)
     assert not (tmp_path / "sources").exists()
-    arguments, directory = projection.step(plan.steps[0])
+    arguments, directory = script.staged.place(script.arguments, script.directory)
     file = Path(arguments.command_line()[-1])
     assert file.parent == directory
     assert file.read_text() == TREE["sql/main.sql"]
@@ -352,13 +356,13 @@ def test_psql_gets_copies_in_their_places(blobs: Blobs, tmp_path: Path) -> None:
     assert {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()} == {
         name for name in TREE if name.startswith("sql/")
     }
-    told = projection.told(f"psql:{file}:3: ERROR:  no")
+    told = script.staged.told(f"psql:{file}:3: ERROR:  no")
     assert told == f"psql:{CLIENT}/sql/main.sql:3: ERROR:  no"
-    assert projection.step(plan.steps[1])[1] == directory
-    assert projection.changed_files(plan.steps[0]) == []
+    assert command.staged.place(command.arguments, command.directory)[1] == directory
+    assert script.changed_files == []
     (directory / "tables.sql").unlink()
     (directory / "tables.sql").write_text("written by a script")
-    assert projection.changed_files(plan.steps[0]) == [Path(CLIENT, "sql/tables.sql")]
-    assert projection.changed_files(plan.steps[1]) == []
-    projection.remove()
+    assert script.changed_files == [Path(CLIENT, "sql/tables.sql")]
+    assert command.changed_files == []
+    plan.close()
     assert list((tmp_path / "sources").iterdir()) == []

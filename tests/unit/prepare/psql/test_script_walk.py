@@ -3,9 +3,9 @@ r"""What a script does beyond reading files: connections, notes, settings that o
 import pytest
 
 from sqlrs_engine.errors import InvalidArgument
-from sqlrs_engine.prepare.local_files import LocalFiles
 from sqlrs_engine.prepare.psql.arguments import Input
 from sqlrs_engine.prepare.psql.digest import Start, input_digest
+from sqlrs_engine.prepare.psql.local_files import LocalFiles
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Building states, each of them once, however many jobs need it."""

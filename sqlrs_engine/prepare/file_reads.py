@@ -1,0 +1,136 @@
+"""Files as they were when they were read, and what is remembered of them while they stay so."""
+
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from sqlrs_engine.errors import Conflict, InvalidArgument
+
+REMEMBERED = 4096
+# A file changed again within a clock tick of its last change may look the same; what is
+# this old cannot (the "racy" entries of git's index).
+SETTLED_NS = 1_000_000_000
+
+Identity = tuple[int, ...]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class FileRead:
+    """A file as it was when it was read: any change of it changes ``identity``."""
+
+    path: Path
+    identity: Identity
+
+    @classmethod
+    def now(cls, path: Path) -> "FileRead":
+        """Return a file as it is now. Raises OSError."""
+        return cls(path, _identity(path.stat()))
+
+    def unchanged(self) -> bool:
+        """Return whether the file is still as it was."""
+        try:
+            return _identity(self.path.stat()) == self.identity
+        except OSError:
+            return False
+
+    def read_again(self) -> bytes:
+        """Return the content. Raises Conflict when it has changed, InvalidArgument."""
+        try:
+            with _open(self.path) as file:
+                if _identity(os.fstat(file.fileno())) == self.identity:
+                    return file.read()
+        except (OSError, ValueError) as error:
+            raise _unreadable(str(self.path), error) from error
+        raise Conflict("a script changed while it was read: prepare again", str(self.path))
+
+
+class FileMemory(Generic[T]):
+    """What is made of files' content, kept while the files stay the same; thread-safe."""
+
+    def __init__(self, make: Callable[[BufferedReader, FileRead], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._known: OrderedDict[Path, tuple[Identity, T]] = OrderedDict()
+
+    def read(self, path: Path) -> tuple[T, FileRead]:
+        """Return what a file's content makes. Raises InvalidArgument when it cannot be read."""
+        try:
+            with _open(path) as file:
+                read = FileRead(path, _identity(os.fstat(file.fileno())))
+                with self._lock:
+                    known = self._known.get(path)
+                if known is not None and known[0] == read.identity:
+                    return known[1], read
+                made = self._make(file, read)
+        except (OSError, ValueError) as error:
+            raise _unreadable(str(path), error) from error
+        self._remember(read, made)
+        return made, read
+
+    def _remember(self, read: FileRead, made: T) -> None:
+        if time.time_ns() - max(read.identity[3:]) < SETTLED_NS:
+            return
+        with self._lock:
+            self._known[read.path] = read.identity, made
+            self._known.move_to_end(read.path)
+            if len(self._known) > REMEMBERED:
+                self._known.popitem(last=False)
+
+
+class FileDigests:
+    """The SHA-256 of files, remembered; thread-safe."""
+
+    def __init__(self) -> None:
+        self._memory = FileMemory(
+            lambda file, read: hashlib.file_digest(file, "sha256").hexdigest()
+        )
+
+    def digest(self, path: Path) -> tuple[str, FileRead]:
+        """Return the SHA-256 of a file. Raises InvalidArgument when it cannot be read."""
+        return self._memory.read(path)
+
+
+def check_readable(path: str) -> None:
+    """Raise InvalidArgument unless ``path`` is a file that can be read."""
+    try:
+        with _open(Path(path)):
+            return
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: str, error: OSError | ValueError) -> InvalidArgument:
+    """Return the error for a file that cannot be read; one that is not there needs no reason."""
+    if isinstance(error, FileNotFoundError):
+        return InvalidArgument("cannot read file", path)
+    reason = getattr(error, "strerror", None) or str(error)
+    return InvalidArgument("cannot read file", f"{path}: {reason}")
+
+
+def _open(path: Path) -> BufferedReader:
+    """Open a regular file; a pipe would block, and it cannot be read twice."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise ValueError("it is a directory" if stat.S_ISDIR(mode) else "it is not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )

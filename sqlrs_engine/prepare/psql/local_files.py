@@ -1,0 +1,107 @@
+"""Files of this machine, as psql reads them."""
+
+import os
+import posixpath
+import stat
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.prepare.file_reads import FileDigests, FileMemory, FileRead, check_readable
+
+from .arguments import StepArguments
+from .script import Script
+
+
+class LocalFiles:
+    """Reads scripts and data files; thread-safe."""
+
+    work_dir: str | None = None
+
+    def __init__(self, digests: FileDigests | None = None) -> None:
+        """``digests`` remembers the data files, for others as well."""
+        self._scripts = FileMemory(lambda file, read: Script(file.read(), read.read_again))
+        self._digests = digests or FileDigests()
+
+    def bind(self, path: str) -> str:
+        """Return the path of a file that an argument names, as psql opens it.
+
+        Raises InvalidArgument.
+        """
+        if not Path(path).is_absolute():
+            raise InvalidArgument("file path must be absolute", path)
+        path = canonical(path)
+        check_readable(path)
+        return path
+
+    def directory(self, path: str | None) -> Path | None:
+        """Return a working directory, None when there is none."""
+        return Path(path) if path else None
+
+    def check_options(self, step: StepArguments) -> None:
+        """Allow any options."""
+
+    def of_step(self) -> "LocalFiles":
+        """Return the files as one run of psql sees them."""
+        return self
+
+    def complete(self) -> AbstractContextManager[None]:
+        """Do nothing: what is missing here is an error at once."""
+        return nullcontext()
+
+    def admit(self, name: str) -> None:
+        """Allow any name in a script."""
+
+    def absolute(self, name: str) -> bool:
+        """Return whether a name does not depend on a directory."""
+        return name.startswith("/")
+
+    def exists(self, path: Path) -> bool:
+        """Return whether there is anything at a path."""
+        try:
+            path.stat()
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def irregular(self, path: Path) -> bool:
+        """Return whether a path is that of a pipe or of a device: something read only once."""
+        try:
+            mode = path.stat().st_mode
+        except (OSError, ValueError):
+            return False
+        return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+    def enterable(self, path: Path) -> bool | None:
+        """Return whether psql can change to a directory."""
+        try:
+            return path.is_dir() and os.access(path, os.X_OK)
+        except (OSError, ValueError):
+            return False
+
+    def resolve(self, path: Path) -> str:
+        """Return the name by which two paths of the same file can be compared."""
+        try:
+            return os.path.realpath(path)
+        except (OSError, ValueError):
+            return str(path)
+
+    def own(self, read: FileRead) -> FileRead | None:
+        """Return what psql must find of a file that it writes itself: it is there already."""
+        return None
+
+    def script(self, path: Path) -> tuple[Script, FileRead]:
+        """Return a script. Raises InvalidArgument when it cannot be read."""
+        return self._scripts.read(path)
+
+    def digest(self, path: Path) -> tuple[str, FileRead]:
+        """Return the SHA-256 of a data file. Raises InvalidArgument when it cannot be read."""
+        return self._digests.digest(path)
+
+
+def canonical(path: str) -> str:
+    """Return a path as psql opens it: names followed by ``..`` are dropped, links or not.
+
+    (canonicalize_path in PostgreSQL's path.c, since 15.)
+    """
+    return posixpath.normpath(path).replace("//", "/", 1) if path else path
