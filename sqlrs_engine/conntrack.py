@@ -7,15 +7,12 @@ there in between.
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from sqlrs_engine.errors import ClusterFailed
-from sqlrs_engine.postgres.cluster import SESSIONS_EVER
+from sqlrs_engine.postgres.cluster import SESSIONS_EVER, Cluster
 
-if TYPE_CHECKING:
-    import psycopg
-
-__all__ = ["ENGINE_APPLICATION", "IDLE", "Connectable", "Conntrack", "Reading"]
+__all__ = ["ENGINE_APPLICATION", "IDLE", "Conntrack", "Reading"]
 
 ENGINE_APPLICATION = "sqlrs-engine"
 """The ``application_name`` of the engine's own sessions."""
@@ -34,13 +31,6 @@ SELECT (SELECT count(*) FROM pg_catalog.pg_stat_activity
            AND application_name <> %s),
        ({SESSIONS_EVER})
 """  # noqa: S608  (put together of constants)
-
-
-class Connectable(Protocol):
-    """What is asked: a running cluster."""
-
-    def connect(self, port: int, dbname: str = "postgres") -> "psycopg.Connection[Any]":
-        """Open a session of the engine's own. Raises psycopg.OperationalError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +65,7 @@ _FULL = Reading(connections=1)
 class Conntrack:
     """Reads connections and session counters."""
 
-    def read(self, cluster: Connectable, port: int) -> Reading:
+    def read(self, cluster: Cluster, port: int) -> Reading:
         """Ask a running cluster.
 
         One that admits nobody any more counts as having a connection; one that cannot be
@@ -97,10 +87,10 @@ class Conntrack:
         return IDLE
 
 
-def _ask(cluster: Connectable, port: int, dbname: str) -> Reading:
+def _ask(cluster: Cluster, port: int, dbname: str) -> Reading:
     with cluster.connect(port, dbname=dbname) as connection:
         connection.execute(_STATEMENT_TIMEOUT)
-        row = connection.execute(_QUERY, (ENGINE_APPLICATION,)).fetchone()
+        row: tuple[Any, ...] | None = connection.execute(_QUERY, (ENGINE_APPLICATION,)).fetchone()
     if row is None:
         raise ClusterFailed("PostgreSQL answered without a row")
     return Reading(connections=row[0], sessions=row[1])

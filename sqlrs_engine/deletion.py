@@ -15,10 +15,11 @@ files, so that what a crash leaves behind are files that the next start sweeps a
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 from sqlrs_engine.errors import NotFound, Unavailable
+from sqlrs_engine.statefs import StateFiles
+from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.store import InstanceFilter, StateFilter, Store
 from sqlrs_engine.store.records import Instance, State
 
@@ -89,31 +90,11 @@ class InstanceControl(Protocol):
         """Delete an instance, whoever is connected; say whether it was there."""
 
 
-class StateLeases(Protocol):
-    """Which states are being cloned or built upon."""
-
-    def leased(self, state_id: str) -> bool:
-        """Return whether a state is in use now."""
-
-    def retire(self, state_ids: Iterable[str]) -> AbstractContextManager[bool]:
-        """Keep states from being leased; yields False when one is leased already."""
-
-
-class StateFiles(Protocol):
-    """Where states are, and their removal."""
-
-    def state_dir(self, image_id: str, state_id: str) -> Path:
-        """Return where a state's files are."""
-
-    def discard(self, path: Path) -> None:
-        """Remove a directory of the store, in the background; harmless when it is gone."""
-
-
 class Deletion:
     """Plans and executes deletions; safe to use from any thread."""
 
     def __init__(
-        self, store: Store, instances: InstanceControl, leases: StateLeases, files: StateFiles
+        self, store: Store, instances: InstanceControl, leases: Leases, files: StateFiles
     ) -> None:
         self._store = store
         self._instances = instances

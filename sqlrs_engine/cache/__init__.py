@@ -11,15 +11,17 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from sqlrs_engine.clock import Clock, utc_now
+from sqlrs_engine.config import Config
 from sqlrs_engine.durations import format as format_duration
 from sqlrs_engine.errors import StorageFull
 from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.statefs import StateFiles
+from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.store import Store
 from sqlrs_engine.store.records import Json
 
-from .capacity import MIN_STATE_AGE, Disk, Phase, Settings
+from .capacity import MIN_STATE_AGE, Disk, Phase
 from .enforcement import PATIENCE_SECONDS, Enforcement
-from .eviction import Files, Leases
 from .explain import Plan, explain
 from .last_eviction import LastEviction
 
@@ -34,9 +36,9 @@ class Cache:
     def __init__(
         self,
         store: Store,
-        files: Files,
+        files: StateFiles,
         leases: Leases,
-        settings: Settings,
+        config: Config,
         *,
         plan: Callable[[Any], Plan],
         exists: Callable[[str], bool],
@@ -59,14 +61,14 @@ class Cache:
         self._store = store
         self._exists = exists
         self._disk = disk
-        self._settings = settings
+        self._config = config
         self._plan = plan
         self._summary = LastEviction(store.meta)
         self._enforcement = Enforcement(
             store.states,
             files,
             leases,
-            settings,
+            config,
             self._summary,
             disk=disk,
             shares_blocks=shares_blocks,
@@ -90,7 +92,7 @@ class Cache:
             "reserve_bytes": limits.reserve,
             "high_watermark": limits.high_watermark,
             "low_watermark": limits.low_watermark,
-            "min_state_age": format_duration(self._settings.seconds(MIN_STATE_AGE)),
+            "min_state_age": format_duration(self._config.seconds(MIN_STATE_AGE)),
             "store_total_bytes": usage.disk.total,
             "store_free_bytes": usage.disk.free,
             "state_count": usage.state_count,

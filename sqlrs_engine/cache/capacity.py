@@ -9,7 +9,9 @@ free again. Pressure alone fails nobody: see ``enforcement``.
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal
+
+from sqlrs_engine.config import Config
 
 USAGE_ABOVE_HIGH_WATERMARK = "usage_above_high_watermark"
 PHYSICAL_FREE_BELOW_RESERVE = "physical_free_below_reserve"
@@ -21,16 +23,6 @@ _SMALLEST_DEFAULT_RESERVE = 10 * 1024**3
 Phase = Literal[
     "startup_recovery", "prepare_step", "snapshot", "metadata_commit", "prepare_instance"
 ]
-
-
-class Settings(Protocol):
-    """The part of the configuration that the cache uses."""
-
-    def value(self, path: str) -> Any:
-        """Return the value in force at a path."""
-
-    def seconds(self, path: str) -> float:
-        """Return the duration in force at a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +80,13 @@ class Limits:
     sizes_count: bool = True
 
     @classmethod
-    def configured(cls, settings: Settings, total: int, *, shares_blocks: bool = False) -> "Limits":
+    def configured(cls, config: Config, total: int, *, shares_blocks: bool = False) -> "Limits":
         """Return the limits in force on a disk of ``total`` bytes.
 
         Where copies share their blocks, the states' apparent size may exceed the disk's.
         """
-        max_bytes = settings.value("cache.capacity.maxBytes") or 0
-        reserve = settings.value("cache.capacity.reserveBytes")
+        max_bytes = config.value("cache.capacity.maxBytes") or 0
+        reserve = config.value("cache.capacity.reserveBytes")
         if reserve is None:
             reserve = default_reserve(total)
         room = max(0, total - reserve)
@@ -103,8 +95,8 @@ class Limits:
             max_bytes=max_bytes,
             reserve=reserve,
             effective_max=least if max_bytes else room,
-            high_watermark=settings.value("cache.capacity.highWatermark"),
-            low_watermark=settings.value("cache.capacity.lowWatermark"),
+            high_watermark=config.value("cache.capacity.highWatermark"),
+            low_watermark=config.value("cache.capacity.lowWatermark"),
             sizes_count=bool(max_bytes) or not shares_blocks,
         )
 

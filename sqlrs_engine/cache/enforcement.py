@@ -19,14 +19,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from sqlrs_engine import clock
+from sqlrs_engine.config import Config
 from sqlrs_engine.errors import CacheLimitTooSmall, CacheUnavailable, EngineError, StorageFull
 from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.statefs import StateFiles
+from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.store import StateStore
 from sqlrs_engine.store.records import Json
 
 from .candidates import Rules
-from .capacity import MIN_STATE_AGE, NOTHING, Disk, Goal, Limits, Need, Phase, Settings, Usage
-from .eviction import Evictor, Files, Leases, Outcome
+from .capacity import MIN_STATE_AGE, NOTHING, Disk, Goal, Limits, Need, Phase, Usage
+from .eviction import Evictor, Outcome
 from .last_eviction import Eviction, LastEviction
 
 # The phases that can still be refused; later on the state is there, and of use.
@@ -60,9 +63,9 @@ class Enforcement:
     def __init__(
         self,
         states: StateStore,
-        files: Files,
+        files: StateFiles,
         leases: Leases,
-        settings: Settings,
+        config: Config,
         summary: LastEviction,
         *,
         disk: Callable[[], Disk],
@@ -79,7 +82,7 @@ class Enforcement:
         """
         self._states = states
         self._leases = leases
-        self._settings = settings
+        self._config = config
         self._summary = summary
         self._disk = disk
         self._shares_blocks = shares_blocks
@@ -102,9 +105,7 @@ class Enforcement:
 
     def limits(self, usage: Usage) -> Limits:
         """Return the limits in force."""
-        return Limits.configured(
-            self._settings, usage.disk.total, shares_blocks=self._shares_blocks
-        )
+        return Limits.configured(self._config, usage.disk.total, shares_blocks=self._shares_blocks)
 
     def reclaimable(self) -> tuple[int, int]:
         """Return the size of all that could be evicted, and the number of states that couldn't."""
@@ -263,7 +264,7 @@ class Enforcement:
         now = self._clock()
         return Rules(
             now=now,
-            youngest=clock.shift(now, -self._settings.seconds(MIN_STATE_AGE)),
+            youngest=clock.shift(now, -self._config.seconds(MIN_STATE_AGE)),
             protected=frozenset(protect),
             leased=self._leases.leased,
         )

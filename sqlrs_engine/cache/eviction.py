@@ -12,15 +12,15 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from typing import Protocol
 
 from sqlrs_engine.errors import CacheUnavailable, Conflict, EngineError, StorageFull
 from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.statefs import StateFiles
+from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.store import StateFilter, StateStore
 from sqlrs_engine.store.records import State
 
@@ -35,34 +35,6 @@ _SPACE_PATIENCE_SECONDS = 5.0
 _LEASE_PATIENCE_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
-
-
-class Leases(Protocol):
-    """Which states are being cloned or built upon."""
-
-    def leased(self, state_id: str) -> bool:
-        """Return whether a state is in use now."""
-
-    def current(self) -> frozenset[str]:
-        """Return the states in use now."""
-
-    def retire(
-        self, state_ids: Iterable[str], patience_seconds: float = 0
-    ) -> AbstractContextManager[bool]:
-        """Keep states from being leased; yields False when one stays leased for so long."""
-
-
-class Files(Protocol):
-    """Where states are, and their removal."""
-
-    def state_dir(self, image_id: str, state_id: str) -> Path:
-        """Return where a state's files are."""
-
-    def discard(self, path: Path) -> None:
-        """Remove a directory of the store, in the background."""
-
-    def await_space(self, seconds: float) -> bool:
-        """Wait until the disk has back what was removed; False when not after that time."""
 
 
 class Fate(Enum):
@@ -103,7 +75,7 @@ class Evictor:
     def __init__(
         self,
         states: StateStore,
-        files: Files,
+        files: StateFiles,
         leases: Leases,
         measure: Callable[[], Usage],
         metrics: Metrics,

@@ -10,7 +10,7 @@ from sqlrs_engine.clock import utc_now
 from sqlrs_engine.deletion import Deletion
 from sqlrs_engine.host.disk_space import exhausted
 from sqlrs_engine.httpapi.services import Services
-from sqlrs_engine.instances import Expiry, Instances, Leases, PostgresServers
+from sqlrs_engine.instances import Expiry, Instances, Servers
 from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.prepare.build.build_locks import BuildLocks
@@ -24,6 +24,7 @@ from sqlrs_engine.runs import Runs
 from sqlrs_engine.salvage import Salvage
 from sqlrs_engine.sources import Sources
 from sqlrs_engine.statefs.scratch import Scratch
+from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store.records import Instance, State
 
@@ -60,7 +61,7 @@ class Engine:
         self.ballast = storage.ballast
         self._retries = retries = storage.retries
         found = distributions(store_root, search_path, builds)
-        self.servers = servers = PostgresServers(found, storage.os_user)
+        self.servers = servers = Servers(found, storage.os_user)
         self.metrics = metrics = Metrics()
         leases = Leases()
         expiry = Expiry(store, config, utc_now)
@@ -87,7 +88,7 @@ class Engine:
             files,
             servers,
             config,
-            names=registry,
+            registry=registry,
             leases=leases,
             expiry=expiry,
             states=states,
@@ -107,7 +108,7 @@ class Engine:
                     sources.blobs,
                     trees=sources.trees,
                     changelogs=store_root / "changelogs",
-                    settings=config,
+                    config=config,
                     home=os.environ.get("HOME"),
                 ),
                 builder=Builder(files, states, servers, locks, metrics, cache, retries),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from sqlrs_engine.config import TEMPORARY
 from sqlrs_engine.errors import EngineError
-from sqlrs_engine.instances import PostgresServers
+from sqlrs_engine.instances import Servers
 from sqlrs_engine.statefs import StateFs, temporary_files
 from sqlrs_engine.states.states import States
 
@@ -59,7 +59,7 @@ class Recovery:
 class Leftovers:
     """Servers and files that an earlier engine left half made or half deleted."""
 
-    def __init__(self, files: StateFs, servers: PostgresServers, states: States) -> None:
+    def __init__(self, files: StateFs, servers: Servers, states: States) -> None:
         self._files = files
         self._servers = servers
         self._states = states

@@ -5,10 +5,10 @@ from operator import attrgetter
 from typing import Any
 
 from sqlrs_engine import durations
+from sqlrs_engine.deletion import DeleteResult, Node
 from sqlrs_engine.store.records import Instance, Job, Json, Task
 
 from .responses import Reply, json_reply
-from .services import DeleteNode, DeleteResult
 
 Entry = Callable[[Any], Json]
 
@@ -156,7 +156,7 @@ def delete_reply(result: DeleteResult) -> Reply:
     return json_reply(delete_result(result), status=409 if blocked else 200)
 
 
-def _delete_tree(root: DeleteNode) -> Json:
+def _delete_tree(root: Node) -> Json:
     """A deletion's tree, nested at most ``DEEPEST`` levels deep.
 
     What descends from a node of the last level follows that node in the same list. Without
@@ -176,7 +176,7 @@ def _delete_tree(root: DeleteNode) -> Json:
     return tops[0]
 
 
-def _delete_node(node: DeleteNode) -> Json:
+def _delete_node(node: Node) -> Json:
     entry: Json = {"kind": node.kind, "id": node.id}
     for key in ("connections", "blocked", "runtime_id"):
         value = getattr(node, key)

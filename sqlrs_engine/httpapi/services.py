@@ -4,101 +4,18 @@ All of them are synchronous and safe to call from any thread; they raise the err
 ``sqlrs_engine.errors``.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from sqlrs_engine.deletion import DeleteResult, Deletion
+from sqlrs_engine.instances import Instances
 from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.prepare.request import PrepareRequest
+from sqlrs_engine.registry import Registry
 from sqlrs_engine.sources import Upload
 from sqlrs_engine.store import Store
-from sqlrs_engine.store.records import Instance, Job, Json, Name, State
-
-
-class Registry(Protocol):
-    """Lookups by id or name, and the rules of names."""
-
-    def instance(self, ref: str) -> tuple[Instance, bool]:
-        """Return the instance and whether ``ref`` was a name. Raises NotFound."""
-
-    def name(self, name: str) -> Name:
-        """Return a name. Raises NotFound."""
-
-    def bind(self, name: str, instance_ref: str) -> tuple[Name, bool]:
-        """Bind a name; also return whether it is new. Raises InvalidArgument, NotFound."""
-
-    def unbind(self, name: str) -> None:
-        """Delete a name. Raises NotFound."""
-
-
-class Instances(Protocol):
-    """The lifecycle of instances."""
-
-    def create(
-        self,
-        state_id: str,
-        *,
-        name: str | None = None,
-        ttl: float | None = None,
-        protected: bool = False,
-        made_for: str | None = None,
-        asked: str | None = None,
-    ) -> Instance:
-        """Start an instance of a state; ``ttl`` in seconds, 0 for never.
-
-        Or return, running, the one that was ``made_for`` the same. Raises
-        IdempotencyKeyReused when something else was ``asked`` then.
-        """
-
-    def update(self, instance_id: str, *, ttl: Any = ..., protected: Any = ...) -> Instance:
-        """Change ``ttl`` (seconds, 0 for never, None for the default) or ``protected``.
-
-        What is not given stays as it is.
-        """
-
-    def reset(self, instance_id: str, force: bool = False) -> Instance:
-        """Put an instance back to its state. Raises Conflict while it is connected to."""
-
-    def promote(self, instance_id: str) -> State:
-        """Make a state of an instance."""
-
-
-class DeleteNode(Protocol):
-    """A node of a deletion tree."""
-
-    @property
-    def kind(self) -> str: ...  # noqa: D102
-    @property
-    def id(self) -> str: ...  # noqa: D102
-    @property
-    def connections(self) -> int | None: ...  # noqa: D102
-    @property
-    def blocked(self) -> str | None: ...  # noqa: D102
-    @property
-    def runtime_id(self) -> str | None: ...  # noqa: D102
-    @property
-    def children(self) -> "Sequence[DeleteNode]": ...  # noqa: D102
-
-
-class DeleteResult(Protocol):
-    """What a delete did, would do, or could not."""
-
-    @property
-    def dry_run(self) -> bool: ...  # noqa: D102
-    @property
-    def outcome(self) -> Literal["deleted", "would_delete", "blocked"]: ...  # noqa: D102
-    @property
-    def root(self) -> DeleteNode: ...  # noqa: D102
-
-
-class Deletion(Protocol):
-    """Deletes instances and states."""
-
-    def instance(self, instance_id: str, *, force: bool, dry_run: bool) -> DeleteResult:
-        """Delete an instance. Raises NotFound."""
-
-    def state(self, state_id: str, *, recurse: bool, force: bool, dry_run: bool) -> DeleteResult:
-        """Delete a state. Raises NotFound."""
+from sqlrs_engine.store.records import Job, Json
 
 
 class EventLog(Protocol):

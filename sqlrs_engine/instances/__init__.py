@@ -11,8 +11,11 @@ from sqlrs_engine.conntrack import Conntrack
 from sqlrs_engine.errors import NotFound
 from sqlrs_engine.host.memory import Memory, ProcMemory
 from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.registry import Registry
 from sqlrs_engine.retry_queue import RetryQueue
+from sqlrs_engine.statefs import StateFiles
 from sqlrs_engine.states.leases import Leases
+from sqlrs_engine.states.states import States
 from sqlrs_engine.store import InstanceFilter, Store
 from sqlrs_engine.store.records import Instance, State
 
@@ -28,19 +31,15 @@ from .provisioner import Provisioner
 from .reaper import Reaper
 from .recovery import Recovery
 from .reset import Reset
-from .servers import Files, OnLog, PostgresServers, Server, Servers, discard_line
-from .services import ConnectionReader, Names, Services, States
+from .servers import OnLog, Servers, discard_line
+from .services import Services
 from .usage import Usage
 from .watch import Watch
 
 __all__ = [
     "UNSET",
     "Expiry",
-    "Files",
     "Instances",
-    "Leases",
-    "PostgresServers",
-    "Server",
     "Servers",
 ]
 
@@ -60,15 +59,15 @@ class Instances:
     def __init__(
         self,
         store: Store,
-        files: Files,
+        files: StateFiles,
         servers: Servers,
         config: Config,
         *,
-        names: Names,
+        registry: Registry,
         leases: Leases,
         expiry: Expiry,
         states: States,
-        conntrack: ConnectionReader | None = None,
+        conntrack: Conntrack | None = None,
         ports: Ports | None = None,
         clock: Clock = utc_now,
         metrics: Metrics | None = None,
@@ -86,8 +85,8 @@ class Instances:
             store=store,
             files=files,
             servers=servers,
-            settings=config,
-            names=names,
+            config=config,
+            registry=registry,
             conntrack=conntrack or Conntrack(),
             leases=leases,
             locks=KeyedLocks(),

@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum
-from typing import Any, Final, Literal, Protocol
+from typing import Any, Final, Literal
 
 from sqlrs_engine.clock import Clock, Timestamp, shift
+from sqlrs_engine.config import Config
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.store import InstanceFilter, Store
 from sqlrs_engine.store.records import Instance
@@ -30,13 +31,6 @@ MaybeTtl = float | None | Literal[Unset.UNSET]
 MaybeFlag = bool | Literal[Unset.UNSET]
 
 
-class Durations(Protocol):
-    """The part of the configuration that decides here."""
-
-    def seconds(self, path: str) -> float:
-        """Return the duration in force at a path."""
-
-
 def check_ttl(ttl: float | None) -> None:
     """Raise InvalidArgument unless ``ttl`` (seconds) can be an instance's."""
     if ttl is not None and not 0 <= ttl <= LONGEST_TTL:
@@ -48,7 +42,7 @@ def check_ttl(ttl: float | None) -> None:
 class Expiry:
     """Keeps ``expires_at`` of the instances' rows right."""
 
-    def __init__(self, store: Store, config: Durations, clock: Clock) -> None:
+    def __init__(self, store: Store, config: Config, clock: Clock) -> None:
         self._store = store
         self._config = config
         self._clock = clock

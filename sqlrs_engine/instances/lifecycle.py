@@ -23,7 +23,7 @@ from sqlrs_engine.errors import (
     Unavailable,
 )
 from sqlrs_engine.host.disk_space import with_relief
-from sqlrs_engine.postgres.cluster import PortTaken, ServerUnusable, SettingsUnfit
+from sqlrs_engine.postgres.cluster import Cluster, PortTaken, ServerUnusable, SettingsUnfit
 from sqlrs_engine.store import InstanceFilter
 from sqlrs_engine.store.records import Instance, State
 
@@ -32,7 +32,7 @@ from .fifo_semaphore import FifoSemaphore
 from .pool.pool import Pool
 from .ports import NoPortLeft
 from .provisioner import Provisioner, Ready, Started, new_password
-from .servers import OnLog, Server, discard_line
+from .servers import OnLog, discard_line
 from .services import Services
 from .watch import Watch
 
@@ -87,7 +87,7 @@ class Lifecycle:
                 with suppress(NotFound):  # deleted just now: it is made again
                     return self._resumed(there, name, on_log)
             if name is not None:
-                self._deps.names.check_free(name)
+                self._deps.registry.check_free(name)
             with self._room(), ExitStack() as held:
                 ready = self._ready(state, held)
                 instance = self._hand_over(
@@ -132,7 +132,9 @@ class Lifecycle:
                     f"the instance's server does not start: {_WAYS_OUT}", f"{instance_id}: {error}"
                 ) from error
 
-    def restart(self, instance: Instance, server: Server, on_log: OnLog = discard_line) -> Instance:
+    def restart(
+        self, instance: Instance, server: Cluster, on_log: OnLog = discard_line
+    ) -> Instance:
         """Start an instance on the port it has, or go on with a server that runs there.
 
         When another program has the port, the instance moves to another one. The password
@@ -209,13 +211,13 @@ class Lifecycle:
     def _resumed(self, there: Instance, name: str | None, on_log: OnLog) -> Instance:
         """Return the instance that an interrupted caller had created before."""
         if name is not None and there.name is None:
-            self._deps.names.claim(name, there)
+            self._deps.registry.claim(name, there)
         return self.ensure_running(there.instance_id, on_log)
 
     @contextmanager
     def _room(self) -> Iterator[None]:
         """Count one more instance. Raises Unavailable when there are enough."""
-        limit = self._deps.settings.value(MAX_RUNNING)
+        limit = self._deps.config.value(MAX_RUNNING)
         with self._creating:
             if limit:
                 existing = len(self._deps.store.instances.find(InstanceFilter()))
@@ -266,7 +268,7 @@ class Lifecycle:
         try:
             instance = self._record(ready, **options)
             if name is not None:
-                self._deps.names.claim(name, instance)
+                self._deps.registry.claim(name, instance)
                 # A name has its say in when the instance expires.
                 instance = self._deps.expiry.recompute(ready.instance_id) or instance
             self._deps.store.states.touch(ready.state_id, self._deps.clock())
@@ -296,14 +298,14 @@ class Lifecycle:
             )
         )
 
-    def _started(self, instance: Instance, server: Server) -> Started:
+    def _started(self, instance: Instance, server: Cluster) -> Started:
         """Start an instance's server where its row says. Raises PortTaken, ClusterFailed."""
         if server.postmaster() is None and not self._deps.ports.hold(instance.port):
             raise PortTaken("another program has the instance's port", str(instance.port))
         settings = self._assembly.settings()
         return self._assembly.start(server, instance.port, instance.password, settings)
 
-    def _moved(self, instance: Instance, server: Server, on_log: OnLog) -> Instance:
+    def _moved(self, instance: Instance, server: Cluster, on_log: OnLog) -> Instance:
         """Give an instance another port and another password.
 
         A program that has taken its port may have been told the password by a client that

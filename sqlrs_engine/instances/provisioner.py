@@ -12,11 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlrs_engine.errors import ClusterFailed, Conflict, StorageFull
-from sqlrs_engine.postgres.cluster import PortTaken, ServerUnusable, SettingsUnfit, StateUnusable
+from sqlrs_engine.postgres.cluster import (
+    Cluster,
+    PortTaken,
+    ServerUnusable,
+    SettingsUnfit,
+    StateUnusable,
+)
 from sqlrs_engine.postgres.settings import Setting
 from sqlrs_engine.store.records import State
 
-from .servers import LOG_FILE, Server
+from .servers import LOG_FILE
 from .services import Services
 
 SETTINGS = "postgres.settings"
@@ -47,7 +53,7 @@ class Ready:
     image_id: str
     state_id: str
     container: Path
-    server: Server
+    server: Cluster
     port: int
     password: str
     started: Started
@@ -101,7 +107,7 @@ class Provisioner:
 
     def start(
         self,
-        server: Server,
+        server: Cluster,
         port: int,
         password: str,
         settings: Mapping[str, Setting],
@@ -128,7 +134,7 @@ class Provisioner:
 
     def _start(
         self,
-        server: Server,
+        server: Cluster,
         port: int,
         password: str,
         settings: Mapping[str, Setting],
@@ -146,7 +152,7 @@ class Provisioner:
             raise
         return Started(postmaster.runtime_id, sessions)
 
-    def change_password(self, server: Server, password: str) -> None:
+    def change_password(self, server: Cluster, password: str) -> None:
         """Set the password in the files of a stopped server, out of reach by TCP."""
         postmaster = server.start(port=None, settings=self.settings())
         try:
@@ -156,7 +162,7 @@ class Provisioner:
 
     def settings(self) -> Mapping[str, Setting]:
         """Return the settings that servers are to be started with now."""
-        settings: Mapping[str, Setting] = self._deps.settings.value(SETTINGS)
+        settings: Mapping[str, Setting] = self._deps.config.value(SETTINGS)
         return settings
 
     def discard(self, ready: Ready) -> None:
@@ -177,7 +183,7 @@ class Provisioner:
             place = self._deps.files.set_aside(container)
             _log.warning("%s: it is set aside, as %s", refusal, place)
 
-    def _started(self, instance_id: str, state: State, container: Path, server: Server) -> Ready:
+    def _started(self, instance_id: str, state: State, container: Path, server: Cluster) -> Ready:
         """Start the server, on another port when one proves taken."""
         password, settings = new_password(), self.settings()
         with ExitStack() as reservations:  # a port that failed is not tried again

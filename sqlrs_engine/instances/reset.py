@@ -45,7 +45,7 @@ class Reset:
         workspace = files.clone_to_workspace(source)
         try:
             (workspace / LOG_FILE).unlink(missing_ok=True)
-            files.swap(container, workspace)
+            files.exchange(container, workspace)
         except BaseException:
             files.discard(workspace)
             raise

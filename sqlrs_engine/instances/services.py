@@ -2,59 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
 
 from sqlrs_engine.clock import Clock
-from sqlrs_engine.conntrack import Reading
+from sqlrs_engine.config import Config
+from sqlrs_engine.conntrack import Conntrack
 from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.registry import Registry
 from sqlrs_engine.retry_queue import RetryQueue
+from sqlrs_engine.statefs import StateFiles
 from sqlrs_engine.states.leases import Leases
+from sqlrs_engine.states.states import States
 from sqlrs_engine.store import Store
-from sqlrs_engine.store.records import Instance, Name, State
 
 from .disk_budget import DiskBudget
 from .expiry import Expiry
 from .locks import KeyedLocks
 from .ports import Ports
-from .servers import Files, Server, Servers
-
-
-class Settings(Protocol):
-    """The part of the configuration that instances use."""
-
-    def value(self, path: str) -> Any:
-        """Return the value in force at a path."""
-
-    def seconds(self, path: str) -> float:
-        """Return the duration in force at a path."""
-
-
-class Names(Protocol):
-    """Binds names to new instances; the registry does."""
-
-    def check_free(self, name: str) -> None:
-        """Raise InvalidArgument or Conflict unless the name can be claimed."""
-
-    def claim(self, name: str, instance: Instance) -> Name:
-        """Bind a name that is bound to no living instance. Raises Conflict otherwise."""
-
-
-class ConnectionReader(Protocol):
-    """Asks a running cluster who uses it; ``conntrack`` does."""
-
-    def read(self, cluster: Server, port: int) -> Reading:
-        """Return its connections and session counter."""
-
-
-class States(Protocol):
-    """The cached states; ``prepare`` has them."""
-
-    def exists(self, state_id: str) -> bool:
-        """Return whether a state is there, its files included, and can be trusted."""
-
-    def publish_durably(self, workspace: Path, state: State) -> State:
-        """Make a workspace a state; it is on the disk by then."""
+from .servers import Servers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,11 +29,11 @@ class Services:
     """
 
     store: Store
-    files: Files
+    files: StateFiles
     servers: Servers
-    settings: Settings
-    names: Names
-    conntrack: ConnectionReader
+    config: Config
+    registry: Registry
+    conntrack: Conntrack
     leases: Leases
     locks: KeyedLocks
     ports: Ports

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sqlrs_engine.config import Config
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.sources import Blobs, Trees
 
 from .file_reads import FileDigests
 from .job_context import JobContext
-from .liquibase import LiquibasePlanner, Settings, Workspaces
+from .liquibase import LiquibasePlanner, Workspaces
 from .plan import Plan
 from .psql.local_files import LocalFiles
 from .psql.planner import PsqlPlanner
@@ -25,7 +26,7 @@ class Planner:
         *,
         trees: Trees | None = None,
         changelogs: Path,
-        settings: Settings,
+        config: Config,
         home: str | None = None,
     ) -> None:
         """``blobs`` are the contents that clients on other machines have uploaded.
@@ -36,7 +37,7 @@ class Planner:
         digests = FileDigests()
         workspaces = Workspaces(blobs, trees) if blobs is not None and trees is not None else None
         self._psql = PsqlPlanner(LocalFiles(digests), blobs, trees, home)
-        self._liquibase = LiquibasePlanner(changelogs, digests, settings, workspaces)
+        self._liquibase = LiquibasePlanner(changelogs, digests, config, workspaces)
 
     def check(self, request: PrepareRequest) -> str:
         """Return a request's arguments as they are shown, checked with what they lead to.

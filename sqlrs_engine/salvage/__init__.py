@@ -10,10 +10,11 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sqlrs_engine.clock import Clock, Timestamp
 from sqlrs_engine.errors import EngineError
+from sqlrs_engine.statefs import StateFiles
 from sqlrs_engine.store import InstanceFilter, Labelled, NameFilter, StateFilter, Store
 from sqlrs_engine.store.records import Instance, Name, State
 
@@ -27,28 +28,6 @@ UNKNOWN_KIND = "unknown"
 _log = logging.getLogger(__name__)
 
 
-class Files(Protocol):
-    """The part of the state filesystem that counts here."""
-
-    def instance_dir(self, instance_id: str) -> Path:
-        """Return where an instance's container is."""
-
-    def instance_dirs(self) -> Iterator[Path]:
-        """Yield what lies where the instances' containers are and has the name of one."""
-
-    def state_dir(self, image_id: str, state_id: str) -> Path:
-        """Return where a state's container is."""
-
-    def state_dirs(self) -> Iterator[Path]:
-        """Yield the containers of all states; their names are the states' ids."""
-
-    def set_aside_dirs(self) -> Iterator[Path]:
-        """Yield the former paths of the containers that were set aside."""
-
-    def take_back(self, container: Path) -> bool:
-        """Put a container that was set aside back in its place."""
-
-
 class Salvage:
     """Makes rows of labels, and labels of rows, at the start of an engine."""
 
@@ -56,7 +35,7 @@ class Salvage:
         self,
         store: Store,
         labels: Labels,
-        files: Files,
+        files: StateFiles,
         deadline: Callable[[Instance], Timestamp | None],
         clock: Clock,
     ) -> None:

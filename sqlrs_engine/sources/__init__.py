@@ -10,8 +10,8 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Protocol
 
+from sqlrs_engine.config import Config
 from sqlrs_engine.store.records import Job
 
 from .blobs import Blobs, Upload
@@ -31,26 +31,16 @@ COLLECT_EVERY = 600.0
 _log = logging.getLogger(__name__)
 
 
-class Settings(Protocol):
-    """The part of the configuration that counts here."""
-
-    def value(self, path: str) -> Any:
-        """Return the value in force at a path."""
-
-    def seconds(self, path: str) -> float:
-        """Return the duration in force at a path."""
-
-
 class Sources:
     """The uploads of an engine and what it makes of them; safe to use from any thread."""
 
     def __init__(
-        self, store_root: Path, settings: Settings, unfinished: Callable[[], Iterable[Job]]
+        self, store_root: Path, config: Config, unfinished: Callable[[], Iterable[Job]]
     ) -> None:
         """``unfinished`` returns the jobs whose files have to stay."""
         self.blobs = Blobs(store_root / "blobs")
         self.trees = Trees(store_root / "sources", self.blobs)
-        self._settings = settings
+        self._config = config
         self._unfinished = unfinished
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -60,11 +50,11 @@ class Sources:
 
         Raises InvalidArgument, SourceBlobTooLarge, StorageFull.
         """
-        return self.blobs.receive(digest, int(self._settings.value(MAX_BYTES)), declared)
+        return self.blobs.receive(digest, int(self._config.value(MAX_BYTES)), declared)
 
     def collect(self) -> int:
         """Remove the contents that have outlived their time; return how many went."""
-        ttl = max(self._settings.seconds(TTL), SHORTEST_TTL)
+        ttl = max(self._config.seconds(TTL), SHORTEST_TTL)
         removed = self.blobs.collect(self._in_use, ttl)
         if removed:
             _log.info("removed %d uploaded files that nothing uses", removed)

@@ -8,13 +8,13 @@ are dropped, never trusted.
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from sqlrs_engine.clock import Clock
 from sqlrs_engine.errors import Conflict, EngineError
+from sqlrs_engine.statefs import StateFiles
 from sqlrs_engine.store import StateStore
 from sqlrs_engine.store.records import Json, State
 
@@ -23,41 +23,13 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _log = logging.getLogger(__name__)
 
 
-class Files(Protocol):
-    """The part of the state filesystem that states need."""
-
-    def state_dir(self, image_id: str, state_id: str) -> Path:
-        """Return where a state's container is."""
-
-    def state_dirs(self) -> Iterator[Path]:
-        """Yield the containers of all states; their names are the states' ids."""
-
-    def publish(self, workspace: Path, target: Path) -> bool:
-        """Make a workspace a state."""
-
-    def discard(self, path: Path) -> None:
-        """Remove a container."""
-
-    def set_aside(self, container: Path) -> Path:
-        """Move a container out of use without deleting it; return where it is now."""
-
-    def is_whole(self, container: Path) -> bool:
-        """Return whether a container has what every cluster has."""
-
-    def usage(self, path: Path) -> int:
-        """Return the apparent size of a container in bytes."""
-
-    def sync(self) -> None:
-        """Wait until all that was written has reached the disk."""
-
-
 class States:
     """The cached states of one store; safe to use from any thread."""
 
     def __init__(
         self,
         store: StateStore,
-        files: Files,
+        files: StateFiles,
         clock: Clock,
         *,
         boot_id_file: Path = BOOT_ID,

@@ -14,13 +14,14 @@ from sqlrs_engine.clock import shift, utc_now
 from sqlrs_engine.config import Config
 from sqlrs_engine.deletion import Deletion
 from sqlrs_engine.errors import Conflict
-from sqlrs_engine.instances import Expiry, Instances, Leases, PostgresServers
+from sqlrs_engine.instances import Expiry, Instances, Servers
 from sqlrs_engine.postgres.cluster import Cluster, SettingsUnfit
 from sqlrs_engine.postgres.distributions.catalog import Distributions
 from sqlrs_engine.postgres.os_user import OsUser
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.statefs import StateFs, data_dir
 from sqlrs_engine.statefs.probe import choose_backend
+from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store import InstanceFilter
 from sqlrs_engine.store.records import State
@@ -55,13 +56,13 @@ class Engine:
         self.leases = Leases()
         expiry = Expiry(self.store, self.config, self.clock)
         self.registry = Registry(self.store, clock=self.clock, on_names_changed=expiry.renew)
-        self.servers = PostgresServers(self.distributions, self.os_user)
+        self.servers = Servers(self.distributions, self.os_user)
         self.instances = Instances(
             self.store,
             self.files,
             self.servers,
             self.config,
-            names=self.registry,
+            registry=self.registry,
             leases=self.leases,
             expiry=expiry,
             states=States(self.store.states, self.files, self.clock),

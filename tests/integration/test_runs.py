@@ -20,7 +20,7 @@ from sqlrs_engine.config import Config
 from sqlrs_engine.deletion import Deletion
 from sqlrs_engine.errors import InvalidArgument, NotFound
 from sqlrs_engine.httpapi.services import Services
-from sqlrs_engine.instances import Expiry, Instances, Leases, PostgresServers
+from sqlrs_engine.instances import Expiry, Instances, Servers
 from sqlrs_engine.postgres import launch
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions.catalog import Distributions
@@ -30,6 +30,7 @@ from sqlrs_engine.runs import Runs
 from sqlrs_engine.statefs import StateFs, data_dir
 from sqlrs_engine.statefs.probe import choose_backend
 from sqlrs_engine.statefs.scratch import Scratch
+from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store import InstanceFilter
 from sqlrs_engine.store.records import State
@@ -56,13 +57,13 @@ class Engine:
         leases = Leases()
         expiry = Expiry(self.store, config, utc_now)
         self.registry = Registry(self.store, on_names_changed=expiry.renew)
-        self.servers = PostgresServers(self.distributions, user)
+        self.servers = Servers(self.distributions, user)
         self.instances = Instances(
             self.store,
             self.files,
             self.servers,
             config,
-            names=self.registry,
+            registry=self.registry,
             leases=leases,
             expiry=expiry,
             states=States(self.store.states, self.files, utc_now),

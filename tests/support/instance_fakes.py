@@ -12,12 +12,13 @@ from sqlrs_engine.config import Config
 from sqlrs_engine.conntrack import Reading
 from sqlrs_engine.errors import ClusterFailed, ImageUnavailable, StorageFull
 from sqlrs_engine.host.memory import Machine
-from sqlrs_engine.instances import Expiry, Instances, Leases
+from sqlrs_engine.instances import Expiry, Instances
 from sqlrs_engine.instances.disk_budget import Unlimited
 from sqlrs_engine.instances.ports import Ports
 from sqlrs_engine.postgres.cluster import PortTaken, ServerUnusable
 from sqlrs_engine.postgres.postmaster import Postmaster
 from sqlrs_engine.registry import Registry
+from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store.records import Instance, State
 from sqlrs_engine.store.sqlite import SqliteStore
@@ -48,8 +49,8 @@ class FakeFiles:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.fail_clone = False
-        self.fail_swap = False
-        self.on_swap: Callable[[Path, Path], None] = lambda container, workspace: None
+        self.fail_exchange = False
+        self.on_exchange: Callable[[Path, Path], None] = lambda container, workspace: None
         self.synced = 0
         self._numbers = itertools.count()
 
@@ -91,14 +92,14 @@ class FakeFiles:
     def wait_idle(self, seconds: float) -> bool:
         return True
 
-    def swap(self, container: Path, workspace: Path) -> None:
-        if self.fail_swap:
+    def exchange(self, container: Path, workspace: Path) -> None:
+        if self.fail_exchange:
             raise StorageFull("the disk is full")
         aside = workspace.with_name("aside")
         container.rename(aside)
         workspace.rename(container)
         aside.rename(workspace)
-        self.on_swap(container, workspace)
+        self.on_exchange(container, workspace)
 
     def is_whole(self, container: Path) -> bool:
         return (container / "content").exists()
@@ -262,7 +263,7 @@ class World:
         self.unreachable_images: set[str] = set()
         self._servers: dict[Path, FakeServer] = {}
         self.files = FakeFiles(root / "store")
-        self.files.on_swap = self._swap_servers
+        self.files.on_exchange = self._exchange_servers
         self.config = Config(root / "config.json")
         self.store = SqliteStore(root / "state.db", clock=self.clock)
         self.restart_engine()
@@ -277,7 +278,7 @@ class World:
             self.files,
             self,
             self.config,
-            names=self.registry,
+            registry=self.registry,
             leases=self.leases,
             expiry=expiry,
             states=States(self.store.states, self.files, self.clock),
@@ -308,7 +309,7 @@ class World:
         if container in self._servers:
             self._servers[container].stop("immediate")
 
-    def _swap_servers(self, container: Path, workspace: Path) -> None:
+    def _exchange_servers(self, container: Path, workspace: Path) -> None:
         """Let what runs go with its files."""
         one, other = (self.server(IMAGE, path) for path in (container, workspace))
         one.running, other.running = other.running, one.running

@@ -256,7 +256,7 @@ class World:
                 jobs=self.store.jobs,
                 events=self.events,
                 images=self,
-                planner=Planner(changelogs=self.root / "changelogs", settings=self.config),
+                planner=Planner(changelogs=self.root / "changelogs", config=self.config),
                 builder=Builder(self.files, self.states, self, self.flights, chores=self.chores),
                 states=self.states,
                 leases=self.leases,

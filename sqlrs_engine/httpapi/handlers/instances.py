@@ -102,7 +102,7 @@ async def delete_instance(request: Request) -> Reply:
     return delete_reply(result)
 
 
-def _once(request: Request) -> dict[str, str]:
+def _once(request: Request) -> dict[str, Any]:
     """Return digests of the idempotency key and of the body; nothing without a key."""
     key = request.idempotency_key()
     if key is None:

@@ -100,7 +100,7 @@ class Pool:
         One that is being made is waited for: it is ready sooner than another would be.
         The caller leases the state.
         """
-        if not self._deps.settings.value(ENABLED):
+        if not self._deps.config.value(ENABLED):
             return None
         ready = self._take(state_id)
         self._deps.metrics.asked_pool(hit=ready is not None)
@@ -167,7 +167,7 @@ class Pool:
             if quiet_in > 0:
                 return quiet_in
             self._first_asked = None
-            scores = self._demand.scores(now, self._deps.settings.seconds(IDLE))
+            scores = self._demand.scores(now, self._deps.config.seconds(IDLE))
         unfit = [
             standby
             for standby in self._shelf.standbys()
@@ -217,7 +217,7 @@ class Pool:
 
     def _limit(self) -> int:
         """Return how many standbys there may be now."""
-        settings = self._deps.settings
+        settings = self._deps.config
         if not settings.value(ENABLED) or self._short_of_memory():
             return 0
         by_memory = int(settings.value(MAX_MEMORY)) // self._server_size
@@ -227,7 +227,7 @@ class Pool:
         machine = self._memory.machine()
         if machine is None:
             return False
-        reserve = self._deps.settings.value(RESERVE_MEMORY)
+        reserve = self._deps.config.value(RESERVE_MEMORY)
         if reserve is None:
             reserve = machine.total // _DEFAULT_RESERVE_SHARE
         return machine.available < int(reserve)

@@ -5,11 +5,12 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from sqlrs_engine.errors import ClusterFailed, Conflict, EngineError, StepFailed, StorageFull
 from sqlrs_engine.host.disk_space import with_relief
 from sqlrs_engine.instances.disk_budget import DiskBudget, Unlimited
+from sqlrs_engine.instances.servers import LOG_FILE, Servers
 from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.cluster import (
     Cluster,
@@ -22,6 +23,7 @@ from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Plan, Rewritten, Site, Step
 from sqlrs_engine.prepare.psql.meta_arguments import printable
 from sqlrs_engine.retry_queue import RetryQueue
+from sqlrs_engine.statefs import StateFiles
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store.records import State
 
@@ -29,53 +31,10 @@ from .build_locks import BuildLocks
 from .disk_full import LOG_PREFIX, initdb_was_full, was_full
 from .proof import Proof
 
-LOG_FILE = "postgres.log"
-
 _PORT_ATTEMPTS = 5
 
 # A build writes a lot once, and its server is gone before anybody can see these.
 _BUILD_SETTINGS: Mapping[str, Any] = {"shared_buffers": "128MB", "max_wal_size": "1GB"}
-
-
-class Files(Protocol):
-    """The part of the state filesystem that building needs."""
-
-    def base_dir(self, image_id: str) -> Path:
-        """Return where the container of an image's empty cluster is."""
-
-    def state_dir(self, image_id: str, state_id: str) -> Path:
-        """Return where a state's container is."""
-
-    def new_workspace(self) -> Path:
-        """Make a container without a data directory."""
-
-    def clone_to_workspace(self, source: Path) -> Path:
-        """Make a writable copy."""
-
-    def publish(self, workspace: Path, target: Path) -> bool:
-        """Make a workspace immutable, at its final place."""
-
-    def discard(self, path: Path) -> None:
-        """Remove a container."""
-
-    def is_whole(self, container: Path) -> bool:
-        """Return whether a container has what every cluster has."""
-
-    def usage(self, path: Path) -> int:
-        """Return the apparent size of a container in bytes."""
-
-    def sync(self) -> None:
-        """Wait until all that was written has reached the disk."""
-
-
-class Servers(Protocol):
-    """The clusters in containers."""
-
-    def server(self, image_id: str, container: Path) -> Cluster:
-        """Return the cluster of a container."""
-
-    def kill(self, container: Path) -> None:
-        """End what runs in a container at once."""
 
 
 class Builder:
@@ -83,7 +42,7 @@ class Builder:
 
     def __init__(
         self,
-        files: Files,
+        files: StateFiles,
         states: States,
         servers: Servers,
         flights: BuildLocks,

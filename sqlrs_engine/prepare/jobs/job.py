@@ -2,15 +2,16 @@
 
 import errno
 import logging
-from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sqlrs_engine.clock import Clock, seconds_between
+from sqlrs_engine.config import Config
 from sqlrs_engine.errors import Cancelled, Conflict, EngineError, StorageFull, StoreDamaged
 from sqlrs_engine.host.disk_space import with_relief
 from sqlrs_engine.host.file_descriptors import shortage
+from sqlrs_engine.instances import Instances
 from sqlrs_engine.instances.disk_budget import DiskBudget, Unlimited
 from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.cluster import ServerUnusable, StateUnusable
@@ -22,6 +23,7 @@ from sqlrs_engine.prepare.planner import Planner
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.processes.cancellation import Cancellation, Interrupted
 from sqlrs_engine.retry_queue import RetryQueue
+from sqlrs_engine.states.leases import Lease, Leases
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store import JobStore
 from sqlrs_engine.store.records import Instance, Job, JobStatus, Json
@@ -40,46 +42,6 @@ class Images(Protocol):
         """Return the distribution an image means. Raises ImageUnavailable."""
 
 
-class Lease(Protocol):
-    """States that are kept."""
-
-    def release(self, *state_ids: str) -> None:
-        """Keep these no longer."""
-
-    def renew(self) -> None:
-        """Keep those again that were released."""
-
-
-class Leases(Protocol):
-    """Keeps states from being deleted."""
-
-    def lease(self, *state_ids: str) -> AbstractContextManager[Lease]:
-        """Keep these states while the block runs."""
-
-
-class Instances(Protocol):
-    """Makes instances."""
-
-    def create(self, state_id: str, *, made_for: str, on_log: Callable[[str], None]) -> Instance:
-        """Start an instance, or return the one that an earlier call made for the same.
-
-        Raises Conflict when there is one that is of no use.
-        """
-
-    def remove_made_for(self, made_for: str) -> bool:
-        """Delete the instance made for something; say whether there was one."""
-
-
-class Settings(Protocol):
-    """The part of the configuration that counts here."""
-
-    def value(self, path: str) -> Any:
-        """Return the value in force at a path."""
-
-    def seconds(self, path: str) -> float:
-        """Return the duration in force at a path."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
     """What all jobs share."""
@@ -92,7 +54,7 @@ class Services:
     states: States
     leases: Leases
     instances: Instances
-    settings: Settings
+    settings: Config
     clock: Clock
     metrics: Metrics = field(default_factory=Metrics)
     room: DiskBudget = field(default_factory=Unlimited)

@@ -6,7 +6,7 @@ remembered (`memory`), so that a changelog which has not changed needs no JVM at
 command line (`command`) is there for what a session cannot do.
 """
 
-from .planner import LiquibasePlanner, Settings
+from .planner import LiquibasePlanner
 from .remote_changelog import Workspaces
 
-__all__ = ["LiquibasePlanner", "Settings", "Workspaces"]
+__all__ = ["LiquibasePlanner", "Workspaces"]

@@ -14,8 +14,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from sqlrs_engine.config import Config
 from sqlrs_engine.errors import InvalidArgument, NotImplementedYet
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.postgres.settings import SUPERUSER
@@ -49,13 +50,6 @@ _PASSWORD_BYTES = 24
 _ZONE = "/etc/localtime"  # which Java reads when it starts
 
 COMMAND = "command"
-
-
-class Settings(Protocol):
-    """The part of the configuration that counts here."""
-
-    def value(self, path: str) -> Any:
-        """Return the value in force at a path."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,14 +115,14 @@ class LiquibasePlanner:
         self,
         directory: Path,
         digests: FileDigests,
-        settings: Settings,
+        config: Config,
         workspaces: Workspaces | None = None,
     ) -> None:
         """``directory`` keeps what was read, ``workspaces`` has the files of other machines."""
         self._workspaces = workspaces
         self._memory = ChangelogCache(directory, digests.digest)
         self._sessions = SessionPool()
-        self._settings = settings
+        self._config = config
 
     def stop(self) -> None:
         """End the Liquibase that waits for the next job."""
@@ -214,7 +208,7 @@ class LiquibasePlanner:
         given = request.liquibase_env or {}
         found = installation.find(
             request.liquibase_exec,
-            self._settings.value("liquibase.exec"),
+            self._config.value("liquibase.exec"),
             program_environment(given, {}),
         )
         environment = program_environment(given, found.environment)
@@ -240,7 +234,7 @@ class LiquibasePlanner:
         environment: Mapping[str, str],
         arguments: LiquibaseArguments,
     ) -> Command | None:
-        if self._settings.value("liquibase.mode") != COMMAND:
+        if self._config.value("liquibase.mode") != COMMAND:
             return None
         return Command(found.plain(), environment, arguments)
 

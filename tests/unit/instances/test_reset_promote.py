@@ -63,7 +63,7 @@ def test_a_reset_that_cannot_copy_changes_nothing(world, instance):
 
 
 def test_a_reset_that_cannot_swap_changes_nothing(world, instance):
-    world.files.fail_swap = True
+    world.files.fail_exchange = True
     with pytest.raises(StorageFull):
         world.instances.reset(instance.instance_id)
     server = world.server_of(instance)

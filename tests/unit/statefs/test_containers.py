@@ -13,7 +13,7 @@ import pytest
 from sqlrs_engine.errors import Conflict, InvalidArgument, StorageFull
 from sqlrs_engine.statefs import StateFs, copying, data_dir
 from sqlrs_engine.statefs.copying import CopyBackend
-from sqlrs_engine.statefs.swap import exchange
+from sqlrs_engine.statefs.exchange import exchange
 
 IMAGE = "postgres@sha256:" + "cd" * 32
 STATE = "ab" * 32
@@ -257,7 +257,7 @@ def test_nothing_is_published_that_cannot_be_sealed(files, workspace, monkeypatc
     def full(_):
         raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr("sqlrs_engine.statefs.seal", full)
+    monkeypatch.setattr("sqlrs_engine.statefs.state_fs.seal", full)
     with pytest.raises(StorageFull):
         files.publish(workspace, files.state_dir(IMAGE, STATE))
     assert list(files.state_dirs()) == []
@@ -461,7 +461,7 @@ def test_two_containers_swap_their_places(files, workspace):
     files.clone(workspace, target)
     (data_dir(target) / "old").touch()
     other = files.clone_to_workspace(workspace)
-    files.swap(target, other)
+    files.exchange(target, other)
     assert not (data_dir(target) / "old").exists()
     assert (data_dir(other) / "old").exists()
     assert set((files.root / "work").iterdir()) == {workspace, other}
