@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlrs_engine.errors import ClusterFailed
-from sqlrs_engine.postgres.cluster import SESSIONS_EVER, Cluster
+from sqlrs_engine.postgres.cluster import Cluster
+from sqlrs_engine.postgres.superuser import SESSIONS_EVER
 
 __all__ = ["ENGINE_APPLICATION", "IDLE", "Conntrack", "Reading"]
 

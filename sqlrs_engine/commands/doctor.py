@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 from sqlrs_engine.errors import EngineError, LiquibaseUnavailable
 from sqlrs_engine.host.disk_space import exhausted
 from sqlrs_engine.host.private_directories import check_owner
-from sqlrs_engine.postgres.naming import named
 from sqlrs_engine.postgres.os_user import MAKE_DEDICATED, OsUser, has_name
+from sqlrs_engine.postgres.user_name import user_name
 
 from . import FAILURE, SUCCESS
 from .ls import size
@@ -109,7 +109,7 @@ def _os_user(where: Places) -> Finding:
     if user is None:
         if has_name(os.geteuid()):
             return Finding("OS user", "ok", "PostgreSQL runs as you")
-        with named():  # raises with the advice when there is no way
+        with user_name():  # raises with the advice when there is no way
             text = f"the user id {os.geteuid()} has no name here, and PostgreSQL gets one"
             return Finding("OS user", "ok", text)
     text = f"we are root, so PostgreSQL runs as {user.name}"

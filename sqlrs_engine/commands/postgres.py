@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from sqlrs_engine.postgres import NEWEST_MAJOR, OLDEST_MAJOR
+from sqlrs_engine.postgres.distributions.distribution import NEWEST_MAJOR, OLDEST_MAJOR
 from sqlrs_engine.postgres.distributions.image_names import ENGINE
 
 from . import SUCCESS

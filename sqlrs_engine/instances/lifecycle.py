@@ -23,7 +23,8 @@ from sqlrs_engine.errors import (
     Unavailable,
 )
 from sqlrs_engine.host.disk_space import with_relief
-from sqlrs_engine.postgres.cluster import Cluster, PortTaken, ServerUnusable, SettingsUnfit
+from sqlrs_engine.postgres.cluster import Cluster
+from sqlrs_engine.postgres.errors import PortTaken, ServerUnusable, SettingsUnfit
 from sqlrs_engine.store import InstanceFilter
 from sqlrs_engine.store.records import Instance, State
 

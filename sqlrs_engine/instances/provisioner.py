@@ -12,13 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlrs_engine.errors import ClusterFailed, Conflict, StorageFull
-from sqlrs_engine.postgres.cluster import (
-    Cluster,
-    PortTaken,
-    ServerUnusable,
-    SettingsUnfit,
-    StateUnusable,
-)
+from sqlrs_engine.postgres.cluster import Cluster
+from sqlrs_engine.postgres.errors import PortTaken, ServerUnusable, SettingsUnfit, StateUnusable
 from sqlrs_engine.postgres.settings import Setting
 from sqlrs_engine.store.records import State
 

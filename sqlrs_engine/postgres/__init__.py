@@ -1,12 +1,12 @@
-"""PostgreSQL itself: where its programs come from and how a cluster is run.
+"""PostgreSQL itself: where its programs come from, and how a cluster is run.
 
-* ``images``: what an image such as ``postgres:17`` asks for
-* ``distributions``: the sets of programs there are, and which one an image means
-* ``install``, ``unpack``, ``libraries``: one more set, downloaded
-* ``os_user``, ``reach``: who runs the server when the engine is root
 * ``cluster``: one data directory: initialise, start, stop, connect
+* ``errors``: how a server can fail
+* ``initdb``, ``settings``: how a cluster is initialised and configured
+* ``launcher``: how the programs are started
+* ``postmaster``, ``control_file``, ``log_file``: the state of a server, from its files
+* ``remains``, ``shared_memory``: what a killed server leaves behind
+* ``superuser``, ``scram``: the engine's own sessions, and the password of the DSN
+* ``os_user``, ``user_name``, ``access``: the user that runs the servers when the engine is root
+* ``distributions``: the sets of PostgreSQL programs, and the images that name them
 """
-
-OLDEST_MAJOR = 14
-NEWEST_MAJOR = 18
-"""The major versions that there are packages of; an installed one may be newer."""

@@ -1,4 +1,4 @@
-"""What a data directory says of its server's last end (``src/include/catalog/pg_control.h``)."""
+"""How a data directory's server last ended (``src/include/catalog/pg_control.h``)."""
 
 import os
 import struct
@@ -10,7 +10,7 @@ _HEAD = struct.Struct("=QIIi")
 
 
 def shut_down_cleanly(data_dir: Path) -> bool:
-    """Return whether all is in the data files, so that a start has nothing to recover."""
+    """Return whether all is in the data files, so that the next start recovers nothing."""
     try:
         # The directory belongs to the database's superuser: follow no link, wait on no pipe.
         descriptor = os.open(

@@ -1,4 +1,4 @@
-"""Making the first, empty cluster of an image."""
+"""The initialisation of a cluster: ``initdb``, then the engine's own configuration."""
 
 import logging
 import os
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from sqlrs_engine.errors import ClusterFailed
 
-from .launch import Launcher
-from .naming import NO_NAME, Naming, named
+from .launcher import Launcher
 from .os_user import OsUser
 from .settings import HBA, configuration, initdb_arguments, locales
+from .user_name import NO_NAME, UserName, user_name
 
 OnLine = Callable[[str], None]
 
 _BAD_LOCALE = "invalid locale name"
 _TAIL_LINES = 20
-# True, and of no use to anyone: the engine knows when states have reached the disk.
+# True but irrelevant: the engine knows when states have reached the disk.
 _NOT_SHOWN = ("Sync to disk skipped.", "The data directory might become corrupt")
 
 _log = logging.getLogger(__name__)
@@ -27,13 +27,13 @@ def initialise(
     launcher: Launcher, data_dir: Path, major: int, os_user: OsUser | None, on_line: OnLine
 ) -> None:
     """Run ``initdb`` and write the configuration; see ``Cluster.initdb``."""
-    # initdb asks for its user's name, the server does not.
+    # initdb insists on a name of its user, the server does not.
     maker = os_user and os_user.with_name()
     _make_data_dir(data_dir, maker)
-    lines = _with_best_locale(launcher, data_dir, major, on_line, Naming())
+    lines = _with_best_locale(launcher, data_dir, major, on_line, UserName())
     if any(NO_NAME in line for line in lines):
-        with named() as naming:
-            lines = _with_best_locale(launcher, data_dir, major, on_line, naming)
+        with user_name() as name:
+            lines = _with_best_locale(launcher, data_dir, major, on_line, name)
     if lines:
         raise ClusterFailed("initdb failed", "\n".join(lines[-_TAIL_LINES:]))
     _write(data_dir / "postgresql.conf", configuration(major), os.O_APPEND)
@@ -43,30 +43,30 @@ def initialise(
 
 
 def _with_best_locale(
-    launcher: Launcher, data_dir: Path, major: int, on_line: OnLine, naming: Naming
+    launcher: Launcher, data_dir: Path, major: int, on_line: OnLine, name: UserName
 ) -> list[str]:
-    """Run ``initdb`` with the best locale there is; return what a failing one said."""
+    """Run ``initdb`` with the best locale there is; return the lines of a failing one."""
     for locale in locales(major):
         lines: list[str] = []
         arguments = initdb_arguments(major, locale)
-        if _run(launcher, data_dir, arguments, lines, on_line, naming) == 0:
+        if _run(launcher, data_dir, arguments, lines, on_line, name) == 0:
             return []
         if not any(_BAD_LOCALE in line for line in lines):
-            return lines or ["it said nothing"]
+            return lines or ["it printed nothing"]
         _log.info("the C library has no locale %s", locale)
     raise ClusterFailed("initdb knows none of the locales", ", ".join(locales(major)))
 
 
 def _write(path: Path, text: str, how: int) -> None:
-    """Write to a file that ``initdb`` made; a link in its place is not followed."""
+    """Write to a file that ``initdb`` made, without following a link in its place."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_NOFOLLOW | how), "w", encoding="utf-8") as file:
         file.write(text)
 
 
 def _hand_over(data_dir: Path, before: OsUser, after: OsUser) -> None:
-    """Make a user the owner of everything that belonged to another, and of nothing else.
+    """Make ``after`` the owner of everything that belonged to ``before``, and of nothing else.
 
-    By descriptors: what the other user's processes could put in the way is not followed.
+    By descriptors, so that nothing which the other user's processes put in the way is followed.
     """
     try:
         for _, directories, files, place in os.fwalk(data_dir):
@@ -93,14 +93,14 @@ def _run(
     arguments: list[str],
     lines: list[str],
     on_line: OnLine,
-    naming: Naming,
+    name: UserName,
 ) -> int:
-    with launcher.server("initdb", arguments, output=subprocess.PIPE, naming=naming) as process:
+    with launcher.server("initdb", arguments, output=subprocess.PIPE, user_name=name) as process:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         try:
             for raw in process.stdout:
                 line = raw.decode("utf-8", "replace").rstrip()
-                # Where the engine has it is nothing to clients on other machines.
+                # Clients on other machines need not see the engine's directories.
                 line = line.replace(str(data_dir), data_dir.name)
                 lines.append(line)
                 if line and not line.startswith(_NOT_SHOWN) and NO_NAME not in line:

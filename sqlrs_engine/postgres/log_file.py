@@ -17,16 +17,16 @@ _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """An open log; what was in it before ``offset`` is of earlier starts."""
+    """An open log; everything before ``offset`` is from earlier starts."""
 
     descriptor: int
     offset: int
 
     def reserve(self) -> None:
-        """Reserve some room beyond the log's end, so that it can tell of a disk that is full."""
+        """Reserve space beyond the log's end, so that the server can report a full disk."""
         libc = ctypes.CDLL(None, use_errno=True)
         end = os.fstat(self.descriptor).st_size
-        # Where the filesystem cannot, or has no room, it goes without.
+        # No matter if the filesystem cannot, or has no room.
         libc.fallocate(self.descriptor, _KEEP_SIZE, ctypes.c_long(end), ctypes.c_long(_RESERVE))
 
     def tail(self) -> str:
@@ -39,10 +39,10 @@ class LogFile:
 
 @contextmanager
 def open_log(path: Path) -> Iterator[LogFile]:
-    """Open a log to be appended to, emptied first when it has grown past 16 MiB.
+    """Open a log for appending, emptied first when it has grown past 16 MiB.
 
-    Its directory may belong to the servers' user, so nothing but a plain file of the
-    engine's own is written to: anything else at ``path`` is replaced.
+    Its directory may belong to the servers' user, so anything at ``path`` but a plain file of
+    the engine's own is replaced.
     """
     descriptor = _open(path)
     try:

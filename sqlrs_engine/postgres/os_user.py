@@ -35,7 +35,7 @@ class OsUser:
 
     @classmethod
     def for_engine(cls, configured: str | None) -> "OsUser | None":
-        """Return who runs the servers: None for the engine's own user, unless it is root.
+        """Return the user that runs the servers: None, the engine's own, unless that is root.
 
         Raises InvalidArgument when the configured user does not exist or is root, or when
         there is no user for root to choose.
@@ -57,13 +57,13 @@ class OsUser:
         raise InvalidArgument(
             "as root the engine needs an ordinary user to run PostgreSQL as: "
             "set postgres.osUser to one",
-            f"there is no {DEDICATED}; make it: {MAKE_DEDICATED}",
+            f"there is no user {DEDICATED}; create it: {MAKE_DEDICATED}",
         )
 
     def of(self, directory: Path) -> "OsUser":
-        """Return who runs the server of a data directory: its owner, unless that is root.
+        """Return the user that runs the server of a data directory: its owner, unless root.
 
-        Clusters that an earlier engine made for another user go on as that user.
+        Clusters that an earlier engine made for another user keep running as that user.
         """
         try:
             status = directory.stat()
@@ -74,7 +74,7 @@ class OsUser:
         return OsUser(f"uid {status.st_uid}", status.st_uid, status.st_gid)
 
     def with_name(self) -> "OsUser":
-        """Return the user itself or, if it has no name, a user with one: ``initdb`` insists.
+        """Return the user itself or, if it has no name, one with a name: ``initdb`` insists.
 
         Raises OsUserUnknown when there is none.
         """
@@ -85,14 +85,14 @@ class OsUser:
             if user is not None and user.uid != 0 and _can_become(user.uid):
                 return user
         raise OsUserUnknown(
-            f"PostgreSQL cannot be initialised: this system knows no user but root, "
-            f"make one: {MAKE_DEDICATED}",
+            "PostgreSQL cannot be initialised, because this system has no user but root:"
+            f" create one: {MAKE_DEDICATED}",
             self.name,
         )
 
 
 def check_os_user(name: str | None) -> None:
-    """Raise InvalidArgument when the user does not exist or is root, for whom nothing runs."""
+    """Raise InvalidArgument when the user does not exist or is root, which PostgreSQL refuses."""
     if name is not None:
         _configured(name)
 
@@ -133,7 +133,7 @@ def _is_known(number: int) -> bool:
 
 
 def _can_become(number: int) -> bool:
-    """Return whether this user namespace, as that of a container, has such a user and group id."""
+    """Return whether this user namespace, such as a container's, has the user and group id."""
     maps = (Path("/proc/self/uid_map"), Path("/proc/self/gid_map"))
     return all(
         any(first <= number < first + count for first, count in _spans(each)) for each in maps

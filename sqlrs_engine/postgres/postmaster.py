@@ -1,21 +1,30 @@
-"""The server process of a data directory, as its ``postmaster.pid`` tells."""
+"""The server process of a data directory, by its ``postmaster.pid``."""
 
 import os
+import signal
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlrs_engine.processes.identity import start_ticks, works_in
+from sqlrs_engine.processes.identity import send, start_ticks, wait_exit, works_in
 
 DEFAULT_PORT = 5432
 """Names the socket of a server that does not listen on TCP."""
 
+KILL_SECONDS = 10.0
+"""How long a server may take to end after SIGQUIT, and after SIGKILL."""
+
+_POLL_SECONDS = (0.001, 0.02)
 _PID_LINE, _PORT_LINE, _SEGMENT_LINE, _STATUS_LINE = 0, 3, 6, 7
 
 
 @dataclass(frozen=True, slots=True)
 class Postmaster:
-    """A live server: its process, named beyond doubt, its port, whether it is about to end."""
+    """A live server: its process, its port, and whether it is about to end.
+
+    ``start_ticks`` tells the process from a later one of the same pid.
+    """
 
     pid: int
     start_ticks: int
@@ -30,7 +39,7 @@ class Postmaster:
 
 @dataclass(frozen=True, slots=True)
 class PidFile:
-    """What a server wrote about itself; it may be long dead.
+    """The content of a server's pid file; the server may be long dead.
 
     ``segment`` is the id of its System V shared memory.
     """
@@ -43,12 +52,12 @@ class PidFile:
 
 
 def pid_file(data_dir: Path) -> Path:
-    """Return where a data directory's server leaves its pid."""
+    """Return the path of a data directory's pid file."""
     return data_dir / "postmaster.pid"
 
 
 def read_pid_file(data_dir: Path) -> PidFile | None:
-    """Return what the server wrote, None when there is no file or not a whole one yet."""
+    """Return what the server wrote, None when the file is missing or incomplete."""
     try:
         # The directory belongs to the database's superuser: follow no link, wait on no pipe.
         descriptor = os.open(pid_file(data_dir), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -80,9 +89,9 @@ def _segment(line: str) -> int | None:
 
 
 def find_postmaster(data_dir: Path) -> Postmaster | None:
-    """Return the live server of a data directory, be it this process's child or not.
+    """Return the live server of a data directory, whether this process's child or not.
 
-    It must work in that directory: a pid that passed to another process is not taken.
+    Its working directory must be the data directory: a pid may have passed to another process.
     """
     found = read_pid_file(data_dir)
     if found is None or found.pid <= 0:
@@ -91,3 +100,33 @@ def find_postmaster(data_dir: Path) -> Postmaster | None:
     if ticks is None or not works_in(found.pid, data_dir):
         return None
     return Postmaster(found.pid, ticks, found.port, found.stopping)
+
+
+def wait_ready(data_dir: Path, process: int, pid: int, seconds: float) -> bool:
+    """Wait until the server accepts connections; return False when it ends or time is up.
+
+    ``process`` is a pidfd of the server. It says so by a word in its pid file, so the file is
+    read again and again, while the end of the process is noticed at once.
+    """
+    pause, longest = _POLL_SECONDS
+    begun = time.monotonic()
+    while (waited := time.monotonic() - begun) < seconds:
+        if waited > 50 * pause:
+            pause = min(2 * pause, longest)
+        if wait_exit(process, pause):
+            return False
+        found = read_pid_file(data_dir)
+        if found is not None and found.ready and found.pid == pid:
+            return True
+    return False
+
+
+def kill(process: int) -> None:
+    """End the server behind a pidfd that does not obey.
+
+    At SIGQUIT it may still end its own processes; SIGKILL leaves them behind.
+    """
+    send(process, signal.SIGQUIT)
+    if not wait_exit(process, KILL_SECONDS):
+        send(process, signal.SIGKILL)
+        wait_exit(process, KILL_SECONDS)

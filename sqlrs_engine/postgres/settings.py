@@ -1,7 +1,7 @@
-"""What clusters are initialised and started with.
+"""The settings that clusters are initialised and started with.
 
 Instances are disposable and many: they wait for no disk and cost next to nothing when
-idle. Whatever SQL can observe is left as PostgreSQL has it.
+idle. Everything that SQL can observe is PostgreSQL's default.
 """
 
 from collections.abc import Iterator, Mapping
@@ -73,7 +73,7 @@ def locales(major: int) -> tuple[str, ...]:
 
 
 def configuration(major: int) -> str:
-    """Return what is added to ``postgresql.conf``; ``ALTER SYSTEM`` takes precedence."""
+    """Return the lines to add to ``postgresql.conf``; ``ALTER SYSTEM`` takes precedence."""
     settings = dict(_SETTINGS)
     for since, newer in _NEWER_SETTINGS.items():
         if major >= since:
@@ -83,7 +83,7 @@ def configuration(major: int) -> str:
 
 
 def start_arguments(port: int, *, tcp: bool, settings: Mapping[str, Setting]) -> list[str]:
-    """Return the ``-c name=value`` arguments of a start; these win over everything."""
+    """Return the ``-c name=value`` arguments of a start, which take precedence over all else."""
     fixed: dict[str, Setting] = {
         "port": port,
         "listen_addresses": "127.0.0.1" if tcp else "",

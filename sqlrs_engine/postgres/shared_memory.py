@@ -1,12 +1,12 @@
 """Shared memory that a killed server leaves behind.
 
-What a server maps for its processes goes with them, but two kinds have names and stay: a
-System V segment of 56 bytes, and segments in ``/dev/shm``, a megabyte or more. The next
-start on the same directory would take care of them. Of a directory that is removed they
-would fill ``/dev/shm``, which is small in a container.
+Memory that a server maps for its processes ends with them, but two kinds have names and stay:
+a System V segment of 56 bytes, and segments in ``/dev/shm``, a megabyte or more. The next
+start on the same directory would remove them. Those of deleted directories would fill
+``/dev/shm``, which is small in a container.
 
 The layouts are those of ``PGShmemHeader`` and ``dsm_control_header``, the same since
-version 14 at least. Nothing is touched unless it carries the right marks.
+version 14 at least. Only segments with the right marks are removed.
 """
 
 import ctypes
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 def release(data_dir: Path, segment: int) -> None:
-    """Remove what a dead server of a data directory left, its System V segment's id given.
+    """Remove the shared memory of a dead server, given the id of its System V segment.
 
     Harmless when the segment is gone or another's.
     """
@@ -63,7 +63,7 @@ def _attached(segment: int) -> bytes | None:
 
 
 def _listed(control: int, owner: int) -> Iterator[int]:
-    """Yield the segments that a control segment says are in use."""
+    """Yield the handles of the segments that a control segment lists as in use."""
     path = _path(control)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -85,7 +85,7 @@ def _listed(control: int, owner: int) -> Iterator[int]:
 
 
 def _unlink(path: Path, owner: int) -> None:
-    """Remove a segment; what is not the server's own stays, whatever the server wrote."""
+    """Remove a segment if it is the server's own, whatever the server wrote."""
     if os.path.lexists(path) and path.lstat().st_uid == owner:
         path.unlink(missing_ok=True)
 

@@ -15,8 +15,9 @@ from sqlrs_engine.config import Config
 from sqlrs_engine.deletion import Deletion
 from sqlrs_engine.errors import Conflict
 from sqlrs_engine.instances import Expiry, Instances, Servers
-from sqlrs_engine.postgres.cluster import Cluster, SettingsUnfit
+from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions.catalog import Distributions
+from sqlrs_engine.postgres.errors import SettingsUnfit
 from sqlrs_engine.postgres.os_user import OsUser
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.statefs import StateFs, data_dir

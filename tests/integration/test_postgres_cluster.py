@@ -23,9 +23,12 @@ from sqlrs_engine.config import reserved
 from sqlrs_engine.conntrack import Conntrack
 from sqlrs_engine.errors import ClusterFailed, InvalidArgument
 from sqlrs_engine.postgres import cluster as cluster_module
-from sqlrs_engine.postgres.cluster import Cluster, PortTaken, ServerUnusable
+from sqlrs_engine.postgres import postmaster as postmaster_module
+from sqlrs_engine.postgres import remains
+from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.control_file import shut_down_cleanly
 from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.postgres.errors import PortTaken, ServerUnusable
 from sqlrs_engine.postgres.os_user import OsUser
 from sqlrs_engine.postgres.postmaster import DEFAULT_PORT
 from sqlrs_engine.processes.identity import working_in
@@ -318,12 +321,15 @@ def test_a_running_server_is_taken_as_it_is(
     assert cluster.postmaster() is None
 
 
-def test_a_running_server_has_to_be_ready(
-    running: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cluster_module, "read_pid_file", lambda data_dir: None)
-    with pytest.raises(ClusterFailed, match="does not become ready"):
-        running.start(port=None, seconds=0.1)
+def test_a_running_server_has_to_be_ready(running: Cluster) -> None:
+    pid_file = running.data_dir / "postmaster.pid"
+    text = pid_file.read_text()
+    pid_file.write_text(text.replace("ready", "starting"))
+    try:
+        with pytest.raises(ClusterFailed, match="does not become ready"):
+            running.start(port=None, seconds=0.1)
+    finally:
+        pid_file.write_text(text)
 
 
 def test_a_child_leaves_no_zombie(cluster: Cluster) -> None:
@@ -362,7 +368,7 @@ def test_data_outlive_a_stop(cluster: Cluster, mode: str) -> None:
 def test_a_server_that_does_not_obey_is_killed(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster_module, "KILL_SECONDS", 0.2)
+    monkeypatch.setattr(postmaster_module, "KILL_SECONDS", 0.2)
     cluster.start(port=None)
     processes = family(cluster)
     with frozen(processes[0]), pytest.raises(ClusterFailed, match=r"did not stop within 0\.1 s"):
@@ -479,7 +485,7 @@ def test_a_process_that_will_not_die_is_reported(
         raise TimeoutError("process 7 does not end")
 
     (cluster.data_dir / "postmaster.pid").write_text("7\n")
-    monkeypatch.setattr(cluster_module, "kill_working_in", lives_on)
+    monkeypatch.setattr(remains, "kill_working_in", lives_on)
     with pytest.raises(ClusterFailed, match="process 7 does not end"):
         cluster.start(port=None)
     (cluster.data_dir / "postmaster.pid").unlink()
@@ -493,7 +499,7 @@ def test_a_server_that_dies_as_it_is_stopped(
     stale = replace(postmaster, start_ticks=postmaster.start_ticks - 1)
     with monkeypatch.context() as patch:
         patch.setattr(cluster, "postmaster", lambda: stale)
-        patch.setattr(cluster, "_clear_remains", lambda: None)
+        patch.setattr(cluster_module, "clear_remains", lambda data_dir, container: None)
         cluster.stop("immediate")
     assert cluster.postmaster() == postmaster
 
@@ -762,7 +768,7 @@ def test_as_root_the_servers_user_owns_everything_that_initdb_made(
 def test_as_root_without_setpriv_it_is_the_same(
     cluster: Cluster, os_user: OsUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sqlrs_engine.postgres.launch.switch_user", lambda user: [])
+    monkeypatch.setattr("sqlrs_engine.postgres.launcher.switch_user", lambda user: [])
     postmaster = cluster.start(port=None)
     assert set(psutil.Process(postmaster.pid).uids()) == {os_user.uid}
     status = Path(f"/proc/{postmaster.pid}/status").read_text()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import re
 import socket
 import threading
@@ -21,7 +22,6 @@ from sqlrs_engine.deletion import Deletion
 from sqlrs_engine.errors import InvalidArgument, NotFound
 from sqlrs_engine.httpapi.services import Services
 from sqlrs_engine.instances import Expiry, Instances, Servers
-from sqlrs_engine.postgres import launch
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions.catalog import Distributions
 from sqlrs_engine.postgres.os_user import OsUser
@@ -317,7 +317,8 @@ def test_a_database_of_the_instance_may_be_named(engine, shared):
 
 def test_the_engines_users_psqlrc_is_not_read(engine, shared, tmp_path, monkeypatch):
     (tmp_path / ".psqlrc").write_text("\\echo from psqlrc\n")
-    monkeypatch.setattr(launch, "_home", lambda: str(tmp_path))
+    user = pwd.struct_passwd(("me", "x", os.geteuid(), os.getegid(), "", str(tmp_path), "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwuid", lambda uid: user)
     assert engine.run(shared, "-Atf", "-", stdin="select 1;").out == "1\n"
 
 

@@ -15,7 +15,7 @@ from sqlrs_engine.host.memory import Machine
 from sqlrs_engine.instances import Expiry, Instances
 from sqlrs_engine.instances.disk_budget import Unlimited
 from sqlrs_engine.instances.ports import Ports
-from sqlrs_engine.postgres.cluster import PortTaken, ServerUnusable
+from sqlrs_engine.postgres.errors import PortTaken, ServerUnusable
 from sqlrs_engine.postgres.postmaster import Postmaster
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.states.leases import Leases

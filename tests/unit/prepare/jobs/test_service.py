@@ -23,7 +23,7 @@ from sqlrs_engine.errors import (
     Unavailable,
 )
 from sqlrs_engine.instances.disk_budget import Unlimited
-from sqlrs_engine.postgres.cluster import ServerUnusable
+from sqlrs_engine.postgres.errors import ServerUnusable
 from sqlrs_engine.prepare.jobs import job as job_module
 from sqlrs_engine.prepare.jobs import service as service_module
 from sqlrs_engine.prepare.request import PrepareRequest

@@ -1,4 +1,4 @@
-"""Starting PostgreSQL's programs: who they run as, what they see, how they find the data."""
+"""Starting PostgreSQL's programs: their user, their environment, their path to the data."""
 
 import contextlib
 import os
@@ -12,11 +12,11 @@ from typing import IO
 
 from sqlrs_engine.errors import ClusterFailed, InvalidArgument
 
+from .access import accessible, can_enter
 from .distributions.distribution import Distribution
-from .naming import Naming
 from .os_user import OsUser
-from .reach import can_enter, within_reach
 from .settings import SUPERUSER
+from .user_name import UserName
 
 Popen = subprocess.Popen[bytes]
 File = int | IO[bytes] | None
@@ -44,13 +44,13 @@ class Launcher:
         arguments: Sequence[str],
         *,
         output: File,
-        naming: Naming = Naming(),  # noqa: B008 - it is immutable
+        user_name: UserName = UserName(),  # noqa: B008 - it is immutable
     ) -> Popen:
         """Start ``initdb`` or ``postgres`` on the data directory, in a session of its own.
 
-        It runs as the owner of the data directory when the engine is root, without any other
-        group, and with nothing of the engine's environment but what ``naming`` says. Raises
-        ClusterFailed when it does not even start.
+        When the engine is root, it runs as the owner of the data directory, without any other
+        group. It sees nothing of the engine's environment. ``user_name`` is for ``initdb`` alone.
+        Raises ClusterFailed when it cannot be run.
         """
         user = self._user
         switch = switch_user(user) if user else []
@@ -60,7 +60,7 @@ class Launcher:
             try:
                 return subprocess.Popen(
                     [
-                        *naming.prefix,
+                        *user_name.prefix,
                         *switch,
                         str(self._server_bin / program),
                         "-D",
@@ -76,7 +76,7 @@ class Launcher:
                         "PATH": _SYSTEM_PATH,
                         "LANG": "C.UTF-8",
                         "TZ": "UTC",
-                        **naming.environment,
+                        **user_name.environment,
                     },
                     start_new_session=True,
                     pass_fds=descriptors,
@@ -131,15 +131,15 @@ class Launcher:
 
     @cached_property
     def _server_bin(self) -> Path:
-        """Where the servers' user finds the server programs."""
+        """The directory in which the servers' user finds the server programs."""
         user = self._user
         if user is None:
             return self._distribution.bin_dir
-        return within_reach(self._distribution, user, self._public_root).bin_dir
+        return accessible(self._distribution, user, self._public_root).bin_dir
 
     @contextlib.contextmanager
     def _data_argument(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Yield what names the data directory to the server, and the descriptors it needs."""
+        """Yield the server's path to the data directory, and the descriptors it needs."""
         user = self._user
         if user is None or can_enter(self._data_dir, user):
             yield str(self._data_dir), ()
@@ -161,13 +161,13 @@ class Launcher:
 
 
 def switch_user(user: OsUser, path: str = _SYSTEM_PATH) -> list[str]:
-    """Return the start of a command that goes on as ``user``; empty when there is no such tool.
+    """Return a command prefix that switches to ``user``; empty when there is no ``setpriv``.
 
-    Told a user itself, ``subprocess`` has to fork, which copies the page tables of the
-    whole engine (4 ms for 100 MB) with the interpreter locked. Else it uses vfork.
+    With a user of its own to switch to, ``subprocess`` has to fork, which copies the page tables
+    of the whole engine (4 ms for 100 MB) with the interpreter locked. Without, it uses vfork.
     """
     tool = shutil.which("setpriv", path=path)
-    # busybox has one of the same name that can do less.
+    # That of busybox lacks these options.
     if tool is None or Path(tool).resolve().name != "setpriv":
         return []
     return [tool, f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups", "--"]

@@ -1,4 +1,4 @@
-"""A name for a user that has none, as in containers that run under an arbitrary user id.
+"""A name for the engine's user if it has none, as in containers with an arbitrary user id.
 
 ``initdb`` asks the system for the name of its user and gives up when there is none
 (``get_user_name`` in PostgreSQL's username.c); the server itself does not ask.
@@ -11,40 +11,41 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sqlrs_engine.errors import OsUserUnknown
 
 NO_NAME = "could not look up effective user ID"
 
-_TOOLS = "/usr/local/bin:/usr/bin:/bin"
+TOOLS = "/usr/local/bin:/usr/bin:/bin"
 # https://cwrap.org/nss_wrapper.html
-_NSS_WRAPPER = ("/usr/lib/*/libnss_wrapper.so", "/usr/lib*/libnss_wrapper.so")
+NSS_WRAPPER = ("/usr/lib/*/libnss_wrapper.so", "/usr/lib*/libnss_wrapper.so")
 _SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Naming:
-    """The command prefix and the variables that give a program's user a name."""
+class UserName:
+    """A command prefix and environment variables that give a program's user a name."""
 
     prefix: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextlib.contextmanager
-def named() -> Iterator[Naming]:
-    """Yield what gives the engine's own user a name, for as long as the block runs.
+def user_name(nss_wrapper: Sequence[str] = NSS_WRAPPER, tools: str = TOOLS) -> Iterator[UserName]:
+    """Yield a name for the engine's own user, valid while the block runs.
 
-    That is nss_wrapper, as in the images of PostgreSQL, or a user namespace in which the
-    user has another id. Raises OsUserUnknown when there is neither.
+    It comes from nss_wrapper, as in the images of PostgreSQL, or from a user namespace in
+    which the user has another id. ``nss_wrapper`` are patterns of the library's path,
+    ``tools`` is the PATH to find ``unshare``. Raises OsUserUnknown when there is neither.
     """
-    found = [path for pattern in _NSS_WRAPPER for path in glob.glob(pattern)]  # noqa: PTH207
+    found = [path for pattern in nss_wrapper for path in glob.glob(pattern)]  # noqa: PTH207
     if found:
         with tempfile.TemporaryDirectory(prefix="sqlrs-") as place:
             yield _wrapped(found[0], place)
         return
-    namespace = _namespace()
+    namespace = _namespace(tools)
     if namespace is None:
         raise OsUserUnknown(
             f"the user id {os.geteuid()} has no name on this system, and initdb insists on one: "
@@ -55,7 +56,7 @@ def named() -> Iterator[Naming]:
     yield namespace
 
 
-def _wrapped(library: str, place: str) -> Naming:
+def _wrapped(library: str, place: str) -> UserName:
     uid, gid = os.geteuid(), os.getegid()
     passwd, group = f"{place}/passwd", f"{place}/group"
     for path, line in (
@@ -64,7 +65,7 @@ def _wrapped(library: str, place: str) -> Naming:
     ):
         with open(path, "w", encoding="ascii") as file:  # noqa: PTH123
             file.write(line)
-    return Naming(
+    return UserName(
         environment={
             "LD_PRELOAD": library,
             "NSS_WRAPPER_PASSWD": passwd,
@@ -73,9 +74,9 @@ def _wrapped(library: str, place: str) -> Naming:
     )
 
 
-def _namespace() -> Naming | None:
+def _namespace(tools: str) -> UserName | None:
     """Return a user namespace in which the user has the id of one with a name, if allowed."""
-    tool = shutil.which("unshare", path=_TOOLS)
+    tool = shutil.which("unshare", path=tools)
     somebody = next((each for each in pwd.getpwall() if each.pw_uid != 0), None)
     if tool is None or somebody is None:
         return None
@@ -87,8 +88,8 @@ def _namespace() -> Naming | None:
             capture_output=True,
             timeout=_SECONDS,
             check=False,
-            env={"PATH": _TOOLS},
+            env={"PATH": tools},
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return Naming(prefix=prefix) if tried.returncode == 0 else None
+    return UserName(prefix=prefix) if tried.returncode == 0 else None

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from sqlrs_engine.errors import ClusterFailed, InvalidArgument
-from sqlrs_engine.postgres import launch
+from sqlrs_engine.postgres import launcher as module
 from sqlrs_engine.postgres.distributions.distribution import Distribution
-from sqlrs_engine.postgres.launch import Launcher, socket_fits, switch_user
+from sqlrs_engine.postgres.launcher import Launcher, socket_fits, switch_user
 from sqlrs_engine.postgres.os_user import OsUser
 
 FakePrograms = Callable[..., Path]
@@ -96,7 +96,7 @@ def test_a_server_runs_as_its_user_without_any_other_group(
     tool: bool,
 ) -> None:
     if not tool:
-        monkeypatch.setattr(launch, "switch_user", lambda user: [])
+        monkeypatch.setattr(module, "switch_user", lambda user: [])
     launcher = Launcher(distribution, data_dir, NOBODY, place / "public")
     with launcher.server("postgres", [], output=subprocess.PIPE) as process:
         assert output(process)[-2:] == [str(NOBODY.uid), str(NOBODY.gid)]
@@ -175,12 +175,14 @@ def test_a_client_that_cannot_be_run(launcher: Launcher, place: Path) -> None:
         client(launcher)
 
 
-def test_a_user_without_an_entry_has_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_without_an_entry_has_a_home(
+    launcher: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def nobody(uid: int) -> None:
         raise KeyError(uid)
 
     monkeypatch.setattr("pwd.getpwuid", nobody)
-    assert launch._home() == "/"
+    assert "HOME=/" in client(launcher)
 
 
 def test_how_long_a_socket_path_may_be() -> None:

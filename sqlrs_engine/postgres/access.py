@@ -1,9 +1,9 @@
-"""What the servers' user can reach when the engine is root.
+"""Access of the servers' user to data directories and programs when the engine is root.
 
-A store below a home directory of mode 0700 is root's alone. A data directory there is
-handed to the server as an open descriptor (``launch``). The programs cannot be: since
-version 16 they insist on resolving their own path, and find all other files by it. So
-programs out of reach are copied, once per version, to a public place.
+A store below a home directory of mode 0700 is root's alone. The server gets a data directory
+there as an open descriptor (``launcher``). This does not work for the programs: since version
+16 they insist on resolving their own path, and find all other files by it. So programs without
+access are copied, once per version, to a public place.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 def can_enter(directory: Path, user: OsUser) -> bool:
     """Return whether the user may enter ``directory`` by its path.
 
-    Judged by mode bits: an access control list that grants more is not seen.
+    Only mode bits count: an access control list that grants more is ignored.
     """
     places = {directory.absolute(), directory.resolve()}
     return all(
@@ -39,8 +39,8 @@ def can_enter(directory: Path, user: OsUser) -> bool:
     )
 
 
-def within_reach(distribution: Distribution, user: OsUser, public_root: Path) -> Distribution:
-    """Return the distribution itself, or a copy of it that the user can reach.
+def accessible(distribution: Distribution, user: OsUser, public_root: Path) -> Distribution:
+    """Return the distribution itself if the user can run it, else a copy.
 
     Raises ClusterFailed when it is gone or cannot be copied.
     """
@@ -94,7 +94,7 @@ def _copy(distribution: Distribution, common: Path, home: Path) -> None:
 
 
 def _make_public(directory: Path) -> None:
-    """Create a directory that everyone may enter, whatever the engine's umask."""
+    """Create a directory that everyone may enter, regardless of the engine's umask."""
     for step in reversed((directory, *directory.parents)):
         with contextlib.suppress(FileExistsError):
             step.mkdir()
@@ -102,7 +102,7 @@ def _make_public(directory: Path) -> None:
 
 
 def open_to_all(root: Path) -> None:
-    """Let everyone read, and enter or run what the owner can."""
+    """Let everyone read all below ``root``, and enter or run what the owner can."""
     root.chmod(0o755)
     for path in root.rglob("*"):
         if not path.is_symlink():
@@ -126,7 +126,7 @@ def _can_run(distribution: Distribution, user: OsUser) -> bool:
 
 
 def _permitted(path: Path, user: OsUser, wanted: int) -> bool:
-    """Return whether the bits ``wanted``, given as those of others, are set for the user."""
+    """Return whether the user has the permissions ``wanted``, mode bits as of others."""
     status = path.stat()
     if status.st_uid == user.uid:
         wanted <<= 6

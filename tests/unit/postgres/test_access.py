@@ -1,4 +1,4 @@
-"""What the servers' user can reach, and what is copied for it."""
+"""Access of the servers' user to directories and programs, and the copies made for it."""
 
 import os
 import shutil
@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from sqlrs_engine.errors import ClusterFailed
-from sqlrs_engine.postgres import reach
+from sqlrs_engine.postgres import access
+from sqlrs_engine.postgres.access import accessible, can_enter
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.postgres.os_user import OsUser
-from sqlrs_engine.postgres.reach import can_enter, within_reach
 
 FakePrograms = Callable[..., Path]
 STRANGER = OsUser("stranger", 54321, 54322)
@@ -91,17 +91,17 @@ def test_what_can_be_reached_stays_where_it_is(
 ) -> None:
     bin_dir = fake_programs(open_place / "bin", "17.2")
     there = Distribution(image_id="postgres@sha256:0", version="17.2", major=17, bin_dir=bin_dir)
-    assert within_reach(there, STRANGER, tmp_path / "public") is there
+    assert accessible(there, STRANGER, tmp_path / "public") is there
     assert not (tmp_path / "public").exists()
 
 
 def test_what_cannot_is_copied_once_whatever_the_umask(
-    hidden: Distribution, open_place: Path, monkeypatch: pytest.MonkeyPatch
+    hidden: Distribution, open_place: Path
 ) -> None:
     public = open_place / "var" / "postgres"
     previous = os.umask(0o077)
     try:
-        copy = within_reach(hidden, STRANGER, public)
+        copy = accessible(hidden, STRANGER, public)
     finally:
         os.umask(previous)
     home = public / ("ab" * 8)
@@ -116,8 +116,9 @@ def test_what_cannot_is_copied_once_whatever_the_umask(
     assert not (copy.root / "include").exists()
     assert not (copy.root / "lib" / "libpq.a").exists()
     assert [each.name for each in public.iterdir()] == [home.name]
-    monkeypatch.setattr(reach, "_copy", None)
-    assert within_reach(hidden, STRANGER, public) == copy
+    inode = home.stat().st_ino
+    assert accessible(hidden, STRANGER, public) == copy
+    assert home.stat().st_ino == inode
 
 
 def test_a_program_that_only_its_owner_may_run_is_copied(
@@ -127,7 +128,7 @@ def test_a_program_that_only_its_owner_may_run_is_copied(
     shutil.copytree(hidden.root, home)
     (home / "bin" / "postgres").chmod(0o700)
     private = replace(hidden, bin_dir=home / "bin", library_dirs=())
-    copy = within_reach(private, STRANGER, open_place / "public")
+    copy = accessible(private, STRANGER, open_place / "public")
     assert copy.bin_dir != private.bin_dir
     assert (copy.bin_dir / "postgres").stat().st_mode & 0o777 == 0o755
 
@@ -137,19 +138,19 @@ def test_programs_that_lie_apart_from_their_files_cannot_be_copied(
 ) -> None:
     shutil.rmtree(hidden.root / "share")
     with pytest.raises(ClusterFailed, match=r"stranger cannot reach.*set postgres\.osUser"):
-        within_reach(hidden, STRANGER, tmp_path / "public")
+        accessible(hidden, STRANGER, tmp_path / "public")
 
 
 def test_programs_that_are_gone(hidden: Distribution, tmp_path: Path) -> None:
     shutil.rmtree(hidden.bin_dir)
     with pytest.raises(ClusterFailed, match=r"PostgreSQL 17\.2 are gone"):
-        within_reach(hidden, STRANGER, tmp_path / "public")
+        accessible(hidden, STRANGER, tmp_path / "public")
 
 
 def test_a_copy_that_is_no_use(hidden: Distribution, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with pytest.raises(ClusterFailed, match="is closed to others"):
-        within_reach(hidden, STRANGER, tmp_path / "public")
+        accessible(hidden, STRANGER, tmp_path / "public")
 
 
 def test_a_place_that_is_not_ours(
@@ -158,24 +159,24 @@ def test_a_place_that_is_not_ours(
     place = open_place / ("ab" * 8)
     place.mkdir()
     (place / "something").touch()
-    monkeypatch.setattr(reach, "_is_ours", lambda directory: False)
+    monkeypatch.setattr(os, "geteuid", lambda: STRANGER.uid)
     with pytest.raises(ClusterFailed, match="cannot copy PostgreSQL to where the user stranger"):
-        within_reach(hidden, STRANGER, open_place)
+        accessible(hidden, STRANGER, open_place)
     assert [each.name for each in open_place.iterdir()] == [place.name]
 
 
 def test_another_engine_that_copies_at_the_same_time(
     hidden: Distribution, open_place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = reach.open_to_all
+    original = access.open_to_all
 
     def race(root: Path) -> None:
         original(root)
         if root.name.startswith(".copy-"):
             shutil.copytree(root, open_place / ("ab" * 8), symlinks=True)
 
-    monkeypatch.setattr(reach, "open_to_all", race)
-    copy = within_reach(hidden, STRANGER, open_place)
+    monkeypatch.setattr(access, "open_to_all", race)
+    copy = accessible(hidden, STRANGER, open_place)
     assert (copy.bin_dir / "postgres").exists()
     assert [each.name for each in open_place.iterdir()] == ["ab" * 8]
 
@@ -185,5 +186,5 @@ def test_a_link_in_the_public_place_is_not_followed(
 ) -> None:
     (open_place / ("ab" * 8)).symlink_to(tmp_path)
     with pytest.raises(ClusterFailed):
-        within_reach(hidden, STRANGER, open_place)
+        accessible(hidden, STRANGER, open_place)
     assert not (tmp_path / "package").exists()

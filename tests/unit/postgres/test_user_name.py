@@ -8,14 +8,9 @@ from pathlib import Path
 import pytest
 
 from sqlrs_engine.errors import OsUserUnknown
-from sqlrs_engine.postgres import naming
-from sqlrs_engine.postgres.naming import named
+from sqlrs_engine.postgres.user_name import user_name
 
-
-@pytest.fixture(autouse=True)
-def nothing_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(naming, "_NSS_WRAPPER", ())
-    monkeypatch.setattr(naming, "_TOOLS", "/nowhere")
+NOWHERE = "/nowhere"
 
 
 def tool(directory: Path, text: str) -> str:
@@ -26,15 +21,17 @@ def tool(directory: Path, text: str) -> str:
 
 
 def test_without_any_means_it_says_what_to_do() -> None:
-    with pytest.raises(OsUserUnknown, match=f"{os.geteuid()} has no name.*libnss-wrapper"), named():
+    with (
+        pytest.raises(OsUserUnknown, match=f"{os.geteuid()} has no name.*libnss-wrapper"),
+        user_name((), NOWHERE),
+    ):
         pass
 
 
-def test_nss_wrapper_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nss_wrapper_is_used_where_it_is(tmp_path: Path) -> None:
     library = tmp_path / "libnss_wrapper.so"
     library.touch()
-    monkeypatch.setattr(naming, "_NSS_WRAPPER", (str(tmp_path / "*.so"),))
-    with named() as given:
+    with user_name([str(tmp_path / "*.so")], NOWHERE) as given:
         assert given.prefix == ()
         assert given.environment["LD_PRELOAD"] == str(library)
         passwd = Path(given.environment["NSS_WRAPPER_PASSWD"])
@@ -44,11 +41,8 @@ def test_nss_wrapper_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.Mon
     assert not passwd.exists()
 
 
-def test_a_user_namespace_is_used_where_it_is_allowed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(naming, "_TOOLS", tool(tmp_path, 'echo "$@"'))
-    with named() as given:
+def test_a_user_namespace_is_used_where_it_is_allowed(tmp_path: Path) -> None:
+    with user_name((), tool(tmp_path, 'echo "$@"')) as given:
         said = subprocess.check_output([*given.prefix, "id"], text=True).split()
     uid = int(said[1].removeprefix("--map-user="))
     assert uid != 0
@@ -56,9 +50,7 @@ def test_a_user_namespace_is_used_where_it_is_allowed(
     assert said[-2:] == ["--", "id"]
 
 
-def test_a_user_namespace_that_is_not_allowed_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(naming, "_TOOLS", tool(tmp_path, "echo Operation not permitted; exit 1"))
-    with pytest.raises(OsUserUnknown), named():
+def test_a_user_namespace_that_is_not_allowed_is_not_used(tmp_path: Path) -> None:
+    tools = tool(tmp_path, "echo Operation not permitted; exit 1")
+    with pytest.raises(OsUserUnknown), user_name((), tools):
         pass
