@@ -112,7 +112,11 @@ def _command(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         _complain(error)
         return commands.USAGE
     except UnicodeEncodeError as error:
-        _complain(InvalidArgument("an argument is not UTF-8", repr(error.object)[:200]))
+        _complain(
+            InvalidArgument(
+                "an argument is not UTF-8: retype it, or rename the file", repr(error.object)[:200]
+            )
+        )
         return commands.USAGE
     except Unavailable as error:
         _complain(error)

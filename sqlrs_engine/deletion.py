@@ -108,7 +108,7 @@ class Deletion:
         with self._held([] if dry_run else [instance_id]):
             instance = self._store.instances.get(instance_id)
             if instance is None:
-                raise NotFound("instance not found", instance_id)
+                raise NotFound.of("instance", instance_id)
             root = self._instance_node(instance, force)
             if not dry_run and root.blocked is None:
                 self._instances.remove(instance_id)
@@ -139,13 +139,13 @@ class Deletion:
                 if root.blocked is None:
                     self._remove(family)
                 return DeleteResult.of(root, dry_run=False)
-        raise Unavailable("the state is in constant use: try again", state_id)
+        raise Unavailable("the state is in constant use: try again in a moment", state_id)
 
     def _family(self, state_id: str, recurse: bool) -> "_Family":
         """Read a state and what depends on it: all generations, or the first only."""
         top = self._store.states.get(state_id)
         if top is None:
-            raise NotFound("state not found", state_id)
+            raise NotFound.of("state", state_id)
         family = _Family([top], {}, {})
         for state in family.states:  # grows as it is walked
             parent = state.state_id

@@ -38,7 +38,14 @@ carries the specifics (the argument, the path, PostgreSQL's own words).
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+
+DISK_FULL = (
+    "the disk of the state store is full: delete states or instances (sqlrs-engine rm), "
+    "or free disk space"
+)
+ENGINE_FAILED = "the engine failed: read its log for the cause"
+ENGINE_STOPPING = "the engine is stopping: start it again, then repeat the request"
 
 
 class EngineError(Exception):
@@ -102,6 +109,11 @@ class NotFound(EngineError):
 
     code = "not_found"
     status = 404
+
+    @classmethod
+    def of(cls, noun: str, reference: str) -> Self:
+        """Return the error for an instance, a state, a job or a name that does not exist."""
+        return cls(f"{noun} not found", f"{reference}: list the {noun}s to see which exist")
 
 
 class MethodNotAllowed(EngineError):
@@ -216,7 +228,7 @@ class NotImplementedYet(EngineError):
 
 
 class Unavailable(EngineError):
-    """The engine is shutting down or has no room for the request now."""
+    """The engine is stopping or has no room for the request now."""
 
     code = "unavailable"
     status = 503
@@ -227,6 +239,15 @@ class CacheUnavailable(EngineError):
 
     code = "cache_enforcement_unavailable"
     status = 503
+
+    def __init__(
+        self,
+        message: str = (
+            "the limits of the cache cannot be enforced now: read the engine's log, then try again"
+        ),
+        details: str | None = None,
+    ) -> None:
+        super().__init__(message, details)
 
 
 class CacheLimitTooSmall(EngineError):

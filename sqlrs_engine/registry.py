@@ -69,13 +69,13 @@ class Registry:
             instance = self._store.instances.get(name.instance_id)
             if instance is not None:
                 return instance, True
-        raise NotFound("instance not found", ref)
+        raise NotFound.of("instance", ref)
 
     def name(self, name: str) -> Name:
         """Return a name's binding. Raises NotFound."""
         found = self._store.names.get(name)
         if found is None:
-            raise NotFound("name not found", name)
+            raise NotFound.of("name", name)
         return found
 
     def touch(self, name: str) -> None:
@@ -130,7 +130,7 @@ class Registry:
         if self._store.instances.get(instance.instance_id) is None:
             # It was deleted meanwhile: the name must not be left pointing nowhere.
             self._restore(name, former)
-            raise NotFound("instance not found", instance.instance_id)
+            raise NotFound.of("instance", instance.instance_id)
         if former is not None and former.instance_id != instance.instance_id:
             self._announce(former.instance_id)
         self._announce(instance.instance_id)

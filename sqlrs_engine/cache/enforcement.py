@@ -101,7 +101,7 @@ class Enforcement:
             totals = self._states.totals()
             return Usage(size_bytes=totals.size_bytes, state_count=totals.count, disk=self._disk())
         except (EngineError, OSError) as error:
-            raise CacheUnavailable("the cache's size cannot be told", str(error)) from error
+            raise CacheUnavailable(details=str(error)) from error
 
     def limits(self, usage: Usage) -> Limits:
         """Return the limits in force."""
@@ -276,7 +276,7 @@ class Enforcement:
                 rules.youngest, rules.now, rules.protected | self._leases.current()
             )
         except EngineError as error:
-            raise CacheUnavailable("the cached states cannot be counted", str(error)) from error
+            raise CacheUnavailable(details=str(error)) from error
         return total.size_bytes - held.size_bytes, held.count
 
     def _record(self, phase: Phase, outcome: Outcome, rules: Rules) -> None:
@@ -313,19 +313,19 @@ class Enforcement:
             numbers = self._numbers(phase, usage, limits, need, rules)
             if self._own_size(rules) + need.size_bytes > limits.max_bytes:
                 raise CacheLimitTooSmall(
-                    "the states of this preparation do not fit into the cache: "
-                    "raise cache.capacity.maxBytes",
+                    "the states of this prepare do not fit into the cache: raise "
+                    "cache.capacity.maxBytes",
                     facts=numbers,
                 )
             raise Refused(
-                "the cache is full, and all that is in it is in use or too young to be "
-                "evicted: delete states or instances, or raise cache.capacity.maxBytes",
+                "the cache is full, and every state in it is in use or too young to be evicted: "
+                "delete states or instances, or raise cache.capacity.maxBytes",
                 facts=numbers,
             )
         if usage.disk.free < need.disk_bytes:
             raise Refused(
-                "the disk that holds the state store has no room for another copy, and nothing "
-                "can be evicted: delete states or instances, or make room",
+                "the disk of the state store has no room for another copy, and nothing can be "
+                "evicted: delete states or instances, or free disk space",
                 facts=self._numbers(phase, usage, limits, need, rules),
             )
 

@@ -151,7 +151,7 @@ class Evictor:
         try:
             states = self._states.find(StateFilter())
         except EngineError as error:
-            raise CacheUnavailable("the cached states cannot be listed", str(error)) from error
+            raise CacheUnavailable(details=str(error)) from error
         return Candidates(states, rules)
 
     def _settled(self, usage: Usage, goal: Goal) -> Usage:

@@ -81,10 +81,14 @@ class EngineClient:
                 method, f"/v1{path}", json=body, params=query, follow_redirects=True
             )
         except httpx.HTTPError as error:
-            raise Unavailable("the engine does not answer", str(error)) from error
+            raise Unavailable(
+                "the engine does not answer: check it with `sqlrs-engine status`", str(error)
+            ) from error
         except UnicodeEncodeError as error:
             text = repr(error.object)[:200]
-            raise InvalidArgument("an argument is not UTF-8: rename the file", text) from error
+            raise InvalidArgument(
+                "an argument is not UTF-8: retype it, or rename the file", text
+            ) from error
         if response.status_code >= 400 and response.status_code not in accept:
             raise _api_error(response)
         return response.json() if response.content else None
@@ -105,7 +109,7 @@ class EngineClient:
                 yield from ndjson.reader(_lines(response.iter_bytes()))
         except httpx.HTTPError as error:
             raise Unavailable(
-                "the engine went away: what it was doing goes on when it is started again",
+                "the connection to the engine is lost: start the engine again, and its jobs resume",
                 str(error),
             ) from error
 
@@ -133,7 +137,7 @@ def connect(path: Path) -> EngineClient:
     if record is None:
         raise Unavailable(
             "no engine is running",
-            f"none found by {path}; start one with `sqlrs-engine serve`",
+            f"{path} names none; start one with `sqlrs-engine serve`",
         )
     return EngineClient(record.base_url, record.auth_token)
 
@@ -186,7 +190,10 @@ def _start(
                 continue
             output.seek(0)
             words = output.read().decode(errors="replace").strip()
-            raise Unavailable("the engine did not start", words or f"exit code {code}")
+            raise Unavailable(
+                "the engine did not start",
+                words or f"exit code {code}; read its log, logs/engine.log",
+            )
 
 
 def _replaced(path: Path, before: EngineRecord | None) -> bool:

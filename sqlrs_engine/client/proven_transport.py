@@ -70,7 +70,9 @@ class _ProvingBackend(httpcore.SyncBackend):
             asking.request("GET", f"/v1/health?challenge={challenge}")
             health = json.loads(asking.getresponse().read(_MAX_BYTES))
         except OSError as error:
-            raise Unavailable("the engine does not answer", str(error)) from error
+            raise Unavailable(
+                "the engine does not answer: check it with `sqlrs-engine status`", str(error)
+            ) from error
         except (http.client.HTTPException, ValueError) as error:
             raise _stranger(host, port) from error
         given = health.get("proof") if isinstance(health, dict) else None
@@ -81,6 +83,7 @@ class _ProvingBackend(httpcore.SyncBackend):
 
 def _stranger(host: str, port: int) -> Unavailable:
     return Unavailable(
-        "what answers in the engine's place does not know its token, so it was not sent",
-        f"{host}:{port} is another program, or an engine of an older version: stop that one",
+        "another program answers on the engine's port, so the token was not sent",
+        f"{host}:{port} belongs to another program or to an older engine: stop it, and "
+        "start the engine again",
     )

@@ -48,9 +48,9 @@ def _split(argv: Sequence[str]) -> Mapping[str, str]:
     for argument in rest:
         name, separator, value = argument.removeprefix("-").removeprefix("-").partition("=")
         if not argument.startswith("-") or not name or name.startswith("-"):
-            raise InvalidArgument(f"unexpected argument: {argument}")
+            raise InvalidArgument(f"unexpected argument: {argument} (see sqlrs-engine --help)")
         if name not in _FLAGS:
-            raise InvalidArgument(f"unknown flag: {argument}")
+            raise InvalidArgument(f"unknown flag: {argument} (see sqlrs-engine --help)")
         if not separator:
             following = next(rest, None)
             if following is None:
@@ -67,4 +67,6 @@ def _idle_timeout(values: Mapping[str, str]) -> float:
     try:
         return durations.parse(text)
     except InvalidArgument as error:
-        raise InvalidArgument(f"invalid --idle-timeout {text!r}: use 2m0s, 90s, 0 …") from error
+        raise InvalidArgument(
+            f"invalid --idle-timeout {text!r}: write a duration such as 2m0s, 90s or 0"
+        ) from error

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sqlrs_engine.errors import EngineError, LiquibaseUnavailable
+from sqlrs_engine.errors import DISK_FULL, EngineError, LiquibaseUnavailable
 from sqlrs_engine.host.disk_space import exhausted
 from sqlrs_engine.host.private_directories import check_owner
 from sqlrs_engine.postgres.os_user import MAKE_DEDICATED, OsUser, has_name
@@ -191,8 +191,7 @@ def _space(where: Places) -> Finding:
     usage = shutil.disk_usage(existing(where.store))
     text = f"{size(usage.free)} of {size(usage.total)}"
     if exhausted(existing(where.store)):
-        advice = "the disk is full: delete states or instances (sqlrs-engine rm), or make room"
-        return Finding("free space", "problem", text, advice)
+        return Finding("free space", "problem", text, DISK_FULL)
     if usage.free < _LOW_SPACE:
         return Finding("free space", "problem", text, "every instance needs about 30 MiB and more")
     return Finding("free space", "ok", text)

@@ -64,7 +64,9 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     command = args.rest or ["psql"]
     program = shutil.which(command[0], path=environ["PATH"])
     if program is None:
-        raise InvalidArgument(f"there is no program {command[0]}", "it is not on the PATH")
+        raise InvalidArgument(
+            f"program not found: {command[0]}", "install it, or put its directory on the PATH"
+        )
     os.execve(program, command, environ)  # noqa: S606 - the program that was asked for
 
 
@@ -95,11 +97,13 @@ def _find(engine: "EngineClient", reference: str) -> dict[str, Any]:
     if "dsn" not in found and len(reference) >= MIN_PREFIX_LENGTH and _HEX.fullmatch(reference):
         rows = engine.get("/instances", id_prefix=reference)
         if len(rows) > 1:
-            raise InvalidArgument(f"{reference} is ambiguous", f"{len(rows)} instances match")
+            raise InvalidArgument(
+                f"{reference} is ambiguous: give more digits", f"it matches {len(rows)} instances"
+            )
         if rows:
             found = engine.get(path(rows[0]["instance_id"]))
     if "dsn" not in found:
-        raise NotFound(f"there is no instance {reference}", "sqlrs-engine ls lists them")
+        raise NotFound.of("instance", reference)
     instance: dict[str, Any] = found
     return instance
 

@@ -97,7 +97,9 @@ def _resolve(engine: "EngineClient", reference: str) -> Target | None:
             found += [Target(kind, row[f"{kind}_id"]) for row in engine.get(path, **prefix) or []]
     if len(found) > 1:
         matches = ", ".join(f"{target.kind} {short(target.id or target.name)}" for target in found)
-        raise InvalidArgument(f"{reference} is ambiguous", f"it matches {matches}")
+        raise InvalidArgument(
+            f"{reference} is ambiguous: give more digits", f"it matches {matches}"
+        )
     return found[0] if found else None
 
 

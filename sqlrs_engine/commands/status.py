@@ -6,15 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from sqlrs_engine.daemon import engine_file
+from sqlrs_engine.errors import DISK_FULL
 
 from . import NO_ENGINE, SUCCESS
 from .ls import size
 from .terminal import Terminal, add_json, add_state_dir, places
 
-_WARNINGS = {
-    "disk_full": "the disk that holds the state store is full: delete states or instances "
-    "(sqlrs-engine rm), or make room",
-}
+_WARNINGS = {"disk_full": DISK_FULL}
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

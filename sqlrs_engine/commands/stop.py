@@ -43,6 +43,10 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     finally:
         os.close(process)
     if not readable:
-        raise Unavailable("the engine does not stop", f"pid {record.pid} is still there")
+        raise Unavailable(
+            "the engine has not stopped: wait, or end its process",
+            f"pid {record.pid} still runs after {_PATIENCE_SECONDS} s; `kill -9 {record.pid}` "
+            "ends it and loses nothing",
+        )
     terminal.print(f"stopped the engine (pid {record.pid})")
     return SUCCESS

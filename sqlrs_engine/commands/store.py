@@ -136,29 +136,36 @@ def check(kind: Kind, wanted: int, store: Path, image: Path, *, search_path: str
     when the store is in use, or not empty; EngineError without root or ``mkfs``.
     """
     if wanted < kind.least:
-        raise InvalidArgument("--size is too small", f"{kind.name} needs {size(kind.least)}")
+        raise InvalidArgument(
+            "--size is too small", f"{kind.name} needs at least {size(kind.least)}"
+        )
     if os.geteuid() != 0:
-        raise EngineError("making and mounting a filesystem takes root", "use sudo")
+        raise EngineError("only root can make and mount a filesystem", "use sudo")
     for program, package in ((kind.mkfs[0], kind.package), ("mount", "mount")):
         if shutil.which(program, path=search_path) is None:
-            raise EngineError(f"there is no {program}", f"install the package {package}")
+            raise EngineError(f"{program} is not installed", f"install the package {package}")
     if store.is_mount():
-        raise Conflict("there is a filesystem at the store already", f"{store} is a mount point")
+        raise Conflict(
+            "the state store is already a filesystem: unmount it, or choose another --path",
+            f"{store} is a mount point",
+        )
     if image.exists():
         raise Conflict(
-            "there is an image already",
-            f"mount -o {kind.options} {image} {store}, or delete it to start anew",
+            "the image file exists already: mount it, or delete it to start over",
+            f"mount -o {kind.options} {image} {store}",
         )
     if store.is_dir():
         _refuse_in_use(store)
         if any(store.iterdir()):
             raise Conflict(
-                "the store is not empty",
-                f"{store}: remove what it holds (sqlrs-engine rm), stop the engine, and move"
-                " the directory away; or choose another --path",
+                "the state store is not empty: move it away, or choose another --path",
+                f"{store}: remove its contents (sqlrs-engine rm) and stop the engine before you "
+                "move the directory",
             )
     elif store.exists():
-        raise Conflict("the store is not a directory", str(store))
+        raise Conflict(
+            "the state store is not a directory: move it away, or choose another --path", str(store)
+        )
 
 
 def _refuse_in_use(store: Path) -> None:

@@ -154,7 +154,7 @@ def _home(environ: Mapping[str, str]) -> Path:
         return Path(pwd.getpwuid(os.geteuid()).pw_dir)
     except KeyError:
         raise InvalidArgument(
-            "where your home directory is, is not known",
+            "your home directory is unknown",
             "set HOME or XDG_STATE_HOME, or give --state-dir",
         ) from None
 

@@ -199,7 +199,10 @@ class Config:
                 try:
                     check(value)
                 except InvalidArgument as error:
-                    raise InvalidArgument(f"{path} cannot be {value!r} here", str(error)) from error
+                    raise InvalidArgument(
+                        f"this machine cannot use {value!r} for {path}: choose another value",
+                        str(error),
+                    ) from error
 
     def _keep_rejected(self) -> None:
         """Keep a file that the engine could not use, before it is replaced."""

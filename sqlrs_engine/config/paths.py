@@ -37,7 +37,9 @@ def parse(path: str) -> Segments:
         segments.append(int(index) if index else match["key"] or match["quoted"])
         position = match.end()
     if isinstance(segments[0], int):
-        raise _invalid(f"{text!r} begins with an index, the configuration is an object")
+        raise _invalid(
+            f"{text!r} begins with an index, but the configuration is an object: begin with a key"
+        )
     return segments
 
 
@@ -105,12 +107,15 @@ def _put(container: Any, segment: str | int, value: Any) -> None:
 
 def _check_container(container: Any, segment: str | int) -> None:
     if isinstance(segment, str) and not isinstance(container, dict):
-        raise _invalid(f"there is no object to hold {segment!r}")
+        raise _invalid(f"{segment!r} has no object around it: set that object first")
     if isinstance(segment, int):
         if not isinstance(container, list):
-            raise _invalid(f"there is no list to hold [{segment}]")
+            raise _invalid(f"[{segment}] has no list around it: set that list first")
         if segment > len(container):
-            raise _invalid(f"[{segment}] is beyond the list's end, [{len(container)}]")
+            raise _invalid(
+                f"[{segment}] is beyond the end of the list: the next free index is "
+                f"[{len(container)}]"
+            )
 
 
 def _invalid(details: str) -> InvalidArgument:

@@ -129,10 +129,12 @@ def _leaves_alone(_: Any, names: list[str], instance: Any, __: Any) -> "Iterator
         return
     for name in instance:
         if reserved.folded(name) in names:
-            yield ValidationError(f"{json.dumps(name)} is set by the engine itself", path=[name])
+            yield ValidationError(
+                f"the engine sets {json.dumps(name)} itself: leave it out", path=[name]
+            )
     twice = reserved.repeated(instance)
     if twice is not None:
-        words = f"{json.dumps(twice)} is there twice, in another letter case"
+        words = f"{json.dumps(twice)} occurs twice, in different letter case: keep one"
         yield ValidationError(words, path=[twice])
 
 

@@ -60,7 +60,9 @@ def listen_on(text: str) -> Listener:
     except OSError as error:
         if sock is not None:
             sock.close()
-        raise Unavailable(f"cannot listen on {text}", error.strerror or str(error)) from error
+        raise Unavailable(
+            f"cannot listen on {text}: choose another address or port", error.strerror or str(error)
+        ) from error
     bound, port = sock.getsockname()[:2]
     reachable = _WILDCARDS.get(bound, bound)
     shown = f"[{reachable}]" if ":" in reachable else reachable

@@ -83,7 +83,9 @@ class StoreLock:
                 (holder.get("stopping") and waited < patience)
                 or (_is_starting(holder) and waited < start_patience)
             ):
-                raise Conflict("the store is in use by another engine", self._describe(holder))
+                raise Conflict(
+                    "the state store is in use by another engine", self._describe(holder)
+                )
             # flock(2) has no timeout, and another process cannot wake us up.
             time.sleep(_POLL_SECONDS)
 
@@ -94,7 +96,7 @@ class StoreLock:
             # A holder that dies gives up the file a moment before.
             if time.monotonic() >= deadline:
                 raise Conflict(
-                    "the store is in use by another engine",
+                    "the state store is in use by another engine",
                     f"{self._path.parent} is held by an engine whose {self._path.name} was"
                     " deleted; stop it (sqlrs-engine stop) or choose another store",
                 )
@@ -135,7 +137,8 @@ def _open_directory(path: Path) -> Iterator[int]:
 
 def _damaged(path: Path, reason: str) -> StoreDamaged:
     return StoreDamaged(
-        "the state store's lock cannot be taken", f"{path}: {reason}; remove it and start again"
+        "the state store's lock cannot be taken",
+        f"{path}: {reason}; remove it and start the engine again",
     )
 
 

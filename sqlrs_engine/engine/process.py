@@ -112,7 +112,7 @@ def _write_engine_file(path: Path, record: EngineRecord) -> None:
         if not is_full(error):
             raise
         raise StorageFull(
-            "the engine cannot say where it listens: make room on the disk of its engine file",
+            "cannot write the engine file: free space on its disk",
             str(path),
         ) from error
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlrs_engine.errors import StorageFull
+from sqlrs_engine.errors import DISK_FULL, StorageFull
 
 from .disk_space import EXHAUSTED_BYTES, exhausted, space_on, sync
 
@@ -58,7 +58,7 @@ class Ballast:
             missing = [piece for piece in self._names() if not _is_piece(piece)]
             room = len(missing) * PIECE_BYTES * _ROOM + EXHAUSTED_BYTES
             if missing and exhausted(self._directory.parent, room):
-                raise StorageFull("there is no room for ballast", str(self._directory))
+                raise StorageFull(DISK_FULL, str(self._directory))
             self._directory.mkdir(mode=0o700, exist_ok=True)
             for piece in missing:
                 _fill(piece)

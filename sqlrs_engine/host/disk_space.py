@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from sqlrs_engine.errors import StorageFull
+from sqlrs_engine.errors import DISK_FULL, StorageFull
 
 EXHAUSTED_BYTES = 4 * 1024**2
 """With less than this free, writes of any size fail or are about to."""
@@ -21,11 +21,6 @@ _FIRST_RELIEF = 32 * 1024**2
 _MORE_EACH_TIME = 4
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_ADVICE = (
-    "the disk that holds the state store is full: delete states or instances "
-    "(sqlrs-engine rm), or make room"
-)
-
 T = TypeVar("T")
 
 
@@ -55,7 +50,7 @@ def space_on(root: Path) -> Iterator[None]:
     except OSError as error:
         if not is_full(error):
             raise
-        raise StorageFull(_ADVICE, f"{root}: {error.strerror}") from error
+        raise StorageFull(DISK_FULL, f"{root}: {error.strerror}") from error
 
 
 def sync(directory: int) -> None:

@@ -39,7 +39,8 @@ def shortage(error: BaseException) -> Unavailable | None:
             return no_descriptors()
         if isinstance(seen, MemoryError) or getattr(seen, "errno", None) == errno.ENOMEM:
             return Unavailable(
-                "the machine's memory is used up: stop something, then try again", str(seen) or None
+                "the machine has run out of memory: stop other programs, then try again",
+                str(seen) or None,
             )
     return None
 

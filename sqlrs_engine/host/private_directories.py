@@ -29,7 +29,7 @@ def private_directory(path: Path, what: str, *, closed: bool = False) -> None:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
             raise
         raise Conflict(
-            f"{what} cannot be made: choose another place, with --state-dir, XDG_STATE_HOME or "
+            f"cannot create {what}: choose another place with --state-dir, XDG_STATE_HOME or "
             "SQLRS_STATE_STORE",
             str(error),
         ) from error
@@ -55,12 +55,14 @@ def check_owner(path: Path, what: str) -> None:
     """
     status = path.stat()
     if not stat.S_ISDIR(status.st_mode):
-        raise InvalidArgument(f"{what} is not a directory", str(path))
+        raise InvalidArgument(
+            f"{what} is not a directory: move the file away, or choose another place", str(path)
+        )
     if status.st_uid != os.geteuid():
         raise Conflict(
             f"{what} belongs to another user",
-            f"{path} is owned by uid {status.st_uid}, and this is uid {os.geteuid()}; "
-            "use a directory of your own, or run as its owner",
+            f"{path} is owned by uid {status.st_uid}, and this is uid {os.geteuid()}; use "
+            "another directory, or run as its owner",
         )
     if status.st_mode & stat.S_ISVTX:
         raise Conflict(f"{what} is shared", f"{path}: use a directory inside it")

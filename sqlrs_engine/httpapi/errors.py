@@ -7,6 +7,8 @@ from connexion.exceptions import ProblemException
 from starlette.requests import ClientDisconnect
 
 from sqlrs_engine.errors import (
+    DISK_FULL,
+    ENGINE_FAILED,
     EngineError,
     PayloadTooLarge,
     RequestTimeout,
@@ -68,9 +70,9 @@ def _as_engine_error(error: Exception) -> EngineError:
             _log.error("%s: %s", error.code, error)
         return error
     if is_full(error):
-        return StorageFull("the disk is full: delete states or instances, or make room", str(error))
+        return StorageFull(DISK_FULL, str(error))
     if isinstance(error, ProblemException):
         _log.error("%s: %s", error.title, error.detail)
     else:
         _log.error("unexpected %s", type(error).__name__, exc_info=error)
-    return EngineError("the engine failed", "this is a bug; the engine's log has the details")
+    return EngineError(ENGINE_FAILED)

@@ -96,10 +96,16 @@ class Guards:
             if name == b"host":
                 hosts.append(value)
             elif name == b"origin":
-                raise Forbidden("requests of web pages are not allowed", "Origin header present")
+                raise Forbidden(
+                    "requests from web pages are not allowed: call the engine from a program",
+                    "Origin header present",
+                )
             elif name == b"sec-fetch-site":
                 if value.strip().lower() in _FOREIGN:
-                    raise Forbidden("requests of other sites are not allowed", "Sec-Fetch-Site")
+                    raise Forbidden(
+                        "requests from other sites are not allowed: call the engine from a program",
+                        "Sec-Fetch-Site",
+                    )
             elif name == b"content-length":
                 length = value
             elif name == b"transfer-encoding":
@@ -115,7 +121,9 @@ class Guards:
 
     def _check_host(self, hosts: list[bytes]) -> None:
         if len(hosts) != 1:
-            raise InvalidArgument("the request must have one Host header", "RFC 9112, section 3.2")
+            raise InvalidArgument(
+                "the request must have exactly one Host header", "RFC 9112, section 3.2"
+            )
         match = _HOST.fullmatch(hosts[0])
         if match is None or match[1].lower() not in self._hosts:
             raise Misdirected(
@@ -141,7 +149,7 @@ def _bounded(receive: Receive, body: Body) -> Receive:
                 message = await receive()
         except TimeoutError:
             raise RequestTimeout(
-                "the request body did not arrive in time",
+                "the request body did not arrive in time: send it faster",
                 f"{'each piece' if body.streamed else 'it'} may take {body.seconds:g} seconds",
             ) from None
         if message["type"] == "http.disconnect":

@@ -26,7 +26,7 @@ def choose(accept: bytes | None, produced: Sequence[str]) -> str:
             return media_type
     if JSON in admitted:
         return produced[0]
-    raise NotAcceptable("no acceptable media type", f"available: {', '.join(produced)}")
+    raise NotAcceptable("no acceptable media type", f"accept one of {', '.join(produced)}")
 
 
 def _admitted(accept: bytes) -> set[str]:

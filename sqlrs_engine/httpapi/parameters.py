@@ -49,7 +49,7 @@ class ParameterReader:
                 if self._creates:
                     raise
                 noun = name.removesuffix("Id")
-                raise NotFound(f"no such {noun}", values[name][:100]) from None
+                raise NotFound.of(noun, values[name][:100]) from None
         return values
 
     def query(self, raw: bytes) -> dict[str, Any]:
@@ -67,7 +67,7 @@ class ParameterReader:
             if check is None or not text:
                 continue
             if name in values:
-                raise InvalidArgument(f"invalid {name}", "it is given more than once")
+                raise InvalidArgument(f"invalid {name}", "give it once")
             values[name] = check(text)
         for name in self._required:
             if name not in values:

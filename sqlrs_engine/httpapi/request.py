@@ -89,7 +89,7 @@ class Request:
         key = self.header(b"idempotency-key")
         if key is not None and _IDEMPOTENCY_KEY.fullmatch(key) is None:
             raise InvalidArgument(
-                "invalid Idempotency-Key", "1 to 255 visible characters of ASCII, no spaces"
+                "invalid Idempotency-Key", "use 1 to 255 visible ASCII characters, without spaces"
             )
         return key
 

@@ -103,7 +103,7 @@ def parse(raw: bytes) -> Any:
     if not raw:
         raise InvalidArgument("a JSON request body is required")
     if _has_too_many_values(raw):
-        raise InvalidArgument("the request body has too many values", f"at most {MAX_VALUES}")
+        raise InvalidArgument("the request body has too many values", f"send at most {MAX_VALUES}")
     try:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
@@ -120,7 +120,7 @@ def _walk(value: Any) -> None:
         item, depth = pending.pop()
         if isinstance(item, str):
             if "\0" in item:
-                raise InvalidArgument("the request body contains a NUL character")
+                raise InvalidArgument("the request body contains a NUL character: remove it")
         elif isinstance(item, dict | list):
             if depth > MAX_DEPTH:
                 raise InvalidArgument(
@@ -135,7 +135,7 @@ def check_coding(scope: Scope) -> None:
     coding = _header(scope, b"content-encoding").strip()
     if coding.lower() not in (b"", b"identity"):
         raise UnsupportedMediaType(
-            "the request body must not be compressed",
+            "the request body must not be compressed: send it without Content-Encoding",
             f"Content-Encoding: {coding.decode('latin-1')}",
         )
 

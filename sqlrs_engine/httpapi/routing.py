@@ -133,8 +133,10 @@ class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]
         self, route: Route, scope: Scope, receive: Receive, send: Send
     ) -> None:
         if not route.is_open and self._bearer and not self._bearer.accepts(authorization(scope)):
-            raise Unauthorized("a bearer token is needed", "engine.json holds it")
-        error = MethodNotAllowed("the path does not have that method", scope["method"])
+            raise Unauthorized("a bearer token is required", "read it from engine.json")
+        error = MethodNotAllowed(
+            "the path does not support this method: use one from the Allow header", scope["method"]
+        )
         await error_reply(error, [(b"allow", route.allow)])(scope, receive, send)
 
 
@@ -142,10 +144,10 @@ def _no_path(path: str) -> NotFound:
     """Return the error for an unknown path; clients of a shared service ask for these."""
     if path.startswith(_OF_A_SERVICE):
         return NotFound(
-            "a local engine has no users and no organizations",
-            "its token, in engine.json, is that of the one user there is",
+            "a local engine has no users or organizations",
+            "it serves one user, whose token is in engine.json",
         )
-    return NotFound("no such path", "the paths are in the OpenAPI document")
+    return NotFound("unknown path", "the OpenAPI document lists all paths")
 
 
 def _without_body(send: Send) -> Send:

@@ -32,7 +32,7 @@ class SecurityOperation:
         header = authorization(scope)
         if not self._bearer.accepts(header):
             if header is None:
-                raise Unauthorized("a bearer token is needed", "engine.json holds it")
+                raise Unauthorized("a bearer token is required", "read it from engine.json")
             raise Unauthorized("the bearer token is not this engine's", "read engine.json again")
         await self._next_app(scope, receive, send)
 

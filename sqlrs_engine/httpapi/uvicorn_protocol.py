@@ -175,7 +175,9 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._in_headers:
-            self._refuse(RequestTimeout("the request's headers did not arrive in time"))
+            self._refuse(
+                RequestTimeout("the request's headers did not arrive in time: send them faster")
+            )
         else:
             self.transport.close()  # it never asked for anything
 
@@ -201,5 +203,6 @@ class GuardedProtocol(HttpToolsProtocol):
 
 def _too_large() -> HeadersTooLarge:
     return HeadersTooLarge(
-        "the request's headers are too large", f"at most {MAX_HEADER_BYTES} bytes are accepted"
+        "the request's headers are too large: send large values in the body",
+        f"at most {MAX_HEADER_BYTES} bytes are accepted",
     )

@@ -35,7 +35,7 @@ def check_ttl(ttl: float | None) -> None:
     """Raise InvalidArgument unless ``ttl`` (seconds) can be an instance's."""
     if ttl is not None and not 0 <= ttl <= LONGEST_TTL:
         raise InvalidArgument(
-            "invalid ttl", "the time to live is 0 for never, or up to 100 years (876000h)"
+            "invalid ttl", "the time to live is 0 (forever) or at most 100 years (876000h)"
         )
 
 

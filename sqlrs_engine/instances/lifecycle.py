@@ -108,7 +108,7 @@ class Lifecycle:
             instance = self.get(instance_id)
             container = self._deps.files.instance_dir(instance_id)
             if not container.is_dir():
-                raise Conflict("the instance's files are gone: delete it", instance_id)
+                raise Conflict("the instance's files are missing: delete it", instance_id)
             server = self._deps.servers.server(instance.image_id, container)
             postmaster = server.postmaster()
             if postmaster is None:
@@ -158,7 +158,7 @@ class Lifecycle:
                 instance.instance_id, runtime_id=started.runtime_id, sessions=started.sessions
             )
         if renewed is None:
-            raise NotFound("instance not found", instance.instance_id)
+            raise NotFound.of("instance", instance.instance_id)
         on_log(f"instance {instance.instance_id} runs")
         return renewed
 
@@ -183,17 +183,15 @@ class Lifecycle:
         """Return an instance's row. Raises NotFound."""
         instance = self._deps.store.instances.get(instance_id)
         if instance is None:
-            raise NotFound("instance not found", instance_id)
+            raise NotFound.of("instance", instance_id)
         return instance
 
     def _state(self, state_id: str) -> State:
         state = self._deps.store.states.get(state_id)
         if state is None:
-            raise NotFound("state not found", state_id)
+            raise NotFound.of("state", state_id)
         if not self._deps.states.exists(state_id):
-            raise NotFound(
-                "the state's files are gone, or may be damaged: prepare it again", state_id
-            )
+            raise NotFound("the state's files are missing or damaged: prepare it again", state_id)
         return state
 
     def _made_for(self, made_for: str | None, asked: str | None = None) -> Instance | None:
@@ -224,8 +222,8 @@ class Lifecycle:
                 existing = len(self._deps.store.instances.find(InstanceFilter()))
                 if existing + self._being_created >= limit:
                     raise Unavailable(
-                        "there are as many instances as the configuration allows",
-                        f"{MAX_RUNNING} is {limit}: delete instances, or raise it",
+                        "the maximum number of instances is reached",
+                        f"{MAX_RUNNING} is {limit}: delete instances, or raise the limit",
                     )
             self._being_created += 1
         try:
@@ -318,7 +316,7 @@ class Lifecycle:
                 instance.instance_id, port=port, password=new_password()
             )
             if moved is None:
-                raise NotFound("instance not found", instance.instance_id)
+                raise NotFound.of("instance", instance.instance_id)
             self._deps.ports.keep(port)
         self._deps.ports.release(instance.port)
         message = (

@@ -96,6 +96,6 @@ class Ports:
                 return port
         raise NoPortLeft(
             "no free port for an instance",
-            f"ports {first} to {last} are all taken: delete instances, or widen"
-            " instances.ports in the configuration",
+            f"all ports from {first} to {last} are taken: delete instances, or widen "
+            "instances.ports in the configuration",
         )

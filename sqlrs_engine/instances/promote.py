@@ -58,7 +58,8 @@ class Promotion:
         room.make_room("prepare_instance", (state_id,), size)
         if room.exhausted():
             raise StorageFull(
-                "the disk has no room for a snapshot: delete states or instances, or make room"
+                "the disk of the state store has no room for a snapshot: delete states or "
+                "instances, or free disk space"
             )
 
     def _copy(self, instance: Instance, on_log: OnLog) -> Path:

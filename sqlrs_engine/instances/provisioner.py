@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlrs_engine.errors import ClusterFailed, Conflict, StorageFull
+from sqlrs_engine.errors import DISK_FULL, ClusterFailed, Conflict, StorageFull
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.errors import PortTaken, ServerUnusable, SettingsUnfit, StateUnusable
 from sqlrs_engine.postgres.settings import Setting
@@ -122,8 +122,7 @@ class Provisioner:
             if not self._deps.room.exhausted():
                 raise
             raise StorageFull(
-                "the disk is full, so PostgreSQL does not start: delete states or instances, "
-                "or make room",
+                DISK_FULL,
                 error.details,
             ) from error
 

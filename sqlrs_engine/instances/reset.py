@@ -39,7 +39,7 @@ class Reset:
         source = files.state_dir(instance.image_id, instance.state_id)
         if not self._deps.states.exists(instance.state_id):
             raise NotFound(
-                "the files of the instance's state are gone, or may be damaged", instance.state_id
+                "the state's files are missing or damaged: prepare it again", instance.state_id
             )
         container = files.instance_dir(instance.instance_id)
         workspace = files.clone_to_workspace(source)

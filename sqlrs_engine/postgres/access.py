@@ -49,7 +49,8 @@ def accessible(distribution: Distribution, user: OsUser, public_root: Path) -> D
             return distribution
     except OSError as error:
         raise ClusterFailed(
-            f"the programs of PostgreSQL {distribution.version} are gone", str(error)
+            f"the programs of PostgreSQL {distribution.version} are missing: install it again",
+            str(error),
         ) from error
     if not any((distribution.root / "share").glob(f"**/{_CATALOG}")):
         raise ClusterFailed(
@@ -73,7 +74,9 @@ def accessible(distribution: Distribution, user: OsUser, public_root: Path) -> D
     except OSError as error:
         reason = str(error)
     raise ClusterFailed(
-        f"cannot copy PostgreSQL to where the user {user.name} can reach it", reason
+        f"cannot copy PostgreSQL to where the user {user.name} can reach it: set "
+        "postgres.osUser to a user that can",
+        reason,
     )
 
 

@@ -106,7 +106,10 @@ class Cluster:
                 process = self._launcher.server("postgres", arguments, output=log.descriptor)
                 return self._await_start(process, log, seconds)
         except OSError as error:
-            raise ClusterFailed("cannot start PostgreSQL", str(error)) from error
+            raise ClusterFailed(
+                "cannot start PostgreSQL: check its installation with `sqlrs-engine doctor`",
+                str(error),
+            ) from error
         except ClusterFailed:
             # One that an engine started just before it was killed may have come first.
             earlier = self.postmaster()
@@ -155,7 +158,8 @@ class Cluster:
             return
         with open_log(self._log_file) as log:
             raise ClusterFailed(
-                "PostgreSQL failed while it stopped", LogFile(log.descriptor, 0).tail()
+                "PostgreSQL failed while it stopped: its log has the cause",
+                LogFile(log.descriptor, 0).tail(),
             )
 
     def client(
@@ -228,12 +232,14 @@ class Cluster:
         """Return a server that runs already, once it is ready."""
         if running.port != port:
             raise ClusterFailed(
-                "PostgreSQL runs already, on another port", f"{running.port}, not {port}"
+                "PostgreSQL already runs on another port", f"{running.port}, not {port}"
             )
         with pidfd(running.pid) as process:
             if process is not None and wait_ready(self.data_dir, process, running.pid, seconds):
                 return running
-        raise ClusterFailed("PostgreSQL runs already but does not become ready")
+        raise ClusterFailed(
+            "PostgreSQL already runs but does not become ready: try again in a moment"
+        )
 
     def _await_end(self, leaving: Postmaster) -> None:
         """Wait for the end of a server that an engine, now dead, told to stop."""
@@ -258,7 +264,11 @@ class Cluster:
                 kill(handle)
                 self._clear_remains()
                 # No content of a cluster makes its server slow: the machine is.
-                raise ClusterFailed(f"PostgreSQL was not ready within {seconds:g} s", log.tail())
+                raise ClusterFailed(
+                    f"PostgreSQL was not ready within {seconds:g} s: try again when the machine is "
+                    "less busy",
+                    log.tail(),
+                )
         raise _start_failure(log.tail())
 
     def _clear_remains(self) -> None:

@@ -35,7 +35,9 @@ def initialise(
         with user_name() as name:
             lines = _with_best_locale(launcher, data_dir, major, on_line, name)
     if lines:
-        raise ClusterFailed("initdb failed", "\n".join(lines[-_TAIL_LINES:]))
+        raise ClusterFailed(
+            "initdb failed: its output has the cause", "\n".join(lines[-_TAIL_LINES:])
+        )
     _write(data_dir / "postgresql.conf", configuration(major), os.O_APPEND)
     _write(data_dir / "pg_hba.conf", HBA, os.O_TRUNC)
     if os_user is not None and maker is not None and os_user != maker:
@@ -54,7 +56,9 @@ def _with_best_locale(
         if not any(_BAD_LOCALE in line for line in lines):
             return lines or ["it printed nothing"]
         _log.info("the C library has no locale %s", locale)
-    raise ClusterFailed("initdb knows none of the locales", ", ".join(locales(major)))
+    raise ClusterFailed(
+        "initdb knows none of these locales: install one of them", ", ".join(locales(major))
+    )
 
 
 def _write(path: Path, text: str, how: int) -> None:
@@ -75,7 +79,7 @@ def _hand_over(data_dir: Path, before: OsUser, after: OsUser) -> None:
                 if os.stat(name, dir_fd=place, follow_symlinks=False).st_uid == before.uid:
                     os.chown(name, after.uid, after.gid, dir_fd=place, follow_symlinks=False)
     except OSError as error:
-        raise ClusterFailed("cannot hand over the data directory", str(error)) from error
+        raise ClusterFailed("cannot change the owner of the data directory", str(error)) from error
 
 
 def _make_data_dir(data_dir: Path, os_user: OsUser | None) -> None:

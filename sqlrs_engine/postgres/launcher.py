@@ -85,7 +85,10 @@ class Launcher:
                     extra_groups=[] if user else None,
                 )
             except OSError as error:
-                raise ClusterFailed(f"cannot run {program}", str(error)) from error
+                raise ClusterFailed(
+                    f"cannot run {program}: check its installation with `sqlrs-engine doctor`",
+                    str(error),
+                ) from error
 
     def client(
         self,
@@ -102,11 +105,15 @@ class Launcher:
     ) -> Popen:
         """Start a client program as the engine's own user; see ``Cluster.client``."""
         if not program or program in (".", "..") or Path(program).name != program:
-            raise InvalidArgument("not the name of a PostgreSQL program", program)
+            raise InvalidArgument(
+                "invalid name of a PostgreSQL program: write a plain name such as pg_dump", program
+            )
         path = self._distribution.bin_dir / program
         if not path.is_file():
             raise InvalidArgument(
-                f"PostgreSQL {self._distribution.version} has no such program", program
+                f"PostgreSQL {self._distribution.version} has no program of this name: check the "
+                "spelling",
+                program,
             )
         with open_directory(self._data_dir) as directory:
             own = self._client_environment(directory, port, dbname)
@@ -122,7 +129,10 @@ class Launcher:
                     pass_fds=(directory,),
                 )
             except OSError as error:
-                raise ClusterFailed(f"cannot run {program}", str(error)) from error
+                raise ClusterFailed(
+                    f"cannot run {program}: check its installation with `sqlrs-engine doctor`",
+                    str(error),
+                ) from error
 
     @property
     def _user(self) -> OsUser | None:

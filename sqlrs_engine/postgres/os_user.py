@@ -55,8 +55,7 @@ class OsUser:
             if user is not None:
                 return user
         raise InvalidArgument(
-            "as root the engine needs an ordinary user to run PostgreSQL as: "
-            "set postgres.osUser to one",
+            "as root, the engine needs an ordinary user for PostgreSQL: set postgres.osUser",
             f"there is no user {DEDICATED}; create it: {MAKE_DEDICATED}",
         )
 
@@ -100,9 +99,15 @@ def check_os_user(name: str | None) -> None:
 def _configured(name: str) -> OsUser:
     user = _find(name)
     if user is None:
-        raise InvalidArgument("postgres.osUser names a user that does not exist", name)
+        raise InvalidArgument(
+            "postgres.osUser names a user that does not exist: create the user, or name another",
+            name,
+        )
     if user.uid == 0:
-        raise InvalidArgument("postgres.osUser must not be root: PostgreSQL refuses it", name)
+        raise InvalidArgument(
+            "postgres.osUser must not be root, which PostgreSQL refuses: name an ordinary user",
+            name,
+        )
     return user
 
 

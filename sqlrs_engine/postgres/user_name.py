@@ -48,10 +48,10 @@ def user_name(nss_wrapper: Sequence[str] = NSS_WRAPPER, tools: str = TOOLS) -> I
     namespace = _namespace(tools)
     if namespace is None:
         raise OsUserUnknown(
-            f"the user id {os.geteuid()} has no name on this system, and initdb insists on one: "
+            f"the user id {os.geteuid()} has no name on this system, and initdb requires one: "
             "add it to /etc/passwd, or install libnss-wrapper",
-            f"a line such as sqlrs:x:{os.geteuid()}:{os.getegid()}::/tmp:/sbin/nologin will do; "
-            "user namespaces, which would do as well, are not allowed here",
+            f"a line such as sqlrs:x:{os.geteuid()}:{os.getegid()}::/tmp:/sbin/nologin is "
+            "enough; user namespaces, the other way, are not allowed here",
         )
     yield namespace
 

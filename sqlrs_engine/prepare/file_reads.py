@@ -50,7 +50,7 @@ class FileRead:
                     return file.read()
         except (OSError, ValueError) as error:
             raise _unreadable(str(self.path), error) from error
-        raise Conflict("a script changed while it was read: prepare again", str(self.path))
+        raise Conflict("a file changed while the job read it: prepare again", str(self.path))
 
 
 class FileMemory(Generic[T]):

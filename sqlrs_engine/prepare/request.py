@@ -44,9 +44,11 @@ class PrepareRequest:
         """
         kind = (body.get("prepare_kind") or "").strip()
         if not kind:
-            raise InvalidArgument("prepare_kind is required", f"one of {', '.join(KINDS)}")
+            raise InvalidArgument("prepare_kind is required", f"use one of {', '.join(KINDS)}")
         if kind not in KINDS:
-            raise InvalidArgument("unknown prepare_kind", f"{kind!r}: one of {', '.join(KINDS)}")
+            raise InvalidArgument(
+                "unknown prepare_kind", f"{kind!r}: use one of {', '.join(KINDS)}"
+            )
         image = (body.get("image_id") or "").strip()
         if not image:
             raise InvalidArgument("image_id is required", "name an image such as postgres:17")

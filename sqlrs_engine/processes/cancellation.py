@@ -22,9 +22,7 @@ class Cancellation:
 
     def cancel(self, reason: EngineError | None = None) -> None:
         """End the work for good; ``check`` raises ``reason``, by default that of a job."""
-        self._end(
-            reason or Cancelled("job cancelled", "it was cancelled on request; submit it again")
-        )
+        self._end(reason or Cancelled("job cancelled", "cancelled on request; submit it again"))
 
     def interrupt(self) -> None:
         """End the work for now: ``check`` raises Interrupted."""

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sqlrs_engine.clock import Clock, utc_now
-from sqlrs_engine.errors import Cancelled, EngineError
+from sqlrs_engine.errors import ENGINE_FAILED, Cancelled, EngineError
 from sqlrs_engine.processes.cancellation import Cancellation
 from sqlrs_engine.processes.output import Text
 from sqlrs_engine.processes.program import GRACE_SECONDS, Popen, Program, Stream
@@ -141,7 +141,7 @@ class Run:
             return _error_event(error)
         except Exception:
             _log.exception("a run against %s broke", self.instance_id)
-            return _error_event(EngineError("the run broke", "the engine's log says why"))
+            return _error_event(EngineError(ENGINE_FAILED))
         # As in a shell.
         return {"kind": "exit", "exit_code": code if code >= 0 else 128 - code}
 

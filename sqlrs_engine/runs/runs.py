@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlrs_engine.clock import Clock, utc_now
-from sqlrs_engine.errors import ClusterFailed, InvalidArgument, Unavailable
+from sqlrs_engine.errors import ENGINE_STOPPING, ClusterFailed, InvalidArgument, Unavailable
 from sqlrs_engine.processes.program import GRACE_SECONDS, Popen, input_file
 from sqlrs_engine.store.records import Instance
 
@@ -68,7 +68,7 @@ class Runs:
         its end or cancel it.
 
         Raises InvalidArgument, NotFound, Conflict, ImageUnavailable, ClusterFailed, and
-        Unavailable when the engine is shutting down.
+        Unavailable when the engine is stopping.
         """
         self._refuse_when_closed()
         request = RunRequest.from_json(body)
@@ -93,7 +93,7 @@ class Runs:
             self._is_closed = True
             runs = list(self._active)
         for run in runs:
-            run.interrupt(Unavailable("the engine is shutting down"))
+            run.interrupt(Unavailable(ENGINE_STOPPING))
         deadline = time.monotonic() + min(seconds, GRACE_SECONDS + END_SECONDS)
         left = [run for run in runs if not run.wait(deadline - time.monotonic())]
         if left:
@@ -150,7 +150,7 @@ class Runs:
     def _refuse_when_closed(self) -> None:
         with self._lock:
             if self._is_closed:
-                raise Unavailable("the engine is shutting down")
+                raise Unavailable(ENGINE_STOPPING)
 
 
 def _left_behind(directory: Path) -> list[str]:

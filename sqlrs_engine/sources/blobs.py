@@ -64,8 +64,8 @@ class Upload:
         """Store it. Raises InvalidArgument when its digest is another one, StorageFull."""
         if self._seen.hexdigest() != self._digest:
             raise InvalidArgument(
-                "the body does not have that digest",
-                f"it is {self._size} bytes of SHA-256 {self._seen.hexdigest()}",
+                "the body does not match the digest: send the file that the digest names",
+                f"the body has {self._size} bytes and the SHA-256 {self._seen.hexdigest()}",
             )
         with space_on(self._path.parent):
             self._file.close()
@@ -88,7 +88,9 @@ class Blobs:
         Raises InvalidArgument, SourceBlobTooLarge, StorageFull.
         """
         if _DIGEST.fullmatch(digest) is None:
-            raise InvalidArgument("not a SHA-256 in hexadecimal digits", digest[:100])
+            raise InvalidArgument(
+                "invalid digest: write a SHA-256 as 64 hexadecimal digits", digest[:100]
+            )
         if declared is not None and declared > max_bytes:
             raise too_large(max_bytes)
         return Upload(self, digest, max_bytes)
@@ -189,7 +191,8 @@ class Blobs:
 def too_large(max_bytes: int) -> SourceBlobTooLarge:
     """Return the error for a file over the limit."""
     return SourceBlobTooLarge(
-        f"the file is larger than {max_bytes} bytes", "sources.blobs.maxBytes is the limit"
+        f"the file is larger than {max_bytes} bytes",
+        "raise sources.blobs.maxBytes, or split the file",
     )
 
 

@@ -66,7 +66,10 @@ class Manifest:
         )
         for file in manifest.files:
             if file == paths.ROOT or manifest._has_below(file):
-                raise InvalidArgument("invalid path in source_manifest", f"{file} is a directory")
+                raise InvalidArgument(
+                    "invalid path in source_manifest",
+                    f"{file} is a directory: list it under directories",
+                )
         return manifest
 
     def to_json(self) -> dict[str, Any]:
@@ -96,7 +99,7 @@ class Manifest:
         if self.root is None:
             raise InvalidArgument(
                 "source_manifest lacks workspace_ref.root_path",
-                f"without it nobody can tell where {path} is in the workspace",
+                f"send it: it locates {path} in the workspace",
             )
         return paths.key_in(self.root, path)
 

@@ -30,7 +30,7 @@ class Missing:
     def error(self) -> SourceInputsMissing:
         """Return the error that asks for everything."""
         return SourceInputsMissing(
-            "source inputs are missing",
+            "source inputs are missing: complete the manifest, and upload the files",
             entries=list(self._entries.values()),
             blobs=list(self._blobs.values()),
         )

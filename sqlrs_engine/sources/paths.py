@@ -35,7 +35,9 @@ def key_in(root: str, path: str) -> str:
         fold(base).rstrip("/\\") + _slash(root)
     )
     if not inside or _is_windows(root) != _is_windows(path):
-        raise InvalidArgument("the file lies outside the workspace", f"{path} is not in {root}")
+        raise InvalidArgument(
+            "the file is outside the workspace: move it inside", f"{path} is not in {root}"
+        )
     rest = full[len(base) :]
     if _is_windows(root):
         rest = rest.replace("\\", "/")

@@ -83,7 +83,7 @@ def check_tablespaces(container: int) -> None:
             "the cluster has a tablespace outside its data directory, which cannot be copied: "
             "drop it, or create it in place (allow_in_place_tablespaces, LOCATION '')",
             ", ".join(f"{oid} in {place}" for oid, place in sorted(links.items()))
-            + " (what PostgreSQL has made there is left for you to remove)",
+            + " (remove yourself what PostgreSQL has made there)",
         )
 
 

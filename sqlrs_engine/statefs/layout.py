@@ -49,7 +49,7 @@ class Layout:
             place = self.root / name
             if os.path.lexists(place) and not place.is_dir():
                 raise StoreDamaged(
-                    "something that is no directory is in the state store: move it away",
+                    "a file is in the place of a directory of the state store: move it away",
                     str(place),
                 )
 

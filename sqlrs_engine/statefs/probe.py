@@ -53,8 +53,8 @@ def _choose(root: Path, wanted: str) -> Backend:
     backend = _backend(root, wanted)
     if backend is None:
         raise InvalidArgument(
-            f"the filesystem of the state store has no {wanted} clones",
-            f"{root}: set {SETTING} to auto, or put the store on {_NEEDS[wanted]}",
+            f"the filesystem of the state store does not support {wanted} clones",
+            f"{root}: set {SETTING} to auto, or put the state store on {_NEEDS[wanted]}",
         )
     return backend
 

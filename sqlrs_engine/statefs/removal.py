@@ -149,7 +149,7 @@ class Trash:
                 raise
             raise _refusal("it is not a directory", container) from error
         if not marked:
-            raise _refusal("it has not the engine's marker", container)
+            raise _refusal("it does not have the engine's marker", container)
 
     def _enqueue(self, grave: Path) -> None:
         with self._state:
@@ -205,4 +205,4 @@ def _real(container: Path) -> Path:
 
 
 def _refusal(reason: str, path: Path) -> Conflict:
-    return Conflict(f"will not delete a directory: {reason}", str(path))
+    return Conflict(f"refusing to delete a directory: {reason}", str(path))

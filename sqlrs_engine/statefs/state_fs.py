@@ -108,7 +108,7 @@ class StateFs:
         """See ``StateFiles.clone``."""
         workspace = self.clone_to_workspace(source)
         if not self._move(workspace, target):
-            raise Conflict("there is a container already", str(target))
+            raise Conflict("the container exists already", str(target))
 
     def publish(self, workspace: Path, target: Path) -> bool:
         """See ``StateFiles.publish``."""

@@ -93,7 +93,10 @@ class States:
             if os.path.lexists(target):
                 self._make_way(target)
             if not self._files.publish(workspace, target):
-                raise Conflict("another engine has made this state meanwhile", state.state_id)
+                raise Conflict(
+                    "another engine has made this state in the meantime: prepare again",
+                    state.state_id,
+                )
             try:
                 self._store.add(complete, recipe)
             except BaseException:

@@ -138,7 +138,7 @@ def test_files_come_round_by_round(engine: EngineProcess) -> None:
     assert first.status_code == 409
     assert first.json() == {
         "code": "source_inputs_missing",
-        "message": "source inputs are missing",
+        "message": "source inputs are missing: complete the manifest, and upload the files",
         "missing_manifest_entries": [{"path": "sql/main.sql", "kind": "file_hash"}],
     }
     jobs = engine.call("GET", "/v1/prepare-jobs").json()
@@ -313,11 +313,11 @@ def test_a_script_that_changes_its_inputs_is_not_cached(shared_engine: EnginePro
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("-f", "/etc/passwd"), "the file lies outside the workspace"),
-        (("-f", "/client/project/../x.sql"), "the file lies outside the workspace"),
-        (("-c", "\\i ../x.sql"), "the file lies outside the workspace"),
-        (("-c", "\\i /client/project/x.sql"), "absolute paths in scripts are not possible"),
-        (("-c", "\\copy t from '/etc/passwd'"), "absolute paths in scripts are not possible"),
+        (("-f", "/etc/passwd"), "the file is outside the workspace: move it inside"),
+        (("-f", "/client/project/../x.sql"), "the file is outside the workspace: move it inside"),
+        (("-c", "\\i ../x.sql"), "the file is outside the workspace: move it inside"),
+        (("-c", "\\i /client/project/x.sql"), "absolute paths in scripts are not allowed"),
+        (("-c", "\\copy t from '/etc/passwd'"), "absolute paths in scripts are not allowed"),
     ],
 )
 def test_nothing_else_is_named(

@@ -760,7 +760,10 @@ def test_a_liquibase_that_dies(lb):
     for pid in lb.jvms():
         psutil.Process(pid).kill()
     error = lb.wait(job_id).error
-    assert (error["code"], error["message"]) == ("step_failed", "Liquibase ended unexpectedly")
+    assert (error["code"], error["message"]) == (
+        "step_failed",
+        "Liquibase ended unexpectedly: prepare again",
+    )
     assert lb.workspaces() == []
 
 

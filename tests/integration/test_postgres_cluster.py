@@ -287,7 +287,10 @@ def test_a_directory_without_a_cluster_does_not_start(
 
 def test_no_log_no_start(cluster: Cluster) -> None:
     (cluster.data_dir.parent / "postgres.log").mkdir()
-    with pytest.raises(ClusterFailed, match="cannot start PostgreSQL"):
+    with pytest.raises(
+        ClusterFailed,
+        match="cannot start PostgreSQL: check its installation with `sqlrs-engine doctor`",
+    ):
         cluster.start(port=None)
 
 
@@ -704,7 +707,10 @@ def test_a_client_leads_its_own_group_and_session(running: Cluster) -> None:
 
 @pytest.mark.parametrize("program", ["", ".", "..", "/bin/sh", "../bin/psql", "a/b"])
 def test_a_path_is_no_program(running: Cluster, program: str) -> None:
-    with pytest.raises(InvalidArgument, match="not the name of a PostgreSQL program"):
+    with pytest.raises(
+        InvalidArgument,
+        match="invalid name of a PostgreSQL program: write a plain name such as pg_dump",
+    ):
         running.client(program, [], port=None)
 
 

@@ -26,7 +26,7 @@ def mounted(kind: str) -> Iterator[Path]:
     if os.geteuid() != 0:
         pytest.skip("mounting takes root")
     if shutil.which(program) is None:
-        pytest.skip(f"there is no {program}")
+        pytest.skip(f"{program} is not installed")
     with contextlib.ExitStack() as cleanup:
         directory = Path(tempfile.mkdtemp(prefix=f"sqlrs-{kind}-"))
         cleanup.callback(shutil.rmtree, directory, ignore_errors=True)

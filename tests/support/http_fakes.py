@@ -69,7 +69,7 @@ class FakeInstances:
         if once:
             self.asked.append((once["made_for"], once["asked"]))
         if self._store.states.get(state_id) is None:
-            raise NotFound("no such state", state_id)
+            raise NotFound("state not found", state_id)
         now = utc_now()
         instance = Instance(
             instance_id=ids.new_id(),
@@ -113,7 +113,7 @@ class FakeInstances:
     def _get(self, instance_id):
         instance = self._store.instances.get(instance_id)
         if instance is None:
-            raise NotFound("no such instance", instance_id)
+            raise NotFound("instance not found", instance_id)
         return instance
 
 

@@ -86,7 +86,7 @@ def test_progress_shows_output_and_does_not_obey_it(verbose: bool) -> None:
 
 
 def test_an_error_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
-    cli._complain(InvalidArgument("no such name", NASTY))
+    cli._complain(InvalidArgument("name not found", NASTY))
     assert obeyed(capsys.readouterr().err) == []
 
 

@@ -51,7 +51,7 @@ async def create_instance(request: Request) -> Reply:
     """Start an instance of a state, or of the state that a name stands for."""
     body, services = request.body, request.services
     if ("state_id" in body) == ("from_name" in body):
-        raise InvalidArgument("invalid request body", "give one of state_id and from_name")
+        raise InvalidArgument("invalid request body", "give either state_id or from_name")
     state_id = body.get("state_id") or services.registry.name(body["from_name"]).state_id
     instance = await request.call(
         services.instances.create,

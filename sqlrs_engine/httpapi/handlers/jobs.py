@@ -72,7 +72,7 @@ def _job(request: Request) -> Job:
     job_id = request.inputs.path["jobId"]
     job = request.services.store.jobs.get(job_id)
     if job is None:
-        raise NotFound("no such job", job_id)
+        raise NotFound.of("job", job_id)
     return job
 
 

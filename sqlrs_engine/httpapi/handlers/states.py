@@ -26,7 +26,7 @@ async def get_state(request: Request) -> Reply:
     state_id = request.inputs.path["stateId"]
     state = request.services.store.states.get(state_id)
     if state is None:
-        raise NotFound("no such state", state_id)
+        raise NotFound.of("state", state_id)
     return json_reply(state_entry(state))
 
 

@@ -327,7 +327,7 @@ class Pool:
     def _state(self, state_id: str) -> State:
         state = self._deps.store.states.get(state_id)
         if state is None or not self._deps.states.exists(state_id):
-            raise NotFound("state not found", state_id)
+            raise NotFound.of("state", state_id)
         return state
 
     def _discard(self, standbys: list[Standby]) -> None:

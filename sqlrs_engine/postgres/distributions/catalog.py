@@ -108,9 +108,7 @@ class Distributions:
         """
         wanted = parse_image(image)
         if wanted.repository != ENGINE:
-            raise ImageUnavailable(
-                "unknown image: only postgres images can be run, such as postgres:17", image
-            )
+            raise ImageUnavailable("unknown image: use a postgres image such as postgres:17", image)
         available = self.available()
         for distribution in available:
             if _matches(distribution, wanted):
@@ -190,20 +188,20 @@ def _advice(wanted: Image, available: list[Distribution]) -> str:
     listed = ", ".join(versions) if versions else "nothing"
     if wanted.digest is not None:
         return (
-            f"available: {listed}; a digest names one exact build that this engine has run, "
-            "not an image of a registry; use a tag such as postgres:17"
+            f"available: {listed}; a digest names an exact build that this engine has run, "
+            "not an image of a registry: use a tag such as postgres:17"
         )
     if not wanted.known_tag:
-        return f"available: {listed}; a tag is a version, such as postgres:17"
+        return f"available: {listed}; use a version as tag, such as postgres:17"
     if wanted.major is not None and wanted.major < OLDEST_MAJOR:
         return (
-            f"available: {listed}; PostgreSQL {OLDEST_MAJOR} and later are supported: "
+            f"available: {listed}; the oldest supported version is PostgreSQL {OLDEST_MAJOR}: "
             f"sqlrs-engine postgres install {OLDEST_MAJOR}"
         )
     if wanted.major is not None and wanted.major > NEWEST_MAJOR:
         return (
-            f"available: {listed}; up to PostgreSQL {NEWEST_MAJOR} they can be installed: "
-            f"sqlrs-engine postgres install {NEWEST_MAJOR}"
+            f"available: {listed}; the newest version to install is PostgreSQL "
+            f"{NEWEST_MAJOR}: sqlrs-engine postgres install {NEWEST_MAJOR}"
         )
     same_major = [each for each in available if each.major == wanted.major]
     if same_major:

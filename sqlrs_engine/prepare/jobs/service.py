@@ -11,6 +11,7 @@ from sqlrs_engine import ids
 from sqlrs_engine.clock import Timestamp, shift
 from sqlrs_engine.deletion import ACTIVE_TASKS, DeleteResult, Node
 from sqlrs_engine.errors import (
+    ENGINE_STOPPING,
     Cancelled,
     EngineError,
     IdempotencyKeyReused,
@@ -84,7 +85,7 @@ class PrepareService:
         )
         with self._changed:
             if self._stopping:
-                raise Unavailable("the engine is stopping", "submit the job to the next one")
+                raise Unavailable(ENGINE_STOPPING)
             if (there := self._submitted(request, idempotency_key)) is not None:
                 return there
             self._tools.jobs.add(job)
@@ -115,14 +116,14 @@ class PrepareService:
         control = Cancellation()
         with self._changed:
             if self._stopping:
-                raise Unavailable("the engine is stopping", "ask the next one")
+                raise Unavailable(ENGINE_STOPPING)
             self._planning.add(control)
         try:
             context = JobContext(control, lambda line: None)
             plan = self._tools.planner.plan(request, distribution, settings, context)
             plan.close()
         except Interrupted:
-            raise Unavailable("the engine is stopping", "ask the next one") from None
+            raise Unavailable(ENGINE_STOPPING) from None
         finally:
             with self._changed:
                 self._planning.discard(control)
@@ -211,7 +212,7 @@ class PrepareService:
     def _get(self, job_id: str) -> Job:
         job = self._tools.jobs.get(job_id)
         if job is None:
-            raise NotFound("job not found", job_id)
+            raise NotFound.of("job", job_id)
         return job
 
     def _read(self, job: Job) -> None:
@@ -228,7 +229,7 @@ class PrepareService:
 
     def _cancel_stranded(self, job_id: str) -> None:
         """Cancel a job of an earlier engine that has not been resumed yet."""
-        error = Cancelled("job cancelled", "it was cancelled on request; submit it again")
+        error = Cancelled("job cancelled", "cancelled on request; submit it again")
         self._tools.events.open(job_id)
         self._tools.events.finish(job_id, "failed", error=error.as_dict())
 
@@ -236,7 +237,7 @@ class PrepareService:
         """End a job whose row is damaged, so that it can be read and deleted again."""
         _log.warning("job %s cannot be resumed: its row is damaged", job_id)
         self._tools.jobs.update(job_id, request={}, result=None, error=None)
-        error = StoreDamaged("the job's row is damaged: submit the job again", job_id)
+        error = StoreDamaged("the job's record is damaged: submit the job again", job_id)
         self._tools.events.open(job_id)
         self._tools.events.finish(job_id, "failed", error=error.as_dict())
 

@@ -60,7 +60,7 @@ class LiquibaseArguments:
         """
         given = [word for word in args if word and word != "--"]
         if any("\0" in word for word in given):
-            raise InvalidArgument("an argument has a NUL character in it")
+            raise InvalidArgument("arguments must not contain a NUL character")
         command = _command(given)
         places = _Places(work_dir, given)
         # The search path and the defaults file are Liquibase's rather than the command's, and
@@ -72,7 +72,7 @@ class LiquibaseArguments:
             name, separator, value = word.partition("=")
             flag = _flag(name)
             if word.startswith("@"):
-                raise InvalidArgument("files of arguments are not allowed", word)
+                raise InvalidArgument("argument files are not allowed: give their arguments", word)
             if flag in _CONNECTION:
                 raise InvalidArgument("connection flags are not allowed", name)
             if flag in _RUNTIME:
@@ -139,7 +139,7 @@ class _Places:
                 return str(path.relative_to(root))
         raise InvalidArgument(
             "the changelog is outside the search path",
-            f"{value}: Liquibase reads nothing outside {', '.join(map(str, roots))}"
+            f"{value}: Liquibase reads only files in {', '.join(map(str, roots))}"
             if roots
             else f"{value}: name its directory with --search-path, or make it the work_dir",
         )
@@ -156,7 +156,9 @@ class _Places:
 
     def _below_work_dir(self, value: str) -> Path:
         if self._work_dir is None and not Path(value).is_absolute():
-            raise InvalidArgument("relative path without a work_dir", value)
+            raise InvalidArgument(
+                "relative path without a work_dir: give a work_dir, or an absolute path", value
+            )
         return Path(os.path.normpath((self._work_dir or Path("/")) / value))
 
 
@@ -175,9 +177,9 @@ def _command(words: Sequence[str]) -> str:
                 return command
     if free:
         raise InvalidArgument(
-            "unsupported lb command", f"{free[0]}: one of {', '.join(COMMANDS)} makes a state"
+            "unsupported lb command", f"{free[0]}: use one of {', '.join(COMMANDS)}"
         )
-    raise InvalidArgument("lb command is required", f"one of {', '.join(COMMANDS)}")
+    raise InvalidArgument("lb command is required", f"use one of {', '.join(COMMANDS)}")
 
 
 def is_path_flag(name: str) -> bool:

@@ -85,7 +85,7 @@ class ChangelogCache:
         for path, digest in changelog.files.items():
             found, read = self._digest(path)
             if found != digest:
-                raise Conflict("a file changed while Liquibase read it: prepare again", str(path))
+                raise Conflict("a file changed while the job read it: prepare again", str(path))
             reads.append(read)
         return tuple(reads)
 

@@ -27,8 +27,8 @@ _HOME = re.compile(r"^Liquibase Home: (.+)$", re.MULTILINE)
 _VERSION_SECONDS = 30.0
 _INSTALL_JAVA = "on Debian or Ubuntu: apt-get install default-jre-headless; or set JAVA_HOME"
 _INSTALL_LIQUIBASE = (
-    "pip install 'sqlrs-engine[liquibase]'; or install it from liquibase.com and put it on the"
-    " PATH, or name it in the configuration (liquibase.exec)"
+    "pip install 'sqlrs-engine[liquibase]'; or install it from liquibase.com and put "
+    "it on the PATH or into the configuration (liquibase.exec)"
 )
 
 
@@ -91,14 +91,14 @@ def find_java(environment: Mapping[str, str], home: Path | None = None) -> Path:
         java = Path(java_home, "bin", "java")
         if not os.access(java, os.X_OK):
             raise LiquibaseUnavailable(
-                "JAVA_HOME holds no Java", f"there is no program {java}: correct it or unset it"
+                "JAVA_HOME has no Java", f"{java} does not exist: correct JAVA_HOME, or unset it"
             )
         return java
     if home is not None and os.access(home / "jre" / "bin" / "java", os.X_OK):
         return home / "jre" / "bin" / "java"
     found = shutil.which("java", path=environment.get("PATH", os.defpath))
     if found is None:
-        raise LiquibaseUnavailable("Liquibase needs Java, and there is none", _INSTALL_JAVA)
+        raise LiquibaseUnavailable("Liquibase needs Java, which is not installed", _INSTALL_JAVA)
     return Path(found)
 
 
@@ -109,14 +109,17 @@ def _launcher(named: str | None, environment: Mapping[str, str]) -> Path:
             path = path / "liquibase"
         if not path.is_absolute() or not path.is_file():
             raise LiquibaseUnavailable(
-                "there is no such Liquibase", f"{named}: name its program by an absolute path"
+                "Liquibase not found", f"{named}: give the absolute path of its program"
             )
         return path
     found = shutil.which(named or "liquibase", path=environment.get("PATH", os.defpath))
     if found is not None:
         return Path(found)
     if named and named != "liquibase":
-        raise LiquibaseUnavailable("there is no such Liquibase", f"{named} is not on the PATH")
+        raise LiquibaseUnavailable(
+            "Liquibase not found",
+            f"{named} is not on the PATH: give the absolute path of its program",
+        )
     packaged = _packaged()
     if packaged is None:
         raise LiquibaseUnavailable("Liquibase is not installed", _INSTALL_LIQUIBASE)
@@ -143,8 +146,8 @@ def _home(launcher: Path, environment: Mapping[str, str]) -> Path:
     told = None if given else _told_home(launcher, tuple(sorted(environment.items())))
     if told is None:
         raise LiquibaseUnavailable(
-            "the jars of Liquibase are not where its program is",
-            f"there is no {_CORE} near {given or launcher}: set LIQUIBASE_HOME to their directory",
+            "the jars of Liquibase are not beside its program",
+            f"{_CORE} is not near {given or launcher}: set LIQUIBASE_HOME to its directory",
         )
     return told
 

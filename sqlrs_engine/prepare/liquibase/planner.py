@@ -144,13 +144,17 @@ class LiquibasePlanner:
 
     def _workspace(self, request: PrepareRequest, manifest: Manifest) -> Workspace:
         if self._workspaces is None:
-            raise NotImplementedYet("this engine prepares from its own files only")
+            raise NotImplementedYet(
+                "this engine prepares only from its own files: leave out source_manifest"
+            )
         return self._workspaces.open(request, manifest)
 
     def _arguments(self, request: PrepareRequest) -> LiquibaseArguments:
         for name, value in (request.liquibase_env or {}).items():
             if not name or "=" in name or "\0" in f"{name}{value}":
-                raise InvalidArgument("liquibase_env has an impossible variable", name)
+                raise InvalidArgument(
+                    "liquibase_env has an invalid variable name: correct it", name
+                )
         return LiquibaseArguments.parse(request.liquibase_args, request.work_dir)
 
     def plan(

@@ -36,7 +36,9 @@ def start(
         )
         return Program(process)
     except OSError as error:
-        raise LiquibaseUnavailable("Liquibase cannot be run", str(error)) from error
+        raise LiquibaseUnavailable(
+            "Liquibase does not run: check its installation with `sqlrs-engine doctor`", str(error)
+        ) from error
 
 
 def program_environment(

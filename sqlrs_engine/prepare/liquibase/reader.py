@@ -93,7 +93,8 @@ class Reader:
         unknown = [uri for uri in read if uri[:5] == "file:" and str(path_of(uri)) not in known]
         if unknown:
             raise StepFailed(
-                "a changeset reads files that are not known before it runs",
+                "a changeset reads files that nothing names before it runs: name them in the "
+                "changelog",
                 f"{changeset and changeset.name}: {', '.join(unknown)}",
             )
         return left

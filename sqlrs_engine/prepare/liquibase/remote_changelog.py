@@ -92,7 +92,9 @@ class RemoteChangelog:
         if paths.is_absolute(value):
             return self._manifest.key_of(value)
         if work_dir is None:
-            raise InvalidArgument("relative path without a work_dir", value)
+            raise InvalidArgument(
+                "relative path without a work_dir: give a work_dir, or an absolute path", value
+            )
         return _inside(posixpath.join(work_dir, value.replace("\\", "/")), value)
 
     def _changelog(self, value: str, roots: list[str]) -> None:
@@ -328,7 +330,7 @@ def _work_dir(request: PrepareRequest, manifest: Manifest) -> str | None:
 def _inside(path: str, value: str) -> str:
     key = posixpath.normpath(path)
     if key.split("/")[0] == "..":
-        raise InvalidArgument("the file lies outside the workspace", value)
+        raise InvalidArgument("the file is outside the workspace: move it inside", value)
     return key
 
 

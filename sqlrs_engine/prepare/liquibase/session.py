@@ -57,10 +57,10 @@ class Session:
         answer = self._ask(["plan", url], cancellation, on_line)
         if answer.get("incompatible"):
             raise StepFailed(
-                "this version of Liquibase is unknown to the engine: install 4.29", answer["error"]
+                "the engine does not know this version of Liquibase: install 4.29", answer["error"]
             )
         if "error" in answer:
-            raise StepFailed("Liquibase cannot read the changelog", answer["error"])
+            raise StepFailed("Liquibase cannot read the changelog: correct it", answer["error"])
         return Changelog.from_json(answer)
 
     def apply(
@@ -125,11 +125,14 @@ class Session:
         if not self._answers:
             code = self._program.close()
             details = "\n".join([f"Liquibase ended with code {code}", *self._printed])
-            raise StepFailed("Liquibase ended unexpectedly", details[-_TAIL_CHARS:])
+            raise StepFailed("Liquibase ended unexpectedly: prepare again", details[-_TAIL_CHARS:])
         try:
             answer: Json = json.loads(self._answers.popleft())
         except ValueError as error:
-            raise StepFailed("Liquibase's answer makes no sense", str(error)) from error
+            raise StepFailed(
+                "Liquibase sent an unexpected answer: try again, or set liquibase.mode to command",
+                str(error),
+            ) from error
         return answer
 
     def _line(self, line: str) -> None:

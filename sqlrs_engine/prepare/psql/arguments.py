@@ -131,4 +131,4 @@ def _check_stdin(inputs: Sequence[Input], stdin: str | None) -> None:
     if stdin and not reads:
         raise InvalidArgument("stdin is only valid with -f -")
     if reads > 1:
-        raise InvalidArgument("stdin can be read once: use -f - for one input only")
+        raise InvalidArgument("stdin can be read only once: use -f - for one input")

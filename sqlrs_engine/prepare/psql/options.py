@@ -81,7 +81,7 @@ def parse(args: Sequence[str]) -> Iterator[Option]:
     for values that are missing or too many.
     """
     if any("\0" in argument for argument in args):
-        raise InvalidArgument("arguments cannot hold a NUL character")
+        raise InvalidArgument("arguments must not contain a NUL character")
     rest = iter(args)
     for argument in rest:
         if argument == "--":

@@ -149,7 +149,9 @@ class PsqlPlanner:
         if request.source_manifest is None:
             return self._files
         if self._scripts is None:
-            raise NotImplementedYet("this engine prepares from its own files only")
+            raise NotImplementedYet(
+                "this engine prepares only from its own files: leave out source_manifest"
+            )
         return RemoteSources(request.source_manifest, self._scripts)
 
     def _read(

@@ -103,7 +103,7 @@ class RemoteSources:
         for letter, value in step.options:
             if letter in _WRITTEN:
                 raise InvalidArgument(
-                    f"{_WRITTEN[letter]} is not possible from another machine", value
+                    f"{_WRITTEN[letter]} is not allowed from another machine: leave it out", value
                 )
 
     def directory(self, path: str | None) -> Path | None:
@@ -151,7 +151,7 @@ class RemoteSources:
         rest = str(path).removeprefix(str(self.root)).lstrip("/")
         key = posixpath.normpath(rest)
         if key.split("/")[0] == "..":
-            raise InvalidArgument("the file lies outside the workspace", str(path))
+            raise InvalidArgument("the file is outside the workspace: move it inside", str(path))
         return key
 
     def _place(self, path: str) -> Path:
@@ -173,7 +173,7 @@ class RemoteFiles:
         """Raise InvalidArgument for names that psql would look for outside its directory."""
         if paths.is_absolute(name) or name.startswith("~"):
             raise InvalidArgument(
-                "absolute paths in scripts are not possible from another machine",
+                "absolute paths in scripts are not allowed from another machine",
                 f"write {name} relative to the script (\\ir) or the working directory",
             )
 

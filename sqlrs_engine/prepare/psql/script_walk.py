@@ -63,7 +63,9 @@ class ScriptWalk:
         if path in self._chain or len(self._chain) >= _DEEPEST:
             chain = printable(" → ".join(str(each) for each in (*self._chain, path)))
             if any(each.nested for each in self._guards):
-                self._doubt(f"{where}: only psql knows how often it includes {chain}", lost=True)
+                self._doubt(
+                    f"{where}: only psql knows how many times it includes {chain}", lost=True
+                )
                 return "recursive"
             raise InvalidArgument("recursive include", f"{where}: {chain}" if where else chain)
         script, read = self._files.script(path)
@@ -140,7 +142,7 @@ class ScriptWalk:
         self._session.statement(statement)
         if statement.server:
             text = printable(" ".join(statement.text.split())[:_SHOWN])
-            self.notes.append(f"{where}: files of the server's: {text}")
+            self.notes.append(f"{where}: files of the server: {text}")
             if _SERVER_WRITES.search(statement.text):
                 self.outputs.programs.append(statement.text)
 
@@ -354,7 +356,7 @@ class ScriptWalk:
         if may_be_absent and not self._files.exists(path):
             if may_write:
                 self.outputs.uses_earlier |= not self.outputs.any
-                self._doubt(f"{where}: {path} is not there yet", lost=True)
+                self._doubt(f"{where}: {path} does not exist yet", lost=True)
             return (command.arguments, "absent")
         with _located(where):
             if may_fail:
@@ -397,8 +399,8 @@ class ScriptWalk:
             return None
         if self._session.directory is None:
             raise InvalidArgument(
-                "relative path without a work_dir",
-                f"{where}: give work_dir, or an absolute path in place of {printable(name)}",
+                "relative path without a work_dir: give a work_dir, or an absolute path",
+                f"{where}: {printable(name)}",
             )
         return self._session.directory / path
 

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import pony.orm.dbproviders.sqlite  # noqa: F401
 from pony import orm
 
-from sqlrs_engine.errors import EngineError, StorageFull, Unavailable
+from sqlrs_engine.errors import ENGINE_STOPPING, EngineError, StorageFull, Unavailable
 
 from .connection import Connection
 from .entities import Entities, define
@@ -196,7 +196,7 @@ class Database:
     def _in_use(self) -> Iterator[None]:
         with self._lock:
             if self._closed:
-                raise Unavailable("the state store is closed", "the engine is shutting down")
+                raise Unavailable(ENGINE_STOPPING)
             self._active += 1
         try:
             yield

@@ -8,7 +8,7 @@ from pathlib import Path
 from pony import orm
 from pony.orm.dbapiprovider import DBException
 
-from sqlrs_engine.errors import EngineError, StorageFull, StoreDamaged, Unavailable
+from sqlrs_engine.errors import DISK_FULL, EngineError, StorageFull, StoreDamaged, Unavailable
 from sqlrs_engine.host.disk_space import exhausted, is_full
 from sqlrs_engine.host.file_descriptors import no_descriptors, out_of_descriptors
 
@@ -51,7 +51,7 @@ def _translate(error: BaseException, path: Path) -> EngineError | None:
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return Unavailable(
             "the state store is busy",
-            f"another process holds a lock on {path}; try again when it is done",
+            f"another process holds a lock on {path}; try again when it has finished",
         )
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return damaged(path, str(error))
@@ -70,8 +70,8 @@ def damaged(path: Path, reason: str) -> StoreDamaged:
     """Return the error for a database that is not whole."""
     return StoreDamaged(
         "the state store's database is damaged",
-        f"{path}: {reason}; stop the engine, then put a backup in the file's place, or move the"
-        " file away: the next start takes up the states and instances again",
+        f"{path}: {reason}; stop the engine, then put a backup in the file's place, or "
+        "move the file away: the next start recovers the states and instances",
     )
 
 
@@ -89,7 +89,6 @@ def unopenable(path: Path, error: BaseException) -> EngineError:
 
 def _full(path: Path) -> StorageFull:
     return StorageFull(
-        "the state store's disk is full: delete states or instances (sqlrs-engine rm), "
-        "or make room",
+        DISK_FULL,
         str(path),
     )

@@ -118,7 +118,7 @@ def _check_references(session: Session, instance_id: str, columns: dict[str, Any
     """Check what the schema would refuse too, but without saying why."""
     state_id, port = columns.get("state_id"), columns.get("port")
     if state_id is not None and not states.exists(session, state_id):
-        raise NotFound("state not found", state_id)
+        raise NotFound.of("state", state_id)
     holder = session.row("SELECT instance_id FROM instances WHERE port = $port", port=port)
     if holder is not None and holder != instance_id:
         raise Conflict("the port is taken", f"port {port} belongs to instance {holder}")

@@ -175,7 +175,7 @@ class Jobs:
         with self._database.writing() as session:
             job = self._database.entities.Job.get(job_id=job_id)
             if job is None:
-                raise NotFound("job not found", job_id)
+                raise NotFound.of("job", job_id)
             job.set(**columns)
             session.execute("DELETE FROM tasks WHERE job_id = ?", (job_id,))
             for row in rows:

@@ -232,7 +232,7 @@ def test_a_store_that_does_not_answer_is_the_same(world, monkeypatch):
     world.configure(maxBytes=1)
     world.add(1)
     monkeypatch.setattr(world.store.states, "find", fail)
-    with pytest.raises(CacheUnavailable, match="cannot be listed"):
+    with pytest.raises(CacheUnavailable, match="limits of the cache cannot be enforced"):
         world.cache.make_room("snapshot")
 
 
@@ -325,7 +325,7 @@ def test_a_database_without_room_for_the_removal_gets_it_from_the_files(world, m
     def full_at_first(state_id):
         attempts.append(list(world.files.trash))
         if state_id in world.files.sizes:
-            raise StorageFull("the state store's disk is full")
+            raise StorageFull("the disk of the state store is full")
         return remove(state_id)
 
     monkeypatch.setattr(world.store.states, "remove", full_at_first)
@@ -349,7 +349,7 @@ def test_a_full_disk_is_noticed(world, monkeypatch):
 
 def test_an_eviction_that_cannot_be_noted_is_one_all_the_same(world, monkeypatch):
     def full(key, value):
-        raise StorageFull("the state store's disk is full")
+        raise StorageFull("the disk of the state store is full")
 
     world.add(1)
     monkeypatch.setattr(world.store.meta, "put", full)

@@ -63,7 +63,7 @@ def test_a_new_place_and_an_empty_directory_are_fine(tmp_path: Path, programs: s
 
 
 def test_too_small(tmp_path: Path, programs: str) -> None:
-    with pytest.raises(InvalidArgument, match=r"xfs needs 300\.0 MiB"):
+    with pytest.raises(InvalidArgument, match=r"xfs needs at least 300\.0 MiB"):
         check(tmp_path / "store", programs, XFS.least - 1)
     check(tmp_path / "store", programs, XFS.least)
 
@@ -99,7 +99,7 @@ def test_an_image_and_a_file_in_the_way(tmp_path: Path, programs: str) -> None:
     with pytest.raises(Conflict, match="not a directory"):
         check(tmp_path / "store", programs)
     (tmp_path / "store.img").touch()
-    with pytest.raises(Conflict, match=r"image already.*mount -o"):
+    with pytest.raises(Conflict, match=r"image file exists already.*mount -o"):
         check(tmp_path / "store", programs)
 
 

@@ -121,7 +121,7 @@ def test_a_symlink_is_not_followed(path: Path) -> None:
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
 def test_what_is_no_file_is_no_lock(path: Path, make: Callable[[Path], None]) -> None:
     make(path)
-    with pytest.raises(StoreDamaged, match="remove it and start again"):
+    with pytest.raises(StoreDamaged, match="remove it and start the engine again"):
         StoreLock(path).acquire()
     assert os.path.lexists(path)
 

@@ -66,7 +66,7 @@ def test_one_that_may_not_be_made_says_what_to_do(
         raise PermissionError(13, "Permission denied", "/.local")
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(Conflict, match="it cannot be made: choose another place, with --state-dir"):
+    with pytest.raises(Conflict, match="cannot create it: choose another place with --state-dir"):
         private_directory(tmp_path / "new", "it")
 
 

@@ -120,10 +120,10 @@ def test_what_cannot_be_a_name_cannot_be_bound(api, name):
 @pytest.mark.parametrize(
     ("body", "details"),
     [
-        ({}, "give one of state_id and from_name"),
+        ({}, "give either state_id or from_name"),
         (
             {"state_id": STATE, "from_name": "demo"},
-            "give one of state_id and from_name",
+            "give either state_id or from_name",
         ),
         ({"state_id": STATE, "colour": "red"}, "the body has an unknown field 'colour'"),
         ({"state_id": 7}, "'state_id' must be a string"),

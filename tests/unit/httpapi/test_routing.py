@@ -116,7 +116,7 @@ def test_a_wrong_method_says_which_are_right(api, method, path, allow):
 def test_an_encoded_slash_stays_within_its_segment(api):
     response = api.get("/v1/names/a%2Fb")
     assert response.status_code == 404
-    assert response.json()["message"] == "no such name"
+    assert response.json()["message"] == "name not found"
 
 
 @pytest.mark.parametrize("path", ["/v1/names", "/v1/health", "/v1/prepare-jobs"])
@@ -192,4 +192,4 @@ def test_two_applications_do_not_share_anything(tmp_path):
 def test_what_only_a_shared_service_has_is_said_to_be_of_one(api, path):
     answer = api.get(path)
     assert answer.status_code == 404
-    assert answer.json()["message"] == "a local engine has no users and no organizations"
+    assert answer.json()["message"] == "a local engine has no users or organizations"

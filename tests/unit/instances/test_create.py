@@ -150,7 +150,7 @@ def test_without_its_state_it_cannot_be(world):
         world.instances.create(state_id(404))
     state = world.add_state()
     world.files.discard(world.files.state_dir(IMAGE, state))
-    with pytest.raises(NotFound, match="files are gone"):
+    with pytest.raises(NotFound, match="files are missing or damaged"):
         world.instances.create(state)
 
 
@@ -365,7 +365,7 @@ def test_a_restart_needs_the_files(world):
     instance = world.instances.create(world.add_state())
     world.server_of(instance).crash()
     world.files.discard(world.files.instance_dir(instance.instance_id))
-    with pytest.raises(Conflict, match="files are gone"):
+    with pytest.raises(Conflict, match="files are missing"):
         world.instances.ensure_running(instance.instance_id)
 
 

@@ -142,7 +142,7 @@ def test_what_is_no_container_is_set_aside(world, monkeypatch, caplog):
 
     def refuse(container):
         if container == strays[0]:
-            raise Conflict("will not delete a directory: it has not the engine's marker")
+            raise Conflict("refusing to delete a directory: it does not have the engine's marker")
         discard(container)
 
     monkeypatch.setattr(world.files, "discard", refuse)

@@ -244,7 +244,7 @@ def test_a_server_that_does_not_stop_cleanly_for_a_promotion_is_started_again(
 
     def crash(mode):
         server.crash()
-        raise ClusterFailed("PostgreSQL failed while it stopped")
+        raise ClusterFailed("PostgreSQL failed while it stopped: its log has the cause")
 
     monkeypatch.setattr(server, "stop", crash)
     with pytest.raises(ClusterFailed, match="failed while it stopped"):
@@ -255,7 +255,7 @@ def test_a_server_that_does_not_stop_cleanly_for_a_promotion_is_started_again(
 def test_a_server_that_does_not_start_on_a_full_disk_says_so(world, instance):
     world.server_of(instance).crash()
     world.fail_start = world.room.full = True
-    with pytest.raises(StorageFull, match="PostgreSQL does not start"):
+    with pytest.raises(StorageFull, match="disk of the state store is full"):
         world.instances.ensure_running(instance.instance_id)
 
 

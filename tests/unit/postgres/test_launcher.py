@@ -160,12 +160,18 @@ def test_without_input_a_client_reads_nothing(launcher: Launcher) -> None:
 
 @pytest.mark.parametrize("program", ["", ".", "..", "/bin/sh", "../bin/psql", "bin/psql", "psql/"])
 def test_a_path_is_no_program(launcher: Launcher, program: str) -> None:
-    with pytest.raises(InvalidArgument, match="not the name of a PostgreSQL program"):
+    with pytest.raises(
+        InvalidArgument,
+        match="invalid name of a PostgreSQL program: write a plain name such as pg_dump",
+    ):
         client(launcher, program)
 
 
 def test_a_client_there_is_not(launcher: Launcher) -> None:
-    with pytest.raises(InvalidArgument, match=r"PostgreSQL 17\.2 has no such program: pgbench"):
+    with pytest.raises(
+        InvalidArgument,
+        match=r"PostgreSQL 17\.2 has no program of this name: check the spelling: pgbench",
+    ):
         client(launcher, "pgbench")
 
 

@@ -17,7 +17,14 @@ import pytest
 from support.waiting import PATIENCE, eventually
 
 from sqlrs_engine import stream
-from sqlrs_engine.errors import ClusterFailed, Conflict, InvalidArgument, NotFound, Unavailable
+from sqlrs_engine.errors import (
+    ENGINE_STOPPING,
+    ClusterFailed,
+    Conflict,
+    InvalidArgument,
+    NotFound,
+    Unavailable,
+)
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.processes import program
 from sqlrs_engine.processes.program import GRACE_SECONDS, input_file
@@ -206,7 +213,7 @@ def test_a_step_starts_when_the_one_before_has_ended(tmp_path):
 
 def test_a_first_program_that_cannot_start_is_the_callers_error():
     def fail():
-        raise InvalidArgument("no such program", "x")
+        raise InvalidArgument("no program of this name", "x")
 
     with pytest.raises(InvalidArgument):
         Run(IDENT, [fail])
@@ -763,7 +770,7 @@ def test_the_engines_end_ends_the_runs_and_says_so():
     for reader in [*readers, Reader(unread)]:
         assert reader.rest()[-1]["error"] == {
             "code": "unavailable",
-            "message": "the engine is shutting down",
+            "message": ENGINE_STOPPING,
         }
     with pytest.raises(Unavailable):
         world.open()

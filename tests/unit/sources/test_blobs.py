@@ -59,7 +59,7 @@ def test_a_content_is_stored_under_its_digest(blobs: Blobs, tmp_path: Path) -> N
 def test_another_digest_stores_nothing(blobs: Blobs, tmp_path: Path) -> None:
     with blobs.receive("ab" * 32, 100) as upload:
         upload.write(b"select 1")
-        with pytest.raises(InvalidArgument, match="does not have that digest"):
+        with pytest.raises(InvalidArgument, match="does not match the digest"):
             upload.finish()
     assert everything(tmp_path) == []
 

@@ -149,9 +149,9 @@ def test_closing_closes_the_connections_of_living_threads(path: Path) -> None:
         store.close()
 
         assert open_files(path) == 0
-        with pytest.raises(Unavailable, match="store is closed"):
+        with pytest.raises(Unavailable, match="engine is stopping"):
             pool.submit(store.jobs.find).result()
-    with pytest.raises(Unavailable, match="store is closed"):
+    with pytest.raises(Unavailable, match="engine is stopping"):
         store.jobs.add(job(2))
     assert [each.name for each in path.parent.iterdir()] == ["state.db"]
 
@@ -223,9 +223,9 @@ def test_a_full_disk_is_reported_and_changes_nothing(store: SqliteStore) -> None
     with store.database.writing() as session:
         session.execute("PRAGMA max_page_count = 1")  # as many as there are already
 
-    with pytest.raises(StorageFull, match="disk is full"):
+    with pytest.raises(StorageFull, match="disk of the state store is full"):
         store.jobs.append_events(job(1).job_id, 0, [b"x" * 100_000] * 10)
-    with pytest.raises(StorageFull, match="disk is full"):
+    with pytest.raises(StorageFull, match="disk of the state store is full"):
         store.jobs.update(job(1).job_id, request={"stdin": "x" * 1_000_000})
 
     assert store.jobs.event_count(job(1).job_id) == 0

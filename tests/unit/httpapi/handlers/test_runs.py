@@ -15,7 +15,7 @@ import pytest
 from support.http_fakes import TOKEN, Api, services, serving
 from support.waiting import PATIENCE, eventually
 
-from sqlrs_engine.errors import Conflict, InvalidArgument, NotFound, Unavailable
+from sqlrs_engine.errors import ENGINE_STOPPING, Conflict, InvalidArgument, NotFound, Unavailable
 from sqlrs_engine.httpapi import spec
 from sqlrs_engine.runs import Run
 
@@ -144,12 +144,12 @@ def test_events_are_what_the_document_says(live, runs):
     events = run(live, "echo out; echo err >&2; kill -9 $$")
     with open_run((live.base_url.host, live.base_url.port), "sleep 100") as (_, file):
         read_until(file, b'"start"')
-        runs.made[-1].interrupt(Unavailable("the engine is shutting down"))
+        runs.made[-1].interrupt(Unavailable(ENGINE_STOPPING))
         events.append(json.loads(read_until(file, b'"error"')))
     assert {event["type"] for event in events} == {"start", "stdout", "stderr", "exit", "error"}
     for event in events:
         check.validate(event)
-    assert events[-1]["error"]["message"] == "the engine is shutting down"
+    assert events[-1]["error"]["message"] == ENGINE_STOPPING
 
 
 def test_output_is_sent_as_it_comes(live, tmp_path):
@@ -189,7 +189,7 @@ def test_steps_run_until_one_fails(live, runs):
         (InvalidArgument("no"), 400, "invalid_argument"),
         (NotFound("instance not found", "demo"), 404, "not_found"),
         (Conflict("conflicting psql connection arguments", "-h"), 409, "conflict"),
-        (Unavailable("the engine is shutting down"), 503, "unavailable"),
+        (Unavailable(ENGINE_STOPPING), 503, "unavailable"),
     ],
 )
 def test_what_cannot_start_is_an_error_and_no_stream(api, runs, error, status, code):

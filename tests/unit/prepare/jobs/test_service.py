@@ -557,7 +557,7 @@ def test_the_base_is_waited_for(world):
     first = world.submit("-c", WRITE)
     assert gate.reached.wait(20)
     second = world.submit("-c", "echo two >> $DATA")
-    eventually(lambda: any("initialises the image" in m for m in world.logs(second)))
+    eventually(lambda: any("builds the base state" in m for m in world.logs(second)))
     gate.open.set()
     assert {world.wait(job).status for job in (first, second)} == {"succeeded"}
 

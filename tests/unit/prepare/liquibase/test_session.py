@@ -80,7 +80,7 @@ def test_a_long_answer(start):
 
 def test_an_answer_without_sense(start):
     session = start("read -r line; printf '\\001{oops\\n'; cat")
-    with pytest.raises(StepFailed, match="makes no sense"):
+    with pytest.raises(StepFailed, match="unexpected answer"):
         session.plan("offline:postgresql", Cancellation(), lambda line: None)
 
 
@@ -104,14 +104,14 @@ def test_errors_name_the_changeset(start):
     assert session.idle
     with pytest.raises(StepFailed) as failed:
         session.plan("offline:postgresql", Cancellation(), lambda line: None)
-    assert failed.value.message == "Liquibase cannot read the changelog"
+    assert failed.value.message == "Liquibase cannot read the changelog: correct it"
 
 
 def test_another_version(start):
     session = start(answering({"error": "NoSuchMethodError", "incompatible": True}))
     with pytest.raises(StepFailed, match=r"liquibase\.mode to command"):
         apply(session)
-    with pytest.raises(StepFailed, match="unknown to the engine"):
+    with pytest.raises(StepFailed, match="does not know this version"):
         session.plan("offline:postgresql", Cancellation(), lambda line: None)
 
 
@@ -119,7 +119,7 @@ def test_a_process_that_ends(start):
     session = start("echo 'java.lang.OutOfMemoryError'; exit 3", ready="")
     with pytest.raises(StepFailed) as failed:
         apply(session)
-    assert failed.value.message == "Liquibase ended unexpectedly"
+    assert failed.value.message == "Liquibase ended unexpectedly: prepare again"
     assert failed.value.details == "Liquibase ended with code 3\njava.lang.OutOfMemoryError"
     assert not session.idle
 

@@ -180,7 +180,7 @@ def test_unreadable_files(script, monkeypatch):
 
 def test_nul_characters():
     for args in (["-c", "select 1\0"], ["-v", "a=\0"], ["-f", "/a\0b"]):
-        assert refusal(*args) == ("arguments cannot hold a NUL character", None)
+        assert refusal(*args) == ("arguments must not contain a NUL character", None)
 
 
 def test_standard_input_needs_its_flag_and_the_flag_needs_it():
@@ -195,7 +195,7 @@ def test_standard_input_needs_its_flag_and_the_flag_needs_it():
 
 def test_standard_input_is_read_once():
     message, _ = refusal("-f", "-", "-f", "-", stdin="select 1")
-    assert message.startswith("stdin can be read once")
+    assert message.startswith("stdin can be read only once")
 
 
 @pytest.mark.parametrize("flag", ["-?", "-V", "-l", "--help", "--help=commands", "--list", "-Xl"])

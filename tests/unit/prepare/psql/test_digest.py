@@ -182,7 +182,10 @@ def test_without_a_file_the_working_directory_counts(work, command, kind):
     path = work.write("x.sql", "1\n")
     content = work.text(f"{command} x.sql", kind)
     assert [each.path for each in content.files] == [path]
-    with pytest.raises(InvalidArgument, match="relative path without a work_dir") as caught:
+    with pytest.raises(
+        InvalidArgument,
+        match="relative path without a work_dir: give a work_dir, or an absolute path",
+    ) as caught:
         work.text(f"{command} x.sql", kind, directory=None)
     where = "standard input:1" if kind == "stdin" else "-c:1"
     assert caught.value.details.startswith(where)
@@ -358,7 +361,9 @@ def test_what_the_script_writes_itself_is_no_input_and_is_not_reused(work, write
 
 def test_what_a_program_may_write_may_be_missing_but_is_not_reused(work):
     work.write("main.sql", "\\! make\n\\i x.sql\n")
-    assert work.content().volatile == f"{work.root}/main.sql:2: {work.root}/x.sql is not there yet"
+    assert (
+        work.content().volatile == f"{work.root}/main.sql:2: {work.root}/x.sql does not exist yet"
+    )
     work.write("x.sql", "select 1;\n")
     assert (work.reads(), work.content().volatile) == (["main.sql", "x.sql"], None)
 

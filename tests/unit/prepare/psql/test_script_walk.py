@@ -82,19 +82,19 @@ def test_a_server_that_only_psql_knows_makes_it_volatile(read):
         ("\\copy t from program 'ls'\n", "1: the output of a program: ls"),
         (
             "-- c\ncopy t from '/data/t.csv';\n",
-            "2: files of the server's: copy t from '/data/t.csv';",
+            "2: files of the server: copy t from '/data/t.csv';",
         ),
         (
             "copy t(a) from\nprogram 'ls';\n",
-            "2: files of the server's: copy t(a) from program 'ls';",
+            "2: files of the server: copy t(a) from program 'ls';",
         ),
         (
             "select pg_read_file('x');",
-            "1: files of the server's: select pg_read_file('x');",
+            "1: files of the server: select pg_read_file('x');",
         ),
         (
             "do $$ begin perform lo_import('x'); end $$;",
-            "1: files of the server's: do $$ begin perform lo_import('x'); end $$;",
+            "1: files of the server: do $$ begin perform lo_import('x'); end $$;",
         ),
     ],
 )
