@@ -1,12 +1,12 @@
-"""Interfaces of the persistent store: one small protocol a noun.
+"""Interfaces of the persistent store: one small protocol per noun.
 
 Each call is one transaction. Lists are ordered by creation time, oldest first (names
 by name, tasks by job and position). Implementations are safe to call from any thread.
 
-``find_json`` is for long lists: it yields what ``find`` returns as JSON objects of some of
-the record's fields, encoded, some hundred at a time with ``separator`` between them. Each
-piece is read when it is asked for. Fields without a value and flags that are not set are
-left out.
+``find_json`` is for long lists: it yields the records that ``find`` returns as encoded JSON
+objects of the given fields, many per piece, with ``separator`` between the objects of a piece.
+Each piece is read when the iterator reaches it. Fields without a value and flags that are not
+set are left out.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from sqlrs_engine.clock import Timestamp
 
 from .filters import InstanceFilter, NameFilter, StateFilter
-from .records import Instance, Job, JobStatus, JobSummary, Json, Name, Recipe, State, Task, Totals
+from .records import Instance, Job, JobStatus, Json, Name, Recipe, State, Task, Totals
 
 __all__ = [
     "InstanceFilter",
@@ -39,21 +39,21 @@ Labelled = State | Instance | Name
 class Watcher(Protocol):
     """Follows the rows of states, instances and names; called after each commit.
 
-    It never raises: what was committed stands.
+    It never raises: the committed change stands.
     """
 
     def kept(self, record: Labelled, changed: Collection[str] | None = None) -> None:
-        """A row was added, or these fields of it were changed."""
+        """Note that a row was added, or that these fields of it were changed."""
 
     def gone(self, kind: type[Labelled], key: str) -> None:
-        """A row was removed."""
+        """Note that a row was removed."""
 
 
 class StateStore(Protocol):
     """Rows of states."""
 
     def get(self, state_id: str) -> State | None:
-        """Return the state, its refcount filled in."""
+        """Return the state with its refcount, None when there is none."""
 
     def find(self, filter: StateFilter) -> list[State]:
         """Return the states that match."""
@@ -64,48 +64,48 @@ class StateStore(Protocol):
         """Yield the states that match as JSON."""
 
     def add(self, state: State, recipe: Json | None = None) -> None:
-        """Insert a state, and what its step was made of.
+        """Insert a state and the recipe of its step.
 
-        Of one already there only ``size_bytes`` and ``boot_id`` are replaced: its files are
-        new. Raises NotFound when its parent state is gone.
+        When the state is there already, only its ``size_bytes`` and ``boot_id`` are replaced,
+        because its files are new. Raises NotFound when its parent state is gone.
         """
 
     def totals(self) -> Totals:
-        """Return how many states there are, and their size."""
+        """Return the number of states and their total size."""
 
     def held(self, youngest: Timestamp, now: Timestamp, also: Collection[str]) -> Totals:
-        """Return how many states are needed, and their size.
+        """Return the number of states that are needed and their total size.
 
-        Those with instances, created after ``youngest``, to be retained until after
-        ``now``, or in ``also``; and whatever any of them is built on.
+        A state is needed when it has instances, was created after ``youngest``, is to be
+        retained until after ``now`` or is in ``also``; and so are all its ancestors.
         """
 
     def recipes(self, parent_state_id: str | None, limit: int) -> list[Recipe]:
         """Return the recipes of a state's children (None: of the states without a parent).
 
-        At most ``limit`` of them, the latest used first.
+        At most ``limit`` are returned, the latest used first.
         """
 
     def touch(self, state_id: str, used_at: Timestamp) -> None:
-        """Record a use: set ``last_used_at``, count one more."""
+        """Record a use: set ``last_used_at`` and increment ``use_count``."""
 
     def set_durable(self, state_ids: Iterable[str]) -> None:
-        """Record that the files of these states have reached the disk; not of damaged ones."""
+        """Record that the files of these states have reached the disk; skip damaged states."""
 
     def set_proven(self, state_id: str) -> None:
         """Record that an instance of a state has started and let its user in."""
 
     def set_damaged(self, state_id: str) -> None:
-        """Record that the files of a state are of no use: not durable, not proven."""
+        """Record that the files of a state are unusable: not durable, not proven."""
 
     def set_gone(self, state_id: str) -> None:
-        """Record that a state has no files any more: no size, and not durable."""
+        """Record that a state no longer has files: its size is 0, and it is not durable."""
 
     def undurable(self) -> list[State]:
         """Return the states whose files may not have reached the disk."""
 
     def remove(self, state_id: str) -> bool:
-        """Delete a state's row and say whether it was there.
+        """Delete a state's row; return whether it was there.
 
         Raises Conflict while an instance or a child state refers to it.
         """
@@ -115,7 +115,7 @@ class InstanceStore(Protocol):
     """Rows of instances."""
 
     def get(self, instance_id: str) -> Instance | None:
-        """Return the instance."""
+        """Return the instance, None when there is none."""
 
     def find(self, filter: InstanceFilter) -> list[Instance]:
         """Return the instances that match."""
@@ -128,15 +128,18 @@ class InstanceStore(Protocol):
     def add(self, instance: Instance) -> None:
         """Insert an instance.
 
-        Raises NotFound when its state is gone, Conflict when its port, or what it is
-        made for, is another instance's.
+        Raises NotFound when its state is gone, Conflict when its port or its purpose belongs
+        to another instance.
         """
 
     def update(self, instance_id: str, **changes: Any) -> Instance | None:
-        """Change columns (named as the record's fields) and return the new record."""
+        """Change these fields and return the new record, None when there is no instance.
+
+        Raises NotFound and Conflict as ``add`` does, TypeError on a field that is not stored.
+        """
 
     def remove(self, instance_id: str) -> bool:
-        """Delete an instance's row and say whether it was there. Names stay."""
+        """Delete an instance's row; return whether it was there. Its names stay."""
 
     def ports(self) -> set[int]:
         """Return the ports of all instances."""
@@ -146,7 +149,7 @@ class NameStore(Protocol):
     """Rows of names."""
 
     def get(self, name: str) -> Name | None:
-        """Return the name's binding."""
+        """Return the name's binding, None when there is no such name."""
 
     def find(self, filter: NameFilter) -> list[Name]:
         """Return the names that match."""
@@ -157,25 +160,25 @@ class NameStore(Protocol):
         """Yield the names that match as JSON."""
 
     def put(self, name: Name) -> bool:
-        """Bind a name, replacing its former binding; say whether it is new."""
+        """Bind a name, replacing its former binding; return whether the name is new."""
 
     def touch(self, name: str, used_at: Timestamp) -> None:
         """Set ``last_used_at``."""
 
     def remove(self, name: str) -> bool:
-        """Delete a name and say whether it was there."""
+        """Delete a name; return whether it was there."""
 
 
 class JobStore(Protocol):
     """Rows of jobs, their tasks and their events."""
 
     def get(self, job_id: str) -> Job | None:
-        """Return the job."""
+        """Return the job, None when there is none."""
 
     def with_key(self, idempotency_key: str) -> Job | None:
-        """Return the job that was submitted with a key."""
+        """Return the job submitted with an idempotency key, None when there is none."""
 
-    def find(self, id_prefix: str | None = None) -> list[JobSummary]:
+    def find(self, id_prefix: str | None = None) -> list[Job]:
         """Return the jobs, or those whose id starts with the prefix (any length)."""
 
     def find_json(
@@ -187,7 +190,10 @@ class JobStore(Protocol):
         """Insert a job."""
 
     def update(self, job_id: str, **changes: Any) -> Job | None:
-        """Change columns (named as the record's fields) and return the new record."""
+        """Change these fields and return the new record, None when there is no job.
+
+        Raises TypeError on a field that is not stored.
+        """
 
     def finish(
         self,
@@ -200,33 +206,34 @@ class JobStore(Protocol):
         first_event: int = 0,
         events: Sequence[bytes] = (),
     ) -> Job | None:
-        """Make a job terminal, settle its tasks and store its last events, all at once.
+        """Make a job terminal, settle its tasks and store its last events.
 
         When it failed, tasks still running become failed and queued ones stay queued;
         when it succeeded, both become succeeded. A job that is already terminal is left
-        as it is. The events are stored as by ``append_events``. Returns the record.
+        as it is. The events are stored as by ``append_events``. Returns the record, None when
+        there is no job.
         """
 
     def remove(self, job_id: str) -> bool:
-        """Delete a job with its tasks and events and say whether it was there."""
+        """Delete a job with its tasks and events; return whether it was there."""
 
     def unfinished(self) -> list[Job]:
-        """Return the queued and running jobs, as far as their rows can be read."""
+        """Return the queued and running jobs whose rows can be read."""
 
     def unreadable(self) -> list[str]:
         """Return the ids of the queued and running jobs that ``unfinished`` leaves out."""
 
-    def finished_with(self, signature: str) -> list[JobSummary]:
-        """Return the terminal jobs of a signature, the latest finished first."""
+    def finished_with(self, signature: str) -> list[str]:
+        """Return the ids of the finished jobs of a signature, the latest first."""
 
     def finished_before(self, moment: Timestamp, limit: int) -> list[str]:
-        """Return the ids of jobs that were over by then, the oldest first."""
+        """Return the ids of jobs that finished before a moment, the oldest first."""
 
     def finished_beyond(self, number: int, limit: int) -> list[str]:
-        """Return the ids of jobs that are over, but for the latest ``number``."""
+        """Return the ids of finished jobs except the latest ``number``, the latest first."""
 
     def put_tasks(self, job_id: str, tasks: Sequence[Task], **changes: Any) -> None:
-        """Replace the job's tasks and change its columns, at once.
+        """Replace the job's tasks and change these fields of the job.
 
         Raises NotFound when the job is gone.
         """
@@ -235,29 +242,30 @@ class JobStore(Protocol):
         """Return the tasks of a job, or of all jobs."""
 
     def update_task(self, job_id: str, task_id: str, **changes: Any) -> None:
-        """Change columns of a task."""
+        """Change these fields of a task; a task that is gone is ignored."""
 
     def append_events(self, job_id: str, first: int, lines: Sequence[bytes]) -> None:
         """Store encoded events (one JSON object each, no newline) from index ``first``.
 
-        A job that is gone is ignored: its events are of no use to anyone.
+        The events of a job that is gone are ignored. Raises Conflict when an event is there
+        already.
         """
 
     def events(self, job_id: str, start: int, limit: int) -> list[bytes]:
         """Return up to ``limit`` encoded events from index ``start``."""
 
     def event_count(self, job_id: str) -> int:
-        """Return how many events the job has."""
+        """Return the number of events of the job."""
 
 
 class MetaStore(Protocol):
-    """What the engine notes about itself: JSON objects by key."""
+    """Notes of the engine about itself: JSON objects by key."""
 
     def get(self, key: str) -> Json | None:
-        """Return what was stored, None when nothing was."""
+        """Return the object stored under a key, None when there is none."""
 
     def put(self, key: str, value: Json) -> None:
-        """Store an object in place of the former one."""
+        """Store an object under a key, replacing the former one."""
 
 
 class Store(Protocol):
@@ -270,4 +278,4 @@ class Store(Protocol):
     meta: MetaStore
 
     def close(self) -> None:
-        """Release the database; calls after this are an error."""
+        """Release the database; later calls raise Unavailable."""

@@ -1,4 +1,4 @@
-"""What a list call may ask for; None means any. Prefixes are lower-case."""
+"""Filters of list calls; None matches any value. Prefixes match in any case."""
 
 from dataclasses import dataclass
 

@@ -5,7 +5,7 @@ in bytes.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from sqlrs_engine.clock import Timestamp
 
@@ -21,10 +21,10 @@ class State:
     """An immutable snapshot of a cluster after a step, or of an instance.
 
     ``image_id`` is the resolved image; ``parent_state_id`` is None for the first step.
-    ``boot_id`` names the boot of the machine during which the state was published while
-    its files may not have reached the disk; None once it is durable. ``proven`` says that
-    an instance of it has started and let its user in.
-    ``refcount`` is the number of live instances cloned from it.
+    ``boot_id`` identifies the boot of the machine during which the state was published, until
+    its files have reached the disk and it is durable; then it is None. ``proven`` is set once
+    an instance of the state has started and accepted a connection. ``refcount`` is the number
+    of instances cloned from it.
     """
 
     state_id: str
@@ -44,7 +44,7 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals:
-    """How many states there are, and the sum of their sizes as far as they are known."""
+    """A number of states and the sum of their known sizes."""
 
     count: int
     size_bytes: int
@@ -52,7 +52,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What made a state of its parent, or of its image: ``step`` is JSON of ``prepare``."""
+    """The step that made a state from its parent or its image; ``prepare`` defines its JSON."""
 
     state_id: str
     image_id: str
@@ -63,12 +63,12 @@ class Recipe:
 class Instance:
     """A writable clone of a state with a running cluster of its own.
 
-    ``ttl`` is None when the configured default applies and 0 when it never expires;
+    ``ttl`` is None when the configured default applies and 0 when the instance never expires;
     ``expires_at`` is derived from it and from the last activity. ``runtime_id`` is
     ``<pid>.<start time in clock ticks>`` of the postmaster. ``sessions`` is the last
-    seen value of ``pg_stat_database.sessions``, summed. ``made_for`` is what its maker
-    said it is for, such as a job's id: there is one instance for it. ``name`` is the
-    instance's first name, None without one.
+    seen sum of ``pg_stat_database.sessions``. ``made_for`` is the purpose that its creator
+    gave, such as a job's id; a purpose has at most one instance. ``name`` is the name bound
+    to the instance first, None without one.
     """
 
     instance_id: str
@@ -110,10 +110,9 @@ class Name:
 class Job:
     """One asynchronous prepare.
 
-    ``request`` is the request as submitted, ``idempotency_key`` what its client repeats it
-    with; ``result`` and ``error`` are the JSON
-    objects of the API, one of them set once the job is terminal (none for a
-    plan-only job that succeeded).
+    ``request`` is the request as submitted; a client that repeats it sends the same
+    ``idempotency_key``. ``result`` and ``error`` are the JSON objects of the API; one of them
+    is set once the job is terminal (neither for a plan-only job that succeeded).
     """
 
     job_id: str
@@ -131,25 +130,6 @@ class Job:
     result: Json | None = None
     error: Json | None = None
     idempotency_key: str | None = None
-
-
-class JobSummary(NamedTuple):
-    """A job as it is listed: without what may be large.
-
-    A plain tuple, because lists have hundreds of them and every client asks for one.
-    """
-
-    job_id: str
-    status: JobStatus
-    prepare_kind: str
-    image_id: str
-    created_at: Timestamp
-    plan_only: bool
-    resolved_image_id: str | None
-    prepare_args_normalized: str | None
-    signature: str | None
-    started_at: Timestamp | None
-    finished_at: Timestamp | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

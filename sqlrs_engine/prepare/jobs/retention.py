@@ -97,7 +97,7 @@ class Retention:
         if signature is None or not limit:
             return
         self._forget_old()
-        self._remove(job.job_id for job in self._jobs.finished_with(signature)[limit:])
+        self._remove(self._jobs.finished_with(signature)[limit:])
 
     def _remove(self, job_ids: Iterable[str]) -> None:
         for job_id in job_ids:

@@ -1,10 +1,22 @@
-"""The store in one SQLite file, through Pony: see ``schema`` and ``database``."""
+"""The store in one SQLite file, through Pony.
 
-from collections.abc import Callable
+``entities`` declares the tables; every write and every read that is not hot goes through them.
+``hot_reads`` holds the reads that bypass Pony, with their measurements.
+"""
+
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from sqlrs_engine.clock import Clock, utc_now
-from sqlrs_engine.store import InstanceStore, JobStore, MetaStore, NameStore, StateStore, Watcher
+from sqlrs_engine.store import (
+    InstanceStore,
+    JobStore,
+    Labelled,
+    MetaStore,
+    NameStore,
+    StateStore,
+    Watcher,
+)
 
 from . import schema
 from .database import Database
@@ -14,7 +26,6 @@ from .jobs import Jobs
 from .meta import Meta
 from .names import Names
 from .states import States
-from .watching import Unwatched
 
 __all__ = ["SqliteStore"]
 
@@ -37,18 +48,17 @@ class SqliteStore:
     ) -> None:
         """Open the database at ``path``, creating it or bringing its schema up to date.
 
-        ``watcher`` follows its rows. ``give_up`` gives some of a full disk back, and says
-        whether it could: rows can be deleted as long as it can.
+        ``watcher`` follows its rows. ``give_up`` frees some room on a full disk and returns
+        whether it could; rows can be deleted as long as it can.
 
-        Raises Conflict when the file is another program's or a
-        newer engine's, Unavailable when another process keeps it locked, StoreDamaged when
-        it is not whole, EngineError when it cannot be opened or read, StorageFull when that
-        takes more room than there is.
+        Raises Conflict when the file belongs to another program or a newer engine, Unavailable
+        when another process keeps it locked, StoreDamaged when it is damaged, EngineError when
+        it cannot be opened or read, StorageFull when opening it takes more room than there is.
         """
         with translated(path):
             schema.prepare(path)
         self.database = Database(path, busy_timeout=busy_timeout, give_up=give_up)
-        watching = watcher or Unwatched()
+        watching = watcher or _Unwatched()
         self.states: StateStore = States(self.database, watching)
         self.instances: InstanceStore = Instances(self.database, clock, watching)
         self.names: NameStore = Names(self.database, clock, watching)
@@ -56,5 +66,15 @@ class SqliteStore:
         self.meta: MetaStore = Meta(self.database)
 
     def close(self) -> None:
-        """Release the database; calls after this raise Unavailable."""
+        """Release the database; later calls raise Unavailable."""
         self.database.close()
+
+
+class _Unwatched:
+    """``Watcher`` of a store without one."""
+
+    def kept(self, record: Labelled, changed: Collection[str] | None = None) -> None:
+        """Do nothing."""
+
+    def gone(self, kind: type[Labelled], key: str) -> None:
+        """Do nothing."""

@@ -1,7 +1,7 @@
 """Events in the database: blocks of consecutive lines, joined by newlines and compressed.
 
-A line of its own takes several times as much. What comes in small batches goes into the
-last block as long as that is small.
+A line of its own takes several times the space. Small batches join the last block as long
+as that is small.
 """
 
 import zlib
@@ -11,43 +11,37 @@ from typing import Any
 from sqlrs_engine.errors import Conflict
 
 from .database import Session
+from .entities import Entities
+from .hot_reads import EVENT_BLOCKS, LAST_EVENT_BLOCK
 
-# Level 1: three times as quick as the usual one, and nearly as small for lines like these.
+# Level 1: three times as fast as the default, and nearly as small for lines like these.
 _LEVEL = 1
 _MOST_BYTES = 1024 * 1024
 _SMALL_LINES, _SMALL_BYTES = 256, 8 * 1024
 _BLOCKS_AT_ONCE = 16
 
-_LAST = """\
-SELECT first, count, lines FROM event_blocks
- WHERE job_id = $job_id ORDER BY first DESC LIMIT 1
-"""
-_FROM = f"""\
-SELECT first, lines FROM event_blocks
- WHERE job_id = $job_id AND first >= coalesce(
-    (SELECT max(first) FROM event_blocks WHERE job_id = $job_id AND first <= $start), 0)
- ORDER BY first LIMIT {_BLOCKS_AT_ONCE}
-"""  # noqa: S608  (put together of constants)
 
+def append(
+    session: Session, entities: Entities, job_id: str, first: int, lines: Sequence[bytes]
+) -> None:
+    """Store lines from index ``first`` in the transaction of a session.
 
-def append(session: Session, job_id: str, first: int, lines: Sequence[bytes]) -> None:
-    """Store lines from index ``first``. Raises Conflict when one of them is there already."""
+    Raises Conflict when one of them is there already.
+    """
     if not lines:
         return
-    last = session.row(_LAST, job_id=job_id)
+    blocks = _blocks(lines)
+    last = session.row(LAST_EVENT_BLOCK, job_id=job_id)
     if last is not None:
         start, count, packed = last
         if first < start + count:
             raise Conflict("the job has this event already", f"{job_id}: {first}")
         if first == start + count and count < _SMALL_LINES and len(packed) < _SMALL_BYTES:
-            session.execute(
-                "DELETE FROM event_blocks WHERE job_id = ? AND first = ?", (job_id, start)
-            )
-            first, lines = start, [*unpack(packed), *lines]
-    session.execute_many(
-        "INSERT INTO event_blocks (job_id, first, count, lines) VALUES (?, ?, ?, ?)",
-        ((job_id, first + offset, len(block), pack(block)) for offset, block in _blocks(lines)),
-    )
+            first = start
+            (_, begun), *blocks = _blocks([*unpack(packed), *lines])
+            entities.EventBlock[job_id, start].set(count=len(begun), lines=pack(begun))
+    for offset, block in blocks:
+        entities.EventBlock(job=job_id, first=first + offset, count=len(block), lines=pack(block))
 
 
 def read(session: Session, job_id: str, start: int, limit: int) -> list[bytes]:
@@ -55,7 +49,7 @@ def read(session: Session, job_id: str, start: int, limit: int) -> list[bytes]:
     found: list[bytes] = []
     while len(found) < limit:
         at = start + len(found)
-        rows = session.rows(_FROM, job_id=job_id, start=at)
+        rows = session.rows(EVENT_BLOCKS, job_id=job_id, start=at, most=_BLOCKS_AT_ONCE)
         before = len(found)
         for first, packed in rows:
             found += unpack(packed)[max(0, at - first) :]
@@ -64,14 +58,6 @@ def read(session: Session, job_id: str, start: int, limit: int) -> list[bytes]:
         if len(found) == before:
             break
     return found[:limit]
-
-
-def count(session: Session, job_id: str) -> int:
-    """Return the index after the last line's."""
-    last = session.row(
-        "SELECT max(first + count) FROM event_blocks WHERE job_id = $job_id", job_id=job_id
-    )
-    return int(last or 0)
 
 
 def pack(lines: Sequence[bytes]) -> bytes:
@@ -98,13 +84,13 @@ def _blocks(lines: Sequence[bytes]) -> list[tuple[int, Sequence[bytes]]]:
 
 
 class Packing:
-    """The SQL aggregate ``pack(position, line)``, by which lines of their own become a block."""
+    """The SQL aggregate ``pack(position, line)``, which makes a block of single lines."""
 
     def __init__(self) -> None:
         self._lines: list[tuple[int, bytes]] = []
 
     def step(self, position: int, line: bytes) -> None:
-        """Take a line, in whatever order they come."""
+        """Add a line; they may come in any order."""
         self._lines.append((position, line))
 
     def finalize(self) -> Any:

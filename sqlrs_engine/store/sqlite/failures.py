@@ -1,4 +1,4 @@
-"""SQLite's failures, as Pony wraps them, in the engine's own words."""
+"""Failures of SQLite, which Pony wraps, as errors of the engine."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -17,10 +17,10 @@ _DISK = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """Turn failures of the database at ``path`` that a user can mend into our errors.
+    """Turn failures of the database at ``path`` that a user can fix into errors of the engine.
 
-    Raises StorageFull, Unavailable when another process holds a lock, EngineError when
-    the file cannot be opened or read; all else passes as it is.
+    Raises StorageFull, Unavailable when another process holds a lock, StoreDamaged, EngineError
+    when the file cannot be opened or read; other exceptions pass unchanged.
     """
     try:
         yield
@@ -44,7 +44,7 @@ def _sqlite_error(error: BaseException) -> BaseException:
 
 def _translate(error: BaseException, path: Path) -> EngineError | None:
     code = getattr(error, "sqlite_errorcode", None)
-    primary = code & 0xFF if code is not None else None  # the rest refines it
+    primary = code & 0xFF if code is not None else None  # the upper bits refine it
     # On a full disk SQLite may also fail to open, to lock, or to write in ways of its own.
     if primary == sqlite3.SQLITE_FULL or (primary in _DISK and exhausted(path.parent)):
         return _full(path)
@@ -55,7 +55,9 @@ def _translate(error: BaseException, path: Path) -> EngineError | None:
         )
     if primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return damaged(path, str(error))
-    if primary == sqlite3.SQLITE_ERROR and str(error).startswith("no such table"):
+    if primary == sqlite3.SQLITE_ERROR and str(error).startswith(
+        ("no such table", "no such column")
+    ):
         return damaged(path, str(error))
     if primary == sqlite3.SQLITE_IOERR:
         return EngineError(
@@ -67,7 +69,7 @@ def _translate(error: BaseException, path: Path) -> EngineError | None:
 
 
 def damaged(path: Path, reason: str) -> StoreDamaged:
-    """Return the error for a database that is not whole."""
+    """Return the error for a damaged database."""
     return StoreDamaged(
         "the state store's database is damaged",
         f"{path}: {reason}; stop the engine, then put a backup in the file's place, or "

@@ -1,4 +1,4 @@
-"""What the engine notes about itself."""
+"""Notes of the engine about itself."""
 
 import orjson
 
@@ -12,21 +12,23 @@ class Meta:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._entity = database.entities.Meta
 
     def get(self, key: str) -> Json | None:
-        """Return what was stored, None when nothing was."""
-        with self._database.reading() as session:
-            text = session.row("SELECT value FROM meta WHERE key = $key", key=key)
-        if text is None:
+        """Return the object stored under a key, None when there is none."""
+        with self._database.reading():
+            row = self._entity.get(key=key)
+        if row is None:
             return None
-        value: Json = orjson.loads(text)
+        value: Json = orjson.loads(row.value)
         return value
 
     def put(self, key: str, value: Json) -> None:
-        """Store an object in place of the former one."""
-        with self._database.writing() as session:
-            session.execute(
-                "INSERT INTO meta (key, value) VALUES (?, ?) "
-                "ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                (key, orjson.dumps(value).decode()),
-            )
+        """Store an object under a key, replacing the former one."""
+        text = orjson.dumps(value).decode()
+        with self._database.writing():
+            row = self._entity.get(key=key)
+            if row is None:
+                self._entity(key=key, value=text)
+            else:
+                row.value = text

@@ -1,4 +1,4 @@
-"""Rows of names. A name outlives its instance; its status is worked out by each read."""
+"""Rows of names. A name outlives its instance; each read works out its status."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,20 +8,10 @@ from sqlrs_engine.store.filters import NameFilter
 from sqlrs_engine.store.records import Name
 
 from .database import Database
-from .rows import Table, Where
+from .hot_reads import NAMES, Where
+from .rows import Rows
 
-_NAMES = Table(
-    Name,
-    source="names n LEFT JOIN instances i ON i.instance_id = n.instance_id",
-    alias="n",
-    order="n.name, n.rowid",
-    derived={
-        "status": (
-            "CASE WHEN i.instance_id IS NULL THEN 'missing'"
-            " WHEN i.expires_at < $now THEN 'expired' ELSE 'active' END"
-        ),
-    },
-)
+_ROWS = Rows(Name, derived=("status",))
 
 
 class Names:
@@ -29,60 +19,56 @@ class Names:
 
     def __init__(self, database: Database, clock: Clock, watcher: Watcher) -> None:
         self._database = database
+        self._entity = database.entities.Name
         self._clock = clock
         self._watcher = watcher
 
     def get(self, name: str) -> Name | None:
         """Return the name's binding."""
-        sql = _NAMES.select("n.name = $name")
-        with self._database.reading() as session:
-            row = session.row(sql, name=name, now=self._clock())
-        return _NAMES.record(row) if row else None
+        with self._database.reading_past_pony() as session:
+            return NAMES.get(session, name, now=self._clock())
 
     def find(self, filter: NameFilter) -> list[Name]:
         """Return the names that match."""
-        where = self._where(filter)
-        with self._database.reading() as session:
-            rows = session.rows(_NAMES.select(str(where)), **where.params)
-        return _NAMES.records(rows)
+        with self._database.reading_past_pony() as session:
+            return NAMES.find(session, self._where(filter))
 
     def find_json(
         self, filter: NameFilter, fields: Sequence[str], separator: str
     ) -> Iterator[bytes]:
         """Yield the names that match as JSON; see ``store``."""
-        return _NAMES.pages(self._database, fields, self._where(filter), separator)
+        return NAMES.pages(self._database, fields, self._where(filter), separator)
 
     def _where(self, filter: NameFilter) -> Where:
-        return Where("n", now=self._clock()).equal(
+        return NAMES.where(now=self._clock()).equal(
             instance_id=filter.instance_id,
             state_id=filter.state_id,
             image_id=filter.image_id,
         )
 
     def put(self, name: Name) -> bool:
-        """Bind a name, replacing its former binding; say whether it is new."""
-        row = _NAMES.row(name)
+        """Bind a name, replacing its former binding; return whether the name is new."""
+        attributes = _ROWS.attributes(name)
         with self._database.writing():
-            entity = self._database.entities.Name.get(name=name.name)
-            is_new = entity is None
-            if is_new:
-                self._database.entities.Name(**row, bound_at=self._clock())
+            row = self._entity.get(name=name.name)
+            if row is None:
+                self._entity(**attributes, bound_at=self._clock())
             else:
-                if entity.instance_id != name.instance_id:
-                    row["bound_at"] = self._clock()
-                del row["name"]
-                entity.set(**row)
+                if row.instance_id != name.instance_id:
+                    row.bound_at = self._clock()
+                row.set(**attributes)
         self._watcher.kept(name)
-        return is_new
+        return row is None
 
     def touch(self, name: str, used_at: Timestamp) -> None:
         """Set ``last_used_at``."""
-        with self._database.writing() as session:
-            session.execute("UPDATE names SET last_used_at = ? WHERE name = ?", (used_at, name))
+        with self._database.writing():
+            row = self._entity.get(name=name)
+            if row is not None:
+                row.last_used_at = used_at
 
     def remove(self, name: str) -> bool:
-        """Delete a name and say whether it was there."""
-        sql = "DELETE FROM names WHERE name = ?"
-        removed = self._database.freeing(lambda session: session.execute(sql, (name,)))
+        """Delete a name; return whether it was there."""
+        removed = self._database.freeing(lambda: self._entity.select(name=name).delete(bulk=True))
         self._watcher.gone(Name, name)
         return bool(removed)

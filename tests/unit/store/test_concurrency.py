@@ -74,7 +74,7 @@ def test_many_readers_and_writers_work_together(store: SqliteStore) -> None:
     assert [store.jobs.event_count(job(10 + n).job_id) for n in range(3)] == [100] * 3
 
 
-def test_one_of_many_gets_the_port(store: SqliteStore) -> None:
+def test_one_of_many_instances_gets_the_port(store: SqliteStore) -> None:
     store.states.add(state(1))
     refused: list[Conflict] = []
 
@@ -114,7 +114,7 @@ def test_a_state_is_either_removed_or_used(store: SqliteStore) -> None:
         assert outcome == ["kept" if used else "removed"]
 
 
-def test_a_job_finishes_once_whoever_asks(store: SqliteStore) -> None:
+def test_a_job_finishes_once_however_many_threads_end_it(store: SqliteStore) -> None:
     store.jobs.add(job(1))
     store.jobs.put_tasks(job(1).job_id, [task(0, status="running")])
 
@@ -158,21 +158,21 @@ def test_closing_closes_the_connections_of_living_threads(path: Path) -> None:
 
 def test_closing_lets_a_call_in_progress_end(path: Path) -> None:
     store = SqliteStore(path)
-    inside, go_on = threading.Event(), threading.Event()
+    inside, proceed = threading.Event(), threading.Event()
 
     def write() -> None:
-        with store.database.writing() as session:
+        with store.database.writing():
             inside.set()
-            assert go_on.wait(30)
-            session.execute("INSERT INTO names VALUES ('a', NULL, 'i', 's', NULL, NULL, 'now')")
+            assert proceed.wait(30)
+            store.database.entities.Name(name="a", image_id="i", state_id="s", bound_at=NOON)
 
     with ThreadPoolExecutor(2) as pool:
         writing = pool.submit(write)
         assert inside.wait(30)
-        closing_ = pool.submit(store.close)
-        go_on.set()
+        closed = pool.submit(store.close)
+        proceed.set()
         writing.result()
-        closing_.result()
+        closed.result()
 
     store = SqliteStore(path)
     assert store.names.get("a") is not None
@@ -210,7 +210,7 @@ def test_another_process_holding_the_lock_is_waited_for_then_reported(path: Path
 
         with pytest.raises(Unavailable, match="store is busy"):
             store.jobs.add(job(2))
-        assert len(store.jobs.find()) == 1, "reads go on"
+        assert len(store.jobs.find()) == 1, "readers do not wait"
 
         other.execute("ROLLBACK")
     store.jobs.add(job(2))
@@ -221,7 +221,7 @@ def test_another_process_holding_the_lock_is_waited_for_then_reported(path: Path
 def test_a_full_disk_is_reported_and_changes_nothing(store: SqliteStore) -> None:
     store.jobs.add(job(1))
     with store.database.writing() as session:
-        session.execute("PRAGMA max_page_count = 1")  # as many as there are already
+        session.rows("PRAGMA max_page_count = 1")  # as many as there are already
 
     with pytest.raises(StorageFull, match="disk of the state store is full"):
         store.jobs.append_events(job(1).job_id, 0, [b"x" * 100_000] * 10)
@@ -236,8 +236,8 @@ def test_a_failing_transaction_is_undone_as_a_whole(store: SqliteStore) -> None:
     store.states.add(state(1))
 
     def rename() -> None:
-        with store.database.writing() as session:
-            session.execute("UPDATE states SET image_id = 'changed'")
+        with store.database.writing():
+            store.database.entities.State[state(1).state_id].image_id = "changed"
             raise RuntimeError("interrupted")
 
     with pytest.raises(RuntimeError):

@@ -7,7 +7,7 @@ import pytest
 from support.store_samples import at, job, task
 
 from sqlrs_engine.errors import Conflict, NotFound
-from sqlrs_engine.store.records import Job, JobStatus, JobSummary, Task
+from sqlrs_engine.store.records import JobStatus, Task
 from sqlrs_engine.store.sqlite import SqliteStore
 
 ID = job(1).job_id
@@ -18,10 +18,6 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     store = SqliteStore(tmp_path / "state.db")
     yield store
     store.close()
-
-
-def listed(*jobs: Job) -> list[JobSummary]:
-    return [JobSummary(*(getattr(each, name) for name in JobSummary._fields)) for each in jobs]
 
 
 # Jobs
@@ -60,11 +56,11 @@ def test_a_job_that_is_not_there_is_none(store: SqliteStore) -> None:
     assert store.jobs.get(ID) is None
 
 
-def test_jobs_are_listed_oldest_first_without_their_requests(store: SqliteStore) -> None:
+def test_jobs_are_listed_oldest_first(store: SqliteStore) -> None:
     for number in (2, 1, 3):
         store.jobs.add(job(number))
 
-    assert store.jobs.find() == listed(job(1), job(2), job(3))
+    assert store.jobs.find() == [job(1), job(2), job(3)]
 
 
 @pytest.mark.parametrize(
@@ -121,11 +117,11 @@ def test_an_update_keeps_to_columns(store: SqliteStore) -> None:
         store.jobs.update(ID, colour="blue")
 
 
-def test_a_row_that_cannot_be_read_does_not_hide_the_others(store: SqliteStore) -> None:
+def test_an_unreadable_job_does_not_hide_the_others(store: SqliteStore) -> None:
     for number in (1, 2, 3):
         store.jobs.add(job(number))
-    with store.database.writing() as session:
-        session.execute("UPDATE jobs SET request = '{' WHERE job_id = ?", (job(2).job_id,))
+    with store.database.writing():
+        store.database.entities.Job[job(2).job_id].request = "{"
     assert store.jobs.unfinished() == [job(1), job(3)]
     assert store.jobs.unreadable() == [job(2).job_id]
 
@@ -149,7 +145,19 @@ def test_finished_jobs_of_a_signature_latest_first(store: SqliteStore) -> None:
     ):
         store.jobs.add(each)
 
-    assert store.jobs.finished_with("s") == listed(two, one)
+    assert store.jobs.finished_with("s") == [two.job_id, one.job_id]
+
+
+def test_jobs_are_found_by_the_time_they_finished(store: SqliteStore) -> None:
+    for number, finished_at in enumerate((at(30), at(10), None, at(20)), start=1):
+        store.jobs.add(job(number, finished_at=finished_at))
+    first, second, third = (job(number).job_id for number in (2, 4, 1))
+
+    assert store.jobs.finished_before(at(30), 10) == [first, second]
+    assert store.jobs.finished_before(at(30), 1) == [first]
+    assert store.jobs.finished_beyond(1, 10) == [second, first]
+    assert store.jobs.finished_beyond(0, 1) == [third]
+    assert store.jobs.finished_beyond(3, 10) == []
 
 
 # Finishing
@@ -289,7 +297,7 @@ def test_an_event_may_be_long(store: SqliteStore) -> None:
 
 
 def test_events_take_little_space_however_they_come(store: SqliteStore) -> None:
-    """Batch by batch or all at once, small ones and large ones, read from anywhere."""
+    """Batch by batch or all at once, small and large, read from any index."""
     store.jobs.add(job(1))
     lines = [b'{"type":"log","message":"psql: INSERT 0 %d"}' % number for number in range(5000)]
     lines[100] = b'{"message":"' + b"x" * 3_000_000 + b'"}'
@@ -302,15 +310,15 @@ def test_events_take_little_space_however_they_come(store: SqliteStore) -> None:
     assert store.jobs.events(ID, 0, 10_000) == lines
     for start in (0, 1, 99, 100, 101, 255, 256, 699, 700, 2500, 4999):
         assert store.jobs.events(ID, start, 7) == lines[start : start + 7]
-    with store.database.reading() as session:
-        blocks, size = session.row("SELECT count(*), sum(length(lines)) FROM event_blocks")
-    assert blocks < 50
-    assert size < sum(map(len, lines)) / 5
+    with store.database.reading():
+        blocks = [len(each.lines) for each in store.database.entities.EventBlock.select()]
+    assert len(blocks) < 50
+    assert sum(blocks) < sum(map(len, lines)) / 5
 
 
 def test_the_file_shrinks_when_jobs_go(store: SqliteStore, tmp_path: Path) -> None:
     def pages() -> int:
-        with store.database.reading() as session:
+        with store.database.reading_past_pony() as session:
             return int(session.row("PRAGMA page_count"))
 
     store.jobs.add(job(1))
@@ -353,7 +361,7 @@ def test_a_job_goes_with_its_tasks_and_events(store: SqliteStore) -> None:
     assert store.jobs.remove(ID) is True
     assert store.jobs.remove(ID) is False
 
-    assert store.jobs.find() == listed(job(2))
+    assert store.jobs.find() == [job(2)]
     assert [t.job_id for t in store.jobs.tasks()] == [job(2).job_id]
     assert store.jobs.event_count(ID) == 0
     assert store.jobs.event_count(job(2).job_id) == 1

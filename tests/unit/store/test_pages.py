@@ -1,4 +1,4 @@
-"""Lists as JSON by pages: the same rows as ``find``, whatever the pages and the gaps in them."""
+"""Lists as JSON by pages: the same rows as ``find``, for every page size, with gaps or without."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 from support.store_samples import NOON, at, instance, job, name, state
 
 from sqlrs_engine.store import InstanceFilter, NameFilter, StateFilter
-from sqlrs_engine.store.sqlite import SqliteStore, rows
+from sqlrs_engine.store.sqlite import SqliteStore, hot_reads
 
 JOB = ("job_id", "created_at", "prepare_args_normalized", "plan_only")
 
@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 @pytest.fixture(params=[1, 2, 3, 5, 100])
 def _page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "_PAGE_ROWS", request.param)
+    monkeypatch.setattr(hot_reads, "PAGE_ROWS", request.param)
 
 
 def objects(pages: Iterator[bytes]) -> list[dict[str, object]]:
@@ -44,11 +44,11 @@ def test_every_page_size_gives_every_row_in_order(store: SqliteStore) -> None:
     assert names == [{"name": f"n{n}", "status": "missing"} for n in (1, 2, 3, 4, 5)]
 
 
-def test_nothing_gives_no_page(store: SqliteStore) -> None:
+def test_an_empty_list_has_no_page(store: SqliteStore) -> None:
     assert list(store.instances.find_json(InstanceFilter(), ("instance_id",), ",")) == []
 
 
-def test_what_has_no_value_is_left_out(store: SqliteStore) -> None:
+def test_fields_without_a_value_are_left_out_of_json(store: SqliteStore) -> None:
     store.instances.add(instance(1))
     fields = ("instance_id", "name", "status", "protected")
     [bare] = objects(store.instances.find_json(InstanceFilter(), fields, "\n"))
@@ -58,7 +58,7 @@ def test_what_has_no_value_is_left_out(store: SqliteStore) -> None:
     assert set_["protected"] is True
 
 
-def test_text_of_any_kind_survives(store: SqliteStore) -> None:
+def test_json_keeps_any_text(store: SqliteStore) -> None:
     text = 'a "quote", ,"size_bytes":null \\ \x01 \n é 😀'
     store.states.add(replace(state(2), prepare_args_normalized=text))
     fields = ("state_id", "prepare_args_normalized", "size_bytes")
@@ -67,10 +67,10 @@ def test_text_of_any_kind_survives(store: SqliteStore) -> None:
     assert found["prepare_args_normalized"] == text
 
 
-def test_rows_that_come_and_go_between_pages(
+def test_rows_removed_between_pages_skip_no_others(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rows, "_PAGE_ROWS", 2)
+    monkeypatch.setattr(hot_reads, "PAGE_ROWS", 2)
     for each in "abcdef":
         store.names.put(name(each))
     pages = store.names.find_json(NameFilter(), ("name",), ",")

@@ -9,8 +9,10 @@ from sqlrs_engine.errors import Conflict, EngineError, StoreDamaged
 from sqlrs_engine.store import StateFilter
 from sqlrs_engine.store.sqlite import SqliteStore, schema
 
-FIRST = ("CREATE TABLE a (x)", "INSERT INTO a VALUES (1)")
-SECOND = ("ALTER TABLE a ADD COLUMN y", "UPDATE a SET y = x + 1")
+VERSION_1 = Path(__file__).with_name("schema_1.sql").read_text()
+
+CREATE = ("CREATE TABLE a (x)", "INSERT INTO a VALUES (1)")
+UPGRADE = ("ALTER TABLE a ADD COLUMN y", "UPDATE a SET y = x + 1")
 BROKEN = ("CREATE TABLE b (x)", "CREATE TABLE b (x)")
 
 
@@ -24,12 +26,32 @@ def ask(path: Path, sql: str) -> list[tuple[object, ...]]:
         return connection.execute(sql).fetchall()
 
 
-def test_a_new_database_is_private_and_logs_ahead(path: Path) -> None:
+def make_version_1(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(VERSION_1)
+
+
+def structure(path: Path) -> dict[str, object]:
+    """Return the tables, columns, foreign keys and indexes of a database."""
+    found: dict[str, object] = {}
+    for (table,) in ask(path, "SELECT name FROM sqlite_master WHERE type = 'table'"):
+        found[f"table {table}"] = ask(path, f"PRAGMA table_xinfo({table})")
+        found[f"keys of {table}"] = ask(path, f"PRAGMA foreign_key_list({table})")
+        for _, index, *properties in ask(path, f"PRAGMA index_list({table})"):
+            columns = ask(path, f"PRAGMA index_xinfo({index})")
+            found[f"index {index}"] = (table, properties, columns)
+    for index, sql in ask(path, "SELECT name, sql FROM sqlite_master WHERE type = 'index'"):
+        _, _, condition = str(sql).partition("WHERE")
+        found[f"condition of {index}"] = " ".join(condition.split())
+    return found
+
+
+def test_a_new_database_is_private_and_has_a_write_ahead_log(path: Path) -> None:
     SqliteStore(path).close()
 
     assert path.stat().st_mode & 0o777 == 0o600
     assert ask(path, "PRAGMA journal_mode") == [("wal",)]
-    assert ask(path, "PRAGMA user_version") == [(len(schema.STEPS),)]
+    assert ask(path, "PRAGMA user_version") == [(len(schema.UPGRADES) + 1,)]
     assert ask(path, "PRAGMA auto_vacuum") == [(2,)]  # incremental
 
 
@@ -60,14 +82,15 @@ def test_a_database_that_cannot_shrink_can_at_a_start_with_room(
     assert ask(path, "PRAGMA auto_vacuum") == [(2,)]
 
 
-def test_entities_and_records_fit_the_schema(path: Path) -> None:
-    store = SqliteStore(path)
-    store.database.check_tables()
-    entities = store.database.entities
-    for entity in (entities.State, entities.Instance, entities.Name, entities.Job, entities.Task):
-        columns = {row[1] for row in ask(path, f"PRAGMA table_info({entity._table_})")}
-        assert {attribute.name for attribute in entity._attrs_} == columns
-    store.close()
+def test_new_and_upgraded_databases_have_the_same_schema(tmp_path: Path) -> None:
+    new, upgraded = tmp_path / "new.db", tmp_path / "upgraded.db"
+    make_version_1(upgraded)
+
+    schema.prepare(new)
+    schema.prepare(upgraded)
+
+    assert structure(upgraded) == structure(new)
+    assert ask(upgraded, "PRAGMA user_version") == ask(new, "PRAGMA user_version")
 
 
 def test_a_relative_path_is_below_the_working_directory(
@@ -81,23 +104,23 @@ def test_a_relative_path_is_below_the_working_directory(
     assert ask(tmp_path / "here.db", "SELECT count(*) FROM states") == [(1,)]
 
 
-def test_missing_steps_are_taken_in_order(path: Path) -> None:
-    schema.prepare(path, [FIRST])
-    schema.prepare(path, [FIRST, SECOND])
-    schema.prepare(path, [FIRST, SECOND])
+def test_missing_upgrades_are_applied_in_order(path: Path) -> None:
+    for upgrades in ([], [UPGRADE], [UPGRADE]):
+        schema.prepare(path, lambda: CREATE, upgrades)
 
     assert ask(path, "SELECT x, y FROM a") == [(1, 2)]
     assert ask(path, "PRAGMA user_version") == [(2,)]
 
 
-def test_all_steps_are_taken_from_the_start(path: Path) -> None:
-    schema.prepare(path, [FIRST, SECOND])
+def test_a_new_database_needs_no_upgrade(path: Path) -> None:
+    schema.prepare(path, lambda: CREATE, [UPGRADE])
 
-    assert ask(path, "SELECT x, y FROM a") == [(1, 2)]
+    assert ask(path, "SELECT * FROM a") == [(1,)]
+    assert ask(path, "PRAGMA user_version") == [(2,)]
 
 
 def test_a_database_of_the_first_version_keeps_its_states(path: Path) -> None:
-    schema.prepare(path, schema.STEPS[:1])
+    make_version_1(path)
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute(
             "INSERT INTO states (state_id, image_id, prepare_kind, prepare_args_normalized, "
@@ -118,8 +141,7 @@ def test_a_database_of_the_first_version_keeps_its_states(path: Path) -> None:
 
 
 def test_the_events_of_an_earlier_version_are_kept_and_it_shrinks_from_then_on(path: Path) -> None:
-    before_blocks = next(n for n, step in enumerate(schema.STEPS) if "DROP TABLE events" in step)
-    schema.prepare(path, schema.STEPS[:before_blocks])
+    make_version_1(path)
     lines = [b'{"n":%d}' % number for number in range(2500)]
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA auto_vacuum = NONE")
@@ -144,23 +166,32 @@ def test_the_events_of_an_earlier_version_are_kept_and_it_shrinks_from_then_on(p
     assert ask(path, "PRAGMA auto_vacuum") == [(2,)]
 
 
-def test_a_step_that_fails_leaves_the_steps_before(path: Path) -> None:
+def test_an_upgrade_that_fails_leaves_the_version_before(path: Path) -> None:
+    schema.prepare(path, lambda: CREATE, [])
     with pytest.raises(sqlite3.OperationalError):
-        schema.prepare(path, [FIRST, BROKEN])
+        schema.prepare(path, lambda: CREATE, [BROKEN])
 
     assert ask(path, "PRAGMA user_version") == [(1,)]
     assert ask(path, "SELECT name FROM sqlite_master") == [("a",)]
 
-    schema.prepare(path, [FIRST, SECOND])
+    schema.prepare(path, lambda: CREATE, [UPGRADE])
     assert ask(path, "SELECT x, y FROM a") == [(1, 2)]
 
 
+def test_a_creation_that_fails_can_be_repeated(path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError):
+        schema.prepare(path, lambda: BROKEN, [])
+
+    schema.prepare(path, lambda: CREATE, [])
+    assert ask(path, "SELECT x FROM a") == [(1,)]
+
+
 def test_a_newer_database_is_refused_untouched(path: Path) -> None:
-    schema.prepare(path, [FIRST, SECOND])
+    schema.prepare(path, lambda: CREATE, [UPGRADE])
     before = path.read_bytes()
 
     with pytest.raises(Conflict, match=r"newer version of the engine.*schema 2.*up to 1.*upgrade"):
-        schema.prepare(path, [FIRST])
+        schema.prepare(path, lambda: CREATE, [])
 
     assert path.read_bytes() == before
 
@@ -176,7 +207,7 @@ def test_another_programs_database_is_refused_untouched(path: Path) -> None:
     assert ask(path, "PRAGMA journal_mode") == [("delete",)]
 
 
-def test_what_is_no_database_is_refused_untouched(path: Path) -> None:
+def test_a_file_that_is_no_database_is_refused_untouched(path: Path) -> None:
     path.write_bytes(b"Dear diary, " * 500)
 
     with pytest.raises(StoreDamaged, match="not an SQLite database"):
@@ -211,7 +242,16 @@ def test_a_missing_table_is_reported(path: Path, table: str) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute(f"DROP TABLE {table}")
 
-    with pytest.raises(StoreDamaged, match=f"no table {table}"):
+    with pytest.raises(StoreDamaged, match=f"no such table: {table}"):
+        SqliteStore(path)
+
+
+def test_a_missing_column_is_reported(path: Path) -> None:
+    SqliteStore(path).close()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE meta RENAME COLUMN value TO other")
+
+    with pytest.raises(StoreDamaged, match=r"no such column: .*value"):
         SqliteStore(path)
 
 
@@ -227,8 +267,11 @@ def test_a_missing_table_is_reported(path: Path, table: str) -> None:
         "SELECT * FROM states s JOIN recipes r ON r.state_id = s.state_id "
         "WHERE s.parent_state_id IS NULL",
         "SELECT * FROM instances WHERE state_id = 'x'",
+        "SELECT * FROM instances WHERE port = 1",
+        "SELECT * FROM instances WHERE made_for = 'x'",
+        "SELECT * FROM jobs WHERE idempotency_key = 'x'",
         "SELECT * FROM names WHERE instance_id = 'x' ORDER BY bound_at, name LIMIT 1",
-        "SELECT * FROM jobs WHERE signature = 's' ORDER BY finished_at DESC, rowid DESC",
+        "SELECT finished_at, job_id FROM jobs WHERE signature = 's' AND finished_at IS NOT NULL",
         "SELECT * FROM jobs WHERE status IN ('queued', 'running')",
         "SELECT * FROM tasks WHERE job_id = 'x'",
         "SELECT max(first + count) FROM event_blocks WHERE job_id = 'x'",

@@ -7,7 +7,7 @@ from support.http_fakes import IMAGE, Api
 
 from sqlrs_engine.httpapi.serializers import DEEPEST
 from sqlrs_engine.store.records import State
-from sqlrs_engine.store.sqlite import rows
+from sqlrs_engine.store.sqlite import hot_reads
 
 UNKNOWN = "00" * 16
 UNKNOWN_STATE = "00" * 32
@@ -249,7 +249,7 @@ def test_a_change_that_waits_for_a_restart_says_so(api, path, value):
 
 @pytest.mark.parametrize("page_rows", [1, 2, 3, 4])
 def test_a_long_list_is_one_document_however_many_pages_it_takes(api, monkeypatch, page_rows):
-    monkeypatch.setattr(rows, "_PAGE_ROWS", page_rows)
+    monkeypatch.setattr(hot_reads, "PAGE_ROWS", page_rows)
     ident = api.instance()["instance_id"]
     for number in (1, 2, 3):
         api("PUT", f"/v1/names/n{number}", json={"instance_id": ident})

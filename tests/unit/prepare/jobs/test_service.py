@@ -741,8 +741,8 @@ def test_a_job_cancelled_while_jobs_are_resumed_stays_cancelled(world, monkeypat
 
 def test_a_job_whose_row_is_damaged_ends_and_the_others_are_resumed(world):
     damaged, good = stranded(world), stranded(world)
-    with world.store.database.writing() as session:
-        session.execute("UPDATE jobs SET request = '{' WHERE job_id = ?", (damaged,))
+    with world.store.database.writing():
+        world.store.database.entities.Job[damaged].request = "{"
     world.service.recover()
     world.running(good)
     failed(world.wait(damaged), "store_damaged")
