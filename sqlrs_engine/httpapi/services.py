@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from sqlrs_engine.deletion import DeleteResult, Deletion
 from sqlrs_engine.instances import Instances
 from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.prepare.jobs.events import Batch
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.sources import Upload
@@ -21,17 +22,11 @@ from sqlrs_engine.store.records import Job, Json
 class EventLog(Protocol):
     """The events of jobs, as encoded lines without their newlines."""
 
-    def lines(self, job_id: str, start: int) -> list[bytes]:
-        """Return events from index ``start``, all of them or the next batch."""
+    def read(self, job_id: str, start: int) -> Batch:
+        """Return the events from index ``start``, all there are or the next of them."""
 
     def subscribe(self, job_id: str, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back, from any thread, after each change; return what ends that."""
-
-    def finished(self, job_id: str) -> bool:
-        """Return whether no event will follow: the terminal one is there, or the job is gone."""
-
-    def broken_off(self, job_id: str) -> bool:
-        """Return whether a job that is not over goes on at the engine's next start only."""
 
 
 class Prepare(Protocol):

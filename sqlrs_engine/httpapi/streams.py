@@ -96,9 +96,8 @@ async def _job_lines(
         last: bytes | None = None
         silent = False
         while True:
-            # Asked first: whatever was appended before the end is in the lines.
-            finished = events.finished(job_id)
-            lines = await request.call(events.lines, job_id, place.events)
+            batch = await request.call(events.read, job_id, place.events)
+            lines, finished = batch.lines, batch.state == "ended"
             if silent and not lines and not finished and last and heartbeats.repeatable(last):
                 beats.add(job_id, place, utc_now())
             time = beats.due(job_id, place)
@@ -116,7 +115,7 @@ async def _job_lines(
                 yield stream.join(lines)
             elif finished:
                 return
-            elif events.broken_off(job_id):
+            elif batch.state == "suspended":
                 raise CutShort
             else:
                 silent = not await bell.listen(heartbeats.SECONDS)
@@ -134,15 +133,16 @@ async def _existing(request: Request, job_id: str, place: Place) -> Place:
     if not place.events or await _event_before(request, job_id, place) is not None:
         return place
     count = await request.call(request.services.store.jobs.event_count, job_id)
-    is_over = request.services.prepare.events.finished(job_id)
+    batch = await request.call(request.services.prepare.events.read, job_id, count)
+    is_over = batch.state == "ended"
     return Place(max(0, count - _LAST_EVENTS) if is_over else count, place.beats)
 
 
 async def _event_before(request: Request, job_id: str, place: Place) -> bytes | None:
     if not place.events:
         return None
-    lines = await request.call(request.services.prepare.events.lines, job_id, place.events - 1)
-    return lines[0] if lines else None
+    batch = await request.call(request.services.prepare.events.read, job_id, place.events - 1)
+    return batch.lines[0] if batch.lines else None
 
 
 async def run_stream(request: Request, runs: Runs) -> StreamReply:

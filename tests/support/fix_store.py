@@ -37,7 +37,8 @@ class Store:
         return self.engine.prepare.submit(request).job_id
 
     def wait(self, job_id: str) -> Job:
-        eventually(lambda: self.engine.prepare.events.finished(job_id), f"the end of {job_id}", 150)
+        events = self.engine.prepare.events
+        eventually(lambda: events.read(job_id, 0).state == "ended", f"the end of {job_id}", 150)
         job = self.store.jobs.get(job_id)
         assert job is not None
         return job
@@ -59,7 +60,7 @@ class Store:
         return job.error
 
     def logs(self, job_id: str) -> list[str]:
-        events = map(json.loads, self.engine.prepare.events.lines(job_id, 0))
+        events = map(json.loads, self.engine.prepare.events.read(job_id, 0).lines)
         return [event["message"] for event in events if event["type"] == "log"]
 
     def task_statuses(self, job_id: str) -> dict[str, str]:

@@ -25,6 +25,7 @@ from sqlrs_engine.errors import Cancelled, Conflict, InvalidArgument, NotFound
 from sqlrs_engine.httpapi.app import create_app
 from sqlrs_engine.httpapi.services import Services
 from sqlrs_engine.httpapi.uvicorn_protocol import GuardedProtocol
+from sqlrs_engine.prepare.jobs.events import Batch
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.store import InstanceFilter, StateFilter
 from sqlrs_engine.store.records import Instance, Job, State, Task
@@ -160,19 +161,14 @@ class FakeEvents:
         self._over = set()
         self.callbacks = defaultdict(list)
 
-    def lines(self, job_id, start):
+    def read(self, job_id, start):
+        state = "ended" if job_id in self._over else "open"
         with self._lock:
-            return self._lines[job_id][start:]
+            return Batch(self._lines[job_id][start:], state)
 
     def subscribe(self, job_id, callback):
         self.callbacks[job_id].append(callback)
         return lambda: self.callbacks[job_id].remove(callback)
-
-    def finished(self, job_id):
-        return job_id in self._over
-
-    def broken_off(self, job_id):
-        return False
 
     def append(self, job_id, **event):
         with self._lock:

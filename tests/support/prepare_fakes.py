@@ -304,7 +304,7 @@ class World:
         return job
 
     def wait(self, job_id: str) -> Job:
-        eventually(lambda: self.events.finished(job_id), "the end of the job")
+        eventually(lambda: self.events.read(job_id, 0).state == "ended", "the end of the job")
         return self.job(job_id)
 
     def prepare(self, *args: str, **fields: Any) -> Job:
@@ -315,7 +315,7 @@ class World:
         import json
 
         lines: list[bytes] = []
-        while more := self.events.lines(job_id, len(lines)):
+        while more := self.events.read(job_id, len(lines)).lines:
             lines += more
         return [json.loads(line) for line in lines]
 

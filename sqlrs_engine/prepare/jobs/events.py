@@ -1,8 +1,8 @@
 """The events of jobs: seen by readers at once, written to the store in batches.
 
 A line is in memory until it is in the store, so a reader finds every line in one of the
-two. Whoever appends faster than a thread stores has to store too, so that memory stays flat.
-Terminal events are stored in the same transaction that makes the job terminal.
+two. A thread that appends faster than the writer stores has to store too, so that memory stays
+flat.
 """
 
 import json
@@ -11,13 +11,12 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from sqlrs_engine import stream
-from sqlrs_engine.clock import Clock
+from sqlrs_engine.clock import Clock, Timestamp
 from sqlrs_engine.errors import EngineError
 from sqlrs_engine.store import JobStore
-from sqlrs_engine.store.records import Job, JobStatus, Json
 
 _BATCH_SECONDS = 0.03
 _RETRY_SECONDS = 1.0
@@ -25,7 +24,32 @@ _READ_LIMIT = 1000
 _BACKLOG_BYTES = 2 * 1024 * 1024
 _ALL = 2**31
 
+LogState = Literal["open", "ended", "suspended"]
+"""Whether more events follow: maybe, none, or only after the engine's next start."""
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some events, as lines without their newlines, and the state of the log before them.
+
+    No event follows an empty batch whose state is ``ended``.
+    """
+
+    lines: list[bytes]
+    state: LogState
+
+
+def encode_event(time: Timestamp, kind: str, fields: dict[str, Any]) -> bytes:
+    """Return an event as a line without its newline; fields that are None are left out."""
+    event = {"type": kind, "ts": time}
+    event |= {name: value for name, value in fields.items() if value is not None}
+    try:
+        return stream.encode_line(event)[:-1]
+    except TypeError:  # a file's name, say, that is no text
+        readable = json.dumps(event, ensure_ascii=False, default=str)
+        return readable.encode(errors="replace")
 
 
 @dataclass(slots=True)
@@ -34,7 +58,7 @@ class _Live:
 
     stored: int
     lines: list[bytes] = field(default_factory=list)
-    # Bytes appended since the one who appends last had to store them.
+    # Bytes appended since an appending thread last had to store them.
     backlog: int = 0
     # Held while lines move to the store, so that two threads never move the same.
     moving: threading.Lock = field(default_factory=threading.Lock)
@@ -49,7 +73,7 @@ class EventLog:
         self._lock = threading.Lock()
         self._live: dict[str, _Live] = {}
         self._listeners: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
-        self._broken_off: set[str] = set()
+        self._suspended: set[str] = set()
         self._kept: dict[str, list[bytes]] = {}
         self._dirty = threading.Event()
         self._closed = threading.Event()
@@ -57,15 +81,15 @@ class EventLog:
         self._writer.start()
 
     def open(self, job_id: str) -> None:
-        """Begin, or after a restart go on with, the log of a job that is not over."""
+        """Begin the log of a job, or continue it after a restart."""
         stored = self._jobs.event_count(job_id)
         with self._lock:
-            self._broken_off.discard(job_id)
+            self._suspended.discard(job_id)
             self._live.setdefault(job_id, _Live(stored))
 
     def append(self, job_id: str, kind: str, **fields: Any) -> None:
         """Add an event to an open log; fields that are None are left out."""
-        line = self._encode(kind, fields)
+        line = encode_event(self._clock(), kind, fields)
         with self._lock:
             live = self._live.get(job_id)
             if live is None:
@@ -80,52 +104,32 @@ class EventLog:
         if too_many:
             self._store(job_id, live)
 
-    def finish(
-        self,
-        job_id: str,
-        status: JobStatus,
-        *,
-        result: Json | None = None,
-        error: Json | None = None,
-    ) -> Job | None:
-        """Make a job terminal together with its last events, and close its log.
+    def flush(self, job_id: str) -> int:
+        """Store what a job's log still holds in memory; return how many events it has.
 
-        Nobody sees those events before the job's row is terminal. Raises StorageFull or
-        Unavailable when it cannot be stored; the log then stays open.
+        Raises StorageFull or Unavailable when they cannot be stored; they stay in memory.
         """
-        last = [self._encode("status", {"status": status})]
-        if result is not None:
-            last.append(self._encode("result", {"result": result}))
-        if error is not None:
-            last.append(self._encode("error", {"error": error}))
-        live = self._live[job_id]
+        with self._lock:
+            live = self._live.get(job_id)
+        if live is None:
+            return self._jobs.event_count(job_id)
         with live.moving:
             self._move(job_id, live)
-            job = self._jobs.finish(
-                job_id,
-                status,
-                self._clock(),
-                result=result,
-                error=error,
-                first_event=live.stored,
-                events=last,
-            )
-        self.close(job_id)
-        return job
+            return live.stored
 
-    def close(self, job_id: str, *, broken_off: bool = False) -> None:
-        """End a log; whoever follows it reads the rest from the store.
+    def close(self, job_id: str, *, suspended: bool = False) -> None:
+        """End a log; its followers read the rest from the store.
 
-        ``broken_off`` tells that the job is not over: it is left for the next start.
+        ``suspended`` says that the job continues at the engine's next start.
         """
         with self._lock:
             self._live.pop(job_id, None)
-            if broken_off:
-                self._broken_off.add(job_id)
+            if suspended:
+                self._suspended.add(job_id)
         self._notify(job_id)
 
     def keep(self, job_id: str) -> None:
-        """Hold the events of a job that is about to be deleted for those who follow it now."""
+        """Hold the events of a job that is about to be deleted for its present followers."""
         if self.followed(job_id):
             lines = self._jobs.events(job_id, 0, _ALL)
             with self._lock:
@@ -133,7 +137,7 @@ class EventLog:
                     self._kept[job_id] = lines
 
     def shut(self) -> None:
-        """Store what is left, and let all readers end: the engine stops."""
+        """Store what is left, and suspend all logs: the engine stops."""
         self._closed.set()
         self._dirty.set()
         self._writer.join()
@@ -142,19 +146,23 @@ class EventLog:
         for job_id in job_ids:
             self._notify(job_id)
 
-    def lines(self, job_id: str, start: int) -> list[bytes]:
-        """Return events from index ``start``, all there are or the next batch."""
+    def read(self, job_id: str, start: int) -> Batch:
+        """Return the events from index ``start``, all there are or the next of them."""
         with self._lock:
             live = self._live.get(job_id)
             if live is not None and start >= live.stored:
                 first = start - live.stored
-                return live.lines[first : first + _READ_LIMIT]
+                return Batch(live.lines[first : first + _READ_LIMIT], self._state(job_id))
+            state = self._state(job_id)
+        # The row is asked first: the events before its end are in the store by then.
+        if live is None and self._is_over(job_id):
+            state = "ended"
         lines = self._jobs.events(job_id, start, _READ_LIMIT)
         if not lines:
             # Asked last: the job may have been deleted just now, after they were kept.
             with self._lock:
                 lines = self._kept.get(job_id, [])[start:]
-        return lines
+        return Batch(lines, state)
 
     def subscribe(self, job_id: str, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back, from any thread, after each change; return what ends that."""
@@ -171,30 +179,18 @@ class EventLog:
         return end
 
     def followed(self, job_id: str) -> bool:
-        """Return whether anyone reads the job's events now."""
+        """Return whether a client follows the job's events now."""
         with self._lock:
             return job_id in self._listeners
 
-    def finished(self, job_id: str) -> bool:
-        """Return whether no event will follow: the job is over or gone."""
-        with self._lock:
-            if job_id in self._live:
-                return False
+    def _state(self, job_id: str) -> LogState:
+        """Return the state of a log whose job is not over."""
+        return "suspended" if self._closed.is_set() or job_id in self._suspended else "open"
+
+    def _is_over(self, job_id: str) -> bool:
+        """Return whether a job has ended or is gone."""
         job = self._jobs.get(job_id)
         return job is None or job.status in ("succeeded", "failed")
-
-    def broken_off(self, job_id: str) -> bool:
-        """Return whether a job that is not over goes on at the engine's next start only."""
-        return self._closed.is_set() or job_id in self._broken_off
-
-    def _encode(self, kind: str, fields: dict[str, Any]) -> bytes:
-        event = {"type": kind, "ts": self._clock()}
-        event |= {name: value for name, value in fields.items() if value is not None}
-        try:
-            return stream.encode_line(event)[:-1]
-        except TypeError:  # a file's name, say, that is no text
-            readable = json.dumps(event, ensure_ascii=False, default=str)
-            return readable.encode(errors="replace")
 
     def _notify(self, job_id: str) -> None:
         with self._lock:
@@ -214,15 +210,15 @@ class EventLog:
         self._store_all()
 
     def _store_all(self) -> bool:
-        """Move all lines to the store; tell whether that went well."""
+        """Move all lines to the store; return whether that succeeded."""
         with self._lock:
             logs = [(job_id, live) for job_id, live in self._live.items() if live.lines]
-        # One after another: whatever is wrong with one job's, those of others must not wait.
+        # Whatever is wrong with the events of one job must not hold up those of others.
         failures = [job_id for job_id, live in logs if not self._store(job_id, live)]
         return not failures
 
     def _store(self, job_id: str, live: _Live) -> bool:
-        """Move a job's lines to the store; tell whether that went well."""
+        """Move a job's lines to the store; return whether that succeeded."""
         try:
             with live.moving:
                 self._move(job_id, live)

@@ -34,8 +34,9 @@ from sqlrs_engine.retry_queue import RetryQueue
 from sqlrs_engine.states.leases import Lease, Leases
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store import JobStore
-from sqlrs_engine.store.records import Instance, Job, JobStatus, Json
+from sqlrs_engine.store.records import Instance, Job, Json
 
+from .end import End
 from .events import EventLog
 
 _RETRY_SECONDS = 1.0
@@ -105,7 +106,7 @@ class JobRun:
 
     def _run(self) -> Job | None:
         try:
-            end = _End("succeeded", result=self._perform())
+            end = End("succeeded", result=self._perform())
         except Interrupted:
             return None
         except Exception as error:
@@ -263,7 +264,7 @@ class JobRun:
             self._tools.jobs.update_task(self._job.job_id, task_id, status="succeeded")
         self._event("task", task_id=task_id, status="succeeded")
 
-    def _failed(self, error: EngineError) -> "_End":
+    def _failed(self, error: EngineError) -> End:
         envelope = error.as_dict()
         if self._task is not None:
             self._count(self._task, "failed")
@@ -273,7 +274,7 @@ class JobRun:
             )
         if not isinstance(error, Cancelled):
             _log.info("job %s failed: %s", self._job.job_id, error.message)
-        return _End("failed", error=envelope)
+        return End("failed", error=envelope)
 
     def _explained(self, error: Exception) -> EngineError:
         """Return the failure as it is told: what nobody foresaw is explained."""
@@ -288,7 +289,7 @@ class JobRun:
         _log.error("job %s broke", self._job.job_id, exc_info=error)
         return EngineError(ENGINE_FAILED, str(error) or None)
 
-    def _finish(self, end: "_End") -> Job | None:
+    def _finish(self, end: End) -> Job | None:
         """Make the job terminal, as soon as the store can take it.
 
         Whatever keeps it from that may pass: the disk is full or does not answer, the
@@ -298,8 +299,8 @@ class JobRun:
         told = False
         while True:
             try:
-                return self._tools.events.finish(
-                    self._job.job_id, end.status, result=end.result, error=end.error
+                return end.store(
+                    self._job.job_id, self._tools.jobs, self._tools.events, self._tools.clock
                 )
             except Exception as problem:
                 if not told:
@@ -324,17 +325,5 @@ class JobRun:
         self._event("log", message=message)
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """How a job ends."""
-
-    status: JobStatus
-    result: Json | None = None
-    error: Json | None = None
-
-
 # What an end becomes that no JSON can say.
-_UNTELLABLE = _End(
-    "failed",
-    error=EngineError(ENGINE_FAILED, "the outcome of the job could not be stored").as_dict(),
-)
+_UNTELLABLE = End.failure(EngineError(ENGINE_FAILED, "the outcome of the job could not be stored"))

@@ -26,6 +26,7 @@ from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.processes.cancellation import Cancellation, Interrupted
 from sqlrs_engine.store.records import Job
 
+from .end import End
 from .events import EventLog
 from .job import JobRun, Services
 from .retention import MAX_AGE, MAX_FINISHED, MAX_IDENTICAL, Retention
@@ -229,17 +230,20 @@ class PrepareService:
 
     def _cancel_stranded(self, job_id: str) -> None:
         """Cancel a job of an earlier engine that has not been resumed yet."""
-        error = Cancelled("job cancelled", "cancelled on request; submit it again")
-        self._tools.events.open(job_id)
-        self._tools.events.finish(job_id, "failed", error=error.as_dict())
+        self._fail(job_id, Cancelled("job cancelled", "cancelled on request; submit it again"))
 
     def _write_off(self, job_id: str) -> None:
         """End a job whose row is damaged, so that it can be read and deleted again."""
         _log.warning("job %s cannot be resumed: its row is damaged", job_id)
         self._tools.jobs.update(job_id, request={}, result=None, error=None)
-        error = StoreDamaged("the job's record is damaged: submit the job again", job_id)
-        self._tools.events.open(job_id)
-        self._tools.events.finish(job_id, "failed", error=error.as_dict())
+        self._fail(
+            job_id, StoreDamaged("the job's record is damaged: submit the job again", job_id)
+        )
+
+    def _fail(self, job_id: str, error: EngineError) -> None:
+        """End a job that does not run."""
+        tools = self._tools
+        End.failure(error).store(job_id, tools.jobs, tools.events, tools.clock)
 
     def _resume_later(self, job_id: str) -> None:
         self._tools.chores.later(f"start job {job_id}", lambda: self._resume(job_id))
@@ -285,7 +289,7 @@ class PrepareService:
             if ended is None:
                 self._retention.gone(job.job_id)
             if not self._stopping:
-                self._tools.events.close(job.job_id, broken_off=ended is None)
+                self._tools.events.close(job.job_id, suspended=ended is None)
             with self._changed:
                 self._controls.pop(job.job_id, None)
                 self._changed.notify_all()

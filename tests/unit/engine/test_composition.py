@@ -51,7 +51,7 @@ def test_a_part_that_does_not_stop_does_not_keep_the_others_from_it(engine, monk
     monkeypatch.setattr(engine.instances, "stop", lambda: stopped.append("reaper"))
     engine.stop()
     assert stopped == ["reaper"]
-    assert engine.prepare.events.broken_off("any job")
+    assert engine.prepare.events.read("any job", 0).state == "suspended"
     assert "did not stop as it should" in caplog.text
 
 

@@ -232,7 +232,7 @@ def test_a_silent_job_repeats_its_last_event(api, live, monkeypatch):
         assert all(event == repeated[0] for event in repeated)
     assert [event["type"] for event in seen[-2:]] == ["status", "error"]
     # What was repeated is not stored, but keeps its number: clients count what they have read.
-    stored = api.services.prepare.events.lines(job, 0)
+    stored = api.services.prepare.events.read(job, 0).lines
     assert len(stored) == len({line["ts"] for line in map(json.loads, stored)}) == 4
     for start in range(len(seen) + 1):
         rest = decoded(api.get(path, headers={"Range": f"events={start}-"}))

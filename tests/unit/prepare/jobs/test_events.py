@@ -10,7 +10,8 @@ from support.waiting import eventually
 from sqlrs_engine.clock import utc_now
 from sqlrs_engine.errors import StorageFull
 from sqlrs_engine.prepare.jobs import events as events_module
-from sqlrs_engine.prepare.jobs.events import EventLog
+from sqlrs_engine.prepare.jobs.end import End
+from sqlrs_engine.prepare.jobs.events import Batch, EventLog
 from sqlrs_engine.store.sqlite import SqliteStore
 
 JOB = samples.job().job_id
@@ -59,21 +60,25 @@ def log(jobs):
 
 def messages(log, start=0):
     found = []
-    while lines := log.lines(JOB, start + len(found)):
+    while lines := log.read(JOB, start + len(found)).lines:
         found += [json.loads(line) for line in lines]
     return [event.get("message", event.get("status", event["type"])) for event in found]
 
 
+def finish(log, jobs, status, **outcome):
+    return End(status, **outcome).store(JOB, jobs, log, utc_now)
+
+
 def test_an_event_is_seen_at_once(log):
     log.append(JOB, "log", message="hello", status=None)
-    (line,) = log.lines(JOB, 0)
+    (line,) = log.read(JOB, 0).lines
     event = json.loads(line)
     assert (event["type"], event["message"], set(event)) == (
         "log",
         "hello",
         {"type", "ts", "message"},
     )
-    assert log.lines(JOB, 1) == []
+    assert log.read(JOB, 1) == Batch([], "open")
 
 
 def test_bursts_are_stored_in_batches(log, jobs):
@@ -97,13 +102,13 @@ def test_replies_are_limited(log, monkeypatch):
     monkeypatch.setattr(events_module, "_READ_LIMIT", 2)
     for number in range(5):
         log.append(JOB, "log", message=str(number))
-    assert len(log.lines(JOB, 0)) <= 2
+    assert len(log.read(JOB, 0).lines) <= 2
     assert messages(log) == ["0", "1", "2", "3", "4"]
 
 
 def test_the_end_is_stored_with_what_comes_before_it(log, jobs):
     log.append(JOB, "log", message="before")
-    job = log.finish(JOB, "succeeded", result={"dsn": "x"})
+    job = finish(log, jobs, "succeeded", result={"dsn": "x"})
     assert (job.status, job.result) == ("succeeded", {"dsn": "x"})
     assert messages(log) == ["before", "succeeded", "result"]
     assert jobs.event_count(JOB) == 3
@@ -111,8 +116,8 @@ def test_the_end_is_stored_with_what_comes_before_it(log, jobs):
     assert len(messages(log)) == 3
 
 
-def test_a_failure_ends_with_its_error(log):
-    log.finish(JOB, "failed", error={"code": "x", "message": "y"})
+def test_a_failure_ends_with_its_error(log, jobs):
+    finish(log, jobs, "failed", error={"code": "x", "message": "y"})
     assert messages(log) == ["failed", "error"]
 
 
@@ -123,12 +128,12 @@ def test_nobody_sees_the_end_before_the_row_is_terminal(log, jobs):
     def read():
         position = 0
         while True:
-            over = log.finished(JOB)
-            for line in log.lines(JOB, position):
+            batch = log.read(JOB, position)
+            for line in batch.lines:
                 position += 1
                 if json.loads(line).get("status") == "succeeded":
                     seen.append(jobs.get(JOB).status)
-            if over:
+            if batch.state == "ended":
                 done.set()
                 return
 
@@ -137,23 +142,23 @@ def test_nobody_sees_the_end_before_the_row_is_terminal(log, jobs):
         thread.start()
     for number in range(200):
         log.append(JOB, "log", message=str(number))
-    log.finish(JOB, "succeeded", result={})
+    finish(log, jobs, "succeeded", result={})
     for thread in threads:
         thread.join()
     # Each reader has seen the last event by the time it was told that there is no more.
     assert seen == ["succeeded"] * 4
 
 
-def test_nothing_is_lost_between_memory_and_store(log):
+def test_nothing_is_lost_between_memory_and_store(log, jobs):
     """Readers and writers at full speed: every line once, in order."""
     results = {}
 
     def read(name):
         got = []
         while True:
-            over = log.finished(JOB)
-            got += log.lines(JOB, len(got))
-            if over and not log.lines(JOB, len(got)):
+            batch = log.read(JOB, len(got))
+            got += batch.lines
+            if batch == Batch([], "ended"):
                 results[name] = [json.loads(line) for line in got]
                 return
 
@@ -167,7 +172,7 @@ def test_nothing_is_lost_between_memory_and_store(log):
         thread.start()
     for thread in writers:
         thread.join()
-    log.finish(JOB, "succeeded", result={})
+    finish(log, jobs, "succeeded", result={})
     for thread in readers:
         thread.join()
     assert results[0] == results[1] == results[2]
@@ -178,14 +183,14 @@ def test_nothing_is_lost_between_memory_and_store(log):
         assert own == [f"{name} {number}" for number in range(150)]
 
 
-def test_followers_are_called_after_each_change(log):
+def test_followers_are_called_after_each_change(log, jobs):
     calls = []
     end = log.subscribe(JOB, lambda: calls.append(1))
     other = log.subscribe(JOB, lambda: None)
     assert log.followed(JOB)
     log.append(JOB, "log", message="x")
     assert len(calls) == 1
-    log.finish(JOB, "succeeded", result={})
+    finish(log, jobs, "succeeded", result={})
     assert len(calls) == 2
     end()
     assert log.followed(JOB)
@@ -201,13 +206,13 @@ def test_a_full_disk_keeps_events_in_memory(log, jobs, monkeypatch, caplog):
     log.append(JOB, "log", message="kept")
     eventually(lambda: "wait to be stored" in caplog.text)
     with pytest.raises(StorageFull):
-        log.finish(JOB, "succeeded", result={})
+        finish(log, jobs, "succeeded", result={})
     assert messages(log) == ["kept"]
-    assert not log.finished(JOB)
+    assert log.read(JOB, 0).state == "open"
     log.append(JOB, "log", message="more")
     jobs.full = False
     eventually(lambda: jobs.event_count(JOB) == 2)
-    log.finish(JOB, "succeeded", result={})
+    finish(log, jobs, "succeeded", result={})
     assert messages(log) == ["kept", "more", "succeeded", "result"]
 
 
@@ -217,10 +222,10 @@ def test_the_end_may_fail_after_the_lines_are_stored(log, jobs, monkeypatch):
     eventually(lambda: jobs.event_count(JOB) == 1)
     jobs.full = True
     with pytest.raises(StorageFull):
-        log.finish(JOB, "failed", error={})
+        finish(log, jobs, "failed", error={})
     jobs.full = False
     monkeypatch.undo()
-    log.finish(JOB, "failed", error={"code": "x"})
+    finish(log, jobs, "failed", error={"code": "x"})
     assert messages(log) == ["stored", "failed", "error"]
 
 
@@ -233,7 +238,7 @@ def test_a_log_goes_on_after_a_restart(log, jobs):
     following.open(JOB)  # harmless
     following.append(JOB, "log", message="after")
     assert messages(following) == ["before", "after"]
-    following.finish(JOB, "succeeded", result={})
+    finish(following, jobs, "succeeded", result={})
     assert messages(following) == ["before", "after", "succeeded", "result"]
     following.shut()
 
@@ -241,21 +246,20 @@ def test_a_log_goes_on_after_a_restart(log, jobs):
 def test_a_stop_ends_all_readers(log):
     calls = []
     log.subscribe(JOB, lambda: calls.append(1))
-    assert not log.broken_off(JOB)
+    assert log.read(JOB, 0).state == "open"
     log.shut()
     assert calls
-    assert log.broken_off(JOB)
-    assert not log.finished(JOB)  # it goes on at the next start
+    assert log.read(JOB, 0).state == "suspended"
 
 
 def test_who_follows_a_job_that_is_deleted_reads_it_to_its_end(log, jobs):
     end = log.subscribe(JOB, lambda: None)
-    log.finish(JOB, "succeeded", result={})
+    finish(log, jobs, "succeeded", result={})
     log.keep(JOB)
     jobs.remove(JOB)
     assert messages(log) == ["succeeded", "result"]
     assert messages(log, 1) == ["result"]
-    assert log.finished(JOB)
+    assert log.read(JOB, 2) == Batch([], "ended")
     end()
     log.keep(JOB)  # nobody follows it
     assert messages(log) == []
@@ -263,8 +267,8 @@ def test_who_follows_a_job_that_is_deleted_reads_it_to_its_end(log, jobs):
 
 def test_a_job_that_is_gone_is_over(log):
     log.close(JOB)
-    assert not log.finished(JOB)  # it will be resumed
-    assert log.finished("f" * 32)
+    assert log.read(JOB, 0).state == "open"  # it will be resumed
+    assert log.read("f" * 32, 0) == Batch([], "ended")
 
 
 def test_what_cannot_be_stored_of_one_job_does_not_hold_up_another(jobs, monkeypatch, caplog):

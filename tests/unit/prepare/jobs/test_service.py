@@ -672,7 +672,7 @@ def test_a_row_that_goes_while_its_job_runs(world, caplog):
         control = world.service._controls[job_id]
     control.cancel()
     eventually(lambda: world.service.active() == 0)
-    assert world.events.finished(job_id)
+    assert world.events.read(job_id, 0).state == "ended"
 
 
 # -- stop and resume --
@@ -982,10 +982,9 @@ def test_a_job_left_for_the_next_start_breaks_its_stream_off(world, monkeypatch)
         reached.set()
         raise OSError("the disk is broken")
 
-    monkeypatch.setattr(world.events, "finish", fail)
+    monkeypatch.setattr(world.store.jobs, "finish", fail)
     job_id = world.submit("-c", WRITE)
     assert reached.wait(60)
-    assert not world.events.broken_off(job_id)
+    assert world.events.read(job_id, 10**6).state == "open"
     world.service.shutdown(20)
-    assert world.events.broken_off(job_id)
-    assert not world.events.finished(job_id)
+    assert world.events.read(job_id, 10**6).state == "suspended"
