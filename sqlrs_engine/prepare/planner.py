@@ -10,7 +10,7 @@ from sqlrs_engine.sources import Blobs, Trees
 
 from .file_reads import FileDigests
 from .job_context import JobContext
-from .liquibase import LiquibasePlanner, Workspaces
+from .liquibase import LiquibasePlanner, StagedChangelogs
 from .plan import Plan
 from .psql.local_files import LocalFiles
 from .psql.planner import PsqlPlanner
@@ -35,9 +35,11 @@ class Planner:
         ``home`` the user's ``$HOME``.
         """
         digests = FileDigests()
-        workspaces = Workspaces(blobs, trees) if blobs is not None and trees is not None else None
+        staged = None
+        if blobs is not None and trees is not None:
+            staged = StagedChangelogs(blobs, trees)
         self._psql = PsqlPlanner(LocalFiles(digests), blobs, trees, home)
-        self._liquibase = LiquibasePlanner(changelogs, digests, config, workspaces)
+        self._liquibase = LiquibasePlanner(changelogs, digests, config, staged)
 
     def check(self, request: PrepareRequest) -> str:
         """Return a request's arguments as they are shown, checked with what they lead to.

@@ -1,12 +1,17 @@
 """Liquibase: changelogs become chains of states, each changeset a step.
 
-A `reader` has the real Liquibase read the changelog and apply each changeset. Its JVM runs once
-a job (`session`), not once a changeset, and is kept for a moment (`sessions`); what it found is
-remembered (`memory`), so that a changelog which has not changed needs no JVM at all. Its own
-command line (`command`) is there for what a session cannot do.
+* ``planner``, ``step``: plans of changelogs, and their steps
+* ``arguments``: Liquibase's command line, and which of it a preparation allows
+* ``reader``: reads a changelog by the real Liquibase and applies its changesets
+* ``session``, ``session_pool``: a JVM that starts once per job rather than once per changeset,
+  and is kept for the next job for a moment
+* ``command``: Liquibase's own program, for versions that a session does not support
+* ``changelog``, ``changelog_cache``: what was read; an unchanged changelog needs no JVM at all
+* ``remote_changelog``, ``staged_changelogs``, ``remote_reader``: a client's files
+* ``installation``, ``program``: where Liquibase and Java are, and how they are started
 """
 
 from .planner import LiquibasePlanner
-from .remote_changelog import Workspaces
+from .staged_changelogs import StagedChangelogs
 
-__all__ = ["LiquibasePlanner", "Workspaces"]
+__all__ = ["LiquibasePlanner", "StagedChangelogs"]

@@ -1,7 +1,7 @@
-"""The arguments of Liquibase in a preparation: which are allowed, and what they name.
+"""The arguments of Liquibase in a preparation: which are allowed, and the paths in them.
 
-Liquibase takes ``--changelog-file``, ``--changelogFile`` and ``--changeLogFile`` for the same,
-so names are compared without hyphens and case.
+To Liquibase, ``--changelog-file``, ``--changelogFile`` and ``--changeLogFile`` are the same, so
+names are compared without hyphens and case.
 """
 
 import os.path
@@ -24,7 +24,7 @@ _PATHS = (CHANGELOG, DEFAULTS, SEARCH)
 class LiquibaseArguments:
     """Liquibase's own command line, with the paths in it resolved.
 
-    ``words`` lacks what the engine adds: the connection. ``directory`` is where Liquibase runs.
+    The engine adds the connection to ``words``. ``directory`` is Liquibase's working directory.
     ``defaults_file`` is None when the arguments name none.
     """
 
@@ -35,7 +35,7 @@ class LiquibaseArguments:
 
     @property
     def normalized(self) -> str:
-        """The arguments as they are shown."""
+        """The arguments as users see them."""
         return " ".join(self.words)
 
     def counting(self, count: int) -> list[str]:
@@ -54,9 +54,9 @@ class LiquibaseArguments:
 
     @classmethod
     def parse(cls, args: Sequence[str], work_dir: str | None) -> "LiquibaseArguments":
-        """Take the arguments apart; relative paths are those of ``work_dir``.
+        """Parse the arguments; relative paths are relative to ``work_dir``.
 
-        Raises InvalidArgument for what is not allowed and for paths where nothing is.
+        Raises InvalidArgument for arguments that are not allowed and paths that do not exist.
         """
         given = [word for word in args if word and word != "--"]
         if any("\0" in word for word in given):
@@ -94,7 +94,7 @@ _SPELLED = {SEARCH: "--searchPath"}
 
 
 class _Places:
-    """Where relative paths are looked for."""
+    """Resolves paths: the working directory and the search path."""
 
     def __init__(self, work_dir: str | None, words: Sequence[str]) -> None:
         self._work_dir = Path(work_dir) if work_dir else None
@@ -106,12 +106,12 @@ class _Places:
         self.directory = self._work_dir or absolute or Path("/")
 
     def resolve(self, flag: str, value: str) -> str:
-        """Return a path, or a list of them, as Liquibase is to get it."""
+        """Return a path, or a list of them, as Liquibase gets it."""
         if flag == SEARCH:
             return ",".join(self._searched)
         if not value.strip():
             raise InvalidArgument("path is empty")
-        if _is_url(value):
+        if is_url(value):
             return value
         if flag == CHANGELOG:
             return self._changelog(value)
@@ -127,7 +127,7 @@ class _Places:
         Liquibase stores it in the database, and opens nothing outside its search path.
         """
         path = Path(os.path.normpath(value))
-        roots = [Path(each) for each in self._searched if not _is_url(each)]
+        roots = [Path(each) for each in self._searched if not is_url(each)]
         if not path.is_absolute():
             if any(_exists(root / path) for root in roots or [self._below_work_dir("")]):
                 return value
@@ -147,7 +147,7 @@ class _Places:
     def _entry(self, value: str) -> str:
         if not value.strip():
             raise InvalidArgument("searchPath is empty")
-        if _is_url(value):
+        if is_url(value):
             return value
         path = self._below_work_dir(value.strip())
         if not _exists(path):
@@ -163,7 +163,7 @@ class _Places:
 
 
 def _command(words: Sequence[str]) -> str:
-    """Return the command, spelled as the documentation does."""
+    """Return the command in the documentation's spelling. Raises InvalidArgument."""
     bare = [
         (word, previous)
         for previous, word in zip(["", *words], words, strict=False)
@@ -204,7 +204,8 @@ def _plain(name: str) -> str:
     return re.sub(r"[-_]", "", name).lower()
 
 
-def _is_url(value: str) -> bool:
+def is_url(value: str) -> bool:
+    """Return whether a path is a URL or on the class path, so none of the filesystem's."""
     return "://" in value or value.startswith("classpath:")
 
 

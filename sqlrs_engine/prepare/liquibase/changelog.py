@@ -1,4 +1,4 @@
-"""A changelog as Liquibase has read it: its changesets, and the files they come from."""
+"""A changelog as Liquibase has read it: its changesets and their files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from sqlrs_engine.store.records import Json
 class Changeset:
     """One changeset that the command would run on a new database.
 
-    ``files`` are the digests of the files that it reads itself, by path; ``parameters`` the
-    values of those that it may use. ``fields`` are all else that can change what it does.
+    ``files`` are the digests of the files that it reads itself, by path; ``parameters`` are the
+    values of the parameters that it may use. ``fields`` are all else that can change its effect.
     """
 
     id: str
@@ -34,7 +34,7 @@ class Changeset:
 class Lookup:
     """A path that Liquibase looked up in its search path, and the files it found.
 
-    ``directory`` says that it asked for all files below.
+    With ``directory`` it looked for all files below.
     """
 
     path: str
@@ -44,15 +44,13 @@ class Lookup:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changelog:
-    """A changelog; ``files`` are the SHA-256 digests of all that Liquibase read.
+    """A changelog; ``files`` are the SHA-256 digests of all files that Liquibase read.
 
-    ``archived`` says that some of it came out of archives, whose content nobody watches.
-    ``parameters`` are the values of those that the preconditions may use.
-
-    ``common`` is what counts for all changesets: the versions of Liquibase and its driver, and
-    every setting that is not the default. ``preconditions`` are the changelog's own.
-
-    ``listed`` are directories whose names count: cells of data may name files in them.
+    ``archived``: some files came out of archives, whose content cannot be checked later.
+    ``common`` counts for all changesets: the versions of Liquibase and its driver, and every
+    setting that is not the default. ``preconditions`` are the changelog's own, ``parameters`` the
+    values of the parameters that they may use. ``listed`` are directories whose entries count,
+    because cells of data may name files in them.
     """
 
     common: Mapping[str, Any]
@@ -67,7 +65,7 @@ class Changelog:
 
     @classmethod
     def from_json(cls, plan: Json) -> "Changelog":
-        """Read what a session answers to ``plan``."""
+        """Read the answer of a session to ``plan``."""
         digests = {file["uri"]: file["digest"] for file in plan["files"]}
         return cls(
             common={
@@ -107,7 +105,7 @@ def _changeset(told: Json, digests: Mapping[str, str]) -> Changeset:
 
 
 def path_of(uri: str) -> Path:
-    """Return the path of a file's URI; of what is inside an archive, the archive's."""
+    """Return the path of a file's URI; for a file inside an archive, the archive's."""
     parts = urlsplit(uri.removeprefix("jar:").partition("!")[0])
     return Path(unquote(parts.path))
 

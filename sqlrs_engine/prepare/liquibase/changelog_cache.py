@@ -1,7 +1,7 @@
-"""What was read before: a changelog for which nothing that Liquibase looked at has changed.
+"""The cache of changelogs: one is valid while nothing that Liquibase looked at has changed.
 
-Kept in files, so that the first preparation after a restart is as quick as the second. An entry
-vouches for itself: it names every file that Liquibase read or looked for, with what it found.
+It is kept in files, so that the first preparation after a restart is as quick as the second. An
+entry lists every file that Liquibase read or looked for, with what it found.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from .changelog import Changelog, Changeset, Lookup
 
 _KEPT = 256
 _CLOCK_TICK_SECONDS = 0.1
-_FORMAT = 3
+_FORMAT = 4
 
 Digest = Callable[[Path], tuple[str, FileRead]]
 
@@ -29,41 +29,41 @@ _log = logging.getLogger(__name__)
 
 
 class ChangelogCache:
-    """Changelogs by what they were asked for with; thread-safe, as files are replaced whole."""
+    """Changelogs by the command that read them; thread-safe, as files are replaced whole."""
 
     def __init__(self, directory: Path, digest: Digest) -> None:
-        """``digest`` returns the SHA-256 of a file. Raises InvalidArgument when it cannot be."""
+        """``digest`` returns the SHA-256 of a file, or raises InvalidArgument."""
         self._directory = directory
         self._digest = digest
 
-    def recall(self, key: Sequence[Any]) -> tuple[Changelog, tuple[FileRead, ...]] | None:
-        """Return a changelog that is still what it was, and the files it rests on."""
+    def get(self, key: Sequence[Any]) -> tuple[Changelog, tuple[FileRead, ...]] | None:
+        """Return a changelog that has not changed, and its files; None when there is none."""
         path = self._path(key)
         try:
             entry = json.loads(path.read_text())
             changelog = _changelog(entry["changelog"])
-            if entry["seen"] != _seen(changelog) or entry["beside"] != self.digests(
-                entry["beside"]
-            ):
+            defaults = entry["defaults"]
+            if entry["seen"] != _seen(changelog) or defaults != self.digests(defaults):
                 return None
             files = self.check(changelog)
             os.utime(path)
         except (OSError, ValueError, KeyError, TypeError, Conflict, InvalidArgument):
-            # Not there, or not what it was: it is read anew.
+            # Missing, damaged or outdated: Liquibase reads the changelog anew.
             return None
         return changelog, files
 
-    def keep(self, key: Sequence[Any], changelog: Changelog, beside: Json, since: float) -> None:
-        """Remember a changelog just read; ``beside`` are the ``digests`` of other files.
+    def put(self, key: Sequence[Any], changelog: Changelog, defaults: Json, since: float) -> None:
+        """Keep a changelog just read; ``defaults`` are the ``digests`` of the defaults files.
 
-        ``since`` is when reading began, as a timestamp: nothing may have changed from then on.
+        ``since`` is when reading began (seconds since the epoch). A changelog of which something
+        has changed from then on is not kept.
         """
         if changelog.archived or not _settled(changelog, since):
             return
         entry = {
             "changelog": _json(changelog),
             "seen": _seen(changelog),
-            "beside": beside,
+            "defaults": defaults,
         }
         path = self._path(key)
         try:
@@ -71,14 +71,14 @@ class ChangelogCache:
             draft = path.with_suffix(f".{os.getpid()}.{id(entry)}.new")
             draft.write_text(json.dumps(entry))
             draft.replace(path)
-            self._forget_oldest()
+            self._remove_oldest()
         except OSError as error:
-            _log.warning("changelog not remembered: %s", error)
+            _log.warning("cannot keep a changelog for the next preparation: %s", error)
 
     def check(self, changelog: Changelog) -> tuple[FileRead, ...]:
         """Return the files of a changelog as they are now.
 
-        Raises Conflict when one is not what Liquibase has read, InvalidArgument when one
+        Raises Conflict when one differs from what Liquibase has read, InvalidArgument when one
         cannot be read.
         """
         reads = []
@@ -103,14 +103,14 @@ class ChangelogCache:
         name = hashlib.sha256(json.dumps([_FORMAT, *key], sort_keys=True).encode()).hexdigest()
         return self._directory / f"{name}.json"
 
-    def _forget_oldest(self) -> None:
+    def _remove_oldest(self) -> None:
         entries = sorted(self._directory.iterdir(), key=lambda each: each.stat().st_mtime)
         for entry in entries[: max(0, len(entries) - _KEPT)]:
             entry.unlink(missing_ok=True)
 
 
 def _seen(changelog: Changelog) -> list[list[str]]:
-    """Return what there is now where Liquibase looked, in all places that it searches."""
+    """Return the files that exist now where Liquibase looked for some."""
     looked = [
         sorted(str(path) for place in _places(changelog, lookup) for path in _there(place, lookup))
         for lookup in changelog.lookups
@@ -126,7 +126,7 @@ def _names(directory: Path) -> list[str]:
 
 
 def _settled(changelog: Changelog, since: float) -> bool:
-    """Return whether what Liquibase found is what there is, and was all the time."""
+    """Return whether the files that Liquibase found have been the only ones since then."""
     if any(_changed(str(directory), since) for directory in changelog.listed if directory.is_dir()):
         return False
     for lookup in changelog.lookups:
@@ -149,7 +149,7 @@ def _changed(directory: str, since: float) -> bool:
 
 
 def _places(changelog: Changelog, lookup: Lookup) -> list[Path]:
-    """Return where a path is looked for: below each location, unless it begins with one."""
+    """Return the paths to look up: below each location, unless it begins with one."""
     for location in changelog.locations:
         if Path(lookup.path).is_relative_to(location):
             return [Path(lookup.path)]
@@ -169,7 +169,7 @@ def _there(place: Path, lookup: Lookup) -> Iterator[Path]:
 
 
 def _walk(place: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield the directories below a place and the files in them, through links as Liquibase."""
+    """Yield the directories below a place and their files, following links as Liquibase does."""
     seen = set()
     for directory, below, names in os.walk(place, followlinks=True):
         real = os.path.realpath(directory)

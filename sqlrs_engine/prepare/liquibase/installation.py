@@ -1,7 +1,8 @@
 """Where Liquibase and Java are on this machine.
 
-Looked for in this order: what the request names, what the configuration names, the PATH, the
-``liquibase`` package that ``pip install sqlrs-engine[liquibase]`` brings.
+Liquibase is searched in this order: the one that the request names, the one that the
+configuration names, the PATH, the ``liquibase`` package that
+``pip install sqlrs-engine[liquibase]`` installs.
 """
 
 import importlib.util
@@ -21,7 +22,7 @@ SESSION_JAR = Path(__file__).with_name("session.jar")
 
 _CORE = Path("internal", "lib", "liquibase-core.jar")
 _JARS = ("liquibase*.jar", "lib/*.jar", "internal/lib/*.jar", "internal/extensions/*.jar")
-# A small, short-lived JVM: the second compiler would work for a future that does not come.
+# A small, short-lived JVM: the second compiler would never pay off.
 _JVM_OPTIONS = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
 _HOME = re.compile(r"^Liquibase Home: (.+)$", re.MULTILINE)
 _VERSION_SECONDS = 30.0
@@ -41,7 +42,7 @@ class Installation:
 
     @property
     def identity(self) -> list[str]:
-        """What changes when another version is put in its place."""
+        """The files' paths, sizes and times: they differ when another version replaces it."""
         known = [str(self.java.resolve())]
         for jar in self._jars():
             found = Path(jar).stat()
@@ -50,7 +51,7 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What the environment of Liquibase needs."""
+        """The variables that Liquibase needs."""
         return {"LIQUIBASE_HOME": str(self.home)}
 
     def session(self) -> list[str]:
@@ -71,10 +72,10 @@ class Installation:
 
 
 def find(given: str | None, configured: str | None, environment: Mapping[str, str]) -> Installation:
-    """Return the Liquibase to use, by what the request and the configuration name.
+    """Return the Liquibase to use: the one ``given`` by the request, or ``configured``, or found.
 
-    ``environment`` is that of the request over the engine's: PATH, JAVA_HOME and LIQUIBASE_HOME
-    count. Raises LiquibaseUnavailable, which says what to install.
+    Of ``environment``, the request's over the engine's, PATH, JAVA_HOME and LIQUIBASE_HOME count.
+    Raises LiquibaseUnavailable, which says what to install.
     """
     launcher = _launcher(given or configured, environment)
     home = _home(launcher, environment)
@@ -82,7 +83,7 @@ def find(given: str | None, configured: str | None, environment: Mapping[str, st
 
 
 def find_java(environment: Mapping[str, str], home: Path | None = None) -> Path:
-    """Return the Java to use: of JAVA_HOME, of a Liquibase that brings its own, of the PATH.
+    """Return the Java to use: that of JAVA_HOME, of the Liquibase itself, or of the PATH.
 
     Raises LiquibaseUnavailable.
     """
@@ -136,25 +137,25 @@ def _packaged() -> Path | None:
 
 
 def _home(launcher: Path, environment: Mapping[str, str]) -> Path:
-    """Return the directory of Liquibase's jars: beside its launcher, or where that says."""
+    """Return the directory of Liquibase's jars: near its launcher, or as the launcher says."""
     given = environment.get("LIQUIBASE_HOME")
     beside = launcher.resolve().parent
     candidates = [Path(given)] if given else [beside, beside.parent, beside.parent / "libexec"]
     for place in candidates:
         if (place / _CORE).is_file():
             return place
-    told = None if given else _told_home(launcher, tuple(sorted(environment.items())))
-    if told is None:
+    printed = None if given else _printed_home(launcher, tuple(sorted(environment.items())))
+    if printed is None:
         raise LiquibaseUnavailable(
             "the jars of Liquibase are not beside its program",
             f"{_CORE} is not near {given or launcher}: set LIQUIBASE_HOME to its directory",
         )
-    return told
+    return printed
 
 
 @cache
-def _told_home(launcher: Path, environment: tuple[tuple[str, str], ...]) -> Path | None:
-    """Return the directory that a wrapper of somebody's tells when it is asked for its version."""
+def _printed_home(launcher: Path, environment: tuple[tuple[str, str], ...]) -> Path | None:
+    """Return the directory that a wrapper script prints with its version."""
     try:
         done = subprocess.run(
             [launcher, "--version"],
@@ -167,5 +168,5 @@ def _told_home(launcher: Path, environment: tuple[tuple[str, str], ...]) -> Path
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    told = _HOME.search(done.stdout + done.stderr)
-    return Path(told[1]) if told and Path(told[1], _CORE).is_file() else None
+    match = _HOME.search(done.stdout + done.stderr)
+    return Path(match[1]) if match and Path(match[1], _CORE).is_file() else None

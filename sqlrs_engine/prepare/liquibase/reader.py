@@ -1,4 +1,4 @@
-"""One changelog: read by Liquibase, or remembered; its changesets applied by a process or more."""
+"""One changelog: read by Liquibase or taken from the cache, then applied changeset by changeset."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,53 +17,54 @@ from .session_pool import SessionPool
 
 
 class Reader:
-    """Reads one changelog and applies its changesets; Liquibase runs from when it is needed."""
+    """Reads one changelog and applies its changesets; starts Liquibase when it is needed."""
 
     def __init__(
         self,
+        *,
         key: Sequence[Any],
         start: Callable[[], Session],
         command: Command | None,
         url: str,
-        beside: Sequence[Path],
-        memory: ChangelogCache,
+        defaults_files: Sequence[Path],
+        cache: ChangelogCache,
         sessions: SessionPool,
     ) -> None:
         """``key`` is all that ``start`` depends on, ``url`` names the kind of database.
 
-        ``command`` is to be used in place of a session, which is to read the changelog only.
+        With a ``command``, that applies the changesets and a session only reads the changelog.
         """
         self._key = key
         self._start = start
         self._command = command
         self._url = url
-        self._beside = beside
-        self._memory = memory
+        self._defaults_files = defaults_files
+        self._cache = cache
         self._sessions = sessions
         self._session: Session | None = None
-        # Liquibase reads its defaults file when it starts.
+        # Liquibase reads its defaults files when it starts, so they count as well.
         self._session_key: Sequence[Any] = ()
         self._changelog: Changelog | None = None
 
-    def read(self, work: JobContext) -> tuple[Changelog, tuple[FileRead, ...]]:
+    def read(self, context: JobContext) -> tuple[Changelog, tuple[FileRead, ...]]:
         """Return the changelog and its files, without Liquibase if nothing has changed.
 
-        Raises StepFailed with Liquibase's own words, Conflict when a file changes meanwhile,
-        LiquibaseUnavailable, and what ``work.cancellation.check`` does.
+        Raises StepFailed with Liquibase's error, Conflict when a file changes meanwhile,
+        LiquibaseUnavailable, and what ``context.cancellation.check`` does.
         """
-        known = self._memory.recall(self._key)
+        known = self._cache.get(self._key)
         if known is not None:
             self._changelog = known[0]
             return known
         since = time.time()
-        beside = self._memory.digests(self._beside)
-        changelog = self._changelog = self._plan(work)
-        files = self._memory.check(changelog)
-        if self._memory.digests(self._beside) != beside:
-            # Nobody knows which of the two Liquibase has read.
+        defaults = self._cache.digests(self._defaults_files)
+        changelog = self._changelog = self._plan(context)
+        files = self._cache.check(changelog)
+        if self._cache.digests(self._defaults_files) != defaults:
+            # Liquibase may have read either.
             self._discard()
             raise Conflict("the defaults file changed while Liquibase started: prepare again")
-        self._memory.keep(self._key, changelog, beside, since)
+        self._cache.put(self._key, changelog, defaults, since)
         return changelog, files
 
     def apply(
@@ -72,22 +73,23 @@ class Reader:
         changeset: Changeset | None,
         connection: tuple[str, str, str],
         settings: Mapping[str, str],
-        work: JobContext,
+        context: JobContext,
     ) -> Mapping[str, str]:
-        """Apply a changeset of the changelog; return the settings left. See ``Session.apply``.
+        """Apply a changeset of the changelog; return the settings it leaves.
 
-        Raises Conflict when the changelog is not what it was when it was planned.
+        See ``Session.apply``. Raises Conflict when the changelog has changed since ``read``.
         """
+        on_line = _log(context)
         if self._command is not None:
             count = 0 if index is None else index + 1
             name = changeset.name if changeset else "no changesets"
-            self._command.update(count, connection, name, work.cancellation, _told(work))
+            self._command.update(count, connection, name, context.cancellation, on_line)
             return {}
-        if self._session is None and self._plan(work) != self._changelog:
+        if self._session is None and self._plan(context) != self._changelog:
             raise Conflict("the changelog changed while it was prepared: prepare again")
         assert self._session is not None and self._changelog is not None  # noqa: S101, PT018
         read, left = self._session.apply(
-            index, changeset, connection, settings, work.cancellation, _told(work)
+            index, changeset, connection, settings, context.cancellation, on_line
         )
         known = changeset.files if changeset else {}
         unknown = [uri for uri in read if uri[:5] == "file:" and str(path_of(uri)) not in known]
@@ -101,15 +103,15 @@ class Reader:
 
     @property
     def starts_over(self) -> bool:
-        """Whether a changeset needs all before it run again, in the same go.
+        """Whether a changeset needs all before it to run again, in the same process.
 
         On the command line a second update would not do what the first did: it runs again
-        what runs always, and knows nothing of what the session of the first had set.
+        the changesets that run always, and lacks the settings that the first session had made.
         """
         return self._command is not None
 
     def close(self) -> None:
-        """Give Liquibase up, if it runs."""
+        """End Liquibase if it runs, or leave it to the next job."""
         if self._changelog is not None and self._changelog.archived:
             self._discard()  # its archives are open, and may be others tomorrow
         if self._session is not None:
@@ -121,12 +123,12 @@ class Reader:
             self._session.close()
             self._session = None
 
-    def _plan(self, work: JobContext) -> Changelog:
-        self._session_key = [*self._key, self._memory.digests(self._beside)]
+    def _plan(self, context: JobContext) -> Changelog:
+        self._session_key = [*self._key, self._cache.digests(self._defaults_files)]
         self._session = self._sessions.take(self._session_key, self._start)
-        work.log("liquibase: reading the changelog")
-        return self._session.plan(self._url, work.cancellation, _told(work))
+        context.log("liquibase: reading the changelog")
+        return self._session.plan(self._url, context.cancellation, _log(context))
 
 
-def _told(work: JobContext) -> Callable[[str], None]:
-    return lambda line: work.log(f"liquibase: {line}")
+def _log(context: JobContext) -> Callable[[str], None]:
+    return lambda line: context.log(f"liquibase: {line}")

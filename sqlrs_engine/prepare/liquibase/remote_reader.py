@@ -1,4 +1,4 @@
-"""A changelog of a client on another machine, read where its files are laid out."""
+"""A changelog of a client on another machine, read where its files are staged."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -9,20 +9,20 @@ from sqlrs_engine.prepare.job_context import JobContext
 
 from .changelog import Changelog, Changeset
 from .reader import Reader
-from .remote_changelog import Workspace
+from .staged_changelogs import StagedChangelog
 
 
 class RemoteReader(Reader):
-    """A reader that speaks of the client's paths, and gives the laid out files up in the end."""
+    """A reader whose messages have the client's paths; closing it closes the staged files."""
 
-    def __init__(self, workspace: Workspace, *args: Any) -> None:
-        super().__init__(*args)
-        self._workspace: Workspace = workspace
+    def __init__(self, staged: StagedChangelog, **options: Any) -> None:
+        super().__init__(**options)
+        self._staged: StagedChangelog = staged
 
-    def read(self, work: JobContext) -> tuple[Changelog, tuple[FileRead, ...]]:
+    def read(self, context: JobContext) -> tuple[Changelog, tuple[FileRead, ...]]:
         """See ``Reader.read``."""
-        with self._workspace.telling():
-            return super().read(self._told(work))
+        with self._staged.client_errors():
+            return super().read(self._client_context(context))
 
     def apply(
         self,
@@ -30,16 +30,18 @@ class RemoteReader(Reader):
         changeset: Changeset | None,
         connection: tuple[str, str, str],
         settings: Mapping[str, str],
-        work: JobContext,
+        context: JobContext,
     ) -> Mapping[str, str]:
         """See ``Reader.apply``."""
-        with self._workspace.telling():
-            return super().apply(index, changeset, connection, settings, self._told(work))
+        with self._staged.client_errors():
+            return super().apply(
+                index, changeset, connection, settings, self._client_context(context)
+            )
 
     def close(self) -> None:
-        """Give Liquibase up, and the files."""
+        """End Liquibase, and remove the files unless another request uses them."""
         super().close()
-        self._workspace.close()
+        self._staged.close()
 
-    def _told(self, work: JobContext) -> JobContext:
-        return replace(work, log=lambda line: work.log(self._workspace.told(line)))
+    def _client_context(self, context: JobContext) -> JobContext:
+        return replace(context, log=lambda line: context.log(self._staged.client_text(line)))

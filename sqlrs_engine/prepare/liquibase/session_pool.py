@@ -1,6 +1,6 @@
-"""Liquibase processes kept for a while: the next job with the same arguments is soon.
+"""Liquibase processes kept for a while, because a job with the same arguments often follows.
 
-At most one waits, so at most one takes memory for nothing.
+At most one waits, so at most one takes memory in vain.
 """
 
 import threading
@@ -23,7 +23,7 @@ class SessionPool:
         self._closed = False
 
     def take(self, key: Sequence[Any], start: Callable[[], Session]) -> Session:
-        """Return the session that waits if its key is this one, else a new one."""
+        """Return the waiting session if it has this key, else a new one from ``start``."""
         with self._lock:
             if self._waiting is not None and self._waiting[0] == key:
                 session = self._waiting[1]
@@ -34,7 +34,7 @@ class SessionPool:
         return start()
 
     def give_back(self, key: Sequence[Any], session: Session) -> None:
-        """Keep a session for a while, in place of the one that waits."""
+        """Keep a session for a while, in place of the waiting one."""
         with self._lock:
             if self._closed or not session.idle:
                 session.close()
@@ -45,7 +45,7 @@ class SessionPool:
             self._timer.start()
 
     def close(self) -> None:
-        """End what waits, and keep nothing any more."""
+        """End the waiting session, and keep none from now on."""
         with self._lock:
             self._closed = True
             self._replace(None)
