@@ -14,15 +14,15 @@ from sqlrs_engine.errors import EngineError, InvalidArgument, Unavailable
 
 _EXAMPLES = """\
 examples:
-  sqlrs-engine prepare -- -f schema.sql           a database with the schema in it: its DSN
+  sqlrs-engine prepare -- -f schema.sql           make a database, print its DSN
   sqlrs-engine prepare --name dev -- -f schema.sql -c "insert into t values (1)"
-  sqlrs-engine exec dev -- psql                   use it
-  sqlrs-engine ls                                 what there is
+  sqlrs-engine exec dev -- psql                   open psql on it
+  sqlrs-engine ls                                 list what exists
   sqlrs-engine rm dev                             remove it
-  sqlrs-engine doctor                             what this machine offers the engine
+  sqlrs-engine doctor                             check this machine
 
 exit codes:
-  0 success   1 failure   2 usage error   3 no engine runs   4 removal blocked
+  0 success   1 failure   2 usage error   3 no engine is running   4 removal blocked
   130 interrupted
 
 as a daemon (for clients such as sqlrs; Go flag syntax):
@@ -149,8 +149,10 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="sqlrs-engine",
-        description="Disposable PostgreSQL: SQL scripts become cached states, states become "
-        "instances in milliseconds.",
+        description=(
+            "Disposable PostgreSQL: turn SQL scripts into cached states, and states into running\n"
+            "databases in milliseconds."
+        ),
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

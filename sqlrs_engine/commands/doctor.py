@@ -44,9 +44,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command to the command line."""
     parser = commands.add_parser(
         "doctor",
-        help="check what the engine needs on this machine",
-        description="Look at everything the engine needs and say what is missing. Changes "
-        "nothing. The exit code is 1 when the engine cannot work.",
+        help="check whether this machine has what the engine needs",
+        description=(
+            "Check everything that the engine needs, and report what is missing. Changes "
+            "nothing. The exit code is 1 if the engine cannot work."
+        ),
     )
     add_json(parser)
     add_state_dir(parser)
@@ -98,10 +100,12 @@ def _distributions(where: Places, search_path: str) -> Finding:
     found = distributions(where.store, search_path, where.builds).available()
     if not found:
         return Finding(
-            "PostgreSQL", "problem", "no server found", "sqlrs-engine postgres install 17"
+            "PostgreSQL", "problem", "no PostgreSQL found", "sqlrs-engine postgres install 17"
         )
     text = ", ".join(f"{each.version} ({each.origin})" for each in found)
-    return Finding("PostgreSQL", "ok", text, "more: sqlrs-engine postgres install MAJOR")
+    return Finding(
+        "PostgreSQL", "ok", text, "install more with: sqlrs-engine postgres install MAJOR"
+    )
 
 
 def _os_user(where: Places) -> Finding:
@@ -110,13 +114,13 @@ def _os_user(where: Places) -> Finding:
         if has_name(os.geteuid()):
             return Finding("OS user", "ok", "PostgreSQL runs as you")
         with user_name():  # raises with the advice when there is no way
-            text = f"the user id {os.geteuid()} has no name here, and PostgreSQL gets one"
+            text = f"the user id {os.geteuid()} has no name here; the engine gives PostgreSQL one"
             return Finding("OS user", "ok", text)
-    text = f"we are root, so PostgreSQL runs as {user.name}"
+    text = f"the engine runs as root, so PostgreSQL runs as {user.name}"
     if has_name(user.uid):
         return Finding("OS user", "ok", text)
-    advice = f"a user of its own is easier to recognise: {MAKE_DEDICATED}"
-    return Finding("OS user", "ok", f"{text}, which is nobody else's", advice)
+    advice = f"a dedicated user is easier to recognise: {MAKE_DEDICATED}"
+    return Finding("OS user", "ok", f"{text}, which no other user has", advice)
 
 
 def _config(where: Places) -> "Config":
@@ -137,9 +141,12 @@ def _configuration(where: Places) -> Finding:
     unused = problems(where)
     if unused:
         text = "; ".join(unused)
-        advice = f"correct it with `sqlrs config set` or `rm`, or in {where.store / 'config.json'}"
+        advice = (
+            "correct it with `sqlrs config set` or `sqlrs config rm`, or in "
+            f"{where.store / 'config.json'}"
+        )
         return Finding("configuration", "note", text, advice)
-    return Finding("configuration", "ok", "every value can be used")
+    return Finding("configuration", "ok", "all values are usable")
 
 
 def _chosen(where: Places, wanted: str) -> "Backend":
@@ -171,7 +178,7 @@ def _set_aside(where: Places) -> Finding:
     texts = [f"{count} in {place}" for place, count in there.items() if count]
     if not texts:
         return Finding("recovery", "ok", "nothing is set aside")
-    advice = "what it is, and how to get it back or be rid of it, is in docs/recovery.md"
+    advice = "docs/recovery.md explains what it is, and how to recover or delete it"
     return Finding("recovery", "note", f"set aside: {', '.join(texts)}", advice)
 
 
@@ -193,7 +200,9 @@ def _space(where: Places) -> Finding:
     if exhausted(existing(where.store)):
         return Finding("free space", "problem", text, DISK_FULL)
     if usage.free < _LOW_SPACE:
-        return Finding("free space", "problem", text, "every instance needs about 30 MiB and more")
+        return Finding(
+            "free space", "problem", text, "free some space: every instance needs at least 30 MiB"
+        )
     return Finding("free space", "ok", text)
 
 
@@ -212,7 +221,7 @@ def _engine(where: Places) -> Finding:
 
     record = find(where.engine_file)
     if record is None:
-        return Finding("engine", "note", "not running", "it starts with the first prepare")
+        return Finding("engine", "note", "not running", "the first prepare starts it")
     return Finding("engine", "ok", f"{record.endpoint}, pid {record.pid}, log {where.log_file}")
 
 
@@ -222,7 +231,7 @@ def _java(search_path: str) -> Finding:
     try:
         return Finding("Java", "ok", str(find_java(_environment(search_path))))
     except LiquibaseUnavailable as error:
-        return Finding("Java", "note", f"{error.message} (psql needs none)", error.details)
+        return Finding("Java", "note", f"{error.message} (only changelogs need it)", error.details)
 
 
 def _liquibase(where: Places, search_path: str) -> Finding:
@@ -232,7 +241,9 @@ def _liquibase(where: Places, search_path: str) -> Finding:
     try:
         found = find(None, configured(where.store, "liquibase.exec"), _environment(search_path))
     except LiquibaseUnavailable as error:
-        return Finding("Liquibase", "note", f"{error.message} (psql needs none)", error.details)
+        return Finding(
+            "Liquibase", "note", f"{error.message} (only changelogs need it)", error.details
+        )
     return Finding("Liquibase", "ok", str(found.home))
 
 

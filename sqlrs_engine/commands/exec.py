@@ -30,9 +30,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "exec",
         help="run psql or another program on an instance",
-        description="Run a program, psql unless one is given, that finds the instance in its "
-        "environment: PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE, and DATABASE_URL. Unlike "
-        "an argument, no other user of the machine can read that.",
+        description=(
+            "Run a program (default: psql) with the connection of the instance in its\n"
+            "environment: PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE and DATABASE_URL.\n"
+            "Other users of the machine can read a program's arguments, not its environment."
+        ),
         epilog="examples:\n"
         "  sqlrs-engine exec dev\n"
         '  sqlrs-engine exec dev -- psql -c "select 1"\n'
@@ -40,7 +42,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "  sqlrs-engine exec dev -- pytest tests",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("reference", metavar="ID_OR_NAME")
+    parser.add_argument(
+        "reference",
+        metavar="ID_OR_NAME",
+        help="an instance: its name, id or id prefix (8 digits or more)",
+    )
     add_state_dir(parser)
     parser.usage = "%(prog)s [options] ID_OR_NAME [-- PROGRAM ARGUMENT…]"
     parser.set_defaults(run=run)

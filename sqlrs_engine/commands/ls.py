@@ -65,10 +65,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "ls",
         help="list names, instances, states and jobs",
-        epilog="examples:  sqlrs-engine ls    sqlrs-engine ls states --json",
+        description="List names, instances, states or jobs.",
+        epilog="examples:\n  sqlrs-engine ls\n  sqlrs-engine ls states --json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "kind", nargs="?", choices=list(_COLUMNS), help="default: names, instances and states"
+        "kind",
+        nargs="?",
+        choices=list(_COLUMNS),
+        help="what to list (default: names, instances and states)",
     )
     add_json(parser)
     add_state_dir(parser)

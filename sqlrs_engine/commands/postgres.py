@@ -19,13 +19,13 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command to the command line."""
     parser = commands.add_parser("postgres", help="list and install versions of PostgreSQL")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="list the versions an image can resolve to")
+    listing = actions.add_parser("list", help="list the versions to which an image can resolve")
     add_json(listing)
     add_state_dir(listing)
     listing.set_defaults(run=run_list)
     install = actions.add_parser(
         "install",
-        help="download a major version, for all stores of this user",
+        help="download a major version, for all of your state stores",
         epilog="example:  sqlrs-engine postgres install 15",
     )
     install.add_argument(
@@ -33,7 +33,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         type=int,
         choices=MAJORS,
         metavar="MAJOR",
-        help=f"{OLDEST_MAJOR} … {NEWEST_MAJOR}, the newest minor of it",
+        help=f"{OLDEST_MAJOR} to {NEWEST_MAJOR}; installs the newest minor version",
     )
     add_state_dir(install)
     install.set_defaults(run=run_install)

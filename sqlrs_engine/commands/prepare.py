@@ -30,31 +30,41 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command to the command line."""
     parser = commands.add_parser(
         "prepare",
-        help="make a database from SQL and print its DSN",
-        description="Run psql's -f and -c inputs, or the changesets of a Liquibase changelog, each "
-        "cached as a state of its own, and print the DSN of a fresh database with the result. "
-        "The second time is instant.",
+        help="make a database from SQL scripts and print its DSN",
+        description=(
+            "Run the -f and -c inputs of psql, or the changesets of a Liquibase changelog, and\n"
+            "print the DSN of a fresh database with the result. Each input is cached as a\n"
+            "state, so the second time is instant."
+        ),
         epilog="examples:\n"
         "  sqlrs-engine prepare -- -f schema.sql -f data.sql\n"
         "  sqlrs-engine prepare --image postgres:17 --name dev -- -f schema.sql\n"
-        "  sqlrs-engine exec dev -- psql                     use it: see exec --help\n"
+        "  sqlrs-engine exec dev -- psql                     open psql on it\n"
         "  pg_dump … | sqlrs-engine prepare --name copy -- -f -\n"
-        "  sqlrs-engine prepare --plan -- -f schema.sql      what is cached, what would run\n"
+        "  sqlrs-engine prepare --plan -- -f schema.sql      show what is cached\n"
         "  sqlrs-engine prepare --liquibase -- update --changelog-file changelog.xml",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--image", default=DEFAULT_IMAGE, help=f"default: {DEFAULT_IMAGE}")
+    parser.add_argument(
+        "--image", default=DEFAULT_IMAGE, help=f"PostgreSQL to use (default: {DEFAULT_IMAGE})"
+    )
     parser.add_argument("--name", help="bind this name to the instance")
-    parser.add_argument("--ttl", metavar="DURATION", help="life after the last use; 0 = for ever")
-    parser.add_argument("--plan", action="store_true", help="only show the steps and their states")
-    parser.add_argument("--no-start", action="store_true", help="fail when no engine is running")
+    parser.add_argument(
+        "--ttl", metavar="DURATION", help="time to live after the last use; 0 means forever"
+    )
+    parser.add_argument(
+        "--plan",
+        action="store_true",
+        help="only show the steps and whether their states are cached",
+    )
+    parser.add_argument("--no-start", action="store_true", help="fail if no engine is running")
     parser.add_argument(
         "--verbose", "-V", action="store_true", help="show the output of psql or Liquibase"
     )
     parser.add_argument(
         "--liquibase",
         action="store_true",
-        help="the arguments are Liquibase's: each changeset is a state",
+        help="the arguments are those of Liquibase; each changeset becomes a state",
     )
     add_json(parser)
     add_state_dir(parser)
@@ -171,7 +181,7 @@ def _watch(engine: "EngineClient", job_id: str, progress: Progress) -> bool:
             if interrupted:
                 raise
             interrupted = True
-            progress.note("cancelling the job (Ctrl-C again to leave it)")
+            progress.note("cancelling the job (press Ctrl-C again to stop waiting)")
             engine.call("POST", f"/prepare-jobs/{job_id}/cancel")
             continue
         return interrupted
@@ -188,8 +198,8 @@ def _explain(job: dict[str, Any], args: argparse.Namespace, terminal: Terminal) 
             terminal.tell(str(error["details"]))
     else:
         terminal.tell(
-            f"the engine stopped while job {short(job['job_id'])} was {job['status']}; "
-            "it resumes when the engine is started again"
+            f"the engine stopped while job {short(job['job_id'])} was {job['status']}; start "
+            "the engine again, and the job resumes"
         )
 
 

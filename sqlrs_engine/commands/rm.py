@@ -33,14 +33,26 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "rm",
         help="remove instances, states and jobs",
-        description="Remove what the names, ids or id prefixes (8 digits or more) stand for. "
-        "Nothing is removed when anything below it is in use.",
-        epilog="examples:  sqlrs-engine rm 4f9c01d2aa    sqlrs-engine rm --recurse --dry-run STATE",
+        description=(
+            "Remove instances, states and jobs by name, id or id prefix (8 digits or more).\n"
+            "An object is not removed if anything that depends on it is in use."
+        ),
+        epilog="examples:\n"
+        "  sqlrs-engine rm dev\n"
+        "  sqlrs-engine rm 4f9c01d2aa\n"
+        "  sqlrs-engine rm --recurse --dry-run STATE",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("references", nargs="+", metavar="ID_OR_NAME")
-    parser.add_argument("--recurse", action="store_true", help="states: all that descends from it")
-    parser.add_argument("--force", action="store_true", help="even with open connections")
-    parser.add_argument("--dry-run", action="store_true", help="only say what would happen")
+    parser.add_argument("references", nargs="+", metavar="ID_OR_NAME", help="what to remove")
+    parser.add_argument(
+        "--recurse", action="store_true", help="also remove everything that depends on a state"
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="remove instances with open connections and running jobs",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be removed")
     add_json(parser)
     add_state_dir(parser)
     parser.set_defaults(run=run)
@@ -60,7 +72,9 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         targets = [(reference, _resolve(engine, reference)) for reference in args.references]
         for reference, target in targets:
             if target is None:
-                terminal.tell(f"warning: nothing matches {reference}")
+                terminal.tell(
+                    f"warning: nothing matches {reference}; sqlrs-engine ls lists what exists"
+                )
                 continue
             try:
                 result = _remove(engine, target, args)
@@ -78,7 +92,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     if args.json:
         terminal.print_json(results)
     if blocked:
-        terminal.tell("blocked: nothing below a blocked line was removed (see rm --help)")
+        terminal.tell("blocked: objects marked kept were not removed; see sqlrs-engine rm --help")
     if failed:
         return FAILURE
     return BLOCKED if blocked else SUCCESS

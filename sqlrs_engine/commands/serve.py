@@ -14,14 +14,22 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "serve",
         help="run the engine in the foreground",
-        description="Run the engine until Ctrl-C. Instances keep running when it ends.",
+        description=(
+            "Run the engine in the foreground until Ctrl-C. Instances keep running when it stops."
+        ),
         epilog="example:  sqlrs-engine serve --listen 127.0.0.1:7333",
     )
     parser.add_argument(
-        "--listen", default="127.0.0.1:0", metavar="HOST:PORT", help="default: a free local port"
+        "--listen",
+        default="127.0.0.1:0",
+        metavar="HOST:PORT",
+        help="address to listen on (default: a free local port)",
     )
     parser.add_argument(
-        "--idle-timeout", default="0", metavar="DURATION", help="stop when idle (default: never)"
+        "--idle-timeout",
+        default="0",
+        metavar="DURATION",
+        help="stop after this time without requests and jobs (default: never)",
     )
     add_state_dir(parser)
     parser.set_defaults(run=run)

@@ -17,7 +17,12 @@ _WARNINGS = {"disk_full": DISK_FULL}
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser("status", help="show the running engine and what it holds")
+    parser = commands.add_parser(
+        "status",
+        help="show the running engine and its contents",
+        description="Show the running engine and its contents. The exit code is 3 if no engine is "
+        "running.",
+    )
     add_json(parser)
     add_state_dir(parser)
     parser.set_defaults(run=run)
@@ -63,7 +68,11 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _print(status: dict[str, Any], terminal: Terminal, *, stale: bool) -> None:
     if not status.pop("running"):
-        why = "the one in engine.json is gone" if stale else "start one with sqlrs-engine serve"
+        why = (
+            "the one in engine.json has stopped; start one with sqlrs-engine serve"
+            if stale
+            else "start one with sqlrs-engine serve"
+        )
         terminal.print(f"no engine is running ({why})")
     for warning in status.pop("warnings", ()):
         terminal.print(f"WARNING: {_WARNINGS.get(warning, warning)}")

@@ -18,8 +18,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser = commands.add_parser(
         "stop",
         help="stop the running engine",
-        description="Stop the running engine. Instances keep running; jobs resume at the next "
-        "start.",
+        description=(
+            "Stop the running engine. Instances keep running, and jobs resume at the next start."
+        ),
     )
     add_state_dir(parser)
     parser.set_defaults(run=run)

@@ -21,13 +21,14 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 _SIZE = re.compile(r"(?P<number>[0-9]+(?:\.[0-9]+)?)(?P<unit>[KMGT]?)(?:I?B)?", re.IGNORECASE)
 
 _DESCRIPTION = """\
-Make a filesystem on which a clone of a database shares its blocks with the original: it
-takes milliseconds and no space, however large the database. Worth it when the disk is
-ext4 or any other filesystem on which a clone is a full copy; `sqlrs-engine doctor` says.
+Put the state store on a filesystem where a clone of a database shares its blocks with the
+original. A clone then takes milliseconds and no space, however large the database. Use this
+on ext4 and other filesystems where a clone is a full copy; `sqlrs-engine doctor` reports
+which you have.
 
-The filesystem is in one sparse file beside the store, which takes only the space that is
-used in it. Needs root; stop the engine and empty the store first. Removing it is up to
-you: the commands are printed.
+The filesystem is in one sparse file beside the state store, which takes only the space used
+in it. The command needs root. Stop the engine and empty the state store first. The command
+prints how to remove the filesystem.
 """
 _EXAMPLES = """\
 examples:
@@ -66,17 +67,17 @@ KINDS = {
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser("store", help="make a copy-on-write place for the state store")
+    parser = commands.add_parser("store", help="put the state store on a copy-on-write filesystem")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     create = actions.add_parser(
         "create",
-        help="make a filesystem in a file and mount it at the store (root)",
+        help="make a filesystem in a file and mount it at the state store (as root)",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     create.add_argument(
-        "--size", required=True, metavar="SIZE", help="how large it may become, such as 20G"
+        "--size", required=True, metavar="SIZE", help="maximum size of the filesystem, such as 20G"
     )
     create.add_argument(
         "--fs", choices=tuple(KINDS), default="btrfs", help="default: btrfs, the fastest"
@@ -85,8 +86,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "--path",
         type=Path,
         metavar="DIR",
-        help="where to mount it (default: the store, $SQLRS_STATE_STORE or below the state dir);"
-        " the file is DIR.img",
+        help=(
+            "where to mount it (default: the state store, $SQLRS_STATE_STORE or in the state "
+            "directory); the file is DIR.img"
+        ),
     )
     add_state_dir(create)
     create.set_defaults(run=run_create)
@@ -102,17 +105,17 @@ def run_create(args: argparse.Namespace, terminal: Terminal) -> int:
     free = shutil.disk_usage(existing(store)).free
     if free < wanted:
         terminal.tell(
-            f"warning: {size(free)} are free where the file will be, less than {size(wanted)}:"
-            " the store is full before its filesystem is"
+            f"warning: the disk of the file has {size(free)} free, less than {size(wanted)}: "
+            "it can fill up before the filesystem does"
         )
     create(kind, wanted, store, image)
     terminal.print(
-        f"{kind.name} of {size(wanted)} at {store}, in {image}",
+        f"made {kind.name} of {size(wanted)} at {store}, in {image}",
         "",
-        "to have it mounted at every boot, add this line to /etc/fstab:",
+        "to mount it at every boot, add this line to /etc/fstab:",
         fstab_line(kind, store, image),
         "",
-        "to remove it and all states and instances in it, stop the engine, then:",
+        "to remove it with all its states and instances, stop the engine, then run:",
         f"umount {store} && rm {image}",
     )
     return SUCCESS

@@ -165,13 +165,13 @@ def add_state_dir(parser: argparse.ArgumentParser) -> None:
         "--state-dir",
         type=Path,
         metavar="DIR",
-        help="where engine.json and the logs are (default: ~/.local/state/sqlrs)",
+        help="directory of engine.json and the logs (default: ~/.local/state/sqlrs)",
     )
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
-    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def short(text: str | None) -> str:

@@ -76,22 +76,22 @@ _SCHEMA: Schema = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "sqlrs engine configuration",
     **_object(
-        "Overrides of the engine's defaults; null means the default.",
+        "Settings that override the engine's defaults; null means the default.",
         log=_object(
             "The engine's log.",
             level=_choice(
                 "debug",
                 ("debug", "info", "warn", "error"),
-                "Least severe messages that are logged.",
+                "The least severe level that is logged.",
                 **{"x-ignore-case": True},
             ),
         ),
         snapshot=_object(
-            "How states are copied.",
+            "How states are cloned.",
             backend=_choice(
                 "auto",
                 ("auto", "overlay", "btrfs", "reflink", "copy"),
-                "How state directories are cloned; auto takes the fastest that the state "
+                "How state directories are cloned; auto uses the fastest method that the state "
                 "store's filesystem supports.",
                 restart=True,
             ),
@@ -101,7 +101,7 @@ _SCHEMA: Schema = {
             runtime=_choice(
                 "auto",
                 ("auto", "docker", "podman"),
-                "Container runtime for images that no installed PostgreSQL provides.",
+                "The container runtime for images that no installed PostgreSQL provides.",
                 restart=True,
             ),
         ),
@@ -112,27 +112,27 @@ _SCHEMA: Schema = {
                 maxIdentical=_leaf(
                     "integer",
                     2,
-                    "Finished jobs kept for each set of identical inputs; older ones are "
-                    "deleted, their instances are not. 0 keeps all.",
+                    "The number of finished jobs kept per set of identical inputs; older jobs are "
+                    "deleted, their instances stay. 0 keeps all.",
                     minimum=0,
                 ),
                 maxFinished=_leaf(
                     "integer",
                     1000,
-                    "Finished jobs kept in all; the oldest are deleted, their states and "
-                    "instances are not. 0 keeps all.",
+                    "The total number of finished jobs kept; the oldest are deleted, their states "
+                    "and instances stay. 0 keeps all.",
                     minimum=0,
                 ),
                 maxAge=_duration(
                     "720h",
-                    "How long a finished job is kept, its events included; 0 keeps it for ever. "
-                    "Its states and its instance stay.",
+                    "How long a finished job and its events are kept; its states and its instance "
+                    "stay. 0 keeps it forever.",
                 ),
                 workers=_leaf(
                     "integer",
                     4,
-                    "Jobs that build states at the same time; further ones wait. Jobs whose "
-                    "states are all cached do not count.",
+                    "The number of jobs that build states at the same time; further jobs wait. "
+                    "Jobs whose states are all cached do not count.",
                     minimum=1,
                     maximum=256,
                     restart=True,
@@ -146,32 +146,37 @@ _SCHEMA: Schema = {
                 maxBytes=_leaf(
                     "integer",
                     0,
-                    "Upper limit of the states' apparent size in bytes; 0 leaves it to the disk "
-                    "and the reserve, and where clones share their blocks to free space alone.",
+                    "The limit of the cached states' apparent size in bytes; 0 sets no limit but "
+                    "the disk and the reserve; where clones share their blocks, only free space "
+                    "counts then.",
                     minimum=0,
                 ),
                 reserveBytes=_leaf(
                     "integer",
                     None,
-                    "Bytes of the filesystem that eviction keeps free; null means 10 GiB or a "
+                    "The bytes of the filesystem that eviction keeps free; null means 10 GiB or a "
                     "tenth of the filesystem, whichever is more, but at most half of it.",
                     minimum=0,
                 ),
                 highWatermark=_leaf(
                     "number",
                     0.90,
-                    "Share of the limit at which eviction starts; above lowWatermark.",
+                    "The share of the limit at which eviction starts; above lowWatermark.",
                     exclusiveMinimum=0,
                     maximum=1,
                 ),
                 lowWatermark=_leaf(
                     "number",
                     0.80,
-                    "Share of the limit at which eviction stops; below highWatermark.",
+                    "The share of the limit at which eviction stops; below highWatermark.",
                     exclusiveMinimum=0,
                     maximum=1,
                 ),
-                minStateAge=_duration("10m", "Younger states are never evicted."),
+                minStateAge=_duration(
+                    "10m",
+                    "Younger states are not evicted, except the middle states of a chain that does "
+                    "not fit otherwise.",
+                ),
             ),
         ),
         sources=_object(
@@ -181,12 +186,15 @@ _SCHEMA: Schema = {
                 "Uploaded files.",
                 closed=True,
                 maxBytes=_leaf(
-                    "integer", 256 * 1024 * 1024, "Size of the largest file in bytes.", minimum=1
+                    "integer",
+                    256 * 1024 * 1024,
+                    "The size in bytes of the largest file that a client may upload.",
+                    minimum=1,
                 ),
                 ttl=_duration(
                     "24h",
-                    "How long an uploaded file is kept that no unfinished job needs, counted from "
-                    "its last use; never less than 10 minutes.",
+                    "How long an uploaded file is kept after its last use if no unfinished job "
+                    "needs it; at least 10 minutes.",
                 ),
             ),
         ),
@@ -195,17 +203,17 @@ _SCHEMA: Schema = {
             closed=True,
             ttl=_duration(
                 "24h",
-                "How long an instance lives after its last activity, unless it has a name, a "
-                "protection or a time to live of its own; 0 is forever.",
+                "How long an instance lives after its last activity, unless it has a name, is "
+                "protected or has an explicit time to live; 0 means forever.",
             ),
             ports=_object(
                 "TCP ports on which instances listen.",
                 closed=True,
-                first=_port(20000, "First port; not above last."),
-                last=_port(29999, "Last port."),
+                first=_port(20000, "The first port; not above last."),
+                last=_port(29999, "The last port."),
             ),
             maxRunning=_leaf(
-                "integer", 0, "Most instances that may exist at once; 0 is no limit.", minimum=0
+                "integer", 0, "The maximum number of instances; 0 means no limit.", minimum=0
             ),
         ),
         liquibase=_object(
@@ -214,45 +222,47 @@ _SCHEMA: Schema = {
             exec=_leaf(
                 "string",
                 None,
-                "Liquibase to use: the absolute path of its program or directory, or a name on "
-                "the PATH; null looks for liquibase on the PATH, then for the package that "
-                "sqlrs-engine[liquibase] brings. A request may name another.",
+                "The Liquibase to use: the absolute path of its program or directory, or a name "
+                "on the PATH; null looks for liquibase on the PATH, then for the package that "
+                "sqlrs-engine[liquibase] installs. A request may name another.",
                 minLength=1,
                 pattern=r"^[^\x00-\x1f]*$",
             ),
             mode=_choice(
                 "session",
                 ("session", "command"),
-                "How changesets are applied: by one Liquibase process a job, or by one a "
-                "changeset, on Liquibase's own command line. The states are the same.",
+                "How changesets are applied: session uses one Liquibase process per job, command "
+                "runs Liquibase's own command line once per changeset. The states are the same.",
             ),
         ),
         pool=_object(
-            "Instances started before anyone asks for them.",
+            "The warm pool: standbys that run before they are requested.",
             closed=True,
             enabled=_leaf(
                 "boolean",
                 True,
-                "Whether clones of the states asked for lately are kept running, so that the "
-                "next instance is there at once.",
+                "Whether the pool keeps clones of recently requested states running, so that the "
+                "next instance is ready at once.",
             ),
             maxStandbys=_leaf(
-                "integer", 8, "Most clones kept running, of all states together.", minimum=0
+                "integer", 8, "The maximum number of standbys, for all states together.", minimum=0
             ),
             maxMemory=_leaf(
                 "integer",
                 256 * 1024 * 1024,
-                "Most memory in bytes that they may take, as measured when they start.",
+                "The maximum memory of all standbys in bytes, as measured when they start.",
                 minimum=0,
             ),
             reserveMemory=_leaf(
                 "integer",
                 None,
-                "Bytes of the machine's memory that stay available; with less, no clone is "
-                "kept. null means a tenth of it.",
+                "The bytes of the machine's memory that stay available; with less, the pool "
+                "keeps no standby. null means a tenth of the memory.",
                 minimum=0,
             ),
-            idle=_duration("10m", "How long a state's clones are kept after its last request."),
+            idle=_duration(
+                "10m", "How long the standbys of a state are kept after its last request."
+            ),
         ),
         postgres=_object(
             "PostgreSQL servers.",
@@ -260,9 +270,9 @@ _SCHEMA: Schema = {
             osUser=_leaf(
                 "string",
                 None,
-                "Operating system user that runs the servers when the engine is root, which "
-                "PostgreSQL refuses to be; null takes sqlrs, if there is such a user, else a user "
-                "id that nobody has.",
+                "The operating system user that runs the servers when the engine is root, "
+                "because PostgreSQL refuses to run as root; null means the user sqlrs if it "
+                "exists, else an unused user id.",
                 minLength=1,
                 pattern=r"^[^\s:/]+$",
                 restart=True,
@@ -270,8 +280,10 @@ _SCHEMA: Schema = {
             settings={
                 "type": ["object", "null"],
                 "default": {},
-                "description": "Server settings (as in postgresql.conf) for new and restarted "
-                "instances, and for the servers that build states: other settings, other states.",
+                "description": (
+                    "Server settings (as in postgresql.conf) for new and restarted instances and "
+                    "for the servers that build states. Other settings make other states."
+                ),
                 "propertyNames": {
                     "pattern": r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$",
                 },

@@ -143,7 +143,7 @@ def test_programs_that_lie_apart_from_their_files_cannot_be_copied(
 
 def test_programs_that_are_gone(hidden: Distribution, tmp_path: Path) -> None:
     shutil.rmtree(hidden.bin_dir)
-    with pytest.raises(ClusterFailed, match=r"PostgreSQL 17\.2 are gone"):
+    with pytest.raises(ClusterFailed, match=r"PostgreSQL 17\.2 are missing"):
         accessible(hidden, STRANGER, tmp_path / "public")
 
 
