@@ -3,10 +3,33 @@
 import os
 from pathlib import Path
 
+import pytest
+
 pytest_plugins = ["support.fix_mounts", "support.fix_postgres", "support.fix_engine"]
 
 MEMORY = Path("/dev/shm")
 ROOM = 6 * 2**30  # bytes; a whole run needs a third of it
+LONGEST_FIRST = (
+    "tests/contract/test_schemathesis",
+    "tests/integration/test_liquibase",
+    "tests/contract/",
+    "tests/integration/",
+    "tests/faults/",
+    "tests/e2e/",
+    "tests/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run long tests first: one that begins last would keep a single worker busy at the end."""
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    return next(
+        (rank for rank, start in enumerate(LONGEST_FIRST) if item.nodeid.startswith(start)),
+        len(LONGEST_FIRST),
+    )
 
 
 def _use_memory() -> None:

@@ -22,7 +22,6 @@ from support.fix_engine import EngineProcess
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(900),
-    pytest.mark.xdist_group("generators"),
 ]
 
 ROOT = Path(__file__).resolve().parents[2]

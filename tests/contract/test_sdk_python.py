@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from support.fix_engine import EngineProcess
 
-pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.xdist_group("sdk-python")]
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent

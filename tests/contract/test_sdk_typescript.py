@@ -13,7 +13,6 @@ from support.fix_engine import EngineProcess
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
-    pytest.mark.xdist_group("sdk-typescript"),
 ]
 
 ROOT = Path(__file__).resolve().parents[2]

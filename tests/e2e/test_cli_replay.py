@@ -43,7 +43,7 @@ from support.waiting import eventually
 
 from sqlrs_engine.store.sqlite import SqliteStore
 
-pytestmark = [pytest.mark.postgres, pytest.mark.xdist_group("cli-replay")]
+pytestmark = [pytest.mark.postgres]
 
 IMAGE = "postgres:18"
 TERMINAL = ("succeeded", "failed")

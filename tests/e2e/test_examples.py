@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-pytestmark = [pytest.mark.postgres, pytest.mark.xdist_group("examples")]
+pytestmark = [pytest.mark.postgres]
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SCRIPTS = ("schema.sql", "reference.sql", "trips.sql", "views.sql")

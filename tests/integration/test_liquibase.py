@@ -18,7 +18,7 @@ from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.postgres.distributions.catalog import Distributions
 from sqlrs_engine.prepare.request import PrepareRequest
 
-pytestmark = [pytest.mark.postgres, pytest.mark.xdist_group("liquibase"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.postgres, pytest.mark.timeout(600)]
 
 IMAGE = "postgres:18"
 PATIENCE = 400.0

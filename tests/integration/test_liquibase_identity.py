@@ -16,7 +16,7 @@ from sqlrs_engine.prepare.liquibase.program import program_environment
 from sqlrs_engine.prepare.liquibase.session import Session
 from sqlrs_engine.processes.cancellation import Cancellation
 
-pytestmark = [pytest.mark.xdist_group("liquibase"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.timeout(600)]
 
 URL = "offline:postgresql?version=18.0"
 XS = "{http://www.w3.org/2001/XMLSchema}"
