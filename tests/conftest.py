@@ -1,9 +1,11 @@
 """Loads the fixture plugins, one by concern, that stand beside this file."""
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
+from support.directories import remove_tree
 
 pytest_plugins = ["support.fix_mounts", "support.fix_postgres", "support.fix_engine"]
 
@@ -30,6 +32,14 @@ def _rank(item: pytest.Item) -> int:
         (rank for rank, start in enumerate(LONGEST_FIRST) if item.nodeid.startswith(start)),
         len(LONGEST_FIRST),
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the directory that all processes of the run share; it goes with the run."""
+    if not hasattr(config, "workerinput"):
+        shared = Path(tempfile.mkdtemp(prefix="sqlrs-test-shared-"))
+        os.environ["SQLRS_TEST_SHARED"] = str(shared)
+        config.add_cleanup(lambda: remove_tree(shared))
 
 
 def _use_memory() -> None:

@@ -96,7 +96,7 @@ def test_a_state_goes_with_its_standbys(engine: EngineProcess) -> None:
 
 
 def test_an_idle_engine_ends_with_its_standbys(engine_factory: EngineFactory) -> None:
-    engine = engine_factory("--idle-timeout", "3s").start()
+    engine = engine_factory("--idle-timeout", "3s", seeded=False).start()
     kept = engine.prepare(*STEP)
     assert engine.process.wait(60) == 0
     assert servers(engine) == {kept["instance_id"]}

@@ -186,7 +186,7 @@ def follow_recovery(engine: EngineProcess, count: int) -> None:
 
 def test_an_idle_engine_waits_for_its_jobs(engine_factory: EngineFactory) -> None:
     # Long enough for a busy machine to ask twice within it, and shorter than the job.
-    engine = engine_factory("--idle-timeout", "3s").start()
+    engine = engine_factory("--idle-timeout", "3s", seeded=False).start()
     job_id = engine.submit("-c", "select pg_sleep(4)")
     assert engine.process.wait(60) == 0
     engine.start()

@@ -37,7 +37,7 @@ def engine_on_disk(
     with disk(request.param, monkeypatch) as root, engines() as make:
         state_dir = root / "home"
         state_dir.mkdir(mode=0o755)
-        engine = make("--idle-timeout", "0", state_dir=state_dir)
+        engine = make("--idle-timeout", "0", state_dir=state_dir, seeded=False)
         try:
             engine.start()
             engine.call("PATCH", "/v1/config", json={"path": "pool.enabled", "value": False})

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +19,8 @@ import pytest
 
 from sqlrs_engine.daemon import engine_file
 from sqlrs_engine.daemon.engine_file import EngineRecord
+from support import base_states
+from support.directories import remove_tree
 
 ROOT = Path(__file__).resolve().parents[2]
 START_SECONDS = 60
@@ -46,6 +47,7 @@ class EngineProcess:
     environ: Mapping[str, str]
     cwd: Path
     user: int | None = None
+    seeded: bool = True  # whether the base state is copied in before the first prepare
     process: subprocess.Popen[str] = field(init=False)
 
     @property
@@ -134,6 +136,8 @@ class EngineProcess:
 
     def submit(self, *psql_args: str, image: str = "postgres:18", **fields: Any) -> str:
         """Submit a prepare of psql arguments and return the job's id."""
+        if self.seeded and not (self.store / "engines").exists():
+            base_states.seed(self.store)
         body = {"prepare_kind": "psql", "image_id": image, "psql_args": psql_args, **fields}
         answer = self.call("POST", "/v1/prepare-jobs", json=body)
         assert answer.status_code == 201, answer.text
@@ -197,13 +201,6 @@ def end_processes_in(directory: Path) -> None:
     psutil.wait_procs(alive, timeout=10)
 
 
-def remove_tree(directory: Path) -> None:
-    """Delete a directory whose own may be read-only, as states are."""
-    for place, _, _ in os.walk(directory):
-        Path(place).chmod(0o700)
-    shutil.rmtree(directory)
-
-
 def _works_in(process: psutil.Process, directory: Path) -> bool:
     try:
         places = [process.cwd(), *process.cmdline()]
@@ -217,7 +214,8 @@ def engines() -> Iterator[EngineFactory]:
     """Yield a function that makes engines; all of them are taken down at the end.
 
     The function takes further flags of the daemon and ``state_dir``, ``environ`` (added
-    to the environment), ``python``, ``user`` (a uid to run as), ``cwd``.
+    to the environment), ``python``, ``user`` (a uid to run as), ``cwd``, and ``seeded``, which is
+    false for engines that have to make their base state themselves.
     """
     with contextlib.ExitStack() as cleanup:
 
@@ -228,6 +226,7 @@ def engines() -> Iterator[EngineFactory]:
             python: str = sys.executable,
             user: int | None = None,
             cwd: Path = Path("/"),
+            seeded: bool = True,
         ) -> EngineProcess:
             if state_dir is None:
                 state_dir = Path(tempfile.mkdtemp(prefix="sqlrs-test-"))
@@ -245,6 +244,7 @@ def engines() -> Iterator[EngineFactory]:
                 environ=environment(state_dir, **extra),
                 cwd=cwd,
                 user=user,
+                seeded=user is None and seeded,
             )
             cleanup.callback(engine.close)
             return engine
