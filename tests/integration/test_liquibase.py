@@ -21,21 +21,17 @@ from sqlrs_engine.prepare.request import PrepareRequest
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(600)]
 
 IMAGE = "postgres:18"
-PATIENCE = 400.0
+PATIENCE = 400.0  # a JVM each for a dozen changesets takes its time on a busy machine
 
 
 class Changelogs(Store):
     """An engine, and a directory with changelogs."""
 
+    patience = PATIENCE
+
     def __init__(self, root: Path, directory: Path) -> None:
         super().__init__(root, IMAGE)
         self.directory = directory
-
-    def wait(self, job_id):
-        # A JVM each for a dozen changesets takes its time on a busy machine.
-        finished = self.engine.prepare.events.finished
-        eventually(lambda: finished(job_id), f"the end of {job_id}", PATIENCE)
-        return self.store.jobs.get(job_id)
 
     def lb(self, *args, **fields):
         return self.wait(self.submit_lb(*args, **fields))

@@ -15,7 +15,12 @@ from support.waiting import eventually
 
 
 class Store:
-    """An engine over a store of its own, and what tests do with it."""
+    """An engine over a store of its own, and what tests do with it.
+
+    ``patience`` is how many seconds a job may take.
+    """
+
+    patience = 150.0
 
     def __init__(self, root: Path, image: str) -> None:
         root.mkdir(exist_ok=True)
@@ -38,7 +43,9 @@ class Store:
 
     def wait(self, job_id: str) -> Job:
         events = self.engine.prepare.events
-        eventually(lambda: events.read(job_id, 0).state == "ended", f"the end of {job_id}", 150)
+        eventually(
+            lambda: events.read(job_id, 0).state == "ended", f"the end of {job_id}", self.patience
+        )
         job = self.store.jobs.get(job_id)
         assert job is not None
         return job
