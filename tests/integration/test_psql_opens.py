@@ -15,7 +15,7 @@ from support.psql_opens import watching
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.psql.arguments import Input
-from sqlrs_engine.prepare.psql.digest import Start, input_digest
+from sqlrs_engine.prepare.psql.input_digest import Start, input_digest
 from sqlrs_engine.prepare.psql.local_files import LocalFiles
 
 pytestmark = pytest.mark.postgres

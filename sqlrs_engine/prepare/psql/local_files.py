@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.file_reads import FileDigests, FileMemory, FileRead, check_readable
+from sqlrs_engine.prepare.psql.lexer.script import Script
 
 from .arguments import StepArguments
-from .script import Script
 
 
 class LocalFiles:

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 from sqlrs_engine.errors import NotImplementedYet
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.plan import Plan
+from sqlrs_engine.prepare.psql.input_digest import InputDigest, ScriptFiles, Start, input_digest
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.sources import Blobs, Trees
 from sqlrs_engine.states import state_ids
 from sqlrs_engine.store.records import Json
 
 from .arguments import PsqlArguments, StepArguments
-from .digest import InputDigest, ScriptFiles, Start, input_digest
 from .local_files import LocalFiles
 from .remote_files import RemoteSources, Scripts
 from .staged_files import StagedFiles

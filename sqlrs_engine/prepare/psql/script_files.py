@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sqlrs_engine.prepare.file_reads import FileRead
-
-from .script import Script
+from sqlrs_engine.prepare.psql.lexer.script import Script
 
 
 class ScriptFiles(Protocol):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.psql.arguments import Input
-from sqlrs_engine.prepare.psql.digest import input_digest
+from sqlrs_engine.prepare.psql.input_digest import input_digest
+from sqlrs_engine.prepare.psql.interpreter.interpreter import _add
 from sqlrs_engine.prepare.psql.local_files import LocalFiles
-from sqlrs_engine.prepare.psql.script_walk import _add
 
 
 class Workspace:

@@ -7,10 +7,10 @@ import hashlib
 
 import pytest
 
-from sqlrs_engine.prepare.psql.copy_command import parse_copy
-from sqlrs_engine.prepare.psql.meta_arguments import meta_arguments, printable, value
-from sqlrs_engine.prepare.psql.reading_mode import ReadingMode
-from sqlrs_engine.prepare.psql.script import Command, Doubt, Script, Statement, Text
+from sqlrs_engine.prepare.psql.lexer.copy_command import parse_copy
+from sqlrs_engine.prepare.psql.lexer.meta_arguments import meta_arguments, printable, value
+from sqlrs_engine.prepare.psql.lexer.script import Command, Doubt, Script, Statement, Text
+from sqlrs_engine.prepare.psql.lexer.settings import ReadingMode
 
 
 def parts(script, mode=ReadingMode):

@@ -3,9 +3,9 @@
 import hashlib
 from collections.abc import Callable, Iterator
 
-from .lexer import hides_commands, lex, matters
-from .reading_mode import ReadingMode
-from .script_parts import Command, Doubt, Part, Parts, Statement, Text
+from sqlrs_engine.prepare.psql.lexer.parts import Command, Doubt, Part, Parts, Statement, Text
+from sqlrs_engine.prepare.psql.lexer.scanner import hides_commands, lex, matters
+from sqlrs_engine.prepare.psql.lexer.settings import ReadingMode
 
 __all__ = ["Command", "Doubt", "Part", "Script", "Statement", "Text"]
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlrs_engine.prepare.file_reads import FileRead
+from sqlrs_engine.prepare.psql.interpreter.interpreter import ScriptWalk
+from sqlrs_engine.prepare.psql.interpreter.session import SessionState, Start, passwd_home
+from sqlrs_engine.prepare.psql.lexer.script import Script
 
 from .arguments import Input
-from .script import Script
 from .script_files import ScriptFiles
-from .script_walk import ScriptWalk
-from .session_state import SessionState, Start, passwd_home
 
 __all__ = ["InputDigest", "ScriptFiles", "Start", "input_digest", "passwd_home"]
 

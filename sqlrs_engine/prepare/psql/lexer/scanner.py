@@ -8,10 +8,16 @@ data of ``COPY … FROM STDIN`` are passed over.
 import hashlib
 import re
 
-from .copy_command import parse_copy
-from .meta_commands import CONDITIONS, FORGETS, KNOWN, SENDS, arguments_end
-from .reading_mode import UTF8, ReadingMode, masked
-from .script_parts import Command, Doubt, Parts, Statement, Text
+from sqlrs_engine.prepare.psql.lexer.copy_command import parse_copy
+from sqlrs_engine.prepare.psql.lexer.meta_commands import (
+    CONDITIONS,
+    FORGETS,
+    KNOWN,
+    SENDS,
+    arguments_end,
+)
+from sqlrs_engine.prepare.psql.lexer.parts import Command, Doubt, Parts, Statement, Text
+from sqlrs_engine.prepare.psql.lexer.settings import UTF8, ReadingMode, masked
 
 __all__ = ["hides_commands", "lex", "matters", "means_more"]
 

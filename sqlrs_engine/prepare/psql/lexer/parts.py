@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from .reading_mode import ReadingMode
+from sqlrs_engine.prepare.psql.lexer.settings import ReadingMode
 
 __all__ = ["Command", "Doubt", "Part", "Parts", "Statement", "Text"]
 

@@ -10,18 +10,25 @@ from pathlib import Path
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.file_reads import FileRead
-
-from .conditions import Conditions
-from .connect_command import other_server
-from .copy_command import parse_copy
-from .local_files import canonical
-from .meta_arguments import meta_arguments, printable, runs_program
-from .meta_commands import CONDITIONS, CONNECTS, EDITS, INCLUDES, OUTPUTS, QUITS, RELATIVE
-from .reading_mode import ReadingMode
-from .script import Command, Doubt, Script, Statement, Text
-from .script_files import ScriptFiles
-from .session_state import SessionState, Start
-from .written_files import WrittenFiles
+from sqlrs_engine.prepare.psql.interpreter.conditional_stack import Conditions
+from sqlrs_engine.prepare.psql.interpreter.session import SessionState, Start
+from sqlrs_engine.prepare.psql.interpreter.session_commands import other_server
+from sqlrs_engine.prepare.psql.interpreter.written_files import WrittenFiles
+from sqlrs_engine.prepare.psql.lexer.copy_command import parse_copy
+from sqlrs_engine.prepare.psql.lexer.meta_arguments import meta_arguments, printable, runs_program
+from sqlrs_engine.prepare.psql.lexer.meta_commands import (
+    CONDITIONS,
+    CONNECTS,
+    EDITS,
+    INCLUDES,
+    OUTPUTS,
+    QUITS,
+    RELATIVE,
+)
+from sqlrs_engine.prepare.psql.lexer.script import Command, Doubt, Script, Statement, Text
+from sqlrs_engine.prepare.psql.lexer.settings import ReadingMode
+from sqlrs_engine.prepare.psql.local_files import canonical
+from sqlrs_engine.prepare.psql.script_files import ScriptFiles
 
 _DEEPEST = 100
 _NOTHING = "/dev/null"

@@ -4,7 +4,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .session_state import Start
+from sqlrs_engine.prepare.psql.interpreter.session import Start
 
 
 @dataclass(slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .lexer import means_more
-from .meta_arguments import value
-from .reading_mode import UTF8, ReadingMode, encoding_named, truth
-from .script_parts import Statement
+from sqlrs_engine.prepare.psql.lexer.meta_arguments import value
+from sqlrs_engine.prepare.psql.lexer.parts import Statement
+from sqlrs_engine.prepare.psql.lexer.scanner import means_more
+from sqlrs_engine.prepare.psql.lexer.settings import UTF8, ReadingMode, encoding_named, truth
 
 # psql sets variables of its own, and their names are like these (psql(1), "Variables").
 _OWN_NAME = re.compile(r"[A-Z][A-Z0-9_]*\Z")

@@ -1,0 +1,1 @@
+"""What psql would do with a script, found out without running it."""

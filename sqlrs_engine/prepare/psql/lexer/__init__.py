@@ -1,0 +1,1 @@
+"""psql scripts, split into parts by psql's own lexical rules."""
