@@ -108,6 +108,11 @@ def check_readable(path: str) -> None:
         raise _unreadable(path, error) from error
 
 
+def printable(path: str) -> str:
+    """Return a path as it can be shown: bytes that are not UTF-8 become U+FFFD."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def _unreadable(path: str, error: OSError | ValueError) -> InvalidArgument:
     """Return the error for a file that cannot be read; one that is not there needs no reason."""
     if isinstance(error, FileNotFoundError):

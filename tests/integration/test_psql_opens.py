@@ -15,7 +15,8 @@ from support.psql_opens import watching
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.psql.arguments import Input
-from sqlrs_engine.prepare.psql.input_digest import Start, input_digest
+from sqlrs_engine.prepare.psql.input_digest import input_digest
+from sqlrs_engine.prepare.psql.interpreter.session import SessionStart
 from sqlrs_engine.prepare.psql.local_files import LocalFiles
 
 pytestmark = pytest.mark.postgres
@@ -30,7 +31,7 @@ class Workspace:
         for name in ("a.sql", "b.sql", "sub/x.sql", "sub/deep/x.sql", "x.sql", "d.csv", "a b.sql"):
             self.write(name, "" if name.endswith("csv") else "select 1;\n")
         (root / "link").symlink_to(root / "sub/deep")
-        self.start = Start()
+        self.start = SessionStart()
 
     def write(self, name: str, text: str | bytes) -> Path:
         path = self.root / name

@@ -21,9 +21,9 @@ from sqlrs_engine.instances.servers import LOG_FILE, Servers
 from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.errors import PortTaken, ServerUnusable, SettingsUnfit, StateUnusable
+from sqlrs_engine.prepare.file_reads import printable
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Plan, Rewritten, Site, Step
-from sqlrs_engine.prepare.psql.lexer.meta_arguments import printable
 from sqlrs_engine.retry_queue import RetryQueue
 from sqlrs_engine.statefs import StateFiles
 from sqlrs_engine.states.states import States

@@ -1,4 +1,4 @@
-r"""What a step's input amounts to: its text with every file it reads in place of the name.
+r"""The digest of a step's input: its text, with the content of each file in place of its name.
 
 Content counts, names and places do not, so a moved checkout has the same states.
 """
@@ -8,31 +8,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlrs_engine.prepare.file_reads import FileRead
-from sqlrs_engine.prepare.psql.interpreter.interpreter import ScriptWalk
-from sqlrs_engine.prepare.psql.interpreter.session import SessionState, Start, passwd_home
-from sqlrs_engine.prepare.psql.lexer.script import Script
 
 from .arguments import Input
+from .interpreter.interpreter import Interpreter
+from .interpreter.session import Session, SessionStart, passwd_home
+from .lexer.parts import encoded
+from .lexer.script import Script
 from .script_files import ScriptFiles
 
-__all__ = ["InputDigest", "ScriptFiles", "Start", "input_digest", "passwd_home"]
-
-
-_NOTES = 20
+_MOST_NOTES = 20
 
 
 @dataclass(frozen=True, slots=True)
 class InputDigest:
-    """The digest of an input with all it reads, and the files that were read for it.
+    """The digest of an input with everything it reads, and the files that were read for it.
 
-    ``text`` is the digest of a command's or standard input's own text, ``sources`` those of
-    the files' own contents, by path: which of them changed is asked later.
-    ``volatile`` says why the digest does not tell all (None: it does): the script reads a
-    file whose name only psql can work out. Such a step must not be reused. ``notes`` tell of
-    what else the script reads, on which nobody relies. ``after_programs`` are the files read
-    after programs that may have written them, and the names to compare them by.
-    ``next`` is how the next step's session begins, ``uses_earlier`` tells that this one reads
-    what earlier ones write.
+    ``text`` is the digest of a command's or standard input's own text, ``sources`` those of the
+    files' own contents by path: the cache explains misses by them. ``volatile`` is the reason
+    why the digest does not cover everything, None if it does: the state of such a step must not
+    be reused. ``notes`` name what else the script reads, which the digest ignores.
+    ``after_programs`` are the files that are read after programs which may have written them:
+    the resolved names by path. ``next_start`` is how the next step's session begins;
+    ``uses_earlier`` is whether this step reads what earlier ones write.
     """
 
     digest: str
@@ -42,13 +39,13 @@ class InputDigest:
     sources: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     after_programs: Mapping[Path, str] = field(default_factory=dict)
-    next: Start = field(default_factory=Start)
+    next_start: SessionStart = field(default_factory=SessionStart)
     uses_earlier: bool = False
 
     @property
     def writes(self) -> bool:
-        """Whether it writes files, or runs programs that may."""
-        return bool(self.next.written or self.next.programs)
+        """Whether steps up to this one write files, or run programs that may."""
+        return bool(self.next_start.written or self.next_start.programs)
 
 
 def input_digest(
@@ -59,46 +56,47 @@ def input_digest(
     directory: Path | None,
     variables: Mapping[str, str],
     home: str | None = None,
-    start: Start | None = None,
-    written: tuple[str, ...] = (),
+    start: SessionStart | None = None,
+    outputs: tuple[str, ...] = (),
     generated: Container[str] = (),
 ) -> InputDigest:
-    """Work out the content of an input.
+    """Return the digest of an input.
 
-    ``directory`` is psql's working directory, None when there is none that means anything;
-    ``home`` its ``$HOME``, by default that of the engine's user. ``written`` are the files
-    that psql's options have it write, ``generated`` those that programs were seen to write.
-    Raises InvalidArgument for files that cannot be read, for recursive includes and for
-    connections to other servers.
+    ``directory`` is psql's working directory, None if the request gives none. ``home`` is its
+    ``$HOME``, by default that of the engine's user. ``outputs`` are the files that psql's options
+    make it write, ``generated`` those that programs were seen to write. Raises InvalidArgument
+    for files that cannot be read, recursive includes and connections to other servers.
     """
-    session = SessionState(start or Start(), directory, passwd_home() if home is None else home)
-    reading = ScriptWalk(files, session, reads_stdin=given.kind == "stdin", generated=generated)
-    for name in written:
-        reading.writes(name, "options")
-    for name, text in variables.items():
-        session.assign(name, text)
-    own = None
+    home = passwd_home() if home is None else home
+    session = Session(start or SessionStart(), directory, home)
+    interpreter = Interpreter(
+        files, session, reads_stdin=given.kind == "stdin", generated=generated
+    )
+    for name in outputs:
+        interpreter.option_output(name)
+    for name, value in variables.items():
+        session.assign(name, value)
+    text = None
     if given.kind == "file":
-        digest = reading.file(Path(given.text), given.text, "")
+        digest = interpreter.file(Path(given.text), given.text)
     else:
-        text = given.text if given.kind == "command" else stdin or ""
-        # Lone surrogates stand for bytes that are not UTF-8.
-        data = text.encode("utf-8", "surrogateescape")
+        data = encoded(given.text if given.kind == "command" else stdin or "")
         script = Script(data, lambda: data)
         if given.kind == "command":
-            digest = reading.command(script, data)
+            digest = interpreter.command(script, data)
         else:
-            digest = reading.script(script, "standard input", "<stdin>")
-        own = script.digest
-    following = reading.finish()
+            digest = interpreter.script(script, "standard input", "<stdin>")
+        text = script.digest
+    next_start = interpreter.finish()
+    findings, written = interpreter.findings, interpreter.written
     return InputDigest(
-        digest,
-        tuple(reading.read),
-        reading.volatile,
-        own,
-        reading.sources,
-        tuple(dict.fromkeys(reading.notes))[:_NOTES],
-        reading.outputs.after_programs,
-        following,
-        reading.outputs.uses_earlier,
+        digest=digest,
+        files=tuple(findings.files),
+        volatile=findings.volatile,
+        text=text,
+        sources=findings.sources,
+        notes=tuple(dict.fromkeys(findings.notes))[:_MOST_NOTES],
+        after_programs=written.after_programs,
+        next_start=next_start,
+        uses_earlier=written.uses_earlier,
     )

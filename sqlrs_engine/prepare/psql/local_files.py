@@ -1,16 +1,16 @@
 """Files of this machine, as psql reads them."""
 
 import os
-import posixpath
 import stat
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.file_reads import FileDigests, FileMemory, FileRead, check_readable
-from sqlrs_engine.prepare.psql.lexer.script import Script
 
 from .arguments import StepArguments
+from .lexer.script import Script
+from .script_files import canonical
 
 
 class LocalFiles:
@@ -97,11 +97,3 @@ class LocalFiles:
     def digest(self, path: Path) -> tuple[str, FileRead]:
         """Return the SHA-256 of a data file. Raises InvalidArgument when it cannot be read."""
         return self._digests.digest(path)
-
-
-def canonical(path: str) -> str:
-    """Return a path as psql opens it: names followed by ``..`` are dropped, links or not.
-
-    (canonicalize_path in PostgreSQL's path.c, since 15.)
-    """
-    return posixpath.normpath(path).replace("//", "/", 1) if path else path

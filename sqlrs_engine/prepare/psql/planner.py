@@ -11,15 +11,17 @@ from typing import Any, Protocol
 from sqlrs_engine.errors import NotImplementedYet
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.plan import Plan
-from sqlrs_engine.prepare.psql.input_digest import InputDigest, ScriptFiles, Start, input_digest
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.sources import Blobs, Trees
 from sqlrs_engine.states import state_ids
 from sqlrs_engine.store.records import Json
 
 from .arguments import PsqlArguments, StepArguments
+from .input_digest import InputDigest, input_digest
+from .interpreter.session import SessionStart
 from .local_files import LocalFiles
 from .remote_files import RemoteSources, Scripts
+from .script_files import ScriptFiles
 from .staged_files import StagedFiles
 from .step import PsqlStep, StagedStep
 
@@ -164,7 +166,7 @@ class PsqlPlanner:
         else:
             fallback = arguments.directory() or sources.directory(sources.work_dir)
         contents: list[tuple[InputDigest, Path | None]] = []
-        start = Start.of(settings)
+        start = SessionStart.of(settings)
         with sources.complete():
             for step in arguments.steps:
                 sources.check_options(step)
@@ -178,10 +180,10 @@ class PsqlPlanner:
                     variables=_variables(step),
                     home=self._home,
                     start=start,
-                    written=tuple(text for each, text in step.options if each in "oL" and text),
+                    outputs=tuple(text for each, text in step.options if each in "oL" and text),
                     generated=self._generated,
                 )
-                start = content.next
+                start = content.next_start
                 if content.uses_earlier:
                     contents = [(_rerun(earlier), place) for earlier, place in contents]
                 contents.append((content, directory))

@@ -14,11 +14,11 @@ from pathlib import Path
 
 from sqlrs_engine.errors import Conflict, InvalidArgument, SourceInputsMissing
 from sqlrs_engine.prepare.file_reads import FileRead
-from sqlrs_engine.prepare.psql.lexer.script import Script
-from sqlrs_engine.prepare.psql.prefetch import Includes, foresee
 from sqlrs_engine.sources import Blobs, Manifest, Missing, paths
 
 from .arguments import StepArguments
+from .lexer.script import Script
+from .prefetch import Includes, foresee
 
 _REMEMBERED = 4096
 _NOTHING = Script(b"", bytes)

@@ -1,10 +1,12 @@
 """The files that scripts read, on this machine or on a client's."""
 
+import posixpath
 from pathlib import Path
 from typing import Protocol
 
 from sqlrs_engine.prepare.file_reads import FileRead
-from sqlrs_engine.prepare.psql.lexer.script import Script
+
+from .lexer.script import Script
 
 
 class ScriptFiles(Protocol):
@@ -36,3 +38,11 @@ class ScriptFiles(Protocol):
 
     def admit(self, name: str) -> None:
         """Raise InvalidArgument for a name that must not be in a script."""
+
+
+def canonical(path: str) -> str:
+    """Return a path as psql opens it: ``..`` removes the name before it, even a symbolic link.
+
+    (canonicalize_path in PostgreSQL's path.c, since 15.)
+    """
+    return posixpath.normpath(path).replace("//", "/", 1) if path else path

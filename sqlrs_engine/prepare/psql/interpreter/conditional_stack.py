@@ -1,69 +1,69 @@
-r"""The ``\if`` blocks of one script, where it may be known to psql alone which branch is taken."""
+r"""The nested ``\if`` blocks of one script (psql's conditional.c)."""
 
 from dataclasses import dataclass
 
 
 @dataclass(slots=True)
 class _Block:
-    """``taken`` tells whether a branch up to here is taken, ``current`` whether this one is.
+    """``taken`` is whether a branch so far is taken, ``active`` whether the current one is.
 
-    None is what only psql knows.
+    None means that only psql knows.
     """
 
     taken: bool | None
-    current: bool | None
+    active: bool | None
 
 
-class Conditions:
-    """Follows a script's blocks; psql knows those of one file only (psql's command.c)."""
+class ConditionalStack:
+    """The open blocks of a script; an included script begins with none."""
 
     def __init__(self) -> None:
         self._blocks: list[_Block] = []
-        self._over: bool | None = False
+        self._quit: bool | None = False
 
     @property
     def active(self) -> bool | None:
-        """Whether what comes next is done."""
-        states = [block.current for block in self._blocks]
-        states.append(None if self._over is None else not self._over)
+        """Whether what comes next is executed; None if only psql knows."""
+        states = [block.active for block in self._blocks]
+        states.append(None if self._quit is None else not self._quit)
         if False in states:
             return False
         return None if None in states else True
 
     @property
     def nested(self) -> bool:
-        """Whether the place is within a block."""
+        """Whether a block is open."""
         return bool(self._blocks)
 
     def begin(self, holds: bool | None) -> None:
-        r"""Follow an ``\if``."""
+        r"""Open a block for an ``\if`` whose condition ``holds`` or not."""
         if self.active is False:
-            self._blocks.append(_Block(taken=True, current=False))
+            self._blocks.append(_Block(taken=True, active=False))
         else:
-            self._blocks.append(_Block(taken=holds, current=holds))
+            self._blocks.append(_Block(taken=holds, active=holds))
 
     def otherwise(self, holds: bool | None = True) -> None:
-        r"""Follow an ``\elif``, or an ``\else``."""
+        r"""Begin the next branch of a block, for an ``\elif`` or an ``\else``."""
         if not self._blocks:
             return
         block = self._blocks[-1]
         if block.taken is True or holds is False:
-            block.current = False
+            block.active = False
         elif block.taken is None:
-            block.current = None
+            block.active = None
             block.taken = True if holds else None
         else:
-            block.current = block.taken = holds
+            block.active = block.taken = holds
 
     def end(self) -> None:
-        r"""Follow an ``\endif``."""
+        r"""Close the innermost block, for an ``\endif``."""
         if self._blocks:
             self._blocks.pop()
 
     def quit(self) -> None:
-        r"""Follow a ``\q``: it ends the script, not that which includes it."""
+        r"""End the script, for a ``\q``; the script that includes it continues."""
         active = self.active
-        if active is not False and self._over is False:
-            self._over = True if active else None
+        if active is not False and self._quit is False:
+            self._quit = True if active else None
         elif active:
-            self._over = True
+            self._quit = True

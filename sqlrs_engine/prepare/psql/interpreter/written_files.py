@@ -1,26 +1,26 @@
-"""What a script writes itself: files that are none of its inputs, though it may read them."""
+"""The files that a script writes itself: they are not inputs, even if it reads them."""
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlrs_engine.prepare.psql.interpreter.session import Start
+from .session import SessionStart
 
 
 @dataclass(slots=True)
 class WrittenFiles:
-    """The files that a script writes, by the names they are compared by, and its programs.
+    """The files that a script writes, by their resolved names, and the programs it runs.
 
-    ``earlier`` are those of earlier steps. ``seen_before`` are files that programs were seen
-    to write in earlier runs. ``after_programs`` are the files that are read after programs
-    which may have written them, by path.
+    ``start`` holds those of earlier steps. ``generated`` are the files that programs were seen to
+    write in earlier runs. ``after_programs`` are the files that are read after programs which
+    may have written them: the resolved names by path.
     """
 
-    earlier: Start
-    seen_before: Container[str]
+    start: SessionStart
+    generated: Container[str]
     files: set[str] = field(default_factory=set)
     programs: list[str] = field(default_factory=list)
-    unknown: bool = False  # whether something is written whose name only psql knows
+    unknown: bool = False  # whether the script writes a file whose name only psql knows
     after_programs: dict[Path, str] = field(default_factory=dict)
     uses_earlier: bool = False
 
@@ -31,26 +31,30 @@ class WrittenFiles:
 
     @property
     def may_be_any_file(self) -> bool:
-        """Whether a file that is not there may be there when psql reads it."""
-        return self.any or bool(self.earlier.programs)
+        """Whether a file that does not exist may exist by the time psql reads it."""
+        return self.any or bool(self.start.programs)
 
-    def include(self, path: Path, name: str) -> bool:
-        """Return whether a file that is read, known as ``name``, is the script's own work."""
-        if self.programs or self.earlier.programs:
+    def check_read(self, path: Path, name: str) -> bool:
+        """Return whether a file that is read is written by the script or by earlier steps.
+
+        ``name`` is its resolved name.
+        """
+        if self.programs or self.start.programs:
             self.after_programs[path] = name
-        seen = name in self.seen_before
-        if name in self.files or _wrote(self.programs, path.name, seen=seen):
+        generated = name in self.generated
+        if name in self.files or _write(self.programs, path.name, generated=generated):
             return True
-        if name in self.earlier.written or _wrote(self.earlier.programs, path.name, seen=seen):
+        earlier = _write(self.start.programs, path.name, generated=generated)
+        if name in self.start.written or earlier:
             self.uses_earlier = True
             return True
         return False
 
-    def following(self, start: Start) -> tuple[frozenset[str], tuple[str, ...]]:
-        """Return the files and the programs of all steps up to this."""
-        return start.written | self.files, (*start.programs, *self.programs)
+    def following(self) -> tuple[frozenset[str], tuple[str, ...]]:
+        """Return the files and the programs of all steps up to this one."""
+        return self.start.written | self.files, (*self.start.programs, *self.programs)
 
 
-def _wrote(programs: Sequence[str], name: str, *, seen: bool) -> bool:
-    """Return whether programs write a file: one names it, or it was ``seen`` before."""
-    return any(name in each for each in programs) or (seen and bool(programs))
+def _write(programs: Sequence[str], name: str, *, generated: bool) -> bool:
+    """Return whether programs write a file: they name it, or it was ``generated`` before."""
+    return any(name in program for program in programs) or (generated and bool(programs))

@@ -1,8 +1,10 @@
-r"""The arguments of ``\copy``, which has rules of its own (psql's copy.c)."""
+r"""The arguments of ``\copy``, which has its own rules (psql's copy.c)."""
 
 import re
 from dataclasses import dataclass
 from typing import Literal
+
+Direction = Literal["from", "to"]
 
 _STREAMS = ("stdin", "stdout")
 _OWN_STREAMS = ("pstdin", "pstdout")
@@ -14,13 +16,13 @@ _FILE = re.compile(r"[ \t\n\r]*('(?:[^']|'')*'?|;|[^\s;']+)")
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    r"""What a ``\copy`` reads or writes: a file, a program, or a stream (neither of them).
+    r"""The source or target of a ``\copy``: a file, a program, or else a stream.
 
-    ``own_stream`` is psql's standard input or output, where the script is not. ``rest`` is
-    the text before and after the name of the file.
+    ``own_stream`` is whether the stream is psql's standard input or output rather than the
+    script's. ``rest`` is the text before and after the file name.
     """
 
-    direction: Literal["from", "to"]
+    direction: Direction
     file: str | None
     program: str | None
     own_stream: bool
@@ -28,72 +30,84 @@ class Copy:
 
     @property
     def inline(self) -> bool:
-        """Whether the data are the lines that follow in the script."""
+        """Whether the data is in the lines that follow in the script."""
         return (self.direction, self.file, self.program) == ("from", None, None) and (
             not self.own_stream
         )
 
 
 def parse_copy(arguments: str) -> Copy | None:
-    r"""Take the arguments of a ``\copy`` apart; None when psql would refuse them.
+    r"""Parse the arguments of a ``\copy``; return None if psql would refuse them.
 
-    psql expands no variables here, and knows no escapes.
+    psql expands no variables here and has no escapes.
     """
-    position = 0
-
-    def next_word(pattern: "re.Pattern[str]" = _NAME) -> str:
-        nonlocal position
-        match = pattern.match(arguments, position)
-        if match is None:
-            position = len(arguments)
-            return ""
-        position = match.end()
-        return match[1]
-
-    word = next_word()
-    if word.lower() == "binary":
-        following = position
-        word = next_word()
-        if word.lower() in ("from", "to"):  # a table of that name
-            position, word = following, "binary"
-    if word == "(":
-        depth = 1
-        while depth:
-            word = next_word(_QUERY)
-            if not word:
-                return None
-            depth += {"(": 1, ")": -1}.get(word, 0)
-    elif not word:
+    pieces = _Pieces(arguments)
+    direction = _direction(pieces)
+    if direction is None:
         return None
-    word = next_word()
-    if word == ".":
-        next_word()
-        word = next_word()
-    if word == "(":
-        for each in iter(next_word, ")"):
-            if not each:
-                return None
-        word = next_word()
-    direction = word.lower()
-    if direction not in ("from", "to"):
+    target = pieces.next(_FILE)
+    if not target or target == ";":
         return None
-    word = next_word(_FILE)
-    if not word or word == ";":
-        return None
-    rest = arguments[: position - len(word)], arguments[position:]
-    lower = word.lower()
-    way: Literal["from", "to"] = "from" if direction == "from" else "to"
+    rest = arguments[: pieces.position - len(target)], arguments[pieces.position :]
+    lower = target.lower()
     if lower == "program":
-        program = next_word(_FILE)
+        program = pieces.next(_FILE)
         if not program.startswith("'"):
             return None
-        return Copy(way, None, _unquoted(program), own_stream=False, rest=rest)
+        return Copy(direction, None, _unquoted(program), own_stream=False, rest=rest)
     if lower in _STREAMS or lower in _OWN_STREAMS:
-        return Copy(way, None, None, own_stream=lower in _OWN_STREAMS, rest=rest)
-    return Copy(way, _unquoted(word), None, own_stream=False, rest=rest)
+        return Copy(direction, None, None, own_stream=lower in _OWN_STREAMS, rest=rest)
+    return Copy(direction, _unquoted(target), None, own_stream=False, rest=rest)
 
 
-def _unquoted(word: str) -> str:
-    if not word.startswith("'"):
-        return word
-    return word[1:].removesuffix("'").replace("''", "'")
+class _Pieces:
+    """The pieces of some arguments, one after the other."""
+
+    def __init__(self, arguments: str) -> None:
+        self.position = 0
+        self._arguments = arguments
+
+    def next(self, pattern: "re.Pattern[str]" = _NAME) -> str:
+        """Return the next piece, an empty string at the end."""
+        match = pattern.match(self._arguments, self.position)
+        if match is None:
+            self.position = len(self._arguments)
+            return ""
+        self.position = match.end()
+        return match[1]
+
+
+def _direction(pieces: _Pieces) -> Direction | None:
+    """Skip the table with its columns, or the query, and return the direction after it."""
+    piece = pieces.next()
+    if piece.lower() == "binary":
+        following = pieces.position
+        piece = pieces.next()
+        if piece.lower() in ("from", "to"):  # a table of that name
+            pieces.position, piece = following, "binary"
+    if piece == "(":
+        depth = 1
+        while depth:
+            piece = pieces.next(_QUERY)
+            if not piece:
+                return None
+            depth += {"(": 1, ")": -1}.get(piece, 0)
+    elif not piece:
+        return None
+    piece = pieces.next()
+    if piece == ".":
+        pieces.next()
+        piece = pieces.next()
+    if piece == "(":
+        for column in iter(pieces.next, ")"):
+            if not column:
+                return None
+        piece = pieces.next()
+    directions: dict[str, Direction] = {"from": "from", "to": "to"}
+    return directions.get(piece.lower())
+
+
+def _unquoted(piece: str) -> str:
+    if not piece.startswith("'"):
+        return piece
+    return piece[1:].removesuffix("'").replace("''", "'")

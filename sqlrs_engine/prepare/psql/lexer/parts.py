@@ -1,11 +1,9 @@
-"""What scripts are taken apart into."""
+"""The parts that a script is split into."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from sqlrs_engine.prepare.psql.lexer.settings import ReadingMode
-
-__all__ = ["Command", "Doubt", "Part", "Parts", "Statement", "Text"]
+from .settings import LexerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +15,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    r"""A backslash command, its arguments unparsed; ``line`` counts from 1."""
+    r"""A backslash command with its unparsed arguments; ``line`` counts from 1."""
 
     name: str
     arguments: str
@@ -26,23 +24,35 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement that is sent and may change how the rest is read, or has the server read.
+    """A statement that may change how the rest is read, or that accesses files on the server.
 
-    It is part of a ``Text``. Comments are left out of ``text``.
+    It is also part of a ``Text``. ``text`` omits comments. ``server_files`` is whether the
+    server reads or writes files for it.
     """
 
     text: str
     line: int
-    server: bool
+    server_files: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """A place from where only psql knows how the script is read."""
+    """A place after which only psql knows how the script is read."""
 
     reason: str
     line: int
 
 
 Part = Text | Command | Statement | Doubt
-Parts = Generator[Part, ReadingMode, None]
+# Whoever iterates sends back the settings that are in force after each part.
+Parts = Generator[Part, LexerSettings, None]
+
+
+def decoded(script: bytes) -> str:
+    """Return a piece of a script as text; bytes that are not UTF-8 become lone surrogates."""
+    return script.decode("utf-8", "surrogateescape")
+
+
+def encoded(text: str) -> bytes:
+    """Return the bytes that ``decoded`` made text of."""
+    return text.encode("utf-8", "surrogateescape")

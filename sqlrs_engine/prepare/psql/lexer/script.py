@@ -1,74 +1,71 @@
-"""Scripts: taken apart once, and again only where the session reads them in another way."""
+"""Scripts: split into parts once, and again only where other settings apply."""
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator
 
-from sqlrs_engine.prepare.psql.lexer.parts import Command, Doubt, Part, Parts, Statement, Text
-from sqlrs_engine.prepare.psql.lexer.scanner import hides_commands, lex, matters
-from sqlrs_engine.prepare.psql.lexer.settings import ReadingMode
+from .parts import Part, Text
+from .prescan import commands_in_variables, is_plain
+from .scanner import scan
+from .settings import LexerSettings
 
-__all__ = ["Command", "Doubt", "Part", "Script", "Statement", "Text"]
+_INITIAL = LexerSettings()
 
 
 class Script:
-    """A script and what it was taken apart into last, so that its bytes are seldom needed."""
+    """A script and the parts that it was last split into, so that its bytes are rarely needed."""
 
     def __init__(self, content: bytes, load: Callable[[], bytes]) -> None:
         """``load`` returns the content again."""
         self.digest = hashlib.sha256(content).hexdigest()
         self._load = load
-        self._plain = not matters(content)
-        self._known = tuple(
-            (part, ReadingMode()) for part in _run(lex(content, ReadingMode()), ReadingMode)
-        )
+        self._plain = is_plain(content)
+        # Each part with the settings under which it was read.
+        self._known: tuple[tuple[Part, LexerSettings], ...] = ()
+        if not self._plain:
+            deque(self._scan(content, [_INITIAL], lambda: _INITIAL), maxlen=0)
 
-    def parts(self, mode: Callable[[], ReadingMode]) -> Iterator[Part]:
-        """Yield the parts; before each further one, ``mode`` is asked how to read it.
+    def parts(self, current_settings: Callable[[], LexerSettings]) -> Iterator[Part]:
+        """Yield the parts; ``current_settings`` is asked before each how to read it.
 
         Raises what ``load`` does.
         """
-        known, start = self._known, mode()
-        if self._plain and not hides_commands(start):  # it changes nothing, and nothing changes it
-            yield known[0][0]
+        start = current_settings()
+        if self._plain and not commands_in_variables(start):
+            yield Text(self.digest)
             return
-        if start == known[0][1]:
-            for number, (part, _) in enumerate(known):
+        known, settings = self._known, [start]
+        if known and start == known[0][1]:
+            for number, (part, _) in enumerate(known, start=1):
                 yield part
-                now = mode()
-                if number + 1 < len(known) and now != known[number + 1][1]:
-                    modes = [before for _, before in known[: number + 1]] + [now]
+                now = current_settings()
+                if number < len(known) and now != known[number][1]:
+                    settings = [before for _, before in known[:number]] + [now]
                     break
             else:
                 return
-        else:
-            modes = [start]
-        yield from self._read(modes, mode)
+        yield from self._scan(self._load(), settings, current_settings)
 
-    def _read(self, modes: list[ReadingMode], mode: Callable[[], ReadingMode]) -> Iterator[Part]:
-        """Read the script itself; the parts before the last of ``modes`` were yielded."""
-        taken: list[tuple[Part, ReadingMode]] = []
-        before = modes[0]
-        reading = lex(self._load(), before)
-        part = next(reading, None)
+    def _scan(
+        self,
+        content: bytes,
+        settings: list[LexerSettings],
+        current_settings: Callable[[], LexerSettings],
+    ) -> Iterator[Part]:
+        """Split the script; all parts but the last of ``settings`` have been yielded before."""
+        known: list[tuple[Part, LexerSettings]] = []
+        before = settings[0]
+        parts = scan(content, before)
+        part = next(parts, None)
         while part is not None:
-            taken.append((part, before))
-            if len(taken) < len(modes):
-                before = modes[len(taken)]
+            known.append((part, before))
+            if len(known) < len(settings):
+                before = settings[len(known)]
             else:
                 yield part
-                before = mode()
+                before = current_settings()
             try:
-                part = reading.send(before)
+                part = parts.send(before)
             except StopIteration:
                 break
-        self._known = tuple(taken)
-
-
-def _run(parts: Parts, mode: Callable[[], ReadingMode]) -> Iterator[Part]:
-    try:
-        part = next(parts)
-        while True:
-            yield part
-            part = parts.send(mode())
-    except StopIteration:
-        return
+        self._known = tuple(known)

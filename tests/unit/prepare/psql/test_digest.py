@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.psql.arguments import Input
 from sqlrs_engine.prepare.psql.input_digest import input_digest
-from sqlrs_engine.prepare.psql.interpreter.interpreter import _add
+from sqlrs_engine.prepare.psql.interpreter.content_digest import ContentDigest
 from sqlrs_engine.prepare.psql.local_files import LocalFiles
 
 
@@ -137,19 +137,12 @@ fields = st.lists(st.lists(st.text(max_size=3), max_size=3), max_size=3)
 @given(fields, fields)
 @settings(deadline=None)
 def test_no_two_sequences_look_the_same(one, other):
-    class Bytes:
-        def __init__(self):
-            self.all = b""
-
-        def update(self, data):
-            self.all += data
-
-    first, second = Bytes(), Bytes()
-    for group in one:
-        _add(first, *group)
-    for group in other:
-        _add(second, *group)
-    assert (first.all == second.all) == (one == other)
+    first, second = ContentDigest(), ContentDigest()
+    for record in one:
+        first.add(*record)
+    for record in other:
+        second.add(*record)
+    assert (first.hexdigest() == second.hexdigest()) == (one == other)
 
 
 def test_tables_and_files_of_a_copy_are_told_apart(work):
@@ -183,8 +176,7 @@ def test_without_a_file_the_working_directory_counts(work, command, kind):
     content = work.text(f"{command} x.sql", kind)
     assert [each.path for each in content.files] == [path]
     with pytest.raises(
-        InvalidArgument,
-        match="relative path without a work_dir: give a work_dir, or an absolute path",
+        InvalidArgument, match="relative path without a work_dir: give a work_dir"
     ) as caught:
         work.text(f"{command} x.sql", kind, directory=None)
     where = "standard input:1" if kind == "stdin" else "-c:1"

@@ -7,13 +7,15 @@ import hashlib
 
 import pytest
 
+from sqlrs_engine.prepare.file_reads import printable
 from sqlrs_engine.prepare.psql.lexer.copy_command import parse_copy
-from sqlrs_engine.prepare.psql.lexer.meta_arguments import meta_arguments, printable, value
-from sqlrs_engine.prepare.psql.lexer.script import Command, Doubt, Script, Statement, Text
-from sqlrs_engine.prepare.psql.lexer.settings import ReadingMode
+from sqlrs_engine.prepare.psql.lexer.meta_commands import expand, split_arguments
+from sqlrs_engine.prepare.psql.lexer.parts import Command, Doubt, Statement, Text
+from sqlrs_engine.prepare.psql.lexer.script import Script
+from sqlrs_engine.prepare.psql.lexer.settings import LexerSettings
 
 
-def parts(script, mode=ReadingMode):
+def parts(script, mode=LexerSettings):
     text = script if isinstance(script, bytes) else script.encode()
     return list(Script(text, lambda: text).parts(mode))
 
@@ -201,12 +203,12 @@ def test_invalid_utf8_is_kept():
     ],
 )
 def test_what_a_word_means(word, meaning):
-    found = value(word, {"dir": "/w"})
+    found = expand(word, {"dir": "/w"})
     assert (found and printable(found)) == meaning
 
 
 def test_words_are_split_at_blanks_outside_quotes():
-    assert meta_arguments(" a 'b c' \"d e\"`f g`  h") == ["a", "'b c'", '"d e"`f g`', "h"]
+    assert split_arguments(" a 'b c' \"d e\"`f g`  h") == ["a", "'b c'", '"d e"`f g`', "h"]
 
 
 # -- \copy --
@@ -323,16 +325,20 @@ def reading(script, mode):
     ],
 )
 def test_a_variable_that_is_part_of_a_statement_is_doubted(value, whole):
-    found = reading("select :v;\n\\i x.sql\n", ReadingMode(texts=(("v", value),)))
+    settings = LexerSettings(syntax_variables=(("v", value),))
+    found = reading("select :v;\n\\i x.sql\n", settings)
     assert [type(part) for part in found] == ([] if whole else [Doubt]) + [Command]
-    assert reading("select :'v', :\"v\", x::v;\n", ReadingMode(texts=(("v", value),))) == []
+    assert (
+        reading("select :'v', :\"v\", x::v;\n", LexerSettings(syntax_variables=(("v", value),)))
+        == []
+    )
 
 
 def test_a_script_is_read_again_where_its_mode_differs(tmp_path):
     text = b"\\echo a\n\\set x 1\nselect 'a\\';\n\\i x.sql\n';\n\\i y.sql\n"
     loads = []
     script = Script(text, lambda: loads.append(1) or text)
-    modes = {"before": ReadingMode(), "after": ReadingMode(strings=False)}
+    modes = {"before": LexerSettings(), "after": LexerSettings(standard_conforming_strings=False)}
 
     def names(after):
         found = []
@@ -363,4 +369,4 @@ def test_many_words_of_a_copy_take_no_longer_than_others(word):
 def test_a_copy_of_the_servers_files_is_found(between):
     statement, _ = parts(f"copy t from{between}'/x';")
     assert isinstance(statement, Statement)
-    assert statement.server
+    assert statement.server_files

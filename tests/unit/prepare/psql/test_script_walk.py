@@ -4,7 +4,8 @@ import pytest
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.psql.arguments import Input
-from sqlrs_engine.prepare.psql.input_digest import Start, input_digest
+from sqlrs_engine.prepare.psql.input_digest import input_digest
+from sqlrs_engine.prepare.psql.interpreter.session import SessionStart
 from sqlrs_engine.prepare.psql.local_files import LocalFiles
 
 
@@ -123,9 +124,9 @@ AMBIGUOUS = "select 'a\\';\n\\i x.sql\n';\n"
 
 def test_settings_of_the_server_count(read):
     assert read(AMBIGUOUS).files
-    off = Start.of({"Standard_Conforming_Strings": "off"})
+    off = SessionStart.of({"Standard_Conforming_Strings": "off"})
     assert read(AMBIGUOUS, start=off).files == ()
-    masked = Start.of({"client_encoding": "big5"})
+    masked = SessionStart.of({"client_encoding": "big5"})
     assert read("select E'\xa5\\'';\n\\i x.sql\n", start=masked).volatile is None
 
 
@@ -140,14 +141,14 @@ def test_settings_of_the_server_count(read):
 def test_what_outlasts_a_session_is_known_to_the_next_step(read, statement):
     first = read(statement)
     assert first.volatile is None
-    following = read(AMBIGUOUS, start=first.next)
+    following = read(AMBIGUOUS, start=first.next_start)
     assert "standard_conforming_strings" in following.volatile
-    assert read("select 'a';\n\\i x.sql\n", start=first.next).volatile is None
+    assert read("select 'a';\n\\i x.sql\n", start=first.next_start).volatile is None
 
 
 def test_what_a_session_sets_is_not(read):
     first = read("set standard_conforming_strings = off;")
-    assert read(AMBIGUOUS, start=first.next).files
+    assert read(AMBIGUOUS, start=first.next_start).files
 
 
 def test_a_command_is_one_backslash_command_or_plain_sql(read):
@@ -169,6 +170,6 @@ def test_notes_are_few(read):
 
 
 def test_files_that_options_write_are_no_inputs(read):
-    content = read("\\i x.sql\n", written=("x.sql",))
+    content = read("\\i x.sql\n", outputs=("x.sql",))
     assert content.files == ()
     assert content.volatile.endswith("x.sql is written by the script itself")
