@@ -15,7 +15,7 @@ _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 def utc_now() -> Timestamp:
     """Return the current time; the engine's default ``Clock``."""
-    return datetime.now(UTC).strftime(_FORMAT)
+    return datetime.now(UTC).isoformat(timespec="microseconds")[: -len("+00:00")] + "Z"
 
 
 def parse(timestamp: Timestamp) -> datetime:

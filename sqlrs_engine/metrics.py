@@ -64,6 +64,8 @@ class Metrics:
             "sqlrs_phase_seconds", "What building states and instances consists of.", "phase"
         )
         self._http = histogram("sqlrs_http_request_seconds", "Time to the end.", "operation")
+        # Finding them by their labels costs more than counting.
+        self._ended: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     def job_ended(self, kind: str, status: str, seconds: float, result: str) -> None:
         """Count a job. ``result`` is cached, built, planned or failed."""
@@ -89,8 +91,12 @@ class Metrics:
 
     def request_ended(self, operation: str, status: int, seconds: float) -> None:
         """Count a request; ``status`` 0 stands for one that got no answer."""
-        self._requests.labels(operation, str(status)).inc()
-        self._http.labels(operation).observe(seconds)
+        ended = self._ended.get((operation, status))
+        if ended is None:
+            ended = self._requests.labels(operation, str(status)), self._http.labels(operation)
+            self._ended[operation, status] = ended
+        ended[0].inc()
+        ended[1].observe(seconds)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
