@@ -3,13 +3,13 @@
 import copy
 import json
 import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlrs_engine import durations
 from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.json_schemas import explain, match_whole, unknown_fields
 
 from . import paths, reserved
 from .schema import Schema, defaults, leaves
@@ -106,20 +106,11 @@ def _validator(schema: Schema) -> "Validator":
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
     kind = extend(  # type: ignore[no-untyped-call]
         Draft202012Validator,
-        {"pattern": _matches, "x-reserved-names": _leaves_alone},
+        {"pattern": match_whole, "x-reserved-names": _leaves_alone},
         type_checker=types,
     )
     validator: Validator = kind(schema, format_checker=formats)
     return validator
-
-
-def _matches(_: Any, pattern: str, instance: Any, __: Any) -> "Iterator[ValidationError]":
-    from jsonschema import ValidationError
-
-    # \Z: Python's $ would let a final newline pass, which JSON Schema's does not.
-    exact = re.sub(r"\$$", r"\\Z", pattern)
-    if isinstance(instance, str) and re.search(exact, instance) is None:
-        yield ValidationError(f"{instance!r} does not match {pattern!r}")
 
 
 def _leaves_alone(_: Any, names: list[str], instance: Any, __: Any) -> "Iterator[ValidationError]":
@@ -187,7 +178,7 @@ def _wrong_paths(error: "ValidationError") -> "Iterator[tuple[str, ...]]":
     if "propertyNames" in error.schema_path:
         yield (*place, str(error.instance))
     elif error.validator == "additionalProperties":
-        for name in _unknown_names(error):
+        for name in unknown_fields(error):
             yield (*place, name)
     else:
         yield place
@@ -199,46 +190,11 @@ def _explain(error: "ValidationError") -> str:
     if error.validator == "x-reserved-names":
         place.pop()  # its message has the name
     path = paths.join(place) or "the configuration"
-    explain = _EXPLANATIONS.get(str(error.validator))
     if "propertyNames" in error.schema_path:
         return f"{path}: {json.dumps(error.instance)} is not a setting's name"
-    if explain is None:
-        return f"{path}: {error.message}"
-    return f"{path} {explain(error)}"
-
-
-def _types(error: "ValidationError") -> str:
-    allowed: Any = error.validator_value
-    return "must be " + " or ".join([allowed] if isinstance(allowed, str) else allowed)
-
-
-def _choices(error: "ValidationError") -> str:
-    allowed: Any = error.validator_value
-    return "must be one of " + ", ".join(choice or "null" for choice in allowed)
-
-
-def _unknown(error: "ValidationError") -> str:
-    parent: Any = error.schema
-    return f"has no {', '.join(_unknown_names(error))}, only {', '.join(parent['properties'])}"
-
-
-def _unknown_names(error: "ValidationError") -> list[str]:
-    parent: Any = error.schema
-    instance: Any = error.instance
-    return [name for name in instance if name not in parent["properties"]]
-
-
-_EXPLANATIONS: dict[str, Callable[["ValidationError"], str]] = {
-    "type": _types,
-    "enum": _choices,
-    "minimum": lambda e: f"must be at least {e.validator_value}",
-    "maximum": lambda e: f"must be at most {e.validator_value}",
-    "exclusiveMinimum": lambda e: f"must be greater than {e.validator_value}",
-    "minLength": lambda _: "must not be empty",
-    "format": lambda _: "must be a duration that is not negative, such as 90s, 10m or 24h",
-    "pattern": lambda _: "has characters that are not allowed",
-    "additionalProperties": _unknown,
-}
+    if error.validator == "format":
+        return f"{path} must be a duration that is not negative, such as 90s, 10m or 24h"
+    return explain(error, path)
 
 
 def merge(defaults: Tree, overrides: Tree) -> Tree:

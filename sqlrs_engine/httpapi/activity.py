@@ -1,6 +1,6 @@
-"""What the API is doing: the number of open requests, the time of the last, a log line each.
+"""The activity of the API: open requests, the end of the last one, and the access log.
 
-The engine exits when it has been idle for long enough; this is where it looks.
+The engine exits after it has been idle for a configured time, which is measured here.
 """
 
 import logging
@@ -8,18 +8,18 @@ import time
 from collections.abc import Callable
 
 from connexion.middleware.abstract import ROUTING_CONTEXT
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sqlrs_engine.metrics import Metrics
 
-from .responses import ASGIApp, Message, Receive, Scope, Send
-
-_LONGEST_PATH = 1000  # of what anyone may send without a token
+_LONGEST_PATH = 1000  # characters; requests without a token are logged, too
 
 _log = logging.getLogger("sqlrs_engine.access")
 
 
 class Activity:
-    """Counts requests. Written by the event loop's thread, readable from any."""
+    """Counts requests. The event loop's thread writes, any thread may read."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -27,12 +27,12 @@ class Activity:
         self.last_end = monotonic()
 
     def begin(self) -> float:
-        """Count a request in and return the time."""
+        """Count a request that begins; return the time in seconds."""
         self.open_requests += 1
         return self._monotonic()
 
     def end(self) -> float:
-        """Count a request out and return the time."""
+        """Count a request that ends; return the time in seconds."""
         self.open_requests -= 1
         self.last_end = self._monotonic()
         return self.last_end
@@ -42,14 +42,14 @@ class Activity:
         self.last_end = self._monotonic()
 
     def idle_seconds(self) -> float:
-        """How long no request has been open; 0 while one is."""
+        """Return for how many seconds no request has been open; 0 while one is."""
         return 0.0 if self.open_requests else self._monotonic() - self.last_end
 
 
 class ActivityMiddleware:
-    """Counts and times each request and writes its line to the logger ``sqlrs_engine.access``.
+    """Counts and times each request, and logs it to the logger ``sqlrs_engine.access``.
 
-    The line has no query and no headers: those may carry what is nobody's business.
+    The line contains neither the query nor headers, which may contain secrets.
     """
 
     def __init__(self, app: ASGIApp, activity: Activity, metrics: Metrics) -> None:
@@ -72,6 +72,8 @@ class ActivityMiddleware:
         began = self._activity.begin()
         try:
             await self._app(scope, receive, counting_send)
+        except ClientDisconnect:
+            _log.debug("the client left before its request was complete")
         finally:
             seconds = self._activity.end() - began
             self._metrics.request_ended(_operation(scope), status, seconds)
@@ -88,13 +90,13 @@ class ActivityMiddleware:
 
 
 def _operation(scope: Scope) -> str:
-    """Return the operation a request was routed to, ``none`` when it was to none."""
-    routed: dict[str, str] = scope.get("extensions", {}).get(ROUTING_CONTEXT, {})
-    return routed.get("operation_id", "none")
+    """Return the id of the operation that the request was routed to, or ``none``."""
+    routed: dict[str, str | None] = scope.get("extensions", {}).get(ROUTING_CONTEXT, {})
+    return routed.get("operation_id") or "none"
 
 
 def _path(scope: Scope) -> str:
-    """Return the path as it was sent, percent-encoded, so that it is one word; long ones cut."""
+    """Return the path percent-encoded, as it was sent, so that it is one word; cut if too long."""
     raw: bytes = scope.get("raw_path") or scope["path"].encode("ascii", "backslashreplace")
     path = raw.partition(b"?")[0]
     cut = "…" if len(path) > _LONGEST_PATH else ""

@@ -1,34 +1,42 @@
 """The HTTP application: the document, the services and the middleware put together."""
 
+import contextlib
 import functools
-import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+from typing import Any
+
+from connexion import ConnexionMiddleware
+from connexion.datastructures import MediaTypeDict
+from connexion.exceptions import ProblemException
+from connexion.middleware.exceptions import ExceptionMiddleware
+from connexion.middleware.lifespan import LifespanMiddleware
+from connexion.middleware.security import SecurityMiddleware
+from connexion.validators import JSONResponseBodyValidator
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from sqlrs_engine.auth import Bearer
 from sqlrs_engine.metrics import Metrics
 
-from . import spec
+from . import errors, security, spec
 from .activity import Activity, ActivityMiddleware
-from .errors import Errors
+from .connexion_app import Operations, TagResolver, bind
 from .guards import BODY_SECONDS, MAX_BODY_BYTES, Guards
-from .open_limit import OpenLimit
-from .operations import EngineApp
-from .request import Context
-from .request_validation import RESPONSE_VALIDATORS, ValidationMiddleware
-from .resolver import TagResolver
-from .responses import Receive, Scope, Send
 from .routing import RoutingMiddleware
-from .security import SecurityMiddleware
-from .services import Services
+from .services import Identity, OpenLimit, Services
 
 MAX_STREAMS = 256
+
+# NDJSON is left to the tests: connexion would buffer a stream to its end.
+_RESPONSE_VALIDATORS = MediaTypeDict({"application/json": JSONResponseBodyValidator})
 
 
 class HttpApp:
     """An ASGI application. ``activity`` tells whether it is in use."""
 
-    def __init__(self, app: EngineApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.activity = Activity()
+        self._app = app
         self._http = ActivityMiddleware(app, self.activity, metrics)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -36,7 +44,7 @@ class HttpApp:
         if scope["type"] == "http":
             await self._http(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await self._app(scope, receive, send)
         else:
             await send({"type": "websocket.close"})
 
@@ -52,66 +60,59 @@ def create_app(
     max_body: int = MAX_BODY_BYTES,
     body_seconds: float = BODY_SECONDS,
     max_streams: int = MAX_STREAMS,
+    document: spec.Json | None = None,
+    handlers: str = f"{__package__}.handlers",
 ) -> HttpApp:
     """Return the application of one engine.
 
     ``allowed_hosts`` are names besides the loopback ones to accept in ``Host``, without
     ports. ``response_validation`` checks every JSON answer against the document and fails
-    what does not fit: for tests.
+    what does not fit: for tests. ``document`` is the engine's by default, ``handlers`` the
+    package with its handlers.
 
-    Raises ValueError when the token is empty.
+    Raises ValueError when the token is empty, DocumentError when the document has something
+    that is not implemented or a handler that does not fit its operation.
     """
-    document = spec.document()
-    middlewares = [
-        Errors,
-        functools.partial(
-            Guards, hosts=tuple(allowed_hosts), max_body=max_body, body_seconds=body_seconds
-        ),
+    document = spec.document() if document is None else document
+    security.check_schemes(document)
+    bearer = Bearer(token)
+    services = replace(
+        services,
+        identity=Identity(version=version, instance_id=instance_id, prove=bearer.prove),
+        streams=OpenLimit(max_streams),
+    )
+    guards = functools.partial(
+        Guards, hosts=tuple(allowed_hosts), max_body=max_body, body_seconds=body_seconds
+    )
+    middlewares: list[Any] = [
+        LifespanMiddleware,
+        ExceptionMiddleware,
+        guards,
         RoutingMiddleware,
         SecurityMiddleware,
-        ValidationMiddleware,
     ]
     if response_validation:
         from connexion.middleware.response_validation import ResponseValidationMiddleware
 
         middlewares.append(ResponseValidationMiddleware)
-    app = EngineApp(
-        __name__,
+    app = ConnexionMiddleware(
+        Operations(),
+        import_name=__name__,
+        lifespan=_lifespan,
         middlewares=middlewares,
-        resolver=TagResolver(f"{__package__}.handlers", _operations(document)),
+        auth_all_paths=True,  # a wrong method on a path that has others, too
+        resolver=TagResolver(handlers, document),
+        security_map=security.security_map(bearer),
         validate_responses=response_validation,
-        validator_map=RESPONSE_VALIDATORS,
+        validator_map={"response": _RESPONSE_VALIDATORS},
     )
-    bearer = Bearer(token)
-    app.bind(
-        spec.TrustedSpecification(document),
-        bearer=bearer,
-        context=Context(
-            services=services,
-            version=version,
-            instance_id=instance_id,
-            pid=os.getpid(),
-            prove=bearer.prove,
-            streams=OpenLimit(max_streams, "streams"),
-        ),
-    )
+    for kind in (Exception, ProblemException):
+        app.add_error_handler(kind, errors.answer)
+    bind(app, document, services)
     return HttpApp(app, services.metrics)
 
 
-def _operations(document: spec.Json) -> dict[str, spec.Json]:
-    """Return the document's operations by their ids."""
-    return {
-        operation["operationId"]: operation
-        for item in document["paths"].values()
-        for method, operation in item.items()
-        if method != "parameters"
-    }
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    """Answer the server's start and stop; there is nothing to do at either."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
+@contextlib.asynccontextmanager
+async def _lifespan(_app: ConnexionMiddleware) -> AsyncIterator[None]:
+    """Start and stop with the server; there is nothing to do at either."""
+    yield

@@ -1,15 +1,17 @@
-"""One error envelope for every failure, whoever raised it."""
+"""One error envelope for every failure, wherever it was raised."""
 
 import logging
 from http import HTTPStatus
 
 from connexion.exceptions import ProblemException
+from connexion.lifecycle import ConnexionRequest, ConnexionResponse
 from starlette.requests import ClientDisconnect
 
 from sqlrs_engine.errors import (
     DISK_FULL,
     ENGINE_FAILED,
     EngineError,
+    MethodNotAllowed,
     PayloadTooLarge,
     RequestTimeout,
     StorageFull,
@@ -18,9 +20,19 @@ from sqlrs_engine.errors import (
 from sqlrs_engine.host.disk_space import is_full
 from sqlrs_engine.host.file_descriptors import shortage
 
-from .responses import ASGIApp, Headers, Message, Receive, Reply, Scope, Send, json_reply
+from .responses import Headers, Reply, json_reply
 
 _log = logging.getLogger(__name__)
+
+
+class WrongMethod(MethodNotAllowed):
+    """The path has other methods; ``allow`` lists them, as the header ``Allow`` does."""
+
+    def __init__(self, method: str, allow: str) -> None:
+        super().__init__(
+            "the path does not support this method: use one from the Allow header", method
+        )
+        self.allow = allow
 
 
 def error_reply(error: EngineError, headers: Headers = ()) -> Reply:
@@ -28,35 +40,21 @@ def error_reply(error: EngineError, headers: Headers = ()) -> Reply:
     headers = list(headers)
     if isinstance(error, Unauthorized):
         headers.append((b"www-authenticate", b"Bearer"))
+    if isinstance(error, WrongMethod):
+        headers.append((b"allow", error.allow.encode()))
     if isinstance(error, PayloadTooLarge | RequestTimeout):
         # The rest of the body is unread: the connection cannot serve another request.
         headers.append((b"connection", b"close"))
     return json_reply(error.as_dict(), status=error.status, headers=headers)
 
 
-class Errors:
-    """ASGI middleware that answers with the envelope of whatever is raised below it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on; an exception becomes a reply unless one has begun."""
-        started = False
-
-        async def watching_send(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watching_send)
-        except ClientDisconnect:
-            _log.debug("the client left before its request was complete")
-        except Exception as error:
-            if started:
-                raise  # too late for an envelope: the server cuts the connection
-            await error_reply(_as_engine_error(error))(scope, receive, send)
+async def answer(_request: ConnexionRequest, error: Exception) -> ConnexionResponse:
+    """Return the answer to a request that failed: connexion's handler of all errors."""
+    if isinstance(error, ClientDisconnect):
+        raise error  # nobody is left to answer
+    reply = error_reply(_as_engine_error(error))
+    headers = {name.decode(): value.decode() for name, value in reply.raw_headers}
+    return ConnexionResponse(status_code=reply.status_code, body=reply.body, headers=headers)
 
 
 def _as_engine_error(error: Exception) -> EngineError:

@@ -1,4 +1,4 @@
-"""What a request must satisfy before anything looks at its content.
+"""Checks of a request that come before everything else.
 
 A web page in a browser on this machine can reach the loopback interface. It cannot set
 the token, but the guards turn it away earlier: a page on another site sends ``Origin`` or
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
 from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sqlrs_engine.errors import (
     Forbidden,
@@ -20,8 +21,6 @@ from sqlrs_engine.errors import (
     PayloadTooLarge,
     RequestTimeout,
 )
-
-from .responses import ASGIApp, Message, Receive, Scope, Send
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 MAX_BODY_BYTES = 64 * 1024 * 1024
@@ -36,11 +35,10 @@ _FOREIGN = frozenset({b"cross-site", b"same-site"})
 
 @dataclass(slots=True)
 class Body:
-    """What is known of a request's body before it is read, and what bounds it.
+    """A request's body before it is read, with its limits.
 
-    ``declared`` is its size, where the request says it. Read with ``streamed``, it has no
-    limit of size here: who takes it piece by piece has one. Then ``seconds`` bound the wait
-    for each piece.
+    ``declared`` is the size in bytes, if the request declares it. A ``streamed`` body has no
+    limit here, because its reader has one; ``seconds`` then limits the wait for each piece.
     """
 
     present: bool
@@ -50,24 +48,24 @@ class Body:
     streamed: bool = False
 
     def check(self, size: int = 0) -> None:
-        """Raise PayloadTooLarge when so many bytes, or those declared, are too many."""
+        """Raise PayloadTooLarge if this size in bytes, or the declared one, is over the limit."""
         if not self.streamed and max(size, self.declared or 0) > self.max_bytes:
             raise PayloadTooLarge(
                 "the request body is too large", f"at most {self.max_bytes} bytes are accepted"
             )
 
     def deadline(self, began: float, now: float) -> float:
-        """Return until when the next piece may take."""
+        """Return the time by which the next piece must have arrived."""
         if self.streamed:
             return min(now + self.seconds, began + STREAM_SECONDS)
         return began + self.seconds
 
 
 class Guards:
-    """ASGI middleware.
+    """ASGI middleware that rejects requests by host, origin, text, size and speed.
 
-    ``hosts`` are the names the engine answers to, without a port; ``max_body`` is in
-    bytes; ``body_seconds`` bounds the time a client may take to send a body.
+    ``hosts`` are the accepted host names, without ports, besides the loopback names.
+    ``max_body`` is in bytes; ``body_seconds`` limits the time for sending a body.
     """
 
     def __init__(
@@ -86,8 +84,8 @@ class Guards:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, with its ``Body`` in the scope.
 
-        Raises Misdirected, Forbidden or InvalidArgument; reading the body further down
-        raises PayloadTooLarge, RequestTimeout or ClientDisconnect.
+        Raises Misdirected, Forbidden or InvalidArgument. Reading the body raises
+        PayloadTooLarge, RequestTimeout or ClientDisconnect.
         """
         hosts: list[bytes] = []
         length: bytes | None = None
@@ -112,7 +110,8 @@ class Guards:
                 has_body = True
         self._check_host(hosts)
         _check_text("path", scope.get("raw_path") or b"")
-        _check_text("query", scope["query_string"])
+        if scope["query_string"]:
+            _check_text("query", scope["query_string"])
         declared = None if length is None else _content_length(length)
         has_body = has_body or bool(declared)
         body = Body(has_body, declared, self._max_body, self._body_seconds)
@@ -133,7 +132,7 @@ class Guards:
 
 
 def _bounded(receive: Receive, body: Body) -> Receive:
-    """Wrap ``receive`` so that a body can be neither too large nor too slow."""
+    """Wrap ``receive`` to enforce the limits of size and time."""
     time = asyncio.get_running_loop().time
     began = time()
     size = 0
@@ -163,7 +162,7 @@ def _bounded(receive: Receive, body: Body) -> Receive:
 
 
 def _check_text(part: str, raw: bytes) -> None:
-    """Refuse what would not be the UTF-8 text that handlers take it for."""
+    """Raise InvalidArgument unless this is percent-encoded UTF-8 without NUL characters."""
     raw = raw.partition(b"?")[0] if part == "path" else raw
     if _ENCODED.fullmatch(raw) is None:
         raise InvalidArgument(f"invalid {part}", "characters outside ASCII must be percent-encoded")

@@ -1,8 +1,8 @@
-"""Repetitions of the last event while a job is silent: signs of life, never stored.
+"""Heartbeats: repetitions of the last event while a job is silent. They are never stored.
 
-A client that reconnects asks for the events after the N lines that it has read, and it has
-read the repetitions, too. So each has a number like any event, the same in all streams of a
-job: a stream is where it is by how many events and how many repetitions came before.
+A client that reconnects asks for the events after the N lines that it has read, and these
+include heartbeats. Therefore a heartbeat has a number like an event, the same in all streams
+of a job, and the position in a stream is a number of events and a number of heartbeats.
 """
 
 from bisect import bisect_left
@@ -14,26 +14,26 @@ import orjson
 SECONDS = 1.0
 
 _JOBS = 1000
-# Repeating a page of output once a second would tell nothing more.
+# Repeating a page of output every second would add nothing.
 _LONGEST = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place between two lines: the events and the repetitions before it."""
+    """A position between two lines: the number of events and of heartbeats before it."""
 
     events: int
     beats: int
 
     @property
     def number(self) -> int:
-        """How many lines come before it."""
+        """The number of lines before it."""
         return self.events + self.beats
 
 
 @dataclass(slots=True)
 class _Beats:
-    """The repetitions of a job: their numbers, their times, and how far any stream has got."""
+    """The heartbeats of a job: line numbers, times, and the furthest position of any stream."""
 
     numbers: list[int] = field(default_factory=list)
     times: list[str] = field(default_factory=list)
@@ -41,36 +41,36 @@ class _Beats:
 
 
 class Heartbeats:
-    """The repetitions of all jobs; used by the event loop's thread alone."""
+    """The heartbeats of all jobs. Only the event loop's thread uses them."""
 
     def __init__(self) -> None:
         self._jobs: OrderedDict[str, _Beats] = OrderedDict()
 
     def place(self, job_id: str, number: int) -> Place:
-        """Return the place after so many lines."""
+        """Return the position after this number of lines."""
         beats = bisect_left(self._of(job_id).numbers, number)
         return Place(number - beats, beats)
 
     def add(self, job_id: str, place: Place, time: str) -> None:
-        """Repeat the last event at a place; not where a stream has gone past it."""
+        """Add a heartbeat at a position, unless a stream has already passed it."""
         beats = self._of(job_id)
         if place.number == beats.furthest and self.due(job_id, place) is None:
             beats.numbers.append(place.number)
             beats.times.append(time)
 
     def due(self, job_id: str, place: Place) -> str | None:
-        """Return the time of the repetition that comes next at a place, if one does."""
+        """Return the time of the heartbeat at a position, or None if there is none."""
         beats = self._of(job_id)
         next_is_beat = beats.numbers[place.beats : place.beats + 1] == [place.number]
         return beats.times[place.beats] if next_is_beat else None
 
     def until_next(self, job_id: str, place: Place, lines: int) -> int:
-        """Return how many of so many events come before the next repetition."""
+        """Return how many of the next ``lines`` events come before the next heartbeat."""
         following = self._of(job_id).numbers[place.beats : place.beats + 1]
         return min([lines, *(number - place.number for number in following)])
 
     def passed(self, job_id: str, place: Place, *, events: int = 0, beats: int = 0) -> Place:
-        """Record that a stream has gone so far from a place; return where it is then."""
+        """Record that a stream has moved on from a position; return its new position."""
         there = Place(place.events + events, place.beats + beats)
         known = self._of(job_id)
         known.furthest = max(known.furthest, there.number)
@@ -90,5 +90,5 @@ def repeatable(line: bytes) -> bool:
 
 
 def repeated(line: bytes, time: str) -> bytes:
-    """Return an event's line with another time."""
+    """Return the line of an event with another time."""
     return orjson.dumps(orjson.loads(line) | {"ts": time})

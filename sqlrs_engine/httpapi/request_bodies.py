@@ -1,21 +1,27 @@
-"""Request bodies: JSON with its media type, bytes and value; or raw, piece by piece."""
+"""Request bodies: JSON, checked against its schema, or raw, read piece by piece."""
 
 import asyncio
 import contextlib
 import re
 from collections.abc import AsyncIterator
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import anyio.to_thread
 import orjson
+from connexion.json_schema import Draft4RequestValidator
+from jsonschema import ValidationError
+from jsonschema.validators import extend
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
 from sqlrs_engine.errors import EngineError, InvalidArgument, UnsupportedMediaType
+from sqlrs_engine.json_schemas import explain, match_whole, shortened
 
 from .guards import BODY
-from .json_schemas import Schema
-from .responses import Receive, Scope
+from .spec import DocumentError, Json, refuse_unknown
+
+JSON = "application/json"
 
 MAX_DEPTH = 64
 MAX_VALUES = 1_000_000
@@ -25,24 +31,60 @@ _QUOTE = ord('"')
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[,\[{]', re.DOTALL)
 
 
-class BodyReader:
-    """Reads and checks the body of one operation."""
+_BODY = frozenset({"required", "content"})
+# Keywords of JSON Schema's draft 4 as in OpenAPI 3.0. Not ``format``: it would not be checked.
+# A ``default`` is the handler's business.
+_SCHEMA = (
+    frozenset({"type", "nullable", "enum", "default", "allOf", "anyOf", "oneOf", "not"})
+    | {"properties", "required", "additionalProperties", "minProperties", "maxProperties"}
+    | {"items", "minItems", "maxItems", "uniqueItems"}
+    | {"minLength", "maxLength", "pattern"}
+    | {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
+)
+_Validator: Any = extend(Draft4RequestValidator, {"pattern": match_whole})  # type: ignore[no-untyped-call]
 
-    def __init__(self, schema: dict[str, Any]) -> None:
-        self._schema = Schema(schema)
+
+class BodyReader(Protocol):
+    """Reads the bodies of one operation's requests."""
+
+    async def read(self, scope: Scope, receive: Receive) -> Any:
+        """Return a request's body."""
+
+
+def body_reader(definition: Json) -> BodyReader | None:
+    """Return what reads the bodies that the document defines; None where there are none.
+
+    Raises DocumentError when the definition is not implemented.
+    """
+    if not definition:
+        return None
+    refuse_unknown("request body", definition, _BODY)
+    if not definition.get("required"):
+        raise DocumentError("request body: the engine does not implement optional bodies")
+    ((media_type, content),) = definition["content"].items()
+    refuse_unknown(f"request body {media_type}", content, frozenset({"schema"}))
+    return JsonReader(content["schema"]) if media_type == JSON else RawReader()
+
+
+class JsonReader:
+    """Reads and checks JSON."""
+
+    def __init__(self, schema: Json) -> None:
+        _check_keywords("request body", schema)
+        self._validator = _Validator(schema)
 
     async def read(self, scope: Scope, receive: Receive) -> Any:
         """Return the decoded body.
 
-        Raises UnsupportedMediaType when it says that it is anything but JSON in UTF-8,
-        InvalidArgument when it is missing, is not JSON or does not fit the schema.
+        Raises UnsupportedMediaType if the request declares anything but JSON in UTF-8, and
+        InvalidArgument if the body is missing, is not JSON or does not match the schema.
         """
         body = scope["extensions"][BODY]
         body.check()
         if not body.present:
             raise InvalidArgument("a JSON request body is required")
         _check_media_type(_header(scope, b"content-type"))
-        check_coding(scope)
+        _check_coding(scope)
         raw = await _collect(receive)
         if len(raw) < _LARGE:
             return self._decode(raw)
@@ -50,14 +92,27 @@ class BodyReader:
 
     def _decode(self, raw: bytes) -> Any:
         value = parse(raw)
-        self._schema.check(value)
+        # The first failure will do: looking for the most telling one means finding all,
+        # and a large body can have millions.
+        error = next(self._validator.iter_errors(value), None)
+        if error is not None:
+            raise InvalidArgument("invalid request body", explain(error, _subject(error)))
         return value
 
 
-class RawBody:
-    """A body of any kind, taken piece by piece; who takes it bounds its size.
+class RawReader:
+    """Passes on a body of any media type, unread."""
 
-    ``declared`` is its size, where the request says it.
+    async def read(self, scope: Scope, receive: Receive) -> "RawBody":
+        """Return the body, unread. Raises UnsupportedMediaType when it is compressed."""
+        _check_coding(scope)
+        return RawBody(scope, receive)
+
+
+class RawBody:
+    """A body of any media type, read piece by piece. Its reader limits the size.
+
+    ``declared`` is the size in bytes, if the request declares it.
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
@@ -86,7 +141,7 @@ class RawBody:
             yield b"".join(pending)
 
     async def drain(self, seconds: float) -> None:
-        """Read what is left of it, for so long: a client may listen only when it is done."""
+        """Read the rest, for at most ``seconds``: some clients read a response only after that."""
         with contextlib.suppress(TimeoutError, EngineError):
             async with asyncio.timeout(seconds):
                 async for _ in self.pieces():
@@ -96,9 +151,9 @@ class RawBody:
 def parse(raw: bytes) -> Any:
     """Return the value of a JSON document.
 
-    Raises InvalidArgument when it is not one, holds a NUL character (which no path,
-    argument or SQL text can), nests deeper than ``MAX_DEPTH`` or has more than
-    ``MAX_VALUES``, of which each takes much more memory than text of its size.
+    Raises InvalidArgument if it is invalid, contains a NUL character (which no path,
+    argument or SQL text can), has more than ``MAX_DEPTH`` levels or more than ``MAX_VALUES``
+    values, each of which needs much more memory than its text.
     """
     if not raw:
         raise InvalidArgument("a JSON request body is required")
@@ -130,14 +185,33 @@ def _walk(value: Any) -> None:
             pending.extend((child, depth + 1) for child in children)
 
 
-def check_coding(scope: Scope) -> None:
-    """Raise UnsupportedMediaType when a body says that it is compressed."""
+def _check_coding(scope: Scope) -> None:
+    """Raise UnsupportedMediaType if the request declares a compressed body."""
     coding = _header(scope, b"content-encoding").strip()
     if coding.lower() not in (b"", b"identity"):
         raise UnsupportedMediaType(
             "the request body must not be compressed: send it without Content-Encoding",
             f"Content-Encoding: {coding.decode('latin-1')}",
         )
+
+
+def _check_keywords(where: str, schema: Json) -> None:
+    """Raise DocumentError when a schema has a keyword that would not be checked."""
+    refuse_unknown(where, schema, _SCHEMA)
+    below = [*schema.get("properties", {}).values()]
+    for keyword in ("allOf", "anyOf", "oneOf"):
+        below += schema.get(keyword, [])
+    for keyword in ("items", "additionalProperties", "not"):
+        if isinstance(schema.get(keyword), dict):
+            below.append(schema[keyword])
+    for child in below:
+        _check_keywords(where, child)
+
+
+def _subject(error: ValidationError) -> str:
+    """Return the field that an error is about, in quotes and not too long."""
+    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.absolute_path)
+    return f"'{shortened(where.removeprefix('.'))}'" if where else "the body"
 
 
 def _has_too_many_values(raw: bytes) -> bool:
@@ -171,7 +245,7 @@ def _check_media_type(given: bytes) -> None:
 
 
 async def _collect(receive: Receive) -> bytes:
-    """Return the whole body; the guards bound its size and its time."""
+    """Return the whole body. The guards limit its size and its time."""
     chunks = []
     while True:
         message = await receive()

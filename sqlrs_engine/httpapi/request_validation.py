@@ -1,79 +1,106 @@
-"""Checks of requests against the document, each operation's built once.
+"""What an operation's handler gets: the request's parameters and body, checked.
 
-connexion builds its validators anew for every request, which is most of what a request
-costs; these are its middleware's operations with that work moved to start-up.
+connexion's own validation builds its validators anew for every request; these are built
+once, at start (CONTRIBUTING.md, "What connexion does here").
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from connexion.datastructures import MediaTypeDict
-from connexion.middleware.request_validation import (
-    RequestValidationAPI,
-    RequestValidationMiddleware,
-    RequestValidationOperation,
-)
 from connexion.operations import AbstractOperation
-from connexion.validators import JSONResponseBodyValidator
+from starlette.types import Receive, Scope
 
-from . import negotiation
+from sqlrs_engine.errors import NotAcceptable
+from sqlrs_engine.stream import MEDIA_TYPE as NDJSON
+
 from .guards import BODY
 from .parameters import ParameterReader
-from .request import INPUTS, Inputs
-from .request_bodies import BodyReader, RawBody, check_coding
-from .responses import ASGIApp, Receive, Scope, Send
+from .request_bodies import JSON, BodyReader, body_reader
 
-# NDJSON is left to the tests: connexion would buffer a stream to its end.
-RESPONSE_VALIDATORS = {"response": MediaTypeDict({"application/json": JSONResponseBodyValidator})}
+REQUEST = "request"
+"""The argument by which a handler asks for the ``Request``."""
 
 
-class ValidatedOperation(RequestValidationOperation):  # type: ignore[misc]
-    """Reads the inputs of one operation and hands them on in the scope."""
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a handler may need to know besides the document's parameters.
 
-    def __init__(self, next_app: ASGIApp, *, operation: AbstractOperation, **options: Any) -> None:
-        super().__init__(next_app, operation=operation, **options)
+    ``media_type`` is the one to answer with; ``method`` is ``HEAD`` for a ``GET`` of which
+    only the headers are wanted.
+    """
+
+    method: str
+    media_type: str
+
+
+class RequestReader:
+    """Reads the arguments of one operation's handler."""
+
+    def __init__(self, operation: AbstractOperation, *, wants_request: bool) -> None:
+        """Raises DocumentError when the operation's definition is not implemented."""
         self._parameters = ParameterReader(operation.parameters, creates=operation.method == "put")
-        accepted = operation.request_body.get("content", {}) if operation.request_body else {}
-        self._body = (
-            BodyReader(operation.body_schema(negotiation.JSON))
-            if negotiation.JSON in accepted
-            else None
-        )
-        self._raw = bool(accepted) and self._body is None
+        self._body: BodyReader | None = body_reader(operation.request_body)
         self._produced = _success_types(operation)
+        self._wants_request = wants_request
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on with its ``Inputs``.
+    @property
+    def required(self) -> set[str]:
+        """The names of the arguments that every request has."""
+        return self._parameters.required | ({"body"} if self._body else set())
 
-        Raises InvalidArgument, NotFound, NotAcceptable or UnsupportedMediaType.
+    @property
+    def optional(self) -> set[str]:
+        """The names of the arguments that a request may have."""
+        return self._parameters.optional
+
+    async def read(self, scope: Scope, receive: Receive) -> dict[str, Any]:
+        """Return the arguments.
+
+        Raises InvalidArgument, NotFound, NotAcceptable, UnsupportedMediaType, and what
+        reading the body raises.
         """
-        inputs = Inputs(
-            path=self._parameters.path(scope["path_params"]),
-            query=self._parameters.query(scope["query_string"]),
-            media_type=negotiation.choose(_accept(scope), self._produced),
-        )
-        if self._raw:
-            check_coding(scope)
-            inputs.body = RawBody(scope, receive)
-        elif self._body is not None:
-            inputs.body = await self._body.read(scope, receive)
+        arguments = self._parameters.read(scope)
+        media_type = choose(_accept(scope), self._produced)
+        if self._body is not None:
+            arguments["body"] = await self._body.read(scope, receive)
         else:
             scope["extensions"][BODY].check()
-        scope["extensions"][INPUTS] = inputs
-        await self.next_app(scope, receive, send)
+        if self._wants_request:
+            arguments[REQUEST] = Request(scope["method"], media_type)
+        return arguments
 
 
-class ValidatedAPI(RequestValidationAPI):  # type: ignore[misc]
-    """The operations of the document."""
+def choose(accept: bytes | None, produced: Sequence[str]) -> str:
+    """Return the media type to answer with: one of ``produced``, the first by default.
 
-    def make_operation(self, operation: AbstractOperation) -> ValidatedOperation:
-        """Return the checks of an operation."""
-        return ValidatedOperation(self.next_app, operation=operation)
+    NDJSON is chosen whenever ``Accept`` names it; wildcards mean the default. So does JSON,
+    the media type of every operation's errors: generated clients ask for that alone.
+
+    Raises NotAcceptable when the header admits none.
+    """
+    if accept is None or not produced:
+        return produced[0] if produced else JSON
+    admitted = _admitted(accept)
+    if NDJSON in admitted and NDJSON in produced:
+        return NDJSON
+    for media_type in produced:
+        if not admitted.isdisjoint((media_type, "application/*", "*/*")):
+            return media_type
+    if JSON in admitted:
+        return produced[0]
+    raise NotAcceptable("no acceptable media type", f"accept one of {', '.join(produced)}")
 
 
-class ValidationMiddleware(RequestValidationMiddleware):  # type: ignore[misc]
-    """Checks a routed request against the document."""
-
-    api_cls = ValidatedAPI
+def _admitted(accept: bytes) -> set[str]:
+    """Return the media ranges of a header whose weight is not zero; all when it is empty."""
+    admitted = set()
+    for item in accept.decode("latin-1").lower().split(","):
+        media_range, *parameters = (part.strip() for part in item.split(";"))
+        weights = [p[2:] for p in parameters if p.startswith("q=")]
+        if media_range and not (weights and not weights[0].strip("0.")):
+            admitted.add(media_range)
+    return admitted if accept.strip() else {"*/*"}
 
 
 def _success_types(operation: AbstractOperation) -> list[str]:

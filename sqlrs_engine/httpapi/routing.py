@@ -6,19 +6,19 @@ from urllib.parse import unquote
 from connexion.http_facts import METHODS
 from connexion.middleware.abstract import ROUTING_CONTEXT, SpecMiddleware
 from connexion.spec import Specification
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sqlrs_engine.auth import Bearer
-from sqlrs_engine.errors import MethodNotAllowed, NotFound, Unauthorized
+from sqlrs_engine.errors import NotFound
 
-from .errors import error_reply
-from .responses import ASGIApp, Message, Receive, Scope, Send
-from .security import authorization
+from .errors import WrongMethod
+
+REFUSAL = "sqlrs_refusal"
 
 _OF_A_SERVICE = ("/v1/users", "/v1/organizations")
 
 
 class Route:
-    """A path of the document: the operation id of each of its methods."""
+    """A path of the document, with the operation id of each of its methods."""
 
     def __init__(self, path: str) -> None:
         self.names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
@@ -33,13 +33,13 @@ class Route:
         self.is_open = self.is_open and is_open
 
     @property
-    def allow(self) -> bytes:
+    def allow(self) -> str:
         """The value of an ``Allow`` header."""
-        return ", ".join(sorted(self.operations)).encode()
+        return ", ".join(sorted(self.operations))
 
 
 class _Node:
-    """A segment of the tree of paths; a literal wins over a parameter."""
+    """A node of the tree of path segments; literals take precedence over parameters."""
 
     __slots__ = ("literals", "parameter", "route")
 
@@ -62,7 +62,7 @@ class Router:
         self._root = _Node()
 
     def add(self, path: str) -> Route:
-        """Return the route of a path such as ``/v1/names/{name}``, made if need be."""
+        """Return the route of a path such as ``/v1/names/{name}``; create it if necessary."""
         node = self._root
         for part in path.split("/")[1:]:
             node = node.descend(part)
@@ -72,8 +72,8 @@ class Router:
     def find(self, raw_path: str) -> tuple[Route, dict[str, str]] | None:
         """Return the route of a percent-encoded path and the values of its parameters.
 
-        Segments are decoded after they have been told apart, so ``%2F`` stays within
-        its segment. No segment is empty.
+        Segments are decoded after the path is split, so that ``%2F`` stays within its
+        segment. Return None if there is no such path; no segment may be empty.
         """
         node = self._root
         values: list[str] = []
@@ -93,17 +93,16 @@ class Router:
 class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]
     """Finds the operation; answers 404 and 405, the latter with every method in ``Allow``.
 
-    On known paths the token is checked before the method is.
+    Starlette's router, connexion's own, decodes ``%2F`` before it looks for slashes,
+    redirects paths with a slash at the end, and knows one method per route.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
         self._router = Router()
-        self._bearer: Bearer | None = None
 
-    def add_api(self, specification: Specification, *, bearer: Bearer, **_options: Any) -> None:
+    def add_api(self, specification: Specification, **_options: Any) -> None:
         """Add all paths of a document."""
-        self._bearer = bearer
         for path, item in specification["paths"].items():
             route = self._router.add(path)
             for method in METHODS & item.keys():
@@ -112,7 +111,7 @@ class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]
                 route.add(method.upper(), operation["operationId"], is_open=is_open)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Route a request."""
+        """Route a request. Raises NotFound, and WrongMethod on a path that needs no token."""
         raw: bytes | None = scope.get("raw_path")
         found = self._router.find(raw.partition(b"?")[0].decode() if raw else scope["path"])
         if found is None:
@@ -121,27 +120,25 @@ class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]
         method = scope["method"]
         operation_id = route.operations.get(method)
         if operation_id is None:
-            await self._refuse_method(route, scope, receive, send)
-            return
+            wrong = WrongMethod(method, route.allow)
+            if route.is_open:
+                raise wrong
+            # Without an operation, the request still has to show the token.
+            scope["extensions"][REFUSAL] = wrong
         scope["extensions"][ROUTING_CONTEXT] = {
             "api_base_path": "",
             "operation_id": operation_id,
         }
         await self._app(scope, receive, _without_body(send) if method == "HEAD" else send)
 
-    async def _refuse_method(
-        self, route: Route, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        if not route.is_open and self._bearer and not self._bearer.accepts(authorization(scope)):
-            raise Unauthorized("a bearer token is required", "read it from engine.json")
-        error = MethodNotAllowed(
-            "the path does not support this method: use one from the Allow header", scope["method"]
-        )
-        await error_reply(error, [(b"allow", route.allow)])(scope, receive, send)
+
+async def refuse(scope: Scope, _receive: Receive, _send: Send) -> None:
+    """End the chain for a request that has no operation. Raises WrongMethod."""
+    raise scope["extensions"][REFUSAL]
 
 
 def _no_path(path: str) -> NotFound:
-    """Return the error for an unknown path; clients of a shared service ask for these."""
+    """Return the error for an unknown path, some of which exist only on a shared service."""
     if path.startswith(_OF_A_SERVICE):
         return NotFound(
             "a local engine has no users or organizations",
@@ -151,7 +148,7 @@ def _no_path(path: str) -> NotFound:
 
 
 def _without_body(send: Send) -> Send:
-    """Answer HEAD: the headers of GET and nothing after them."""
+    """Wrap ``send`` for HEAD: send the headers of GET without the body."""
 
     async def headers_only(message: Message) -> None:
         if message["type"] == "http.response.body":

@@ -1,57 +1,60 @@
-"""The bearer token, asked for by every operation that the document does not open."""
+"""The bearer token: connexion's security middleware asks for it where the document says so."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
-from connexion.middleware.abstract import RoutedAPI, RoutedMiddleware
-from connexion.operations import AbstractOperation
+from connexion.lifecycle import ConnexionRequest
+from connexion.security import AbstractSecurityHandler
 
 from sqlrs_engine.auth import Bearer
 from sqlrs_engine.errors import Unauthorized
 
-from .responses import ASGIApp, Receive, Scope, Send
+from .spec import DocumentError, Json
+
+_SCHEME = {"type": "http", "scheme": "bearer"}
 
 
-def authorization(scope: Scope) -> bytes | None:
-    """Return the first ``Authorization`` header of a request."""
-    for name, value in scope["headers"]:
-        if name == b"authorization":
-            found: bytes = value
-            return found
-    return None
+class BearerHandler(AbstractSecurityHandler):  # type: ignore[misc]
+    """Checks the token of one engine.
 
+    connexion's own handler calls a function that the document, or an environment variable,
+    names: a global one. It cannot know which of two engines in a process is asked.
+    """
 
-class SecurityOperation:
-    """Lets requests of one operation pass that carry the token."""
-
-    def __init__(self, next_app: ASGIApp, bearer: Bearer) -> None:
-        self._next_app = next_app
+    def __init__(self, bearer: Bearer) -> None:
         self._bearer = bearer
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on. Raises Unauthorized."""
-        header = authorization(scope)
-        if not self._bearer.accepts(header):
-            if header is None:
-                raise Unauthorized("a bearer token is required", "read it from engine.json")
-            raise Unauthorized("the bearer token is not this engine's", "read engine.json again")
-        await self._next_app(scope, receive, send)
+    def get_fn(
+        self, security_scheme: Json, required_scopes: list[str]
+    ) -> Callable[[ConnexionRequest], Json]:
+        """Return the check of a request."""
+        return self._check
+
+    def _check(self, request: ConnexionRequest) -> Json:
+        """Return what is known of the client: nothing but that it has the token.
+
+        Raises Unauthorized.
+        """
+        for name, value in request.scope["headers"]:
+            if name == b"authorization":
+                if self._bearer.accepts(value):
+                    return {}
+                raise Unauthorized(
+                    "the bearer token is not this engine's", "read engine.json again"
+                )
+        raise Unauthorized("a bearer token is required", "read it from engine.json")
 
 
-class SecurityAPI(RoutedAPI[ASGIApp]):  # type: ignore[misc]
-    """The operations of the document, each with its check or without."""
-
-    def __init__(self, *args: Any, bearer: Bearer, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._bearer = bearer
-        self.add_paths()
-
-    def make_operation(self, operation: AbstractOperation) -> ASGIApp:
-        """Return the check of an operation."""
-        next_app: ASGIApp = self.next_app
-        return SecurityOperation(next_app, self._bearer) if operation.security else next_app
+def security_map(bearer: Bearer) -> dict[str, Any]:
+    """Return what checks each security scheme, for connexion."""
+    return {_SCHEME["scheme"]: functools.partial(BearerHandler, bearer)}
 
 
-class SecurityMiddleware(RoutedMiddleware[SecurityAPI]):  # type: ignore[misc]
-    """Checks the token of a routed request."""
-
-    api_cls = SecurityAPI
+def check_schemes(document: Json) -> None:
+    """Raise DocumentError when the document has a security scheme that is not implemented."""
+    for name, scheme in document["components"]["securitySchemes"].items():
+        if {keyword: scheme.get(keyword) for keyword in _SCHEME} != _SCHEME:
+            raise DocumentError(
+                f"security scheme {name}: the engine implements only HTTP bearer tokens"
+            )

@@ -1,4 +1,4 @@
-"""The JSON shapes of records: the same field names, empty fields left out."""
+"""The JSON form of records: the same field names, without empty fields."""
 
 from collections.abc import Callable
 from operator import attrgetter
@@ -12,8 +12,8 @@ from .responses import Reply, json_reply
 
 Entry = Callable[[Any], Json]
 
-# Levels of a deletion's tree; far below what readers and writers of JSON bear (orjson: 254
-# levels, of which a node takes two).
+# Levels of a deletion tree; far below the limits of JSON parsers (orjson: 254 levels, of
+# which a node takes two).
 DEEPEST = 50
 
 
@@ -105,7 +105,7 @@ _task_extra = _fields("job_id", "status", "args_summary")
 
 
 def instance_details(instance: Instance) -> Json:
-    """An instance with what only its own page shows: the DSN, its password included."""
+    """Return an instance with what lists do not show, such as the DSN with its password."""
     details = instance_entry(instance)
     details |= {"dsn": instance.dsn, "port": instance.port, "protected": instance.protected}
     if instance.ttl is not None:
@@ -114,7 +114,7 @@ def instance_details(instance: Instance) -> Json:
 
 
 def job_status(job: Job, tasks: list[Task]) -> Json:
-    """A job with its tasks and its result or error."""
+    """Return a job with its tasks and its result or error."""
     status = _job_status(job)
     if job.plan_only:
         status["plan_only"] = True
@@ -124,7 +124,7 @@ def job_status(job: Job, tasks: list[Task]) -> Json:
 
 
 def plan_task(task: Task) -> Json:
-    """A task as part of its job's plan, without a status."""
+    """Return a task as part of a plan, without a status."""
     entry = _plan_task(task)
     if task.input_id is not None:
         entry["input"] = {"kind": task.input_kind, "id": task.input_id}
@@ -132,7 +132,7 @@ def plan_task(task: Task) -> Json:
 
 
 def task_entry(task: Task) -> Json:
-    """A task of a list."""
+    """Return a task as an entry of a list."""
     return plan_task(task) | _task_extra(task)
 
 
@@ -142,7 +142,7 @@ def location(kind: str, ident: str) -> str:
 
 
 def delete_result(result: DeleteResult) -> Json:
-    """What a delete did, with its tree."""
+    """Return the outcome of a deletion, with its tree."""
     return {
         "dry_run": result.dry_run,
         "outcome": result.outcome,
@@ -151,16 +151,16 @@ def delete_result(result: DeleteResult) -> Json:
 
 
 def delete_reply(result: DeleteResult) -> Reply:
-    """Answer a delete: 409 when something blocks it, unless that was only the question."""
+    """Return the response to a deletion: 409 if it is blocked, except for a dry run."""
     blocked = result.outcome == "blocked" and not result.dry_run
     return json_reply(delete_result(result), status=409 if blocked else 200)
 
 
 def _delete_tree(root: Node) -> Json:
-    """A deletion's tree, nested at most ``DEEPEST`` levels deep.
+    """Return a deletion tree of at most ``DEEPEST`` levels.
 
-    What descends from a node of the last level follows that node in the same list. Without
-    recursion: chains of states are as long as their users make them.
+    Descendants of a node on the last level follow that node in the same list. There is no
+    recursion, because chains of states have any length.
     """
     tops: list[Json] = []
     waiting = [(root, tops, 1)]

@@ -1,29 +1,45 @@
-"""What the API needs of the engine: one small protocol a service.
+"""What all handlers share: the engine's services, and the limits of one application.
 
-All of them are synchronous and safe to call from any thread; they raise the errors of
-``sqlrs_engine.errors``.
+The services are synchronous and safe to call from any thread; they raise the errors of
+``sqlrs_engine.errors``. Those that tests replace are protocols here.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
+import anyio
+import anyio.to_thread
+
+from sqlrs_engine.cache import Cache
+from sqlrs_engine.config import Config
 from sqlrs_engine.deletion import DeleteResult, Deletion
+from sqlrs_engine.errors import Unavailable
 from sqlrs_engine.instances import Instances
 from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.prepare.jobs.events import Batch
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.registry import Registry
-from sqlrs_engine.sources import Upload
+from sqlrs_engine.runs import Run
+from sqlrs_engine.sources import Sources
 from sqlrs_engine.store import Store
 from sqlrs_engine.store.records import Job, Json
+
+from .heartbeats import Heartbeats
+
+_THREADS = 32
+_STREAMS = 256
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class EventLog(Protocol):
     """The events of jobs, as encoded lines without their newlines."""
 
     def read(self, job_id: str, start: int) -> Batch:
-        """Return the events from index ``start``, all there are or the next of them."""
+        """Return the events from index ``start``, all of them or the next batch."""
 
     def subscribe(self, job_id: str, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back, from any thread, after each change; return what ends that."""
@@ -52,48 +68,6 @@ class Prepare(Protocol):
         """Note that a client was shown this record."""
 
 
-class Config(Protocol):
-    """Settings by path."""
-
-    def get(self, path: str, effective: bool = False) -> Any:
-        """Return a value. Raises NotFound, InvalidArgument."""
-
-    def effective(self) -> Json:
-        """Return all values, defaults included."""
-
-    def overrides(self) -> Json:
-        """Return the values that were set."""
-
-    def set(self, path: str, value: Any) -> None:
-        """Set a value. Raises InvalidArgument."""
-
-    def remove(self, path: str) -> Any:
-        """Go back to the default and return it, None if there is none. Raises NotFound."""
-
-    def schema(self) -> Json:
-        """Return the JSON schema."""
-
-    def needs_restart(self, path: str) -> bool:
-        """Return whether a change at a path waits for a restart."""
-
-
-class Run(Protocol):
-    """A run in progress, read as it goes."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the last event has been taken."""
-
-    def start(self, on_event: Callable[[], None]) -> None:
-        """Begin; ``on_event`` is called, from any thread, when there is something."""
-
-    def take(self) -> list[Json]:
-        """Return the events since the last call."""
-
-    def cancel(self) -> None:
-        """End it; harmless when it is over."""
-
-
 class Runs(Protocol):
     """Runs psql and pgbench."""
 
@@ -101,26 +75,44 @@ class Runs(Protocol):
         """Start a run. Raises InvalidArgument, NotFound, Conflict."""
 
 
-class Cache(Protocol):
-    """The state cache's accounts."""
+class OpenLimit:
+    """A cap on how many streams are open; used by the event loop's thread alone."""
 
-    def status(self) -> Json:
-        """Return sizes and limits, fields without a value left out."""
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.taken = 0
 
-    def explain(self, request: PrepareRequest) -> Json:
-        """Return what a prepare would hit, fields without a value left out."""
+    def take(self) -> None:
+        """Count a stream in. Raises Unavailable when there are too many."""
+        if self.taken >= self._limit:
+            raise Unavailable("too many open streams", f"close one of {self._limit} and try again")
+        self.taken += 1
 
-
-class Sources(Protocol):
-    """Files of clients on other machines."""
-
-    def receive(self, digest: str, declared: int | None = None) -> Upload:
-        """Begin an upload. Raises InvalidArgument, SourceBlobTooLarge, StorageFull."""
+    def give_back(self) -> None:
+        """Count a stream out."""
+        self.taken -= 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What an engine says of itself.
+
+    ``prove`` answers a challenge, to show that the engine has its token.
+    """
+
+    version: str = "dev"
+    instance_id: str = ""
+    prove: Callable[[str], str] = str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Services:
-    """The engine's services; ``warnings`` are the codes of what is wrong now."""
+    """What all requests to one engine share.
+
+    ``warnings`` returns the codes of what is wrong now. ``threads`` bounds how many calls of
+    services run at once, ``streams`` how many streams are open; ``heartbeats`` remembers
+    what streams have repeated.
+    """
 
     store: Store
     registry: Registry
@@ -133,3 +125,13 @@ class Services:
     sources: Sources
     metrics: Metrics = field(default_factory=Metrics)
     warnings: Callable[[], list[str]] = list
+    identity: Identity = field(default_factory=Identity)
+    streams: OpenLimit = field(default_factory=lambda: OpenLimit(_STREAMS))
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
+    threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_THREADS))
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a service's function, which may take long, in a thread."""
+        return await anyio.to_thread.run_sync(
+            functools.partial(function, *args, **kwargs), limiter=self.threads
+        )

@@ -1,7 +1,7 @@
-"""Streams that wait for what happens in threads: job events and the output of runs.
+"""Streams of what happens in other threads: the events of jobs and the output of runs.
 
-A thread that has something calls back; the event loop then fetches it. Nothing polls,
-and nothing is kept per stream but a position.
+A thread that has something new calls back, and the event loop fetches it. Nothing polls. The
+only state of a stream is its position.
 """
 
 import asyncio
@@ -10,19 +10,20 @@ from collections.abc import AsyncIterator, Callable
 
 from sqlrs_engine import stream
 from sqlrs_engine.clock import utc_now
+from sqlrs_engine.runs import Run
+from sqlrs_engine.store.records import Json
 
 from . import heartbeats
 from .heartbeats import Place
-from .request import Request
 from .responses import CutShort, StreamReply
-from .services import EventLog, Run, Runs
+from .services import Services
 
 _LAST_EVENTS = 2  # the status, and the result or the error
 _RANGE = re.compile(r"\s*events\s*=\s*([0-9]{1,12})\s*-\s*")
 
 
 class Bell:
-    """Rung from any thread, heard by one coroutine of the event loop it was made in."""
+    """Wakes one coroutine of the event loop that it was created in, from any thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -30,14 +31,14 @@ class Bell:
         self._rung = False
 
     def ring(self, *_: object) -> None:
-        """Wake the listener, now or when it next listens; after the loop's end, nobody."""
+        """Wake the listener, now or when it next listens. Do nothing after the loop has ended."""
         # Waking the loop costs a system call, and some ring for each of 100,000 lines.
         if not self._rung and not self._loop.is_closed():
             self._rung = True
             self._loop.call_soon_threadsafe(self._event.set)
 
     async def listen(self, seconds: float | None = None) -> bool:
-        """Wait for a ring since the last time; False when none comes in so many seconds."""
+        """Wait for a ring since the last call; return False if there is none in ``seconds``."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
@@ -48,32 +49,32 @@ class Bell:
         return True
 
 
-async def event_stream(request: Request, job_id: str) -> StreamReply:
-    """Return a job's events, from the one that ``Range: events=N-`` names.
+async def event_stream(
+    services: Services, job_id: str, wanted: str | None, *, headers_only: bool
+) -> StreamReply:
+    """Return a job's events, from the one that a ``Range`` header ``events=N-`` names.
 
     Raises Unavailable when too many streams are open.
     """
-    events = request.services.prepare.events
-    start = range_start(request.header(b"range"))
+    start = range_start(wanted)
     status, headers = 200, dict[str, str]()
     if start is not None:
-        known = await request.call(request.services.store.jobs.event_count, job_id)
+        known = await services.call(services.store.jobs.event_count, job_id)
         status = 206
         headers["content-range"] = f"events {start}-{max(start, known - 1)}/*"
-    if request.scope["method"] == "HEAD":
+    if headers_only:
         return StreamReply(_nothing(), status=status, headers=headers)
-    slots = request.context.streams
-    slots.take()
+    services.streams.take()
     return StreamReply(
-        _job_lines(request, events, job_id, start or 0),
+        _job_lines(services, job_id, start or 0),
         status=status,
         headers=headers,
-        on_end=slots.give_back,
+        on_end=services.streams.give_back,
     )
 
 
 def range_start(header: str | None) -> int | None:
-    """Return N of ``events=N-``, None for any other header: those are ignored (RFC 9110)."""
+    """Return N of ``events=N-``, None for any other header, which is ignored (RFC 9110)."""
     match = _RANGE.fullmatch(header or "")
     return int(match[1]) if match else None
 
@@ -83,26 +84,24 @@ async def _nothing() -> AsyncIterator[bytes]:
     yield b""  # makes it a generator
 
 
-async def _job_lines(
-    request: Request, events: EventLog, job_id: str, start: int
-) -> AsyncIterator[bytes]:
-    """Yield a job's events after the first ``start`` lines; the last again while it is silent."""
-    beats = request.context.heartbeats
+async def _job_lines(services: Services, job_id: str, start: int) -> AsyncIterator[bytes]:
+    """Yield a job's events after the first ``start`` lines, with heartbeats while it is silent."""
+    events, beats = services.prepare.events, services.heartbeats
     bell = Bell()
     unsubscribe = events.subscribe(job_id, bell.ring)
     try:
-        place = await _existing(request, job_id, beats.place(job_id, start))
+        place = await _existing(services, job_id, beats.place(job_id, start))
         beats.passed(job_id, place)
         last: bytes | None = None
         silent = False
         while True:
-            batch = await request.call(events.read, job_id, place.events)
+            batch = await services.call(events.read, job_id, place.events)
             lines, finished = batch.lines, batch.state == "ended"
             if silent and not lines and not finished and last and heartbeats.repeatable(last):
                 beats.add(job_id, place, utc_now())
             time = beats.due(job_id, place)
             if time is not None:
-                last = last or await _event_before(request, job_id, place)
+                last = last or await _event_before(services, job_id, place)
                 if last is None:
                     return  # the job was deleted
                 place = beats.passed(job_id, place, beats=1)
@@ -119,48 +118,47 @@ async def _job_lines(
                 raise CutShort
             else:
                 silent = not await bell.listen(heartbeats.SECONDS)
-                last = last or await _event_before(request, job_id, place)
+                last = last or await _event_before(services, job_id, place)
     finally:
         unsubscribe()
 
 
-async def _existing(request: Request, job_id: str, place: Place) -> Place:
-    """Return the place, or one that there is.
+async def _existing(services: Services, job_id: str, place: Place) -> Place:
+    """Return the position, or one that exists.
 
-    A number from an earlier life of the engine may count repetitions that are forgotten:
-    it stands for the live edge, or for the last events of a job that is over.
+    A number from before the engine's last start may count heartbeats that are forgotten. It
+    stands for the end of the stream, or for the last events of a job that has ended.
     """
-    if not place.events or await _event_before(request, job_id, place) is not None:
+    if not place.events or await _event_before(services, job_id, place) is not None:
         return place
-    count = await request.call(request.services.store.jobs.event_count, job_id)
-    batch = await request.call(request.services.prepare.events.read, job_id, count)
+    count = await services.call(services.store.jobs.event_count, job_id)
+    batch = await services.call(services.prepare.events.read, job_id, count)
     is_over = batch.state == "ended"
     return Place(max(0, count - _LAST_EVENTS) if is_over else count, place.beats)
 
 
-async def _event_before(request: Request, job_id: str, place: Place) -> bytes | None:
+async def _event_before(services: Services, job_id: str, place: Place) -> bytes | None:
     if not place.events:
         return None
-    batch = await request.call(request.services.prepare.events.read, job_id, place.events - 1)
+    batch = await services.call(services.prepare.events.read, job_id, place.events - 1)
     return batch.lines[0] if batch.lines else None
 
 
-async def run_stream(request: Request, runs: Runs) -> StreamReply:
+async def run_stream(services: Services, body: Json) -> StreamReply:
     """Start a run and return its output; it is cancelled when the client leaves.
 
     Raises Unavailable when too many streams are open, and what ``Runs.open`` raises.
     """
-    slots = request.context.streams
-    slots.take()
+    services.streams.take()
     try:
-        run = await request.call(runs.open, request.body)
+        run = await services.call(services.runs.open, body)
     except BaseException:
-        slots.give_back()
+        services.streams.give_back()
         raise
-    return StreamReply(_run_lines(request, run), on_end=_ending(run, slots.give_back))
+    return StreamReply(_run_lines(run), on_end=_ending(run, services.streams.give_back))
 
 
-async def _run_lines(request: Request, run: Run) -> AsyncIterator[bytes]:
+async def _run_lines(run: Run) -> AsyncIterator[bytes]:
     bell = Bell()
     run.start(bell.ring)
     while not run.finished:

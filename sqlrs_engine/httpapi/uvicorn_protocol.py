@@ -1,9 +1,9 @@
-"""HTTP/1.1 below ASGI: what must be bounded before a request has become one.
+"""HTTP/1.1 below ASGI: limits that apply before a request's headers are complete.
 
-uvicorn hands a request over when its headers are complete and waits for them for ever.
-Here a client that sends them too slowly, or too many, is answered and cut off. A wish to go
-on in another protocol, such as HTTP/2, is one that a server may ignore (RFC 9110, section
-7.8), and this one does; so it does fields that come after the body (section 6.5).
+uvicorn passes a request on when its headers are complete, and waits for them forever. This
+protocol answers and disconnects a client that sends them too slowly, or too many. A server may
+ignore a request to switch to another protocol, such as HTTP/2 (RFC 9110, section 7.8), and this
+one does. It also ignores fields that come after the body (section 6.5).
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._left_to_ignore: int | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Give the first request its time, if there is room for another connection."""
+        """Start the time limit of the first request; refuse one connection too many."""
         super().connection_made(transport)
         self._start_deadline()
         beyond = len(self.connections) - self.max_connections
@@ -64,12 +64,12 @@ class GuardedProtocol(HttpToolsProtocol):
             )
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
+        """Cancel the deadline."""
         self._stop_deadline()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived, as HTTP/1.1 whatever else the client would like to speak."""
+        """Parse the data as HTTP/1.1, whatever protocol the client asks for."""
         if self._left_to_ignore is not None:
             self._ignore(len(data))
             return
@@ -83,6 +83,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._feed(data)
         except httptools.HttpParserError:
             self.send_400_response("it cannot be parsed")
+            return
+        # Most requests arrive whole: they need no timer.
+        if self._in_headers and self._deadline is None:
+            self._start_deadline()
 
     def _feed(self, data: bytes) -> None:
         # Requests may follow each other in the same data: a view, and no recursion.
@@ -92,7 +96,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.parser.feed_data(rest)
             except httptools.HttpParserUpgrade as upgrade:
                 # The parser takes what follows the headers for another protocol. It is the
-                # body, which a parser that has been told of no upgrade goes on with.
+                # body, and a parser that does not know of the upgrade can continue with it.
                 rest = rest[upgrade.args[0] :]
                 self._go_on()
             else:
@@ -106,7 +110,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._is_going_on = False
 
     def on_message_begin(self) -> None:
-        """Give a further request its time, counted from its first byte."""
+        """Reset the counters for the next request, whose time limit starts at its first byte."""
         if self._is_going_on:
             return
         # Not at any data: the rest of a body that was refused has no longer than a new request.
@@ -114,18 +118,16 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._in_headers = True
         self._header_bytes = self._unreported = 0
-        if self._deadline is None:
-            self._start_deadline()
 
     def on_url(self, url: bytes) -> None:
-        """Count it in."""
+        """Count the bytes of the target."""
         if self._is_going_on:
             return
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count it in, unless it comes after the body."""
+        """Count the bytes of a header, and ignore it if it comes after the body."""
         self._unreported = 0
         if not self._in_headers:
             return
@@ -133,7 +135,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The rest of the request is the guards' business."""
+        """End the time limit; the guards limit the rest of the request."""
         if self._is_going_on:
             return
         self._stop_deadline()
@@ -141,17 +143,17 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        """Pass it on: who reads it bounds it."""
+        """Pass a piece of the body on; its reader limits the size."""
         self._unreported = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End the body, unless it is about to be parsed."""
+        """End the request, unless its body is still to be parsed."""
         if not self.parser.should_upgrade():
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP, or has too many headers."""
+        """Refuse a request that is not HTTP or has too many headers."""
         if self._header_bytes > MAX_HEADER_BYTES:
             self._refuse(_too_large())
         else:
@@ -184,7 +186,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _refuse(self, error: EngineError) -> None:
         reply = error_reply(error, [(b"connection", b"close")])
         head = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n".encode()
-        lines = [b"%s: %s\r\n" % header for header in dict(reply.headers).items()]
+        lines = [b"%s: %s\r\n" % header for header in dict(reply.raw_headers).items()]
         self.transport.write(b"".join([head, *lines, b"\r\n", reply.body]))
         if self.cycle is not None and not self.cycle.response_complete:
             self.transport.close()

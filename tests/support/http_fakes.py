@@ -11,7 +11,7 @@ import itertools
 import socket
 import threading
 from collections import defaultdict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -21,13 +21,14 @@ import uvicorn
 from sqlrs_engine import ids
 from sqlrs_engine.clock import shift, utc_now
 from sqlrs_engine.config import Config
+from sqlrs_engine.deletion import DeleteResult, Deletion, Node
 from sqlrs_engine.errors import Cancelled, Conflict, InvalidArgument, NotFound
 from sqlrs_engine.httpapi.app import create_app
 from sqlrs_engine.httpapi.services import Services
 from sqlrs_engine.httpapi.uvicorn_protocol import GuardedProtocol
 from sqlrs_engine.prepare.jobs.events import Batch
 from sqlrs_engine.registry import Registry
-from sqlrs_engine.store import InstanceFilter, StateFilter
+from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.store.records import Instance, Job, State, Task
 from sqlrs_engine.store.sqlite import SqliteStore
 
@@ -36,39 +37,19 @@ IMAGE = "postgres@sha256:" + "ab" * 32
 IDENT = "ef" * 16
 
 
-@dataclass(frozen=True)
-class Node:
-    kind: str
-    id: str
-    connections: int | None = None
-    blocked: str | None = None
-    runtime_id: str | None = None
-    children: tuple["Node", ...] = ()
-
-
-@dataclass(frozen=True)
-class Result:
-    dry_run: bool
-    outcome: str
-    root: Node
-
-
-def result(root: Node, *, blocked: bool, dry_run: bool) -> Result:
-    free = "would_delete" if dry_run else "deleted"
-    return Result(dry_run, "blocked" if blocked else free, root)
-
-
 class FakeInstances:
+    """Instances without clusters; ``connected`` has the number of clients of each."""
+
     def __init__(self, store: SqliteStore, registry: Registry) -> None:
         self._store = store
         self._registry = registry
         self._ports = itertools.count(20000)
-        self.connections = defaultdict(int)
+        self.connected = defaultdict(int)
         self.asked = []
 
-    def create(self, state_id, *, name=None, ttl=None, protected=False, **once):
-        if once:
-            self.asked.append((once["made_for"], once["asked"]))
+    def create(self, state_id, *, name=None, ttl=None, protected=False, made_for=None, asked=None):
+        if made_for is not None:
+            self.asked.append((made_for, asked))
         if self._store.states.get(state_id) is None:
             raise NotFound("state not found", state_id)
         now = utc_now()
@@ -94,8 +75,8 @@ class FakeInstances:
 
     def reset(self, instance_id, force=False):
         instance = self._get(instance_id)
-        if self.connections[instance_id] and not force:
-            raise Conflict("the instance is in use", f"{self.connections[instance_id]} connections")
+        if self.connected[instance_id] and not force:
+            raise Conflict("the instance is in use", f"{self.connected[instance_id]} connections")
         return instance
 
     def promote(self, instance_id):
@@ -111,6 +92,15 @@ class FakeInstances:
         self._store.states.add(state)
         return self._store.states.get(state.state_id)
 
+    def connections(self, instance_id):
+        return self.connected[instance_id]
+
+    def exclusive(self, instance_ids):
+        return contextlib.nullcontext()
+
+    def remove(self, instance_id):
+        return self._store.instances.remove(instance_id)
+
     def _get(self, instance_id):
         instance = self._store.instances.get(instance_id)
         if instance is None:
@@ -118,40 +108,14 @@ class FakeInstances:
         return instance
 
 
-class FakeDeletion:
-    def __init__(self, store: SqliteStore, instances: FakeInstances) -> None:
-        self._store = store
-        self._instances = instances
+class FakeFiles:
+    """Where states are: nowhere."""
 
-    def instance(self, instance_id, *, force, dry_run):
-        instance = self._store.instances.get(instance_id)
-        if instance is None:
-            raise NotFound("instance not found", instance_id)
-        count = self._instances.connections[instance_id]
-        blocked = "active_connections" if count and not force else None
-        node = Node("instance", instance_id, count, blocked, instance.runtime_id)
-        if not blocked and not dry_run:
-            self._store.instances.remove(instance_id)
-        return result(node, blocked=bool(blocked), dry_run=dry_run)
+    def state_dir(self, image_id, state_id):
+        return Path("/nonexistent", state_id)
 
-    def state(self, state_id, *, recurse, force, dry_run):
-        if self._store.states.get(state_id) is None:
-            raise NotFound("state not found", state_id)
-        instances = self._store.instances.find(InstanceFilter(state_id=state_id))
-        states = self._store.states.find(StateFilter(parent_state_id=state_id))
-        if (instances or states) and not recurse:
-            node = Node("state", state_id, blocked="has_descendants")
-            return result(node, blocked=True, dry_run=dry_run)
-        children = [
-            self.instance(i.instance_id, force=force, dry_run=dry_run).root for i in instances
-        ]
-        children += [
-            self.state(s.state_id, recurse=True, force=force, dry_run=dry_run).root for s in states
-        ]
-        if not dry_run:
-            self._store.states.remove(state_id)
-        return result(Node("state", state_id, children=tuple(children)), blocked=False,
-                      dry_run=dry_run)  # fmt: skip
+    def discard(self, path):
+        return None
 
 
 class FakeEvents:
@@ -233,7 +197,7 @@ class FakePrepare:
         if not blocked and not dry_run:
             self._store.jobs.remove(job_id)
             self.events.finish(job_id)
-        return result(Node("job", job_id, blocked=blocked), blocked=bool(blocked), dry_run=dry_run)
+        return DeleteResult.of(Node(kind="job", id=job_id, blocked=blocked), dry_run=dry_run)
 
     def read(self, job):
         self.was_read.append(job.job_id)
@@ -296,7 +260,7 @@ def services(directory: Path, **changes) -> Services:
         store=store,
         registry=registry,
         instances=instances,
-        deletion=FakeDeletion(store, instances),
+        deletion=Deletion(store, instances, Leases(), FakeFiles()),
         prepare=FakePrepare(store, instances),
         config=Config(directory / "config.json"),
         # Tests that call them bring their own.

@@ -2,43 +2,40 @@
 
 from typing import Any
 
-from sqlrs_engine.httpapi.request import Request
 from sqlrs_engine.httpapi.responses import Reply, json_reply
+from sqlrs_engine.httpapi.services import Services
 from sqlrs_engine.store.records import Json
 
 
-async def get_config(request: Request) -> Reply:
+async def get_config(services: Services, path: str | None = None, effective: bool = False) -> Reply:
     """Read all settings, or the one at a path."""
-    config = request.services.config
-    effective = request.query.get("effective", False)
-    path = request.query.get("path")
+    config = services.config
     if path is None:
         return json_reply(config.effective() if effective else config.overrides())
     return json_reply({"path": path, "value": config.get(path, effective)})
 
 
-async def set_config(request: Request) -> Reply:
+async def set_config(services: Services, body: Json) -> Reply:
     """Set a setting and return it as given; without a value it goes back to its default."""
-    path, value = request.body["path"], request.body.get("value")
-    await request.call(request.services.config.set, path, value)
-    return json_reply(_setting(request, path, value))
+    path, value = body["path"], body.get("value")
+    await services.call(services.config.set, path, value)
+    return json_reply(_setting(services, path, value))
 
 
-async def remove_config(request: Request) -> Reply:
+async def remove_config(services: Services, path: str) -> Reply:
     """Put a setting back to its default and return that."""
-    path = request.query["path"]
-    value = await request.call(request.services.config.remove, path)
-    return json_reply(_setting(request, path, value))
+    value = await services.call(services.config.remove, path)
+    return json_reply(_setting(services, path, value))
 
 
-async def get_config_schema(request: Request) -> Reply:
+async def get_config_schema(services: Services) -> Reply:
     """Return the JSON schema of the settings."""
-    return json_reply(request.services.config.schema())
+    return json_reply(services.config.schema())
 
 
-def _setting(request: Request, path: str, value: Any) -> Json:
+def _setting(services: Services, path: str, value: Any) -> Json:
     """A changed setting, with a hint when the change waits for the next start."""
     setting = {"path": path, "value": value}
-    if request.services.config.needs_restart(path):
+    if services.config.needs_restart(path):
         setting["restart_required"] = True
     return setting

@@ -1,22 +1,23 @@
 """Handlers of the tag ``health``."""
 
-from sqlrs_engine.httpapi.request import Request
+import os
+
 from sqlrs_engine.httpapi.responses import Reply, json_reply
+from sqlrs_engine.httpapi.services import Services
 
 
-async def get_health(request: Request) -> Reply:
+async def get_health(services: Services, challenge: str | None = None) -> Reply:
     """Return the engine's identity, with a proof of it when challenged."""
-    context = request.context
+    identity = services.identity
     health = {
         "ok": True,
-        "version": context.version,
-        "instanceId": context.instance_id,
-        "pid": context.pid,
+        "version": identity.version,
+        "instanceId": identity.instance_id,
+        "pid": os.getpid(),
     }
-    challenge = request.query.get("challenge")
     if challenge is not None:
-        health["proof"] = context.prove(challenge)
-    warnings = context.services.warnings()
+        health["proof"] = identity.prove(challenge)
+    warnings = services.warnings()
     if warnings:
         health["warnings"] = warnings
     return json_reply(health)

@@ -5,18 +5,12 @@ from functools import partial
 from typing import Any
 
 import orjson
+from starlette.responses import Response
 
 from sqlrs_engine import durations
 from sqlrs_engine.errors import InvalidArgument
-from sqlrs_engine.httpapi.request import Request
-from sqlrs_engine.httpapi.responses import (
-    Reply,
-    Response,
-    created,
-    json_reply,
-    pages_reply,
-    redirect,
-)
+from sqlrs_engine.httpapi.request_validation import Request
+from sqlrs_engine.httpapi.responses import Reply, created, json_reply, pages_reply, redirect
 from sqlrs_engine.httpapi.serializers import (
     INSTANCE_FIELDS,
     delete_reply,
@@ -24,91 +18,87 @@ from sqlrs_engine.httpapi.serializers import (
     location,
     state_entry,
 )
+from sqlrs_engine.httpapi.services import Services
 from sqlrs_engine.store import InstanceFilter
+from sqlrs_engine.store.records import Json
 
 
-async def list_instances(request: Request) -> Response:
+async def list_instances(
+    services: Services,
+    request: Request,
+    state: str | None = None,
+    image: str | None = None,
+    id_prefix: str | None = None,
+) -> Response:
     """List instances, without their DSNs."""
-    query = request.query
-    wanted = InstanceFilter(
-        state_id=query.get("state"),
-        image_id=query.get("image"),
-        id_prefix=query.get("id_prefix"),
-    )
-    find = partial(request.services.store.instances.find_json, wanted, INSTANCE_FIELDS)
-    return pages_reply(find, request.inputs.media_type)
+    wanted = InstanceFilter(state_id=state, image_id=image, id_prefix=id_prefix)
+    find = partial(services.store.instances.find_json, wanted, INSTANCE_FIELDS)
+    return pages_reply(find, request.media_type)
 
 
-async def get_instance(request: Request) -> Reply:
+async def get_instance(services: Services, instance: str) -> Reply:
     """Get an instance; a name redirects to the instance it is bound to."""
-    instance, by_name = request.services.registry.instance(request.inputs.path["instance"])
+    found, by_name = services.registry.instance(instance)
     if by_name:
-        return redirect(location("instances", instance.instance_id))
-    return json_reply(instance_details(instance))
+        return redirect(location("instances", found.instance_id))
+    return json_reply(instance_details(found))
 
 
-async def create_instance(request: Request) -> Reply:
+async def create_instance(
+    services: Services, body: Json, idempotency_key: str | None = None
+) -> Reply:
     """Start an instance of a state, or of the state that a name stands for."""
-    body, services = request.body, request.services
     if ("state_id" in body) == ("from_name" in body):
         raise InvalidArgument("invalid request body", "give either state_id or from_name")
     state_id = body.get("state_id") or services.registry.name(body["from_name"]).state_id
-    instance = await request.call(
+    made_for, asked = _once(body, idempotency_key)
+    instance = await services.call(
         services.instances.create,
         state_id,
         name=body.get("name"),
         ttl=_seconds(body.get("ttl")),
         protected=body.get("protected", False),
-        **_once(request),
+        made_for=made_for,
+        asked=asked,
     )
     return created(instance_details(instance), location("instances", instance.instance_id))
 
 
-async def update_instance(request: Request) -> Reply:
+async def update_instance(services: Services, instance: str, body: Json) -> Reply:
     """Change an instance's time to live or protection."""
-    changes: dict[str, Any] = dict(request.body)
+    changes: dict[str, Any] = dict(body)
     if "ttl" in changes:
         changes["ttl"] = _seconds(changes["ttl"])
-    instance = await request.call(
-        request.services.instances.update, request.inputs.path["instance"], **changes
-    )
-    return json_reply(instance_details(instance))
+    changed = await services.call(services.instances.update, instance, **changes)
+    return json_reply(instance_details(changed))
 
 
-async def reset_instance(request: Request) -> Reply:
+async def reset_instance(services: Services, instance: str, force: bool = False) -> Reply:
     """Put an instance back to its state."""
-    instance = await request.call(
-        request.services.instances.reset,
-        request.inputs.path["instance"],
-        force=request.query.get("force", False),
-    )
-    return json_reply(instance_details(instance))
+    as_new = await services.call(services.instances.reset, instance, force=force)
+    return json_reply(instance_details(as_new))
 
 
-async def promote_instance(request: Request) -> Reply:
+async def promote_instance(services: Services, instance: str) -> Reply:
     """Make a state of an instance."""
-    state = await request.call(request.services.instances.promote, request.inputs.path["instance"])
+    state = await services.call(services.instances.promote, instance)
     return created(state_entry(state), location("states", state.state_id))
 
 
-async def delete_instance(request: Request) -> Reply:
+async def delete_instance(
+    services: Services, instance: str, force: bool = False, dry_run: bool = False
+) -> Reply:
     """Delete an instance, or say what would be deleted."""
-    result = await request.call(
-        request.services.deletion.instance,
-        request.inputs.path["instance"],
-        force=request.query.get("force", False),
-        dry_run=request.query.get("dry_run", False),
-    )
+    result = await services.call(services.deletion.instance, instance, force=force, dry_run=dry_run)
     return delete_reply(result)
 
 
-def _once(request: Request) -> dict[str, Any]:
+def _once(body: Json, idempotency_key: str | None) -> tuple[str, str] | tuple[None, None]:
     """Return digests of the idempotency key and of the body; nothing without a key."""
-    key = request.idempotency_key()
-    if key is None:
-        return {}
-    body = orjson.dumps(request.body, option=orjson.OPT_SORT_KEYS)
-    return {"made_for": f"request {_digest(key.encode())}", "asked": _digest(body)}
+    if idempotency_key is None:
+        return None, None
+    asked = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    return f"request {_digest(idempotency_key.encode())}", _digest(asked)
 
 
 def _digest(text: bytes) -> str:

@@ -2,25 +2,31 @@
 
 from functools import partial
 
+from starlette.responses import Response
+
 from sqlrs_engine.errors import NotFound
-from sqlrs_engine.httpapi.request import Request
-from sqlrs_engine.httpapi.responses import Reply, Response, created, json_reply, pages_reply
+from sqlrs_engine.httpapi.request_validation import Request
+from sqlrs_engine.httpapi.responses import Reply, created, json_reply, pages_reply
 from sqlrs_engine.httpapi.serializers import JOB_FIELDS, delete_reply, job_status, location
+from sqlrs_engine.httpapi.services import Services
 from sqlrs_engine.httpapi.streams import event_stream
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.store.records import Job, Json
 
 
-async def list_prepare_jobs(request: Request) -> Response:
+async def list_prepare_jobs(
+    services: Services, request: Request, job: str | None = None
+) -> Response:
     """List jobs, all or those whose id starts with a prefix."""
-    prefix = request.query.get("job")
-    find = partial(request.services.store.jobs.find_json, prefix, JOB_FIELDS)
-    return pages_reply(find, request.inputs.media_type)
+    find = partial(services.store.jobs.find_json, job, JOB_FIELDS)
+    return pages_reply(find, request.media_type)
 
 
-async def create_prepare_job(request: Request) -> Reply:
+async def create_prepare_job(
+    services: Services, body: Json, idempotency_key: str | None = None
+) -> Reply:
     """Queue a job."""
-    job = await request.call(_submit, request)
+    job = await services.call(_submit, services, body, idempotency_key)
     url = location("prepare-jobs", job.job_id)
     return created(
         {
@@ -33,48 +39,47 @@ async def create_prepare_job(request: Request) -> Reply:
     )
 
 
-async def get_prepare_job(request: Request) -> Reply:
+async def get_prepare_job(services: Services, job_id: str) -> Reply:
     """Get a job with its tasks and its result or error."""
-    job = _job(request)
-    reply = json_reply(_status(request, job))
-    request.services.prepare.read(job)
+    job = _job(services, job_id)
+    reply = json_reply(_status(services, job))
+    services.prepare.read(job)
     return reply
 
 
-async def cancel_prepare_job(request: Request) -> Reply:
+async def cancel_prepare_job(services: Services, job_id: str) -> Reply:
     """Cancel a job: 202 when that was still possible, 200 when it had ended."""
-    job, issued = await request.call(request.services.prepare.cancel, request.inputs.path["jobId"])
-    return json_reply(_status(request, job), status=202 if issued else 200)
+    job, issued = await services.call(services.prepare.cancel, job_id)
+    return json_reply(_status(services, job), status=202 if issued else 200)
 
 
-async def delete_prepare_job(request: Request) -> Reply:
+async def delete_prepare_job(
+    services: Services, job_id: str, force: bool = False, dry_run: bool = False
+) -> Reply:
     """Delete a job, or say what would be deleted or blocks it."""
-    result = await request.call(
-        request.services.prepare.delete,
-        request.inputs.path["jobId"],
-        force=request.query.get("force", False),
-        dry_run=request.query.get("dry_run", False),
-    )
+    result = await services.call(services.prepare.delete, job_id, force=force, dry_run=dry_run)
     return delete_reply(result)
 
 
-async def stream_prepare_job_events(request: Request) -> Response:
+async def stream_prepare_job_events(
+    services: Services, request: Request, job_id: str, range: str | None = None
+) -> Response:
     """Follow a job's events until it has ended."""
-    return await event_stream(request, _job(request).job_id)
+    job = _job(services, job_id)
+    return await event_stream(services, job.job_id, range, headers_only=request.method == "HEAD")
 
 
-def _submit(request: Request) -> Job:
-    asked = PrepareRequest.from_json(request.body)
-    return request.services.prepare.submit(asked, idempotency_key=request.idempotency_key())
+def _submit(services: Services, body: Json, idempotency_key: str | None) -> Job:
+    asked = PrepareRequest.from_json(body)
+    return services.prepare.submit(asked, idempotency_key=idempotency_key)
 
 
-def _job(request: Request) -> Job:
-    job_id = request.inputs.path["jobId"]
-    job = request.services.store.jobs.get(job_id)
+def _job(services: Services, job_id: str) -> Job:
+    job = services.store.jobs.get(job_id)
     if job is None:
         raise NotFound.of("job", job_id)
     return job
 
 
-def _status(request: Request, job: Job) -> Json:
-    return job_status(job, request.services.store.jobs.tasks(job.job_id))
+def _status(services: Services, job: Job) -> Json:
+    return job_status(job, services.store.jobs.tasks(job.job_id))

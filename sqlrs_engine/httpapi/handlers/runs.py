@@ -1,10 +1,12 @@
 """Handlers of the tag ``runs``."""
 
-from sqlrs_engine.httpapi.request import Request
-from sqlrs_engine.httpapi.responses import Response
+from starlette.responses import Response
+
+from sqlrs_engine.httpapi.services import Services
 from sqlrs_engine.httpapi.streams import run_stream
+from sqlrs_engine.store.records import Json
 
 
-async def run_command(request: Request) -> Response:
+async def run_command(services: Services, body: Json) -> Response:
     """Run psql or pgbench and stream its output as it comes."""
-    return await run_stream(request, request.services.runs)
+    return await run_stream(services, body)

@@ -1,19 +1,17 @@
 """Handlers of the tag ``sources``."""
 
 from sqlrs_engine.errors import SourceBlobTooLarge
-from sqlrs_engine.httpapi.request import Request
 from sqlrs_engine.httpapi.request_bodies import RawBody
 from sqlrs_engine.httpapi.responses import Reply, no_content
-from sqlrs_engine.httpapi.services import Sources
+from sqlrs_engine.httpapi.services import Services
 
 _DRAIN_SECONDS = 5.0
 
 
-async def put_source_blob_sha256(request: Request) -> Reply:
+async def put_source_blob_sha256(services: Services, digest: str, body: RawBody) -> Reply:
     """Store the body under its digest, writing it as it comes."""
-    sources, body = request.services.sources, request.body
     try:
-        await _receive(request, sources, body)
+        await _receive(services, digest, body)
     except SourceBlobTooLarge:
         # Cut off while it sends, a client would see that instead of the reason.
         await body.drain(_DRAIN_SECONDS)
@@ -21,9 +19,8 @@ async def put_source_blob_sha256(request: Request) -> Reply:
     return no_content()
 
 
-async def _receive(request: Request, sources: Sources, body: RawBody) -> None:
-    digest = request.inputs.path["digest"]
-    with await request.call(sources.receive, digest, body.declared) as upload:
+async def _receive(services: Services, digest: str, body: RawBody) -> None:
+    with await services.call(services.sources.receive, digest, body.declared) as upload:
         async for piece in body.pieces():
-            await request.call(upload.write, piece)
-        await request.call(upload.finish)
+            await services.call(upload.write, piece)
+        await services.call(upload.finish)

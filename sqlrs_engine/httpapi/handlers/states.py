@@ -2,42 +2,46 @@
 
 from functools import partial
 
+from starlette.responses import Response
+
 from sqlrs_engine.errors import NotFound
-from sqlrs_engine.httpapi.request import Request
-from sqlrs_engine.httpapi.responses import Reply, Response, json_reply, pages_reply
+from sqlrs_engine.httpapi.request_validation import Request
+from sqlrs_engine.httpapi.responses import Reply, json_reply, pages_reply
 from sqlrs_engine.httpapi.serializers import STATE_FIELDS, delete_reply, state_entry
+from sqlrs_engine.httpapi.services import Services
 from sqlrs_engine.store import StateFilter
 
 
-async def list_states(request: Request) -> Response:
+async def list_states(
+    services: Services,
+    request: Request,
+    kind: str | None = None,
+    image: str | None = None,
+    id_prefix: str | None = None,
+) -> Response:
     """List states."""
-    query = request.query
-    wanted = StateFilter(
-        prepare_kind=query.get("kind"),
-        image_id=query.get("image"),
-        id_prefix=query.get("id_prefix"),
-    )
-    find = partial(request.services.store.states.find_json, wanted, STATE_FIELDS)
-    return pages_reply(find, request.inputs.media_type)
+    wanted = StateFilter(prepare_kind=kind, image_id=image, id_prefix=id_prefix)
+    find = partial(services.store.states.find_json, wanted, STATE_FIELDS)
+    return pages_reply(find, request.media_type)
 
 
-async def get_state(request: Request) -> Reply:
+async def get_state(services: Services, state_id: str) -> Reply:
     """Get a state."""
-    state_id = request.inputs.path["stateId"]
-    state = request.services.store.states.get(state_id)
+    state = services.store.states.get(state_id)
     if state is None:
         raise NotFound.of("state", state_id)
     return json_reply(state_entry(state))
 
 
-async def delete_state(request: Request) -> Reply:
+async def delete_state(
+    services: Services,
+    state_id: str,
+    recurse: bool = False,
+    force: bool = False,
+    dry_run: bool = False,
+) -> Reply:
     """Delete a state, or say what would be deleted or blocks it."""
-    query = request.query
-    result = await request.call(
-        request.services.deletion.state,
-        request.inputs.path["stateId"],
-        recurse=query.get("recurse", False),
-        force=query.get("force", False),
-        dry_run=query.get("dry_run", False),
+    result = await services.call(
+        services.deletion.state, state_id, recurse=recurse, force=force, dry_run=dry_run
     )
     return delete_reply(result)

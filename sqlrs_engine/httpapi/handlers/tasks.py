@@ -1,11 +1,12 @@
 """Handlers of the tag ``tasks``."""
 
-from sqlrs_engine.httpapi.request import Request
+from sqlrs_engine.httpapi.request_validation import Request
 from sqlrs_engine.httpapi.responses import Reply, list_reply
 from sqlrs_engine.httpapi.serializers import task_entry
+from sqlrs_engine.httpapi.services import Services
 
 
-async def list_tasks(request: Request) -> Reply:
+async def list_tasks(services: Services, request: Request, job: str | None = None) -> Reply:
     """List tasks, all or those of a job."""
-    tasks = request.services.store.jobs.tasks(request.query.get("job"))
-    return list_reply([task_entry(task) for task in tasks], request.inputs.media_type)
+    tasks = services.store.jobs.tasks(job)
+    return list_reply([task_entry(task) for task in tasks], request.media_type)

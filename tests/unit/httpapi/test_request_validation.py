@@ -1,12 +1,13 @@
 """httpapi: parameters and bodies against the document, and what failures say."""
 
+import contextlib
 import gzip
 import json
 
 import pytest
 from support.http_fakes import TOKEN, Api
 
-from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.errors import InvalidArgument, NotFound
 from sqlrs_engine.httpapi import request_bodies
 from sqlrs_engine.httpapi.request_bodies import MAX_DEPTH, parse
 
@@ -118,6 +119,26 @@ def test_what_cannot_be_a_name_cannot_be_bound(api, name):
 
 
 @pytest.mark.parametrize(
+    "path",
+    ["log.level", "mine[0].c", 'postgres.settings["pg_stat_statements.track"]', '["a.b"][2]["c"]'],
+)
+def test_every_form_of_a_setting_path_is_accepted(api, path):
+    assert api("PATCH", "/v1/config", json={"path": "mine", "value": [{"c": 1}]}).is_success
+    assert api.get("/v1/config", params={"path": path}).status_code in (200, 404)
+    with contextlib.suppress(NotFound):
+        api.services.config.get(path)
+
+
+@pytest.mark.parametrize("path", ["a..b", ".a", "a.", "[0]", "a b", 'a["b', 'a["b"]c', "a[x]"])
+def test_a_malformed_setting_path_is_explained(api, path):
+    message, details = failure(api.get("/v1/config", params={"path": path}))
+    assert message == "invalid path"
+    assert "Keys separated by dots" in details
+    with pytest.raises(InvalidArgument):
+        api.services.config.get(path)
+
+
+@pytest.mark.parametrize(
     ("body", "details"),
     [
         ({}, "give either state_id or from_name"),
@@ -125,7 +146,11 @@ def test_what_cannot_be_a_name_cannot_be_bound(api, name):
             {"state_id": STATE, "from_name": "demo"},
             "give either state_id or from_name",
         ),
-        ({"state_id": STATE, "colour": "red"}, "the body has an unknown field 'colour'"),
+        (
+            {"state_id": STATE, "colour": "red"},
+            "the body has an unknown field 'colour'; known fields:"
+            " state_id, from_name, name, ttl, protected",
+        ),
         ({"state_id": 7}, "'state_id' must be a string"),
         ({"state_id": STATE + "\n"}, "'state_id' must match ^[0-9a-f]{64}$"),
         ({"state_id": STATE, "protected": "yes"}, "'protected' must be true or false"),

@@ -8,7 +8,8 @@ import pytest
 
 from sqlrs_engine import errors
 from sqlrs_engine.httpapi import spec
-from sqlrs_engine.httpapi.resolver import TagResolver, snake_case
+from sqlrs_engine.httpapi.connexion_app import TagResolver
+from sqlrs_engine.httpapi.parameters import snake_case
 from sqlrs_engine.registry import NAME_PATTERN
 
 ROOT = Path(__file__).parents[3]
@@ -93,9 +94,7 @@ def test_it_has_every_operation():
 
 @pytest.mark.parametrize("operation_id", OPERATIONS)
 def test_every_operation_has_a_handler_under_its_tag(operation_id):
-    resolver = TagResolver(
-        "sqlrs_engine.httpapi.handlers", {k: v[2] for k, v in OPERATIONS.items()}
-    )
+    resolver = TagResolver("sqlrs_engine.httpapi.handlers", DOCUMENT)
 
     class Operation:
         pass

@@ -124,7 +124,7 @@ def test_reset_is_refused_while_there_are_connections(api):
     instance = api.instance()["instance_id"]
     path = f"/v1/instances/{instance}/reset"
     assert api.post(path).status_code == 200
-    api.services.instances.connections[instance] = 2
+    api.services.instances.connected[instance] = 2
     response = api.post(path)
     assert response.status_code == 409
     assert response.json()["code"] == "conflict"
@@ -184,7 +184,7 @@ def test_deleting_an_instance(api):
         "outcome": "would_delete",
         "root": root,
     }
-    api.services.instances.connections[instance] = 1
+    api.services.instances.connected[instance] = 1
     response = api("DELETE", path)
     assert response.status_code == 409
     assert response.json()["root"]["blocked"] == "active_connections"
