@@ -14,7 +14,10 @@ a page of events         156     20
 1,000 jobs as JSON    41,000  2,000
 ====================  ======  =====
 
-The last is 6,400 with Pony's queries of plain columns, since SQLite makes the JSON here.
+The last is 6,400 with Pony's queries of plain columns; here SQLite makes the JSON.
+
+Requests per second of the engine's CPU time: a name 1,800 through Pony and 3,200 here, the list
+of 1,000 names 33 and 284.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -56,7 +59,7 @@ class Where:
         return self
 
     def prefix(self, column: str, prefix: str | None) -> "Where":
-        """Require a column of lower-case ids to start so; a range, so that an index serves."""
+        """Require a prefix of a column of lower-case ids; as a range, so that an index serves."""
         if prefix:
             low, high = f"{column}_low", f"{column}_high"
             column = f"{self._alias}.{column}"
@@ -79,9 +82,9 @@ class Where:
 class Reader(Generic[R]):
     """Reads the records of one class.
 
-    ``key`` is the column that ``get`` looks up. ``order`` is two columns that order the rows
-    and tell each from all others. ``derived`` maps fields that are no column to the SQL
-    that computes them, which may need parameters.
+    ``order`` is two columns that order the rows and identify each. ``key`` is the column that
+    ``get`` looks up. ``derived`` maps fields that are not columns to the SQL that computes
+    them, which may need parameters.
     """
 
     def __init__(
@@ -90,8 +93,8 @@ class Reader(Generic[R]):
         source: str,
         *,
         alias: str,
-        key: str,
         order: str,
+        key: str = "rowid",
         derived: Mapping[str, str] | None = None,
     ) -> None:
         known = fields(record)  # type: ignore[arg-type]
@@ -133,8 +136,8 @@ class Reader(Generic[R]):
     ) -> Iterator[bytes]:
         """Yield rows as JSON objects of these fields, many at a time with ``separator`` between.
 
-        Fields that are NULL and flags that are not set are left out. Each page starts behind
-        the end of the last, so that it does not matter what is added or removed meanwhile.
+        Fields that are NULL and flags that are not set are left out. Each page starts after
+        the last row of the one before, so rows added or removed meanwhile do not disturb it.
         """
         columns = f"{self._json_object(shown)}, {self._order}"
         rows: list[Any] = [()] * PAGE_ROWS
@@ -152,8 +155,8 @@ class Reader(Generic[R]):
     def _json_object(self, shown: Sequence[str]) -> str:
         """Return the SQL of a JSON object.
 
-        SQLite makes it faster than Python makes records of its rows. ``json_patch`` removes
-        what is null, which many rows can do without.
+        SQLite makes it faster than Python makes records of its rows. ``json_patch``, which
+        removes nulls, runs only on rows that have some.
         """
         plain = [f"'{name}', {self._sql[name]}" for name in shown if name not in self._flags]
         flags = [self._sql[name] for name in shown if name in self._flags]
@@ -226,7 +229,7 @@ NAMES = Reader(
 
 JOBS = Reader(Job, "jobs j", alias="j", key="job_id", order="j.created_at, j.rowid")
 
-TASKS = Reader(Task, "tasks t", alias="t", key="task_id", order="t.job_id, t.position")
+TASKS = Reader(Task, "tasks t", alias="t", order="t.job_id, t.position")
 
 EVENT_COUNT = "SELECT max(first + count) FROM event_blocks WHERE job_id = $job_id"
 LAST_EVENT_BLOCK = """\

@@ -47,7 +47,7 @@ def test_a_ttl_of_zero_is_not_the_default(store: SqliteStore) -> None:
     assert got.ttl == 0.0
 
 
-def test_an_instance_that_is_not_there_is_none(store: SqliteStore) -> None:
+def test_a_missing_instance_is_none(store: SqliteStore) -> None:
     assert store.instances.get(ID) is None
 
 
@@ -69,7 +69,7 @@ def test_a_port_belongs_to_one_instance(store: SqliteStore) -> None:
     assert store.instances.ports() == {20001, 20002}
 
 
-def test_there_is_one_instance_for_a_purpose(store: SqliteStore) -> None:
+def test_a_purpose_has_one_instance(store: SqliteStore) -> None:
     store.instances.add(instance(1, made_for="a job"))
 
     with pytest.raises(Conflict, match=f"{ID} is for a job"):
@@ -92,7 +92,7 @@ def test_there_is_one_instance_for_a_purpose(store: SqliteStore) -> None:
         (["demo"], at(-1), "expired"),
     ],
 )
-def test_the_status_follows_expiry_and_names(
+def test_the_status_of_an_instance_follows_expiry_and_names(
     store: SqliteStore, names: list[str], expires_at: str | None, status: str
 ) -> None:
     store.instances.add(instance(1, expires_at=expires_at))
@@ -106,7 +106,7 @@ def test_the_status_follows_expiry_and_names(
     assert store.instances.find(InstanceFilter()) == [got]
 
 
-def test_the_name_is_the_one_bound_first(tmp_path: Path) -> None:
+def test_the_name_of_an_instance_is_the_one_bound_first(tmp_path: Path) -> None:
     ticks = iter(range(100))
     store = SqliteStore(tmp_path / "other.db", clock=lambda: at(next(ticks)))
     store.states.add(state(1))
@@ -145,7 +145,7 @@ def test_instances_are_listed_and_filtered(store: SqliteStore) -> None:
     assert found(InstanceFilter(id_prefix="0" * 8, state_id="f" * 64)) == []
 
 
-def test_an_update_changes_just_what_it_names(store: SqliteStore) -> None:
+def test_an_update_of_an_instance_changes_only_the_given_fields(store: SqliteStore) -> None:
     store.instances.add(instance(1, ttl=60.0))
 
     changed = store.instances.update(ID, ttl=None, protected=True, runtime_id="1.2")
@@ -154,17 +154,17 @@ def test_an_update_changes_just_what_it_names(store: SqliteStore) -> None:
     assert store.instances.get(ID) == changed
 
 
-def test_an_update_of_nothing_returns_the_record(store: SqliteStore) -> None:
+def test_an_update_of_an_instance_without_changes_returns_the_record(store: SqliteStore) -> None:
     store.instances.add(instance(1))
 
     assert store.instances.update(ID) == instance(1)
 
 
-def test_an_update_of_what_is_not_there_is_none(store: SqliteStore) -> None:
+def test_an_update_of_a_missing_instance_returns_none(store: SqliteStore) -> None:
     assert store.instances.update(ID, ttl=1.0) is None
 
 
-def test_an_update_keeps_to_existing_states_and_to_columns(store: SqliteStore) -> None:
+def test_an_update_of_an_instance_refuses_missing_states_and_unknown_fields(store: SqliteStore) -> None:
     store.instances.add(instance(1))
 
     with pytest.raises(NotFound, match="state not found"):

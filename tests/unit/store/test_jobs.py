@@ -52,7 +52,7 @@ def test_a_job_is_found_by_its_clients_key(store: SqliteStore) -> None:
     assert store.jobs.with_key("key 1") is None
 
 
-def test_a_job_that_is_not_there_is_none(store: SqliteStore) -> None:
+def test_a_missing_job_is_none(store: SqliteStore) -> None:
     assert store.jobs.get(ID) is None
 
 
@@ -89,7 +89,7 @@ def test_jobs_are_found_by_a_prefix_of_any_length(
     assert [j.created_at for j in store.jobs.find(prefix)] == [at(n) for n in numbers]
 
 
-def test_an_update_changes_just_what_it_names(store: SqliteStore) -> None:
+def test_an_update_of_a_job_changes_only_the_given_fields(store: SqliteStore) -> None:
     store.jobs.add(job(1, signature="s"))
 
     changed = store.jobs.update(ID, status="running", started_at=at(2), signature=None)
@@ -98,7 +98,7 @@ def test_an_update_changes_just_what_it_names(store: SqliteStore) -> None:
     assert store.jobs.get(ID) == changed
 
 
-def test_an_update_may_change_json(store: SqliteStore) -> None:
+def test_an_update_of_a_job_may_change_its_json(store: SqliteStore) -> None:
     store.jobs.add(job(1, result={"a": 1}))
 
     store.jobs.update(ID, request={"b": 2}, result=None, error={"c": [3]})
@@ -106,11 +106,11 @@ def test_an_update_may_change_json(store: SqliteStore) -> None:
     assert store.jobs.get(ID) == job(1, request={"b": 2}, error={"c": [3]})
 
 
-def test_an_update_of_what_is_not_there_is_none(store: SqliteStore) -> None:
+def test_an_update_of_a_missing_job_returns_none(store: SqliteStore) -> None:
     assert store.jobs.update(ID, status="running") is None
 
 
-def test_an_update_keeps_to_columns(store: SqliteStore) -> None:
+def test_an_update_of_a_job_refuses_unknown_fields(store: SqliteStore) -> None:
     store.jobs.add(job(1))
 
     with pytest.raises(TypeError, match="colour"):

@@ -3,7 +3,7 @@ from pathlib import Path
 from sqlrs_engine.store.sqlite import SqliteStore
 
 
-def test_objects_are_kept_by_key(tmp_path: Path) -> None:
+def test_notes_are_stored_by_key(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "state.db")
     assert store.meta.get("last") is None
 

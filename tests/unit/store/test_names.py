@@ -30,11 +30,11 @@ def test_a_name_comes_back_as_it_was_bound(store: SqliteStore) -> None:
     assert store.names.get("full") == full
 
 
-def test_a_name_that_is_not_there_is_none(store: SqliteStore) -> None:
+def test_a_missing_name_is_none(store: SqliteStore) -> None:
     assert store.names.get("demo") is None
 
 
-def test_binding_again_replaces_the_binding(store: SqliteStore) -> None:
+def test_binding_a_name_again_replaces_its_binding(store: SqliteStore) -> None:
     store.instances.add(instance(1))
     store.instances.add(instance(2))
     store.names.put(name(state_fingerprint="f" * 64, last_used_at=at(1)))
@@ -85,7 +85,7 @@ def test_names_are_listed_by_name_and_filtered(store: SqliteStore) -> None:
     assert found(NameFilter(image_id="other", state_id="f" * 64)) == []
 
 
-def test_a_use_is_recorded(store: SqliteStore) -> None:
+def test_the_use_of_a_name_is_recorded(store: SqliteStore) -> None:
     store.instances.add(instance(1))
     store.names.put(name())
     store.names.touch("demo", at(9))

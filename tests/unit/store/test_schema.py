@@ -66,7 +66,7 @@ def test_a_database_is_opened_again(path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["state.db"]
 
 
-def test_a_database_that_cannot_shrink_can_at_a_start_with_room(
+def test_a_start_with_room_makes_an_older_database_shrinkable(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     SqliteStore(path).close()
@@ -288,7 +288,7 @@ def test_lookups_use_an_index(path: Path, query: str) -> None:
     assert "TEMP B-TREE" not in plan
 
 
-def test_a_table_that_goes_missing_is_reported(path: Path) -> None:
+def test_a_table_that_goes_missing_while_open_is_reported(path: Path) -> None:
     store = SqliteStore(path)
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("DROP TABLE tasks")

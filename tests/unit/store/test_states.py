@@ -37,11 +37,11 @@ def test_a_state_comes_back_as_it_was_added(store: SqliteStore) -> None:
     assert store.states.get(FULL.state_id) == FULL
 
 
-def test_a_state_that_is_not_there_is_none(store: SqliteStore) -> None:
+def test_a_missing_state_is_none(store: SqliteStore) -> None:
     assert store.states.get(state(1).state_id) is None
 
 
-def test_text_is_kept_to_the_letter(store: SqliteStore) -> None:
+def test_the_text_of_a_state_is_stored_unchanged(store: SqliteStore) -> None:
     odd = state(1, prepare_args_normalized=" -c  select '$x %s ü' \n", image_id="a'b;--")
     store.states.add(odd)
 
@@ -110,7 +110,7 @@ def test_each_touch_counts_one_use(store: SqliteStore) -> None:
     assert store.states.get(state(1).state_id) == replace(state(1), last_used_at=at(6), use_count=2)
 
 
-def test_durability_is_recorded(store: SqliteStore) -> None:
+def test_the_durability_of_states_is_recorded(store: SqliteStore) -> None:
     for number in (1, 2, 3):
         store.states.add(state(number, boot_id="boot-1"))
 
@@ -120,7 +120,7 @@ def test_durability_is_recorded(store: SqliteStore) -> None:
     assert store.states.undurable() == [state(2, boot_id="boot-1")]
 
 
-def test_a_state_built_anew_has_the_size_and_the_boot_of_its_new_files(store: SqliteStore) -> None:
+def test_a_rebuilt_state_has_the_size_and_the_boot_of_its_new_files(store: SqliteStore) -> None:
     store.states.add(state(1, size_bytes=5, boot_id=None))
     store.states.touch(state(1).state_id, at(5))
     store.states.set_gone(state(1).state_id)
@@ -135,7 +135,7 @@ def test_a_state_built_anew_has_the_size_and_the_boot_of_its_new_files(store: Sq
     assert store.states.find(StateFilter()) == [renewed]
 
 
-def test_a_sync_does_not_vouch_for_what_is_damaged_or_gone(store: SqliteStore) -> None:
+def test_a_sync_does_not_make_damaged_or_gone_states_durable(store: SqliteStore) -> None:
     for number in (1, 2, 3):
         store.states.add(state(number, boot_id="boot-1"))
     store.states.set_damaged(state(1).state_id)
@@ -157,7 +157,7 @@ def test_a_state_is_proven_for_good(store: SqliteStore) -> None:
     assert store.states.find(StateFilter()) == [state(1, proven=True), state(2)]
 
 
-def test_a_free_state_is_removed_once(store: SqliteStore) -> None:
+def test_an_unused_state_is_removed_once(store: SqliteStore) -> None:
     store.states.add(state(1))
 
     assert store.states.remove(state(1).state_id) is True
@@ -227,7 +227,7 @@ def test_a_recipe_goes_with_its_state(store: SqliteStore) -> None:
     assert store.states.recipes(None, 10) == []
 
 
-def test_held_are_the_needed_states_and_what_they_are_built_on(store: SqliteStore) -> None:
+def test_held_states_are_those_needed_and_their_ancestors(store: SqliteStore) -> None:
     for number, parent, changes in (
         (1, None, {}),  # an ancestor of 3
         (2, 1, {}),  # of 3 too
