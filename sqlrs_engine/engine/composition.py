@@ -15,15 +15,16 @@ from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.prepare.build.build_locks import BuildLocks
 from sqlrs_engine.prepare.build.builder import Builder
-from sqlrs_engine.prepare.jobs import job
 from sqlrs_engine.prepare.jobs.events import EventLog
 from sqlrs_engine.prepare.jobs.service import PrepareService
+from sqlrs_engine.prepare.jobs.services import Services as JobServices
 from sqlrs_engine.prepare.planner import Planner
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.runs import Runs
 from sqlrs_engine.salvage import Salvage
 from sqlrs_engine.sources import Sources
 from sqlrs_engine.statefs.scratch import Scratch
+from sqlrs_engine.states.durability import Durability
 from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store.records import Instance, State
@@ -98,9 +99,10 @@ class Engine:
             keeps=lambda key: salvage.keeps(Instance, key),
         )
         self.sources = sources = Sources(store_root, config, store.jobs.unfinished)
+        self._durability = durability = Durability(states)
         locks = BuildLocks(config.value("orchestrator.jobs.workers"))
         self.prepare = PrepareService(
-            job.Services(
+            JobServices(
                 jobs=store.jobs,
                 events=EventLog(store.jobs, utc_now),
                 images=found,
@@ -113,13 +115,14 @@ class Engine:
                 ),
                 builder=Builder(files, states, servers, locks, metrics, cache, retries),
                 states=states,
+                durability=durability,
                 leases=leases,
                 instances=self.instances,
-                settings=config,
+                config=config,
                 clock=utc_now,
                 metrics=metrics,
-                room=cache,
-                chores=retries,
+                disk_budget=cache,
+                retries=retries,
             )
         )
 
@@ -205,6 +208,7 @@ class Engine:
             self.cache.stop,
             lambda: self.runs.shutdown(RUNS_GRACE_SECONDS),
             lambda: self.prepare.shutdown(JOBS_GRACE_SECONDS),
+            self._durability.stop,
             self.instances.pool.stop,
             self.instances.stop,
             self.sources.stop,

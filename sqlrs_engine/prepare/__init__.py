@@ -1,7 +1,7 @@
 """Preparations: scripts become a chain of cached states, the last of them an instance.
 
-* ``request``: what is asked for, and what is refused
-* ``planner``, ``plan``: the image and the chain of steps, by the kind's own planner
+* ``request``: what a client wants, as submitted
+* ``planner``, ``plan``: drafts and plans, by the kind's own planner; ``tasks`` of a plan
 * ``psql``, ``liquibase``: the two kinds of steps
 * ``build``: making the states, each of them once
 * ``jobs``: jobs, their events and how long they are kept

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 from sqlrs_engine.errors import Conflict
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions.distribution import Distribution
-from sqlrs_engine.store.records import Json, Task
+from sqlrs_engine.store.records import Json
 
 from .file_reads import FileRead
 from .job_context import JobContext
+from .request import PrepareRequest
 
 
 class Rewritten(Conflict):
@@ -105,58 +106,28 @@ class Plan:
         return [step.state_id for step in self.steps]
 
 
-def tasks_of(plan: Plan, job_id: str, image: str, cached: Mapping[str, bool]) -> list[Task]:
-    """Return the tasks of a job; ``cached`` tells which states there are already.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft(ABC):
+    """A request that was read and checked: its plan, once the image is known.
 
-    What is done by then, the plan included, has succeeded.
+    ``normalized`` is what the arguments are shown as, ``settings`` are the server's beyond the
+    engine's own, ``files`` were read for it.
     """
-    tasks = [
-        Task(
-            job_id=job_id,
-            task_id="plan",
-            position=0,
-            type="plan",
-            status="succeeded",
-            planner_kind=plan.kind,
-        )
-    ]
-    if "@" not in image:
-        tasks.append(
-            Task(
-                job_id=job_id,
-                task_id="resolve-image",
-                position=1,
-                type="resolve_image",
-                status="succeeded",
-                image_id=image,
-                resolved_image_id=plan.image_id,
-            )
-        )
-    for number, step in enumerate(plan.steps):
-        tasks.append(
-            Task(
-                job_id=job_id,
-                task_id=f"execute-{number}",
-                position=len(tasks),
-                type="state_execute",
-                status="succeeded" if cached[step.state_id] else "queued",
-                input_kind="state" if step.parent_state_id else "image",
-                input_id=step.parent_state_id or plan.image_id,
-                task_hash=step.task_hash,
-                output_state_id=step.state_id,
-                cached=cached[step.state_id],
-                **step.task(),
-            )
-        )
-    tasks.append(
-        Task(
-            job_id=job_id,
-            task_id="prepare-instance",
-            position=len(tasks),
-            type="prepare_instance",
-            input_kind="state",
-            input_id=plan.steps[-1].state_id,
-            instance_mode="ephemeral",
-        )
-    )
-    return tasks
+
+    request: PrepareRequest
+    normalized: str
+    settings: Mapping[str, Any]
+    files: tuple[FileRead, ...] = ()
+
+    def holds(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether nothing that it was made from has changed since."""
+        return settings == self.settings and all(file.unchanged() for file in self.files)
+
+    @abstractmethod
+    def plan(self, distribution: Distribution, context: JobContext) -> Plan:
+        """Return the plan on a distribution; close it in the end.
+
+        ``context`` gets the messages of what takes long and may end it. Raises InvalidArgument,
+        SourceInputsMissing, StepFailed when Liquibase cannot read the changelog,
+        LiquibaseUnavailable, and what ``context.cancellation.check`` does.
+        """

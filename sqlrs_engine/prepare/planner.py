@@ -1,24 +1,24 @@
-"""Makes plans of requests, each kind by its own planner."""
+"""Drafts the plans of requests, each kind by its own planner."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sqlrs_engine.config import Config
-from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.sources import Blobs, Trees
 
 from .file_reads import FileDigests
-from .job_context import JobContext
 from .liquibase import LiquibasePlanner, StagedChangelogs
-from .plan import Plan
+from .plan import Draft
 from .psql.local_files import LocalFiles
 from .psql.planner import PsqlPlanner
 from .request import PrepareRequest
 
 
 class Planner:
-    """Plans psql scripts and Liquibase changelogs; what it learnt of files it remembers."""
+    """Drafts the plans of psql scripts and Liquibase changelogs; remembers what it has read."""
 
     def __init__(
         self,
@@ -31,8 +31,8 @@ class Planner:
     ) -> None:
         """``blobs`` are the contents that clients on other machines have uploaded.
 
-        ``trees`` is where they are laid out, ``changelogs`` where changelogs are remembered,
-        ``home`` the user's ``$HOME``.
+        ``trees`` is where they are laid out, ``changelogs`` the directory of remembered
+        changelogs, ``home`` the user's ``$HOME``.
         """
         digests = FileDigests()
         staged = None
@@ -41,32 +41,22 @@ class Planner:
         self._psql = PsqlPlanner(LocalFiles(digests), blobs, trees, home)
         self._liquibase = LiquibasePlanner(changelogs, digests, config, staged)
 
-    def check(self, request: PrepareRequest) -> str:
-        """Return a request's arguments as they are shown, checked with what they lead to.
+    def draft(self, request: PrepareRequest, settings: Mapping[str, Any]) -> Draft:
+        """Read a request's arguments and what they lead to.
 
-        Raises InvalidArgument, SourceInputsMissing.
+        ``settings`` are the server's, beyond the engine's own. Raises InvalidArgument,
+        SourceInputsMissing.
         """
-        if request.prepare_kind == "psql":
-            return self._psql.check(request).normalized
-        return self._liquibase.check(request)
-
-    def plan(
-        self,
-        request: PrepareRequest,
-        distribution: Distribution,
-        settings: Mapping[str, Any],
-        context: JobContext,
-    ) -> Plan:
-        """Plan a request; close the plan in the end.
-
-        ``settings`` are the server's, beyond the engine's own; ``context`` hears of what takes
-        long and may end it. Raises as ``check`` does, StepFailed when Liquibase cannot read
-        the changelog, LiquibaseUnavailable, and what ``context.cancellation.check`` does.
-        """
-        if request.prepare_kind == "psql":
-            return self._psql.plan(request, distribution, settings)
-        return self._liquibase.plan(request, distribution, settings, context)
+        if request.source_manifest is None:
+            _check_work_dir(request.work_dir)
+        planner = self._psql if request.prepare_kind == "psql" else self._liquibase
+        return planner.draft(request, settings)
 
     def stop(self) -> None:
-        """End what waits for the next job."""
+        """End the processes that wait for the next plan."""
         self._liquibase.stop()
+
+
+def _check_work_dir(path: str | None) -> None:
+    if path and not os.path.isdir(path):  # noqa: PTH112 - Path's raises, before 3.14
+        raise InvalidArgument("work_dir is not a directory", path)

@@ -1,7 +1,6 @@
 """What a prepare asks for, as submitted and as stored with its job."""
 
 import base64
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,6 +111,4 @@ def _work_dir(path: str | None, *, remote: bool) -> str | None:
         return None
     if not (paths.is_absolute(path) if remote else Path(path).is_absolute()):
         raise InvalidArgument("work_dir must be absolute", path)
-    if not remote and not os.path.isdir(path):  # noqa: PTH112 - Path's raises, before 3.14
-        raise InvalidArgument("work_dir is not a directory", path)
     return path

@@ -131,6 +131,11 @@ class Job:
     error: Json | None = None
     idempotency_key: str | None = None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the job is terminal: it has succeeded or failed."""
+        return self.status in ("succeeded", "failed")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:

@@ -18,18 +18,23 @@ from sqlrs_engine.clock import utc_now
 from sqlrs_engine.config import Config
 from sqlrs_engine.errors import ClusterFailed, Conflict, ImageUnavailable
 from sqlrs_engine.ids import new_id
+from sqlrs_engine.instances.disk_budget import DiskBudget, Unlimited
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.build.build_locks import BuildLocks
 from sqlrs_engine.prepare.build.builder import Builder
+from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.jobs.events import EventLog
-from sqlrs_engine.prepare.jobs.job import Services
 from sqlrs_engine.prepare.jobs.service import PrepareService
+from sqlrs_engine.prepare.jobs.services import Services
+from sqlrs_engine.prepare.plan import Plan
 from sqlrs_engine.prepare.planner import Planner
 from sqlrs_engine.prepare.psql.local_files import LocalFiles
 from sqlrs_engine.prepare.psql.planner import PsqlPlanner
 from sqlrs_engine.prepare.request import PrepareRequest
+from sqlrs_engine.processes.cancellation import Cancellation
 from sqlrs_engine.retry_queue import RetryQueue
 from sqlrs_engine.sources import Blobs, Trees
+from sqlrs_engine.states.durability import Durability
 from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store.records import Instance, Job
@@ -52,6 +57,17 @@ done
 def psql_planner(blobs: Blobs | None = None, trees: Trees | None = None) -> PsqlPlanner:
     """A planner that remembers nothing yet."""
     return PsqlPlanner(LocalFiles(), blobs, trees)
+
+
+def psql_plan(
+    planner: PsqlPlanner,
+    request: PrepareRequest,
+    distribution: Distribution,
+    settings: dict[str, Any] | None = None,
+) -> Plan:
+    """The plan of a request, by way of a draft."""
+    context = JobContext(Cancellation(), lambda line: None)
+    return planner.draft(request, settings or {}).plan(distribution, context)
 
 
 class FakeFiles:
@@ -230,7 +246,7 @@ class FakeInstances:
 class World:
     """The parts of an engine that preparations need, over one directory."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, disk_budget: DiskBudget | None = None) -> None:
         self.root = root
         self.config = Config(root / "config.json")
         self.store = SqliteStore(root / "state.db")
@@ -242,14 +258,15 @@ class World:
         self.killed: list[Path] = []
         self.resolve: Callable[[str], Distribution] = self._resolve
         self.instances = FakeInstances(self)
+        self.disk_budget = disk_budget or Unlimited()
         self.begin()
 
     def begin(self) -> None:
         """Build the services anew, as the next engine does."""
         self.states = States(self.store.states, self.files, utc_now)
-        self.flights = BuildLocks(2)
+        self.durability = Durability(self.states)
         self.leases = Leases()
-        self.chores = RetryQueue()
+        self.retries = RetryQueue()
         self.events = EventLog(self.store.jobs, utc_now)
         self.service = PrepareService(
             Services(
@@ -257,19 +274,22 @@ class World:
                 events=self.events,
                 images=self,
                 planner=Planner(changelogs=self.root / "changelogs", config=self.config),
-                builder=Builder(self.files, self.states, self, self.flights, chores=self.chores),
+                builder=Builder(self.files, self.states, self, BuildLocks(2), retries=self.retries),
                 states=self.states,
+                durability=self.durability,
                 leases=self.leases,
                 instances=self.instances,
-                settings=self.config,
+                config=self.config,
                 clock=utc_now,
-                chores=self.chores,
+                disk_budget=self.disk_budget,
+                retries=self.retries,
             )
         )
 
     def close(self) -> None:
-        self.chores.stop()
+        self.retries.stop()
         self.service.shutdown(PATIENCE)
+        self.durability.stop()
         self.store.close()
 
     # What the builder wants of servers, and jobs of images.

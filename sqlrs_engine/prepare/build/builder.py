@@ -47,19 +47,19 @@ class Builder:
         files: StateFiles,
         states: States,
         servers: Servers,
-        flights: BuildLocks,
+        build_locks: BuildLocks,
         metrics: Metrics | None = None,
-        room: DiskBudget | None = None,
-        chores: RetryQueue | None = None,
+        disk_budget: DiskBudget | None = None,
+        retries: RetryQueue | None = None,
     ) -> None:
         self._files = files
         self._states = states
         self._servers = servers
-        self._flights = flights
+        self._build_locks = build_locks
         self._metrics = metrics or Metrics()
-        self._room = room or Unlimited()
-        self._proof = Proof(states, self._room)
-        self._chores = chores or RetryQueue()
+        self._disk_budget = disk_budget or Unlimited()
+        self._proof = Proof(states, self._disk_budget)
+        self._retries = retries or RetryQueue()
 
     def ensure(self, plan: Plan, step: Step, context: JobContext) -> bool:
         """Build a step's state unless it is there; tell whether it was built.
@@ -72,10 +72,10 @@ class Builder:
         def waiting() -> None:
             context.log(f"waiting for another job that builds state {step.state_id[:12]}")
 
-        with self._flights.hold(step.state_id, context.cancellation, waiting):
+        with self._build_locks.hold(step.state_id, context.cancellation, waiting):
             if self._states.exists(step.state_id):
                 return False
-            with self._flights.slot(context.cancellation):
+            with self._build_locks.slot(context.cancellation):
                 self._build_or_make_room(plan, step, context)
         return True
 
@@ -83,7 +83,7 @@ class Builder:
         """Build; when the disk is full, again after evictions."""
 
         def relieve(failure: StorageFull, size: int) -> bool:
-            if not self._room.relieve("prepare_step", failure, plan.state_ids, size):
+            if not self._disk_budget.relieve("prepare_step", failure, plan.state_ids, size):
                 return False
             context.cancellation.check()
             context.log("the disk was full: states were evicted, running the step again")
@@ -96,20 +96,22 @@ class Builder:
             source = self._base(plan, context)
         else:
             source = self._files.state_dir(plan.image_id, step.parent_state_id)
-        with self._room.building(plan.state_ids, self._files.usage(source)):
+        with self._disk_budget.building(plan.state_ids, self._files.usage(source)):
             with self._metrics.phase("clone"):
                 workspace = self._files.clone_to_workspace(source)
             try:
                 with self._full_disk_told(workspace):
                     self._run(plan, step, source, workspace, context)
-                self._room.make_room("snapshot", plan.state_ids, self._files.usage(workspace))
+                self._disk_budget.make_room(
+                    "snapshot", plan.state_ids, self._files.usage(workspace)
+                )
                 with self._metrics.phase("snapshot"):
                     self._publish(plan, step, workspace)
             except BaseException:
                 self._scrap(workspace)
                 raise
         context.log(f"state {step.state_id[:12]} is cached")
-        self._room.make_room("metadata_commit", plan.state_ids)
+        self._disk_budget.make_room("metadata_commit", plan.state_ids)
 
     def mend(self, plan: Plan, state_id: str | None, context: JobContext) -> bool:
         """Look into a state that does not start (None: the image's empty cluster).
@@ -123,7 +125,7 @@ class Builder:
         if not self._starts(plan, self._base(plan, context), plan.settings):
             return False
         directory = self._files.state_dir(plan.image_id, state_id)
-        with self._flights.hold(state_id, context.cancellation, lambda: None):
+        with self._build_locks.hold(state_id, context.cancellation, lambda: None):
             if not self._states.exists(state_id):
                 return True  # another job came to the same end
             if not self._starts(plan, directory, plan.settings):
@@ -172,7 +174,7 @@ class Builder:
 
     def _mend_base(self, plan: Plan, context: JobContext) -> bool:
         base = self._files.base_dir(plan.image_id)
-        with self._flights.hold(f"base {plan.image_id}", context.cancellation, lambda: None):
+        with self._build_locks.hold(f"base {plan.image_id}", context.cancellation, lambda: None):
             if self._starts(plan, base, {}):
                 return False
             self._files.discard(base)
@@ -276,7 +278,7 @@ class Builder:
         def waiting() -> None:
             context.log("waiting for another job that builds the base state")
 
-        with self._flights.hold(f"base {plan.image_id}", context.cancellation, waiting):
+        with self._build_locks.hold(f"base {plan.image_id}", context.cancellation, waiting):
             if self._files.is_whole(base):
                 return base
             self._files.discard(base)  # nothing, or damaged
@@ -298,7 +300,7 @@ class Builder:
         try:
             cluster.initdb(lambda line: context.log(f"initdb: {line}"))
         except ClusterFailed as error:
-            if not initdb_was_full(error, self._room.exhausted()):
+            if not initdb_was_full(error, self._disk_budget.exhausted()):
                 raise
             raise _became_full(error) from error
 
@@ -308,7 +310,7 @@ class Builder:
         try:
             yield
         except (ClusterFailed, StepFailed) as error:
-            if not was_full(error, workspace / LOG_FILE, self._room.exhausted()):
+            if not was_full(error, workspace / LOG_FILE, self._disk_budget.exhausted()):
                 raise
             raise _became_full(error) from error
 
@@ -319,7 +321,7 @@ class Builder:
             self._servers.kill(workspace)
             self._files.discard(workspace)
 
-        self._chores.do(f"clean up {workspace}", scrap)
+        self._retries.do(f"clean up {workspace}", scrap)
 
 
 def _became_full(error: ClusterFailed | StepFailed) -> StorageFull:

@@ -22,9 +22,9 @@ from .disk_full import NO_SPACE
 class Proof:
     """Judges what goes wrong with servers of states."""
 
-    def __init__(self, states: States, room: DiskBudget) -> None:
+    def __init__(self, states: States, disk_budget: DiskBudget) -> None:
         self._states = states
-        self._room = room
+        self._disk_budget = disk_budget
 
     def lacking(self, step: Step) -> bool:
         """Return whether the state of a step has still to prove itself."""
@@ -40,7 +40,7 @@ class Proof:
         """
         *before, step = steps
         # In doubt nothing is dropped, so here any text will do.
-        full = self._room.exhausted() or NO_SPACE in (error.details or "")
+        full = self._disk_budget.exhausted() or NO_SPACE in (error.details or "")
         if full or not self.lacking(step) or not guilty(step.state_id):
             return error
         self._states.reject(step.state_id)

@@ -1,19 +1,28 @@
 """How a job ends: its row becomes terminal together with its last events."""
 
+import errno
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from sqlrs_engine.clock import Clock
-from sqlrs_engine.errors import EngineError
+from sqlrs_engine.errors import DISK_FULL, ENGINE_FAILED, EngineError, StorageFull
+from sqlrs_engine.host.file_descriptors import shortage
+from sqlrs_engine.processes.cancellation import Cancellation
 from sqlrs_engine.store import JobStore
 from sqlrs_engine.store.records import Job, JobStatus, Json
 
 from .events import EventLog, encode_event
+from .services import Services
+
+RETRY_SECONDS = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a job ends: with a result, with an error, or as a plan with neither."""
+    """How a job ends: with a result, with an error, or as a mere plan with neither."""
 
     status: JobStatus
     result: Json | None = None
@@ -30,8 +39,8 @@ class End:
         No reader sees the last events before the row is terminal: they are stored in one
         transaction. A job that is already terminal stays as it is; None when it is gone.
 
-        Raises StorageFull or Unavailable when this cannot be stored, TypeError or ValueError when
-        the result or the error is no JSON. The log stays open then.
+        Raises StorageFull or Unavailable when this cannot be stored, TypeError or ValueError
+        when JSON cannot express the result or the error. The log stays open then.
         """
         first = events.flush(job_id)
         job = jobs.finish(
@@ -46,6 +55,30 @@ class End:
         events.close(job_id)
         return job
 
+    def store_eventually(
+        self, job_id: str, services: Services, cancellation: Cancellation
+    ) -> Job | None:
+        """Store the end as soon as the store can take it.
+
+        What prevents that may pass: the disk is full or does not answer, the process has no
+        descriptor left. Returns None when the engine stops before, or when the job is gone.
+        """
+        end, logged = self, False
+        while True:
+            try:
+                return end.store(job_id, services.jobs, services.events, services.clock)
+            except Exception as problem:
+                if not logged:
+                    _log.warning("the end of job %s waits: %s", job_id, problem)
+                    logged = True
+                if isinstance(problem, TypeError | ValueError) and end != _INEXPRESSIBLE:
+                    _log.error("the end of job %s is no JSON", job_id, exc_info=problem)
+                    end = _INEXPRESSIBLE
+                    continue
+                if cancellation.interrupted_within(RETRY_SECONDS):
+                    _log.error("job %s is left for the next start: %s", job_id, problem)
+                    return None
+
     def _events(self) -> list[tuple[str, dict[str, Any]]]:
         found: list[tuple[str, dict[str, Any]]] = [("status", {"status": self.status})]
         if self.result is not None:
@@ -53,3 +86,23 @@ class End:
         if self.error is not None:
             found.append(("error", {"error": self.error}))
         return found
+
+
+# What an end becomes that JSON cannot express.
+_INEXPRESSIBLE = End.failure(
+    EngineError(ENGINE_FAILED, "the outcome of the job could not be stored")
+)
+
+
+def explained(error: Exception, job_id: str) -> EngineError:
+    """Return a job's failure as users see it; an unforeseen one goes to the log."""
+    lack = shortage(error)
+    if lack is not None:
+        _log.error("job %s: %s: %s", job_id, lack, error)
+        return lack
+    if isinstance(error, EngineError):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(DISK_FULL, str(error))
+    _log.error("job %s broke", job_id, exc_info=error)
+    return EngineError(ENGINE_FAILED, str(error) or None)

@@ -190,7 +190,7 @@ class EventLog:
     def _is_over(self, job_id: str) -> bool:
         """Return whether a job has ended or is gone."""
         job = self._jobs.get(job_id)
-        return job is None or job.status in ("succeeded", "failed")
+        return job is None or job.is_over
 
     def _notify(self, job_id: str) -> None:
         with self._lock:

@@ -2,16 +2,19 @@
 
 Of the jobs with identical inputs the latest few stay (``orchestrator.jobs.maxIdentical``),
 of all jobs the latest many (``maxFinished``), and none for ever (``maxAge``).
-A job whose outcome nobody has read yet is spared for a minute: many clients may prepare the
+A job whose outcome no client has read yet is spared for a minute: many clients may prepare the
 same at the same time, and each wants its own answer.
 """
 
+import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
-from sqlrs_engine.clock import Timestamp
+from sqlrs_engine.clock import Clock, Timestamp, shift
+from sqlrs_engine.config import Config
 from sqlrs_engine.store import JobStore
 from sqlrs_engine.store.records import Job
 
@@ -21,37 +24,32 @@ MAX_AGE = "orchestrator.jobs.maxAge"
 AT_ONCE = 200
 UNREAD_SECONDS = 60.0
 
+_log = logging.getLogger(__name__)
+
 
 class Retention:
-    """Deletes the rows of jobs that are beyond the limit."""
+    """Deletes the rows of jobs that are beyond the limits; safe to use from any thread."""
 
     def __init__(
         self,
         jobs: JobStore,
-        limit: Callable[[], int],
+        config: Config,
         followed: Callable[[str], bool],
+        clock: Clock,
         *,
-        most: Callable[[], int] = lambda: 0,
-        oldest: Callable[[], Timestamp | None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``limit`` is the number of identical jobs to keep, 0 for all.
-
-        ``most`` is the number of finished jobs to keep in all, 0 for all; those that were
-        over by ``oldest`` go in any case. ``followed`` tells whether a client follows a
-        job's events just now.
-        """
+        """``followed`` returns whether a client follows a job's events just now."""
         self._jobs = jobs
-        self._limit = limit
+        self._config = config
         self._followed = followed
-        self._most = most
-        self._oldest = oldest
+        self._clock = clock
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._unread: dict[str, float] = {}
 
     def started(self, job_id: str) -> None:
-        """Note a job whose end somebody will want to read.
+        """Note a job whose end a client will want to read.
 
         Not when it ends: a client may read the end before that is noted.
         """
@@ -59,17 +57,18 @@ class Retention:
             self._unread[job_id] = math.inf
 
     def finished(self, job: Job) -> None:
-        """Note a job that has just ended, and retire older ones like it."""
+        """Note a job that has just ended, and retire older ones."""
         with self._lock:
             if job.job_id in self._unread:
                 self._unread[job.job_id] = self._monotonic()
-        self._retire(job.signature)
-        self.retire_old()
+        with _failing_softly(job):
+            self._retire(job.signature)
+            self.retire_old()
 
     def retire_old(self) -> None:
         """Retire the jobs that are too old or too many, up to ``AT_ONCE`` of each kind."""
         self._forget_old()
-        moment, most = self._oldest(), self._most()
+        moment, most = self._oldest(), int(self._config.value(MAX_FINISHED))
         if moment is not None:
             self._remove(self._jobs.finished_before(moment, AT_ONCE))
         if most:
@@ -90,10 +89,16 @@ class Retention:
         with self._lock:
             unread = self._unread.pop(job.job_id, None) is not None
         if unread:
-            self._retire(job.signature)
+            with _failing_softly(job):
+                self._retire(job.signature)
+
+    def _oldest(self) -> Timestamp | None:
+        """Return the moment before which those jobs ended that are too old now."""
+        age = self._config.seconds(MAX_AGE)
+        return shift(self._clock(), -age) if age > 0 else None
 
     def _retire(self, signature: str | None) -> None:
-        limit = self._limit()
+        limit = int(self._config.value(MAX_IDENTICAL))
         if signature is None or not limit:
             return
         self._forget_old()
@@ -108,3 +113,12 @@ class Retention:
         oldest = self._monotonic() - UNREAD_SECONDS
         with self._lock:
             self._unread = {k: since for k, since in self._unread.items() if since > oldest}
+
+
+@contextmanager
+def _failing_softly(job: Job) -> Iterator[None]:
+    """Log a failure: jobs that are not retired now are retired after the next one."""
+    try:
+        yield
+    except Exception as error:
+        _log.warning("older jobs like %s are not retired now: %s", job.job_id, error)

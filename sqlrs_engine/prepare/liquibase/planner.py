@@ -13,7 +13,7 @@ from sqlrs_engine.errors import InvalidArgument, NotImplementedYet
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.file_reads import FileDigests
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.plan import Plan
+from sqlrs_engine.prepare.plan import Draft, Plan
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.sources import Manifest
 from sqlrs_engine.states import state_ids
@@ -70,11 +70,17 @@ class LiquibasePlanner:
         """End the Liquibase that waits for the next job."""
         self._sessions.close()
 
-    def check(self, request: PrepareRequest) -> str:
-        """Return the arguments of a request as users see them, if they are valid.
+    def draft(self, request: PrepareRequest, settings: Mapping[str, Any]) -> "LiquibaseDraft":
+        """Check a request's arguments; the changelog is read by the plan, which takes Liquibase.
 
         Raises InvalidArgument, SourceInputsMissing.
         """
+        return LiquibaseDraft(
+            request=request, normalized=self._check(request), settings=settings, planner=self
+        )
+
+    def _check(self, request: PrepareRequest) -> str:
+        """Return a request's arguments as they are shown."""
         if request.source_manifest is None:
             return self._arguments(request).normalized
         staged = self._stage(request, request.source_manifest)
@@ -108,7 +114,7 @@ class LiquibasePlanner:
     ) -> LiquibasePlan:
         """Plan a request; close the plan after use.
 
-        Raises as ``check`` does, LiquibaseUnavailable, and what ``Reader.read`` does.
+        Raises as ``draft`` does, LiquibaseUnavailable, and what ``Reader.read`` does.
         """
         staged = None
         shown: Callable[[str], str] = str
@@ -184,3 +190,14 @@ class LiquibasePlanner:
             cache=self._cache,
             sessions=self._sessions,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiquibaseDraft(Draft):
+    """A request whose arguments were checked."""
+
+    planner: LiquibasePlanner
+
+    def plan(self, distribution: Distribution, context: JobContext) -> LiquibasePlan:
+        """Return the plan on a distribution, by having Liquibase read the changelog."""
+        return self.planner.plan(self.request, distribution, self.settings, context)

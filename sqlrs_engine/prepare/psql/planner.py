@@ -1,44 +1,24 @@
-"""Plans of psql scripts: each ``-f`` and each ``-c`` is a step."""
+"""Reads the scripts of psql requests, with all that they include."""
 
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from sqlrs_engine.errors import NotImplementedYet
-from sqlrs_engine.postgres.distributions.distribution import Distribution
-from sqlrs_engine.prepare.plan import Plan
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.sources import Blobs, Trees
-from sqlrs_engine.states import state_ids
-from sqlrs_engine.store.records import Json
 
 from .arguments import PsqlArguments, StepArguments
+from .draft import PsqlDraft, StepDraft
 from .input_digest import InputDigest, input_digest
 from .interpreter.session import SessionStart
 from .local_files import LocalFiles
 from .remote_files import RemoteSources, Scripts
 from .script_files import ScriptFiles
 from .staged_files import StagedFiles
-from .step import PsqlStep, StagedStep
-
-KIND = "psql"
-
-_SUMMARY_CHARS = 200
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StagedPlan(Plan):
-    """A plan of scripts on another machine."""
-
-    staged: StagedFiles
-
-    def close(self) -> None:
-        """Remove what was laid out of the client's files."""
-        self.staged.remove()
 
 
 class Sources(Protocol):
@@ -65,7 +45,7 @@ class Sources(Protocol):
 
 
 class PsqlPlanner:
-    """Makes the plans of scripts; what it learnt about files it remembers."""
+    """Drafts the plans of scripts; remembers what it has read of files."""
 
     def __init__(
         self,
@@ -85,66 +65,30 @@ class PsqlPlanner:
         self._scripts = Scripts(blobs) if blobs is not None else None
         self._trees = trees
 
-    def check(self, request: PrepareRequest) -> PsqlArguments:
-        """Return a request's arguments, checked with every file they lead to.
+    def draft(self, request: PrepareRequest, settings: Mapping[str, Any]) -> PsqlDraft:
+        """Read a request's arguments and every file they lead to.
 
-        Raises InvalidArgument, SourceInputsMissing.
-        """
-        arguments, _ = self._read(request, self._sources(request), {})
-        return arguments
-
-    def plan(
-        self, request: PrepareRequest, distribution: Distribution, settings: Mapping[str, Any]
-    ) -> Plan:
-        """Plan a request. ``settings`` are the server's, beyond the engine's own.
-
-        Raises as ``check`` does.
+        ``settings`` are the server's, beyond the engine's own. Raises InvalidArgument,
+        SourceInputsMissing.
         """
         sources = self._sources(request)
         arguments, contents = self._read(request, sources, settings)
-        make_step: Callable[..., PsqlStep] = PsqlStep
-        make_plan: Callable[..., Plan] = Plan
+        files = tuple(read for content, _ in contents for read in content.files)
+        staged = None
         if isinstance(sources, RemoteSources) and self._trees is not None:
-            reads = [read for content, _ in contents for read in content.files]
-            staged = StagedFiles(sources.root, reads, self._trees)
-            make_step = partial(StagedStep, staged=staged)
-            make_plan = partial(StagedPlan, staged=staged)
-        steps: list[PsqlStep] = []
-        parent: str | None = None
-        for step, (content, directory) in zip(arguments.steps, contents, strict=True):
-            recipe = _recipe(step, content, settings)
-            task_hash = state_ids.step_hash(recipe)
-            state_id = state_ids.state_id(parent or distribution.image_id, KIND, task_hash)
-            steps.append(
-                make_step(
-                    parent_state_id=parent,
-                    state_id=state_id,
-                    task_hash=task_hash,
-                    arguments=step,
-                    directory=directory,
-                    stdin=request.stdin if step.input.kind == "stdin" else None,
-                    files=content.files,
-                    home=self._home,
-                    volatile=content.volatile,
-                    notes=content.notes,
-                    after_programs=content.after_programs,
-                    generated=self._generated,
-                    recipe=recipe | _origin(step, content),
-                )
-            )
-            parent = state_id
-        return make_plan(
-            kind=KIND,
-            distribution=distribution,
-            steps=tuple(steps),
+            staged = partial(StagedFiles, sources.root, files, self._trees)
+        return PsqlDraft(
+            request=request,
             normalized=arguments.normalized,
-            signature=state_ids.signature(
-                KIND,
-                distribution.image_id,
-                (step.task_hash for step in steps),
-                plan_only=request.plan_only,
-            ),
             settings=settings,
+            files=files,
+            steps=tuple(
+                StepDraft(arguments=step, directory=directory, content=content)
+                for step, (content, directory) in zip(arguments.steps, contents, strict=True)
+            ),
+            home=self._home,
+            generated=self._generated,
+            stage=staged,
         )
 
     def _sources(self, request: PrepareRequest) -> Sources:
@@ -195,38 +139,6 @@ def _rerun(content: InputDigest) -> InputDigest:
     if content.volatile or not content.writes:
         return content
     return replace(content, volatile="it writes files that a later step may read")
-
-
-def _recipe(
-    step: StepArguments, content: InputDigest, settings: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return all that can change what a step does, as JSON."""
-    recipe: dict[str, Any] = {
-        # A command is one transaction and a script is not; where a script comes from is
-        # all the same.
-        "input": "script" if step.input.kind in ("file", "stdin") else step.input.kind,
-        "content": content.digest,
-        "options": [list(option) for option in step.options],
-    }
-    if settings:
-        recipe["settings"] = dict(settings)
-    if content.volatile:
-        recipe["nonce"] = secrets.token_hex(16)
-    return recipe
-
-
-def _origin(step: StepArguments, content: InputDigest) -> Json:
-    """Return where the inputs of a step come from: what a recipe tells but an id does not."""
-    origin: Json = {
-        "source": step.input.kind,
-        "summary": step.summary()[:_SUMMARY_CHARS],
-        "files": [{"path": path, "digest": each} for path, each in content.sources.items()],
-    }
-    if content.text is not None:
-        origin["text"] = content.text
-    if content.volatile:
-        origin["volatile"] = content.volatile
-    return origin
 
 
 def _variables(step: StepArguments) -> dict[str, str]:

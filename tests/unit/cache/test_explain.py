@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 from support.cache_fakes import CacheWorld
 from support.instance_fakes import IMAGE
-from support.prepare_fakes import psql_planner
+from support.prepare_fakes import psql_plan, psql_planner
 
 from sqlrs_engine.cache.differences import Change, differences
 from sqlrs_engine.errors import InvalidArgument
@@ -32,7 +32,7 @@ class Workshop(CacheWorld):
         self.numbers = iter(range(1, 100))
 
     def make_plan(self, request):
-        return psql_planner().plan(request, FakeDistribution(self.image), self.settings)
+        return psql_plan(psql_planner(), request, FakeDistribution(self.image), self.settings)
 
     def write(self, name, text):
         (self.scripts / name).write_text(text)

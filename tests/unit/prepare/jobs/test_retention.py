@@ -3,7 +3,14 @@
 import pytest
 from support import store_samples as samples
 
-from sqlrs_engine.prepare.jobs.retention import UNREAD_SECONDS, Retention
+from sqlrs_engine.config import Config
+from sqlrs_engine.prepare.jobs.retention import (
+    MAX_AGE,
+    MAX_FINISHED,
+    MAX_IDENTICAL,
+    UNREAD_SECONDS,
+    Retention,
+)
 from sqlrs_engine.store.sqlite import SqliteStore
 
 
@@ -12,18 +19,22 @@ class Kept:
 
     def __init__(self, root):
         self.store = SqliteStore(root / "state.db")
-        self.limit = 2
-        self.most, self.oldest = 0, None
+        self.config = Config(root / "config.json")
+        self.keep(MAX_IDENTICAL, 2)
+        self.keep(MAX_FINISHED, 0)
+        self.keep(MAX_AGE, "0")
         self.followed = set()
         self.now = 1000.0
         self.retention = Retention(
             self.store.jobs,
-            lambda: self.limit,
-            lambda job_id: job_id in self.followed,
-            most=lambda: self.most,
-            oldest=lambda: self.oldest,
+            self.config,
+            self.followed.__contains__,
+            lambda: samples.at(13),
             monotonic=lambda: self.now,
         )
+
+    def keep(self, path, limit):
+        self.config.set(path, limit)
 
     def finish(self, number, signature="s", read=True):
         job = samples.job(
@@ -54,14 +65,14 @@ def test_the_latest_are_kept(kept):
 
 
 def test_zero_keeps_all(kept):
-    kept.limit = 0
+    kept.keep(MAX_IDENTICAL, 0)
     for number in range(1, 6):
         kept.finish(number)
     assert kept.numbers() == [1, 2, 3, 4, 5]
 
 
 def test_only_identical_jobs_count(kept):
-    kept.limit = 1
+    kept.keep(MAX_IDENTICAL, 1)
     kept.finish(1, "a")
     kept.finish(2, "b")
     kept.finish(3, None)
@@ -71,7 +82,7 @@ def test_only_identical_jobs_count(kept):
 
 
 def test_running_jobs_do_not_count(kept):
-    kept.limit = 1
+    kept.keep(MAX_IDENTICAL, 1)
     kept.store.jobs.add(samples.job(1, status="running", signature="s"))
     kept.finish(2)
     kept.finish(3)
@@ -101,7 +112,7 @@ def test_who_is_followed_is_spared(kept):
 
 
 def test_an_end_that_is_read_before_it_is_noted_is_read(kept):
-    kept.limit = 1
+    kept.keep(MAX_IDENTICAL, 1)
     job = samples.job(1, status="succeeded", signature="s", finished_at=samples.at(1))
     kept.store.jobs.add(job)
     kept.retention.started(job.job_id)
@@ -113,7 +124,7 @@ def test_an_end_that_is_read_before_it_is_noted_is_read(kept):
 
 
 def test_a_running_job_is_not_forgotten_however_long_it_takes(kept):
-    kept.limit = 1
+    kept.keep(MAX_IDENTICAL, 1)
     job = samples.job(1, status="succeeded", signature="s", finished_at=samples.at(1))
     kept.retention.started(job.job_id)
     kept.now += 100 * UNREAD_SECONDS
@@ -126,7 +137,7 @@ def test_a_running_job_is_not_forgotten_however_long_it_takes(kept):
 
 
 def test_jobs_with_inputs_of_their_own_are_retired_when_they_are_too_many(kept):
-    kept.most = 3
+    kept.keep(MAX_FINISHED, 3)
     kept.store.jobs.add(samples.job(9, status="running"))
     for number in range(1, 6):
         kept.finish(number, signature=str(number))
@@ -134,7 +145,7 @@ def test_jobs_with_inputs_of_their_own_are_retired_when_they_are_too_many(kept):
     unread = kept.finish(6, signature="6", read=False)
     followed = kept.finish(7, signature="7")
     kept.followed.add(followed.job_id)
-    kept.most = 1
+    kept.keep(MAX_FINISHED, 1)
     kept.finish(8, signature="8")
     assert sorted(kept.numbers()) == [6, 7, 8, 9]
     kept.retention.read(unread)
@@ -146,6 +157,6 @@ def test_jobs_with_inputs_of_their_own_are_retired_when_they_are_too_many(kept):
 def test_jobs_are_retired_when_they_are_too_old(kept):
     for number in range(1, 5):
         kept.finish(number, signature=None)
-    kept.oldest = samples.at(3)
+    kept.keep(MAX_AGE, "10s")
     kept.retention.retire_old()
     assert kept.numbers() == [3, 4]

@@ -24,8 +24,10 @@ from sqlrs_engine.errors import (
 )
 from sqlrs_engine.instances.disk_budget import Unlimited
 from sqlrs_engine.postgres.errors import ServerUnusable
-from sqlrs_engine.prepare.jobs import job as job_module
+from sqlrs_engine.prepare.jobs import end as end_module
+from sqlrs_engine.prepare.jobs import queue as queue_module
 from sqlrs_engine.prepare.jobs import service as service_module
+from sqlrs_engine.prepare.psql.local_files import LocalFiles
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.store import StateFilter
 
@@ -430,6 +432,42 @@ def test_a_script_changed_before_the_job_ran_is_planned_anew(world, tmp_path):
     assert error["details"] == str(script)
 
 
+def test_a_script_is_read_once(world, tmp_path, monkeypatch):
+    script = tmp_path / "one.sql"
+    script.write_text(WRITE)
+    reads, read = [], LocalFiles.script
+
+    def counted(files, path):
+        reads.append(path)
+        return read(files, path)
+
+    monkeypatch.setattr(LocalFiles, "script", counted)
+    for _ in range(2):
+        assert world.prepare("-f", str(script)).status == "succeeded"
+    assert reads == [script, script]
+
+
+def test_what_runs_is_the_script_as_it_is_when_the_job_starts(world, tmp_path):
+    script = tmp_path / "one.sql"
+    script.write_text(WRITE)
+    gate = Gate()
+    resolve = world.resolve
+
+    def slowly(image):
+        gate()
+        return resolve(image)
+
+    world.resolve = slowly
+    job_id = world.submit("-f", str(script))
+    assert gate.reached.wait(20)
+    script.write_text("echo changed >> $DATA")
+    gate.open.set()
+    changed = world.wait(job_id).result["state_id"]
+    assert world.content(changed) == "changed\n"
+    script.write_text(WRITE)
+    assert world.prepare("-f", str(script)).result["state_id"] != changed
+
+
 def test_a_script_that_changes_while_it_runs_is_not_cached(world, tmp_path):
     script = tmp_path / "one.sql"
     script.write_text(f"echo >> {script}\n")
@@ -501,7 +539,7 @@ def test_a_job_keeps_what_it_needs_and_no_more(world):
     assert world.leases.current() == frozenset()
 
 
-def test_an_instance_that_finds_no_room_has_middle_states_dropped(world, monkeypatch):
+def test_an_instance_that_finds_no_room_has_middle_states_dropped(tmp_path):
     asked = []
 
     class Cache(Unlimited):
@@ -510,11 +548,11 @@ def test_an_instance_that_finds_no_room_has_middle_states_dropped(world, monkeyp
             world.instances.fail = None
             return True
 
-    tools = replace(world.service._tools, room=Cache())
-    monkeypatch.setattr(world.service, "_tools", tools)
+    world = World(tmp_path, Cache())
     world.instances.fail = StorageFull("the disk is full")
     assert world.prepare(*STEPS).status == "succeeded"
     assert asked == [("prepare_instance", states(world))]
+    world.close()
 
 
 # -- together --
@@ -599,7 +637,7 @@ def test_cancelling_a_job_that_waits(world):
 
 
 def test_cancelling_a_queued_job(world, monkeypatch):
-    monkeypatch.setattr(service_module, "_THREADS", 1)
+    monkeypatch.setattr(queue_module, "THREADS", 1)
     world.close()
     following = World(world.root)
     try:
@@ -652,7 +690,7 @@ def test_a_running_job_is_not_deleted_unless_forced(world):
 
 
 def test_a_job_that_does_not_end_is_not_deleted(world, monkeypatch):
-    monkeypatch.setattr(service_module, "_DELETE_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(service_module, "DELETE_PATIENCE_SECONDS", 0.01)
     gate = Gate()
     world.files.sync = gate
     job_id = world.submit("-c", WRITE)
@@ -665,12 +703,10 @@ def test_a_job_that_does_not_end_is_not_deleted(world, monkeypatch):
 
 def test_a_row_that_goes_while_its_job_runs(world, caplog):
     caplog.set_level(logging.INFO)
-    job_id = world.submit("-c", SLEEP)
+    job_id = world.submit("-c", f"echo started; until [ -e {world.root}/go ]; do sleep 0.01; done")
     world.running(job_id)
     world.store.jobs.remove(job_id)
-    with world.service._changed:
-        control = world.service._controls[job_id]
-    control.cancel()
+    (world.root / "go").touch()
     eventually(lambda: world.service.active() == 0)
     assert world.events.read(job_id, 0).state == "ended"
 
@@ -783,7 +819,7 @@ def test_jobs_that_do_not_stop_are_left(world, caplog):
 
 
 def test_the_end_waits_for_room_on_the_disk(world, monkeypatch):
-    monkeypatch.setattr(job_module, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(end_module, "RETRY_SECONDS", 0.01)
     attempts = []
     finish = world.store.jobs.finish
 
@@ -833,7 +869,7 @@ def test_an_end_that_cannot_be_stored_is_left_for_the_next_start(world, monkeypa
     ],
 )
 def test_a_passing_trouble_at_the_end_only_delays_it(world, monkeypatch, trouble):
-    monkeypatch.setattr(job_module, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(end_module, "RETRY_SECONDS", 0.01)
     failures = iter([trouble] * 3)
     finish = world.store.jobs.finish
 
@@ -872,7 +908,7 @@ def trouble(monkeypatch, on, call):
 def test_a_passing_trouble_at_the_start_only_delays_what_is_resumed(world, monkeypatch, call):
     job_id = stranded(world)
     trouble(monkeypatch, world.store.jobs, call)
-    world.chores.do("resume the jobs", world.service.recover)
+    world.retries.do("resume the jobs", world.service.recover)
     eventually(lambda: world.service.active() == 1)
     world.service.cancel(job_id)
     failed(world.wait(job_id), "cancelled")
@@ -903,7 +939,7 @@ def test_what_a_failed_build_leaves_is_cleaned_up_later(world, monkeypatch):
     failed(world.prepare("-c", "exit 3"), "step_failed")
     eventually(lambda: world.files.workspaces() == [])
     assert world.killed
-    eventually(lambda: world.chores.left() == [])
+    eventually(lambda: world.retries.left() == [])
 
 
 # -- retention and durability --
@@ -921,11 +957,14 @@ def test_retired_jobs_leave_their_instances(world):
 
 
 def test_reading_a_job_that_runs_changes_nothing(world):
+    world.config.set("orchestrator.jobs.maxIdentical", 1)
+    before = world.prepare("-c", SLEEP.replace("600", "0"))
     job_id = world.submit("-c", SLEEP)
     world.running(job_id)
     world.service.read(world.job(job_id))
     world.service.cancel(job_id)
-    world.wait(job_id)
+    failed(world.wait(job_id), "cancelled")
+    assert world.job(before.job_id) == before
 
 
 def test_states_become_durable_in_the_background(world, caplog):
@@ -964,15 +1003,13 @@ def test_a_resumed_job_that_comes_to_another_state_replaces_its_instance(world):
 
 def test_reading_a_job_does_not_fail_when_older_ones_cannot_be_retired(world, monkeypatch, caplog):
     job = world.prepare("-c", WRITE)
-    tried = threading.Event()
 
-    def fail(_job):
-        tried.set()
+    def fail(_signature):
         raise StorageFull("full")
 
-    monkeypatch.setattr(world.service._retention, "read", fail)
+    monkeypatch.setattr(world.store.jobs, "finished_with", fail)
     world.service.read(job)
-    assert tried.wait(10)
+    eventually(lambda: f"older jobs like {job.job_id} are not retired now" in caplog.text)
 
 
 def test_a_job_left_for_the_next_start_breaks_its_stream_off(world, monkeypatch):

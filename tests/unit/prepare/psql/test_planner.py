@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pytest
-from support.prepare_fakes import psql_planner
+from support.prepare_fakes import psql_plan, psql_planner
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.ids import is_state_id
 from sqlrs_engine.postgres.distributions.distribution import Distribution
-from sqlrs_engine.prepare.plan import tasks_of
 from sqlrs_engine.prepare.request import PrepareRequest
 
 IMAGE = "postgres@sha256:" + "ab" * 32
@@ -25,7 +24,7 @@ def request(*args, **fields):
 
 def plan(*args, image_id=IMAGE, settings=None, planner=None, **fields):
     planner = planner or psql_planner()
-    return planner.plan(request(*args, **fields), distribution(image_id), settings or {})
+    return psql_plan(planner, request(*args, **fields), distribution(image_id), settings)
 
 
 def ids(*args, **options):
@@ -135,7 +134,7 @@ def test_our_own_options_and_spellings_do_not_matter(scripts):
 
 def test_the_tag_does_not_matter():
     assert ids("-c", "x") == ids("-c", "x", image_id=IMAGE)
-    one = psql_planner().plan(request("-c", "x", image_id="postgres"), distribution(), {})
+    one = psql_plan(psql_planner(), request("-c", "x", image_id="postgres"), distribution())
     assert one.state_ids == ids("-c", "x")
 
 
@@ -208,13 +207,10 @@ def test_a_recipe_tells_what_a_step_is_made_of(scripts):
     assert command.recipe["files"] == []
 
 
-def test_the_same_things_are_refused_before_and_by_planning(scripts):
+def test_an_include_that_is_missing_is_refused(scripts):
     (scripts / "main.sql").write_text("\\i missing.sql\n")
-    bad = request("-f", str(scripts / "main.sql"))
-    planner = psql_planner()
-    for call in (planner.check, lambda r: planner.plan(r, distribution(), {})):
-        with pytest.raises(InvalidArgument, match=r"main\.sql:1: .*missing\.sql"):
-            call(bad)
+    with pytest.raises(InvalidArgument, match=r"main\.sql:1: .*missing\.sql"):
+        psql_planner().draft(request("-f", str(scripts / "main.sql")), {})
 
 
 def test_a_signature_is_what_identical_jobs_share():
@@ -222,95 +218,3 @@ def test_a_signature_is_what_identical_jobs_share():
     assert one.signature == plan("-Xcx").signature
     assert one.signature != plan("-c", "x", plan_only=True).signature
     assert one.signature != plan("-c", "y").signature
-
-
-# -- tasks (CONTRACT 4.2) --
-
-
-def rows(tasks):
-    return [(task.position, task.task_id, task.type) for task in tasks]
-
-
-def test_the_tasks_of_a_job():
-    made = plan("-c", "a", "-c", "b")
-    one, two = made.state_ids
-    tasks = tasks_of(made, "j" * 32, "postgres:17", {one: True, two: False})
-    assert rows(tasks) == [
-        (0, "plan", "plan"),
-        (1, "resolve-image", "resolve_image"),
-        (2, "execute-0", "state_execute"),
-        (3, "execute-1", "state_execute"),
-        (4, "prepare-instance", "prepare_instance"),
-    ]
-    first, resolve, build, then, last = tasks
-    assert first.planner_kind == "psql"
-    assert (resolve.image_id, resolve.resolved_image_id) == ("postgres:17", IMAGE)
-    assert (build.input_kind, build.input_id, build.output_state_id) == ("image", IMAGE, one)
-    assert (build.cached, build.args_summary) == (True, "-c a")
-    assert build.task_hash == made.steps[0].task_hash
-    assert (then.input_kind, then.input_id, then.output_state_id) == ("state", one, two)
-    assert (then.cached, then.args_summary) == (False, "-c b")
-    assert (last.input_kind, last.input_id, last.instance_mode) == ("state", two, "ephemeral")
-    assert [task.status for task in tasks] == ["succeeded"] * 3 + ["queued"] * 2
-    assert {task.job_id for task in tasks} == {"j" * 32}
-
-
-def test_a_digest_needs_no_resolving():
-    made = plan("-c", "a", image_id=IMAGE)
-    tasks = tasks_of(made, "j" * 32, IMAGE, {made.state_ids[0]: False})
-    assert rows(tasks) == [
-        (0, "plan", "plan"),
-        (1, "execute-0", "state_execute"),
-        (2, "prepare-instance", "prepare_instance"),
-    ]
-
-
-# -- requests --
-
-
-def test_requests_survive_being_stored():
-    body = {
-        "prepare_kind": " psql ",
-        "image_id": " postgres:17 ",
-        "psql_args": ["-c", "x"],
-        "work_dir": "/",
-        "stdin": "",
-        "plan_only": True,
-        "unknown": {"fields": "pass"},
-    }
-    one = PrepareRequest.from_json(body)
-    assert (one.prepare_kind, one.image_id) == ("psql", "postgres:17")
-    assert PrepareRequest.from_json(one.to_json()) == one
-    nulls = PrepareRequest.from_json(
-        {"prepare_kind": "psql", "image_id": "x", "psql_args": None, "liquibase_args": None}
-    )
-    assert nulls == PrepareRequest(prepare_kind="psql", image_id="x")
-
-
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ({}, "prepare_kind is required"),
-        ({"prepare_kind": " ", "image_id": ""}, "prepare_kind is required"),
-        ({"prepare_kind": "PSQL", "image_id": "x"}, "unknown prepare_kind"),
-        ({"prepare_kind": "psql"}, "image_id is required"),
-        ({"prepare_kind": "psql", "image_id": " "}, "image_id is required"),
-        ({"prepare_kind": "psql", "image_id": "x", "work_dir": "w"}, "work_dir must be absolute"),
-        (
-            {"prepare_kind": "psql", "image_id": "x", "work_dir": "/no/such"},
-            "work_dir is not a directory",
-        ),
-        (
-            {"prepare_kind": "psql", "image_id": "x", "work_dir": "/etc/passwd"},
-            "work_dir is not a directory",
-        ),
-        (
-            {"prepare_kind": "psql", "image_id": "x", "work_dir": "/a\0b"},
-            "work_dir is not a directory",
-        ),
-    ],
-)
-def test_requests_that_cannot_be_right(body, message):
-    with pytest.raises(InvalidArgument) as caught:
-        PrepareRequest.from_json(body)
-    assert caught.value.message == message

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.prepare_fakes import psql_planner
+from support.prepare_fakes import psql_plan, psql_planner
 
 from sqlrs_engine.errors import InvalidArgument, NotImplementedYet, SourceInputsMissing
 from sqlrs_engine.postgres.distributions.distribution import Distribution
@@ -56,8 +56,7 @@ class Client:
         while True:
             request = self.request(*args, **fields)
             try:
-                self.planner.check(request)
-                return self.planner.plan(request, DISTRIBUTION, {})
+                return psql_plan(self.planner, request, DISTRIBUTION)
             except SourceInputsMissing as error:
                 self.answer(error.as_dict())
 
@@ -105,7 +104,7 @@ def local_plan(directory: Path, files: dict[str, str], *args: str, **fields: Any
     psql_args = [argument.replace(CLIENT, str(directory)) for argument in args]
     fields = {key: value.replace(CLIENT, str(directory)) for key, value in fields.items()}
     body = {"prepare_kind": "psql", "image_id": "postgres", "psql_args": psql_args, **fields}
-    return psql_planner().plan(PrepareRequest.from_json(body), DISTRIBUTION, {})
+    return psql_plan(psql_planner(), PrepareRequest.from_json(body), DISTRIBUTION)
 
 
 TREE = {
@@ -192,13 +191,13 @@ def test_an_empty_manifest_will_do_for_commands(blobs: Blobs) -> None:
         "source_manifest": {},
     }
     request = PrepareRequest.from_json(body)
-    plan = psql_planner(blobs).plan(request, DISTRIBUTION, {})
+    plan = psql_plan(psql_planner(blobs), request, DISTRIBUTION)
     here = PrepareRequest.from_json({**body, "source_manifest": None})
     assert here.source_manifest is None
-    assert plan.state_ids == psql_planner().plan(here, DISTRIBUTION, {}).state_ids
+    assert plan.state_ids == psql_plan(psql_planner(), here, DISTRIBUTION).state_ids
     body["psql_args"] = ["-f", "/client/a.sql"]
     with pytest.raises(InvalidArgument, match="root_path"):
-        psql_planner(blobs).check(PrepareRequest.from_json(body))
+        psql_planner(blobs).draft(PrepareRequest.from_json(body), {})
 
 
 @pytest.mark.parametrize("work_dir", [None, CLIENT, f"{CLIENT}/sql"])
@@ -336,7 +335,7 @@ def test_a_damaged_upload_is_asked_for_again(blobs: Blobs, tmp_path: Path) -> No
 def test_an_engine_without_uploads_says_so() -> None:
     body = {"prepare_kind": "psql", "image_id": "postgres", "source_manifest": {}}
     with pytest.raises(NotImplementedYet):
-        psql_planner().check(PrepareRequest.from_json(body))
+        psql_planner().draft(PrepareRequest.from_json(body), {})
 
 
 def test_psql_gets_copies_in_their_places(blobs: Blobs, tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""The jobs that an engine has under way: each waits for a thread, runs on it, and leaves."""
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from sqlrs_engine.prepare.plan import Draft
+from sqlrs_engine.processes.cancellation import Cancellation
+from sqlrs_engine.store.records import Job
+
+from .job import JobRun
+from .retention import Retention
+from .services import Services
+
+# Jobs that run at once; how many of them run SQL is decided by the build locks.
+THREADS = 64
+
+_log = logging.getLogger(__name__)
+
+
+class JobQueue:
+    """Runs jobs on its threads; safe to use from any thread."""
+
+    def __init__(self, services: Services, retention: Retention) -> None:
+        self._services = services
+        self._retention = retention
+        self._threads = ThreadPoolExecutor(THREADS, "job")
+        self._changed = threading.Condition()
+        self._cancellations: dict[str, Cancellation] = {}
+        self._stopping = False
+
+    @contextmanager
+    def locked(self) -> Iterator[bool]:
+        """Let no job come or go in the block; yield False when no job may come any more."""
+        with self._changed:
+            yield not self._stopping
+
+    def __contains__(self, job_id: str) -> bool:
+        """Return whether a job is queued or runs here."""
+        return job_id in self._cancellations
+
+    def __len__(self) -> int:
+        """Return how many jobs are queued or run.
+
+        Without the lock, which is held over writes: the event loop asks ten times a second.
+        """
+        return len(self._cancellations)
+
+    def add(self, job: Job, draft: Draft | None = None) -> None:
+        """Have a job run, or change nothing; call it in ``locked``."""
+        self._services.events.open(job.job_id)
+        cancellation = self._cancellations[job.job_id] = Cancellation()
+        self._retention.started(job.job_id)
+        if job.status == "queued":
+            self._services.events.append(job.job_id, "status", status="queued")
+        try:
+            self._threads.submit(self._run, job, draft, cancellation)
+        except RuntimeError as error:
+            # No thread can be started. The job waits in the pool's queue all the same.
+            _log.warning("job %s waits: %s", job.job_id, error)
+            self._services.retries.later("find threads for jobs", self._find_thread)
+
+    def cancel(self, job_id: str) -> None:
+        """Cancel a job if it is here; it ends a little later."""
+        cancellation = self._cancellations.get(job_id)
+        if cancellation is not None:
+            cancellation.cancel()
+
+    def in_background(self, action: Callable[[], object]) -> None:
+        """Do something on a thread, after the jobs before it; nothing when stopping."""
+        try:
+            self._threads.submit(action)
+        except RuntimeError as error:
+            _log.debug("nothing more is done in the background: %s", error)
+
+    def wait_for_end(self, job_ids: Collection[str], seconds: float) -> bool:
+        """Wait until none of these jobs is here; return False when that takes longer."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: self._cancellations.keys().isdisjoint(job_ids), seconds
+            )
+
+    def stop(self, seconds: float) -> None:
+        """Take no more jobs and interrupt those that are here; wait at most ``seconds``."""
+        with self._changed:
+            self._stopping = True
+            cancellations = dict(self._cancellations)
+        for cancellation in cancellations.values():
+            cancellation.interrupt()
+        if not self.wait_for_end(cancellations, seconds):
+            _log.warning("%d jobs did not stop in time", len(self))
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _find_thread(self) -> None:
+        if not self._stopping:
+            self._threads.submit(lambda: None)
+
+    def _run(self, job: Job, draft: Draft | None, cancellation: Cancellation) -> None:
+        ended = None
+        try:
+            ended = JobRun(job, draft, cancellation, self._services).run()
+            if ended is not None:
+                self._retention.finished(ended)
+        except Exception:
+            _log.exception("job %s is left for the next start", job.job_id)
+        finally:
+            if ended is None:
+                self._retention.gone(job.job_id)
+            if not self._stopping:
+                self._services.events.close(job.job_id, suspended=ended is None)
+            with self._changed:
+                self._cancellations.pop(job.job_id, None)
+                self._changed.notify_all()
+            self._services.durability.request()

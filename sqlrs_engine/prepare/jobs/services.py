@@ -1,0 +1,59 @@
+"""What all jobs share."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from sqlrs_engine.clock import Clock
+from sqlrs_engine.config import Config
+from sqlrs_engine.instances import Instances
+from sqlrs_engine.instances.disk_budget import DiskBudget, Unlimited
+from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.prepare.build.builder import Builder
+from sqlrs_engine.prepare.plan import Draft
+from sqlrs_engine.prepare.planner import Planner
+from sqlrs_engine.prepare.request import PrepareRequest
+from sqlrs_engine.retry_queue import RetryQueue
+from sqlrs_engine.states.durability import Durability
+from sqlrs_engine.states.leases import Leases
+from sqlrs_engine.states.states import States
+from sqlrs_engine.store import JobStore
+from sqlrs_engine.store.records import Json
+
+from .events import EventLog
+
+
+class Images(Protocol):
+    """Finds PostgreSQL; ``Distributions`` does."""
+
+    def resolve(self, image: str) -> Distribution:
+        """Return the distribution of an image. Raises ImageUnavailable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What all jobs share; safe to use from any thread."""
+
+    jobs: JobStore
+    events: EventLog
+    images: Images
+    planner: Planner
+    builder: Builder
+    states: States
+    durability: Durability
+    leases: Leases
+    instances: Instances
+    config: Config
+    clock: Clock
+    metrics: Metrics = field(default_factory=Metrics)
+    disk_budget: DiskBudget = field(default_factory=Unlimited)
+    retries: RetryQueue = field(default_factory=RetryQueue)
+
+    def server_settings(self) -> Json:
+        """Return the settings of servers that the user has configured."""
+        settings: Json | None = self.config.value("postgres.settings")
+        return settings or {}
+
+    def draft(self, request: PrepareRequest) -> Draft:
+        """Read a request, for servers as they are configured now; see ``Planner.draft``."""
+        return self.planner.draft(request, self.server_settings())

@@ -1,0 +1,137 @@
+"""Plans of psql scripts: each ``-f`` and each ``-c`` is a step."""
+
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.prepare.job_context import JobContext
+from sqlrs_engine.prepare.plan import Draft, Plan
+from sqlrs_engine.states import state_ids
+from sqlrs_engine.store.records import Json
+
+from .arguments import StepArguments
+from .input_digest import InputDigest
+from .staged_files import StagedFiles
+from .step import PsqlStep, StagedStep
+
+KIND = "psql"
+
+_SUMMARY_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepDraft:
+    """One run of psql, with all that it reads; ``directory`` is where it runs."""
+
+    arguments: StepArguments
+    directory: Path | None
+    content: InputDigest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StagedPlan(Plan):
+    """A plan of scripts on another machine."""
+
+    staged: StagedFiles
+
+    def close(self) -> None:
+        """Remove what was laid out of the client's files."""
+        self.staged.remove()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PsqlDraft(Draft):
+    """Scripts that were read.
+
+    ``home`` is the ``$HOME`` of psql, ``generated`` are the files that programs of scripts were
+    seen to write. ``stage`` returns the files of a client on another machine, None when the
+    scripts are of this one.
+    """
+
+    steps: tuple[StepDraft, ...]
+    home: str | None
+    generated: set[str]
+    stage: Callable[[], StagedFiles] | None = None
+
+    def plan(self, distribution: Distribution, context: JobContext) -> Plan:
+        """Return the plan on a distribution."""
+        make_step: Callable[..., PsqlStep] = PsqlStep
+        make_plan: Callable[..., Plan] = Plan
+        if self.stage is not None:
+            staged = self.stage()
+            make_step = partial(StagedStep, staged=staged)
+            make_plan = partial(StagedPlan, staged=staged)
+        steps = tuple(self._steps(distribution.image_id, make_step))
+        return make_plan(
+            kind=KIND,
+            distribution=distribution,
+            steps=steps,
+            normalized=self.normalized,
+            signature=state_ids.signature(
+                KIND,
+                distribution.image_id,
+                (step.task_hash for step in steps),
+                plan_only=self.request.plan_only,
+            ),
+            settings=self.settings,
+        )
+
+    def _steps(self, image_id: str, make_step: Callable[..., PsqlStep]) -> Iterator[PsqlStep]:
+        parent: str | None = None
+        for step in self.steps:
+            recipe = _recipe(step, self.settings)
+            task_hash = state_ids.step_hash(recipe)
+            state_id = state_ids.state_id(parent or image_id, KIND, task_hash)
+            content = step.content
+            yield make_step(
+                parent_state_id=parent,
+                state_id=state_id,
+                task_hash=task_hash,
+                arguments=step.arguments,
+                directory=step.directory,
+                stdin=self.request.stdin if step.arguments.input.kind == "stdin" else None,
+                files=content.files,
+                home=self.home,
+                volatile=content.volatile,
+                notes=content.notes,
+                after_programs=content.after_programs,
+                generated=self.generated,
+                recipe=recipe | _origin(step),
+            )
+            parent = state_id
+
+
+def _recipe(step: StepDraft, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all that can change what a step does, as JSON."""
+    arguments, content = step.arguments, step.content
+    recipe: dict[str, Any] = {
+        # A command is one transaction and a script is not; where a script comes from is
+        # all the same.
+        "input": "script" if arguments.input.kind in ("file", "stdin") else arguments.input.kind,
+        "content": content.digest,
+        "options": [list(option) for option in arguments.options],
+    }
+    if settings:
+        recipe["settings"] = dict(settings)
+    if content.volatile:
+        recipe["nonce"] = secrets.token_hex(16)
+    return recipe
+
+
+def _origin(step: StepDraft) -> Json:
+    """Return where the inputs of a step come from: what a recipe tells but an id does not."""
+    arguments, content = step.arguments, step.content
+    origin: Json = {
+        "source": arguments.input.kind,
+        "summary": arguments.summary()[:_SUMMARY_CHARS],
+        "files": [{"path": path, "digest": each} for path, each in content.sources.items()],
+    }
+    if content.text is not None:
+        origin["text"] = content.text
+    if content.volatile:
+        origin["volatile"] = content.volatile
+    return origin

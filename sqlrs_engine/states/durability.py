@@ -1,0 +1,35 @@
+"""New states reach the disk in the background: a thread waits for it, not their jobs."""
+
+import logging
+import threading
+
+from .states import States
+
+_log = logging.getLogger(__name__)
+
+
+class Durability:
+    """Makes states durable when it is told that there are new ones."""
+
+    def __init__(self, states: States) -> None:
+        self._states = states
+        self._wanted = threading.Event()
+        self._stopping = False
+        threading.Thread(target=self._run, name="durability", daemon=True).start()
+
+    def request(self) -> None:
+        """Have the states that are published by now written to the disk soon."""
+        self._wanted.set()
+
+    def stop(self) -> None:
+        """End the thread; what is not known to be on the disk is written after the next start."""
+        self._stopping = True
+        self._wanted.set()
+
+    def _run(self) -> None:
+        while self._wanted.wait() and not self._stopping:
+            self._wanted.clear()
+            try:
+                self._states.make_durable()
+            except Exception:
+                _log.exception("states are not known to be on the disk yet")

@@ -1,0 +1,36 @@
+"""Drafts of requests of either kind."""
+
+import pytest
+
+from sqlrs_engine.config import Config
+from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.prepare.planner import Planner
+from sqlrs_engine.prepare.request import PrepareRequest
+
+
+@pytest.fixture
+def planner(tmp_path):
+    planner = Planner(changelogs=tmp_path / "changelogs", config=Config(tmp_path / "config.json"))
+    yield planner
+    planner.stop()
+
+
+@pytest.mark.parametrize("kind", ["psql", "lb"])
+@pytest.mark.parametrize("path", ["/no/such", "/etc/passwd", "/a\0b", "/" + "x" * 300])
+def test_a_working_directory_has_to_be_a_directory(planner, kind, path):
+    request = PrepareRequest(prepare_kind=kind, image_id="postgres", work_dir=path)
+    with pytest.raises(InvalidArgument, match="work_dir is not a directory") as caught:
+        planner.draft(request, {})
+    assert caught.value.details == path
+
+
+def test_a_draft_holds_while_its_files_and_settings_stay_the_same(planner, tmp_path):
+    (tmp_path / "main.sql").write_text("\\ir included.sql\n")
+    (tmp_path / "included.sql").write_text("select 1;\n")
+    args = ("-f", str(tmp_path / "main.sql"))
+    request = PrepareRequest(prepare_kind="psql", image_id="postgres", psql_args=args)
+    draft = planner.draft(request, {"work_mem": "8MB"})
+    assert draft.holds({"work_mem": "8MB"})
+    assert not draft.holds({})
+    (tmp_path / "included.sql").write_text("select 1, 2;\n")
+    assert not draft.holds({"work_mem": "8MB"})
