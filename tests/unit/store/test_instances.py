@@ -164,7 +164,9 @@ def test_an_update_of_a_missing_instance_returns_none(store: SqliteStore) -> Non
     assert store.instances.update(ID, ttl=1.0) is None
 
 
-def test_an_update_of_an_instance_refuses_missing_states_and_unknown_fields(store: SqliteStore) -> None:
+def test_an_update_of_an_instance_refuses_missing_states_and_unknown_fields(
+    store: SqliteStore,
+) -> None:
     store.instances.add(instance(1))
 
     with pytest.raises(NotFound, match="state not found"):
