@@ -29,10 +29,15 @@ class EventQueue:
         if ring:
             on_event()
 
+    @property
+    def full(self) -> bool:
+        """Whether writers wait for the reader."""
+        return self._bytes > self._limit
+
     def put(self, event: Event, size: int = 0) -> None:
         """Add an event with ``size`` bytes of text, once there is room."""
         with self._changed:
-            while self._bytes > self._limit and not self._unbounded:
+            while self.full and not self._unbounded:
                 self._changed.wait()
             was_empty = not self._events
             self._events.append(event)

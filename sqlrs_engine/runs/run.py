@@ -59,6 +59,7 @@ class Run:
         notes: Sequence[str] = (),
         settle: Callable[[bool], Sequence[str]] = lambda cut_short: (),
         on_end: "Callable[[Run], object]" = lambda run: None,
+        queue: EventQueue | None = None,
         clock: Clock = utc_now,
     ) -> None:
         self.instance_id = instance_id
@@ -66,7 +67,7 @@ class Run:
         self._settle = settle
         self._on_end = on_end
         self._clock = clock
-        self._queue = EventQueue()
+        self._queue = queue or EventQueue()
         self._cancellation = Cancellation()
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from sqlrs_engine.postgres.cluster import Cluster
 
 GONE_SECONDS = 5.0
+POLL_SECONDS = 0.005
 
 _DATABASES = ("postgres", "template1")  # a user may drop the first
-_POLL_SECONDS = 0.005
 _LEFT = """
 SELECT count(*), count(CASE WHEN %s THEN pg_catalog.pg_terminate_backend(pid) END)
   FROM pg_catalog.pg_stat_activity
@@ -56,7 +56,7 @@ def _wait_until_gone(
         row = connection.execute(_LEFT, (waited >= patience, application)).fetchone()
         if row is None or row[0] == 0:
             return True
-        time.sleep(_POLL_SECONDS)
+        time.sleep(POLL_SECONDS)
     return False
 
 

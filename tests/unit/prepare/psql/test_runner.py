@@ -1,19 +1,17 @@
-"""One run of psql: its output line by line, its end, its error, its whole process group."""
+"""One run of psql: its input, its output, its error, its end."""
 
 import os
 import threading
-import time
 
 import psutil
 import pytest
 from support.prepare_fakes import FakeCluster, in_thread, write_psql
-from support.waiting import PATIENCE, eventually
+from support.waiting import eventually
 
 from sqlrs_engine.errors import Cancelled, StepFailed
 from sqlrs_engine.prepare.psql import runner
 from sqlrs_engine.prepare.psql.runner import Script
-from sqlrs_engine.processes import output, program
-from sqlrs_engine.processes.cancellation import Cancellation, Interrupted
+from sqlrs_engine.processes.cancellation import Cancellation
 
 
 class Psql:
@@ -21,7 +19,7 @@ class Psql:
 
     def __init__(self, root):
         self.root = root
-        self.control = Cancellation()
+        self.cancellation = Cancellation()
         self.lines = []
 
     def run(self, script, *, stdin=None, arguments=(), on_line=None):
@@ -32,7 +30,7 @@ class Psql:
         runner.run(
             cluster,
             Script(list(arguments), where, stdin),
-            self.control,
+            self.cancellation,
             on_line or self.lines.append,
         )
         return self.lines
@@ -46,9 +44,9 @@ class Psql:
         """Return what runs in psql's directory."""
         return [p for p in psutil.process_iter() if self._works_here(p)]
 
-    def _works_here(self, followed):
+    def _works_here(self, process):
         try:
-            return followed.cwd() == str(self.root / "cwd") and followed.status() != "zombie"
+            return process.cwd() == str(self.root / "cwd") and process.status() != "zombie"
         except psutil.Error:
             return False
 
@@ -60,62 +58,16 @@ def fake(tmp_path):
     eventually(lambda: not fake.processes(), "the end of all processes")
 
 
-def test_lines_come_in_order(fake):
+def test_lines_of_both_outputs_come_in_order(fake):
     assert fake.run("echo one; echo two >&2; echo three") == ["one", "two", "three"]
 
 
-def test_lines_come_as_they_are_printed(fake):
-    times = []
-    fake.run("echo one; sleep 0.3; echo two", on_line=lambda line: times.append(time.monotonic()))
-    assert times[1] - times[0] > 0.2
-
-
-def test_a_line_without_an_end_is_a_line(fake):
-    assert fake.run("printf 'one\\ntwo'") == ["one", "two"]
-    assert fake.run("true") == ["one", "two"]
-
-
-def test_lines_of_windows(fake):
-    assert fake.run("printf 'one\\r\\n\\ntwo\\r\\n'") == ["one", "", "two"]
-
-
-def test_long_lines_come_in_pieces(fake):
-    """B9: the Go engine cannot prepare lines of 64 KiB."""
-    fake.run("head -c 3000000 /dev/zero | tr '\\0' x; echo; echo end")
-    assert fake.lines[-1] == "end"
-    assert "".join(fake.lines[:-1]) == "x" * 3_000_000
-    assert max(map(len, fake.lines)) < 1_200_000
-
-
-def test_characters_are_not_cut_by_pieces(fake):
-    fake.run("printf x; head -c 1500000 /dev/zero | sed 's/\\x00/é/g'; echo")
-    assert "".join(fake.lines) == "x" + "é" * 1_500_000
-
-
-@pytest.mark.parametrize("offset", range(4))
-def test_pieces_end_between_characters(offset):
-    lines = []
-    pieces = output.Lines(lines.append)
-    text = "x" * (output.LONGEST_LINE - offset) + "€é🐘" * 3
-    pieces.add(text.encode())
-    pieces.end()
-    assert "".join(lines) == text
-    assert len(lines) == 2
-    pieces.add(b"\x80" * (output.LONGEST_LINE + 1))
-    pieces.end()
-    assert set("".join(lines[2:])) == {"\ufffd"}
-
-
-def test_what_is_not_utf8_is_shown_as_such(fake):
-    assert fake.run("printf 'caf\\351 \\303\\251\\n'") == ["caf\ufffd é"]
-
-
-def test_arguments_and_the_working_directory(fake):
+def test_psql_gets_the_arguments_and_the_working_directory(fake):
     here = str(fake.root / "cwd")
     assert fake.run('pwd; printf "%s\\n" "$@"', arguments=["-c", "a b"]) == [here, "-c", "a b"]
 
 
-def test_standard_input(fake):
+def test_psql_reads_the_standard_input(fake):
     text = "select 'é';\n" * 100_000
     assert fake.run("wc -c", stdin=text) == [str(len(text.encode()))]
     assert fake.run("wc -c", stdin="")[-1] == "0"
@@ -168,20 +120,20 @@ def test_an_error_names_file_and_line(fake, output, details):
     assert fake.failure(script) == ("psql execution failed", details)
 
 
-def test_details_begin_at_the_error_and_are_limited(fake):
+def test_the_details_of_an_error_begin_there_and_are_limited(fake):
     script = "seq 100; echo 'ERROR:  bad'; head -c 100000 /dev/zero | tr '\\0' x; echo; exit 3"
     _, details = fake.failure(script)
     assert details.startswith("ERROR:  bad\nxxx")
     assert len(details) <= 8192
 
 
-def test_only_the_last_lines_are_looked_at(fake):
+def test_an_error_is_looked_for_in_the_last_lines_only(fake):
     script = "echo 'ERROR:  caught by the script'; seq 100; exit 1"
     _, details = fake.failure(script)
     assert details.startswith("psql ended with code 1\n61\n")
 
 
-def test_every_code_but_zero_is_a_failure(fake):
+def test_every_exit_code_but_zero_is_a_failed_step(fake):
     for code in (1, 2, 3, 127):
         assert fake.failure(f"exit {code}")[1] == f"psql ended with code {code}"
     assert fake.failure("kill -9 $$")[1] == "psql ended with code -9"
@@ -202,60 +154,15 @@ def test_cancelling_interrupts_and_leaves_nothing(fake):
 
     with in_thread(run):
         assert started.wait(10)
-        fake.control.cancel()
+        fake.cancellation.cancel()
     assert fake.lines == ["started", "interrupted"]
     eventually(lambda: not fake.processes())
 
 
-def test_who_does_not_listen_is_killed(fake, monkeypatch):
-    monkeypatch.setattr(program, "GRACE_SECONDS", 0.05)
-    started = threading.Event()
-
-    def run():
-        with pytest.raises(Interrupted):
-            fake.run(
-                "trap '' INT TERM; echo started; while true; do sleep 0.01; done",
-                on_line=lambda line: started.set(),
-            )
-
-    with in_thread(run):
-        assert started.wait(10)
-        fake.control.interrupt()
-    eventually(lambda: not fake.processes())
-
-
 def test_a_job_cancelled_before_does_not_run_on(fake):
-    fake.control.cancel()
+    fake.cancellation.cancel()
     with pytest.raises(Cancelled):
         fake.run("sleep 600")
-
-
-def test_a_child_that_holds_the_pipe_does_not_hold_the_job(fake, monkeypatch):
-    monkeypatch.setattr(program, "LEFTOVER_SECONDS", 0.2)
-    began = time.monotonic()
-    assert fake.run("sleep 600 & echo done") == ["done"]
-    assert time.monotonic() - began < PATIENCE
-    eventually(lambda: not fake.processes())
-
-
-def test_a_child_that_prints_for_ever_does_not_hold_the_job(fake, monkeypatch):
-    monkeypatch.setattr(program, "LEFTOVER_SECONDS", 0.1)
-    count = []
-    fake.run("yes & echo done", on_line=lambda line: count.append(1))
-    eventually(lambda: not fake.processes())
-
-
-def test_a_cancel_while_a_child_holds_the_pipe(fake):
-    started = threading.Event()
-
-    def run():
-        with pytest.raises(Cancelled):
-            fake.run("sleep 600 & echo started", on_line=lambda line: started.set())
-
-    with in_thread(run):
-        assert started.wait(10)
-        fake.control.cancel()
-    eventually(lambda: not fake.processes())
 
 
 def test_a_failure_of_the_listener_ends_psql(fake):
