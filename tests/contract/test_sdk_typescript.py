@@ -75,6 +75,7 @@ def execute(commands: str, cwd: Path) -> subprocess.CompletedProcess[str]:
             **os.environ,
             **quiet,
             "npm_config_ignore_scripts": "true",
+            "npm_config_prefer_offline": "true",
             "npm_config_update_notifier": "false",
         },
         stdin=subprocess.DEVNULL,
