@@ -167,7 +167,7 @@ def made_python(
 
 @pytest.mark.postgres
 @pytest.mark.filterwarnings("ignore")  # generated code is not ours
-def test_its_client_prepares_lists_and_deletes(
+def test_the_client_of_openapi_generator_prepares_lists_and_deletes(
     engine: EngineProcess, made_python: ModuleType
 ) -> None:
     configuration = made_python.Configuration(host=engine.base_url, access_token=engine.token)

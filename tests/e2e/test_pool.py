@@ -102,7 +102,7 @@ def test_an_idle_engine_ends_with_its_standbys(engine_factory: EngineFactory) ->
     assert servers(engine) == {kept["instance_id"]}
 
 
-def test_it_can_be_switched_off(engine: EngineProcess) -> None:
+def test_the_warm_pool_can_be_switched_off(engine: EngineProcess) -> None:
     engine.prepare(*STEP)
     await_standby(engine)
     change = {"path": "pool.enabled", "value": False}

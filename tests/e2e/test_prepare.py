@@ -216,7 +216,7 @@ def chinook() -> Path:
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_it_works_for_an_ordinary_user(engine_factory: EngineFactory) -> None:
+def test_an_ordinary_user_can_prepare(engine_factory: EngineFactory) -> None:
     nobody = 65534
     python = next((p for p in (sys.executable, "/usr/bin/python3") if usable(p, nobody)), None)
     if python is None:
@@ -229,7 +229,7 @@ def test_it_works_for_an_ordinary_user(engine_factory: EngineFactory) -> None:
 
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_it_works_for_a_user_without_a_name_or_says_what_to_do(
+def test_a_user_without_a_name_can_prepare_or_is_told_what_to_do(
     engine_factory: EngineFactory,
 ) -> None:
     nameless = 61183

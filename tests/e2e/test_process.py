@@ -86,18 +86,18 @@ def test_the_token_is_never_logged(shared_engine: EngineProcess) -> None:
     assert shared_engine.token not in shared_engine.log
 
 
-def test_it_prints_nothing_when_all_is_well(engine: EngineProcess) -> None:
+def test_the_daemon_prints_nothing_when_all_is_well(engine: EngineProcess) -> None:
     assert engine.stop() == 0
     assert engine.output() == ""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly(engine: EngineProcess, number: signal.Signals) -> None:
+def test_a_signal_ends_the_daemon_cleanly(engine: EngineProcess, number: signal.Signals) -> None:
     assert engine.stop(number) == 0
     assert not engine.endpoint_file.exists()
 
 
-def test_a_signal_during_the_start_ends_it_cleanly(engine_factory: EngineFactory) -> None:
+def test_a_signal_during_the_start_ends_the_daemon_cleanly(engine_factory: EngineFactory) -> None:
     engine = engine_factory()
     engine.spawn()
     eventually(engine.endpoint_file.exists, "engine.json")
@@ -111,7 +111,7 @@ def test_an_open_connection_does_not_delay_the_end(engine: EngineProcess) -> Non
         assert engine.stop(timeout=20) == 0
 
 
-def test_it_is_gone_after_the_idle_time(engine_factory: EngineFactory) -> None:
+def test_an_idle_daemon_ends(engine_factory: EngineFactory) -> None:
     engine = engine_factory("--idle-timeout", "3s").start()
     assert engine.process.wait(60) == 0
     assert not engine.endpoint_file.exists()
@@ -229,7 +229,7 @@ def test_libpq_variables_of_the_user_change_nothing(engine_factory: EngineFactor
     assert engine.prepare("-c", "create table t (n int)")["dsn"].startswith("postgres://")
 
 
-def test_what_is_not_http_gets_the_error_envelope(shared_engine: EngineProcess) -> None:
+def test_bytes_that_are_not_http_get_the_error_envelope(shared_engine: EngineProcess) -> None:
     host, port = shared_engine.record.endpoint.split(":")
     with socket.create_connection((host, int(port)), timeout=60) as connection:
         connection.sendall(b"HELO mail.example\r\n\r\n")

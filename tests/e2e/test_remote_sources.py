@@ -320,7 +320,7 @@ def test_a_script_that_changes_its_inputs_is_not_cached(shared_engine: EnginePro
         (("-c", "\\copy t from '/etc/passwd'"), "absolute paths in scripts are not allowed"),
     ],
 )
-def test_nothing_else_is_named(
+def test_files_outside_the_workspace_are_refused(
     shared_engine: EngineProcess, args: tuple[str, ...], message: str
 ) -> None:
     answer = RemoteClient(shared_engine, {}).ask("/v1/prepare-jobs", *args)

@@ -63,7 +63,7 @@ def test_a_damaged_state_is_built_again(store: Store, damage: Damage) -> None:
     assert query(result, "select n from t") == 1, "instances are clones, not views"
 
 
-def test_what_is_built_on_a_damaged_state_builds_it_again(store: Store) -> None:
+def test_a_step_on_a_damaged_state_rebuilds_the_state(store: Store) -> None:
     result = store.prepare(*SCRIPT)
     control_damaged(store.engine.files.state_dir(result["image_id"], result["state_id"]))
     longer = store.prepare(*SCRIPT, "-c", "insert into t values (2)")

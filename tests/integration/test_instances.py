@@ -297,7 +297,7 @@ def test_a_promoted_instance_is_a_state_of_its_own(engine, instance):
     assert engine.deletion.state(state.state_id).outcome == "deleted"
 
 
-def test_what_needs_settings_is_promoted_with_them(engine):
+def test_an_instance_with_settings_is_promoted_with_them(engine):
     """A logical replication slot and a prepared transaction, which outlive a restart."""
     needed = {"wal_level": "logical", "max_wal_senders": 2, "max_prepared_transactions": 2}
     engine.config.set("postgres.settings", needed)
@@ -426,7 +426,7 @@ def test_a_standby_is_handed_over_as_it_runs(engine, pool, instance):
 
 
 @pytest.mark.parametrize("used", [True, False])
-def test_its_making_does_not_count_as_use(engine, pool, instance, used):
+def test_making_an_instance_does_not_count_as_use(engine, pool, instance, used):
     await_standbys(pool, 1)
     warm = engine.instances.create(STATE, ttl=10)
     if used:
@@ -460,7 +460,7 @@ def test_the_end_of_the_pool_leaves_the_instances(engine, pool, instance):
     assert rows(instance) == [1]
 
 
-def test_what_a_killed_engine_left_of_its_pool_is_removed(engine, pool, instance, root):
+def test_standbys_of_a_killed_engine_are_removed(engine, pool, instance, root):
     [standby] = await_standbys(pool, 1)
     pid = engine.cluster(standby.ready.container).postmaster().pid
     pool._shelf.take(STATE)  # as if this engine were dead

@@ -297,7 +297,7 @@ def test_appending_editing_reordering_and_deleting(lb):
     assert cached(one, ("2", "create table two (t text default 'a  b');")) == [True, False]
 
 
-def test_what_else_counts(lb):
+def test_data_files_sql_files_and_preconditions_count(lb):
     write(
         lb.directory,
         c_xml=xml(
@@ -577,7 +577,7 @@ def test_count_and_tag(lb):
         lb.assert_same(result, lb.plainly("--changelog-file", "c.xml", *args))
 
 
-def test_what_a_session_has_set_reaches_the_next_changeset(lb):
+def test_session_settings_reach_the_next_changeset(lb):
     changesets = [
         ("1", "create schema other; set search_path = other, public; set work_mem = '7MB';"),
         ("2", "create table placed as select current_setting('work_mem') as mem;"),
@@ -591,7 +591,7 @@ def test_what_a_session_has_set_reaches_the_next_changeset(lb):
     assert query(result, "select mem from placed") == "7MB"
 
 
-def test_what_else_of_a_session_reaches_the_next_changeset(lb):
+def test_session_state_beyond_settings_reaches_the_next_changeset(lb):
     """Each changeset is prepared from the state of the one before, and compared with plain."""
     changesets = [
         (

@@ -411,7 +411,7 @@ def test_many_stops_and_starts_at_once_of_different_clusters(
 # After a kill
 
 
-def test_what_a_killed_server_left_is_cleared_by_the_next_start(cluster: Cluster) -> None:
+def test_the_next_start_clears_the_leftovers_of_a_killed_server(cluster: Cluster) -> None:
     cluster.start(port=None)
     postmaster, *children = family(cluster)
     with contextlib.ExitStack() as stack:
@@ -425,7 +425,7 @@ def test_what_a_killed_server_left_is_cleared_by_the_next_start(cluster: Cluster
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-def test_what_a_killed_server_left_is_cleared_by_a_stop(cluster: Cluster, mode: str) -> None:
+def test_a_stop_clears_the_leftovers_of_a_killed_server(cluster: Cluster, mode: str) -> None:
     cluster.start(port=None)
     kill(family(cluster)[0])
     cluster.stop(mode)  # type: ignore[arg-type]
@@ -861,7 +861,7 @@ def test_a_server_that_fails_while_it_stops_is_no_success(
     assert "database system is shut down" in (failure.value.details or "")
 
 
-def test_it_listens_on_one_address_or_on_none(cluster: Cluster, free_port: int) -> None:
+def test_a_server_listens_on_one_address_or_on_none(cluster: Cluster, free_port: int) -> None:
     def addresses() -> list[str]:
         server = psutil.Process(postmaster.pid)
         return [each.laddr.ip for each in server.net_connections("inet")]

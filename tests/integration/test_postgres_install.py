@@ -32,12 +32,12 @@ def installed(root: Path) -> Distribution:
         pytest.skip(str(error))
 
 
-def test_an_image_means_it(installed: Distribution, root: Path) -> None:
+def test_an_image_resolves_to_the_installed_version(installed: Distribution, root: Path) -> None:
     assert installed.major == MAJOR
     assert Distributions(root).resolve(f"postgres:{MAJOR}") == installed
 
 
-def test_it_runs_a_query(
+def test_an_installed_version_runs_a_query(
     installed: Distribution, make_cluster: Callable[..., Cluster], free_port: int
 ) -> None:
     cluster = make_cluster(installed, empty=True)
@@ -56,7 +56,7 @@ def test_it_runs_a_query(
     cluster.stop("fast")
 
 
-def test_the_second_time_it_is_there(installed: Distribution, root: Path) -> None:
+def test_installing_a_version_again_changes_nothing(installed: Distribution, root: Path) -> None:
     told: list[str] = []
     assert install(MAJOR, root, told.append) == installed
     assert any("installed already" in line for line in told)

@@ -76,7 +76,6 @@ def test_only_the_changed_tail_is_rebuilt(store, scripts):
 
 
 def test_variables_count(store, scripts):
-    """B3."""
     (scripts / "v.sql").write_text("create table v as select :x::int as n, :'x' as t;\n")
     script = str(scripts / "v.sql")
     one = store.prepare("-v", "x=1", "-f", script)
@@ -151,7 +150,6 @@ def test_databases_of_their_own(store):
 
 
 def test_long_lines(store, scripts):
-    """B9."""
     script = scripts / "long.sql"
     script.write_text(f"create table long as select '{'x' * 300_000}' as t;\ntable long;\n")
     result = store.prepare("-f", str(script))
@@ -166,7 +164,7 @@ def test_start_up_files_are_not_read(store, scripts, monkeypatch):
 
 
 def test_failing_sql_is_never_cached(alone, scripts):
-    """B2: twice, and then with ON_ERROR_STOP given."""
+    """Not the first time, nor the second, nor with ON_ERROR_STOP given."""
     script = scripts / "bad.sql"
     script.write_text("create table before_it ();\n\nselect nonsense;\ncreate table after_it ();\n")
     before = alone.states()
@@ -252,11 +250,10 @@ def test_a_lost_connection_fails_the_step(store, scripts):
 
 
 def test_cancelling_leaves_no_process_and_no_running_task(alone):
-    """B7."""
     before = {process.pid for process in alone.processes()}
-    job_id = alone.submit("-c", "select 'cancelled', pg_sleep(600)")
-    eventually(lambda: "psql: start" in alone.logs(job_id))
-    time.sleep(0.1)
+    sql = "do $$ begin raise notice 'under way'; perform pg_sleep(600); end $$"
+    job_id = alone.submit("-c", sql)
+    eventually(lambda: any("under way" in line for line in alone.logs(job_id)), "the SQL's notice")
     began = time.monotonic()
     alone.engine.prepare.cancel(job_id)
     job = alone.wait(job_id)
@@ -307,7 +304,7 @@ def test_the_users_settings_count(store):
     assert query(plain, "select v from s") != "7MB"
 
 
-def test_what_only_psql_knows_is_not_reused(store, scripts):
+def test_a_step_that_only_psql_can_read_is_not_reused(store, scripts):
     stdin = f"select '{scripts}/one.sql' as f \\gset\n\\i :f\n"
     one, other = (store.job("-f", "-", stdin=stdin) for _ in range(2))
     assert one.status == other.status == "succeeded"
@@ -315,7 +312,7 @@ def test_what_only_psql_knows_is_not_reused(store, scripts):
     assert any(line.startswith("not cacheable: ") for line in store.logs(one.job_id))
 
 
-def test_what_a_script_generates_is_new_each_time(store, scripts):
+def test_text_that_a_script_generates_is_read_each_time(store, scripts):
     script = scripts / "gen.sql"
     script.write_text(
         "\\o made.sql\n\\qecho 'create table made as select' :n 'as n;'\n\\o\n\\i made.sql\n"
@@ -328,7 +325,7 @@ def test_what_a_script_generates_is_new_each_time(store, scripts):
         assert any("written by the script itself" in line for line in store.logs(job.job_id))
 
 
-def test_what_a_program_of_a_script_writes_is_new_each_time(store, scripts):
+def test_output_of_a_scripts_program_is_read_each_time(store, scripts):
     """The script does not say what the program writes: that is seen when it was run."""
     (scripts / "gen").write_text('echo "create table p as select $1 as n;" > p.sql\n')
     for n in (1, 2, 3):
@@ -370,7 +367,6 @@ def test_a_plan_runs_nothing(store):
 
 
 def test_deleting_a_job_leaves_its_instance(store):
-    """B1."""
     job = store.job("-c", "create table kept as select 1 as n")
     assert store.engine.prepare.delete(job.job_id).outcome == "deleted"
     assert store.store.jobs.get(job.job_id) is None
@@ -378,7 +374,7 @@ def test_deleting_a_job_leaves_its_instance(store):
 
 
 def test_retention_leaves_instances(store):
-    """B1: with two identical jobs to be kept, the third destroyed the first's database."""
+    """With two identical jobs to be kept, the third one retires the first."""
     jobs = []
     for _ in range(4):
         jobs.append(store.job("-c", "create table retained as select 1 as n"))
@@ -438,7 +434,7 @@ def test_a_program_left_behind_does_not_hold_a_job(store, scripts):
 
 
 def test_a_stopped_engine_resumes_its_jobs(image, tmp_path):
-    """B5, B6: stopped in the middle of a build, the next engine finishes the job."""
+    """Stopped in the middle of a build, the next engine finishes the job."""
     store = Store(tmp_path / "store", image)
     job_id = store.submit("-c", "create table r as select 1 as n; select pg_sleep(1)")
     eventually(lambda: "psql: start" in store.logs(job_id), "psql")

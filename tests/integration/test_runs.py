@@ -288,7 +288,7 @@ RECORDED = [
 @pytest.mark.parametrize(
     ("body", "code", "out"), RECORDED, ids=["steps", "failing", "init", "file", "composite"]
 )
-def test_what_the_command_line_asks_for_is_done(engine, instance, body, code, out):
+def test_recorded_runs_of_the_sqlrs_cli_succeed(engine, instance, body, code, out):
     fields = json.loads(body.replace("ID", instance.instance_id))
     reader = Reader(engine.runs.open(fields))
     reader.until(lambda: reader.run.finished)

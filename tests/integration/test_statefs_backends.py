@@ -185,7 +185,7 @@ def test_many_clones_at_once(files):
     assert [contents(clone) for clone in clones] == [expected] * 6
 
 
-def test_what_is_published_can_be_made_durable(files):
+def test_a_published_directory_can_be_made_durable(files):
     publish(files, make(files))
     files.sync()
 

@@ -8,7 +8,7 @@ TOKEN = "c0ffee" * 10
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_its_own_token_is_accepted(scheme):
+def test_the_engines_token_is_accepted(scheme):
     assert Bearer(TOKEN).accepts(f"{scheme} {TOKEN}".encode())
 
 

@@ -81,7 +81,7 @@ def test_protection_blocks_unless_forced(world, deletion):
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
-def test_what_is_not_there_is_not_found(world, deletion, dry_run):
+def test_deleting_an_unknown_object_is_not_found(world, deletion, dry_run):
     world.instances.create(world.add_state(), name="dev")
     for ref in (new_id(), "dev"):
         with pytest.raises(NotFound):

@@ -70,6 +70,6 @@ def test_a_duration_is_written_as_go_writes_it(seconds: float, text: str) -> Non
 
 
 @given(st.integers(min_value=-(10**15), max_value=10**15))
-def test_what_is_written_reads_back(microseconds: int) -> None:
+def test_a_formatted_duration_parses_to_the_same(microseconds: int) -> None:
     seconds = microseconds / 1_000_000
     assert durations.parse(durations.format(seconds)) == seconds

@@ -55,7 +55,7 @@ def test_an_id_wins_over_a_name_of_the_same_form(world, instance, other):
 
 
 @pytest.mark.parametrize("ref", ["nobody", "", "ab" * 16, "../etc"])
-def test_what_is_not_there_is_not_found(world, ref):
+def test_an_unknown_reference_is_not_found(world, ref):
     with pytest.raises(NotFound):
         world.registry.instance(ref)
 
@@ -159,6 +159,6 @@ def test_names_that_look_like_instance_ids_are_refused(name):
 
 
 @given(st.text().filter(lambda text: not re.search(NAME_PATTERN[:-1] + r"\Z", text)))
-def test_all_else_is_refused(name):
+def test_text_of_any_other_form_is_no_name(name):
     with pytest.raises(InvalidArgument):
         check_name(name)

@@ -20,7 +20,7 @@ def test_each_object_is_one_line_and_reads_back(objects):
     assert [json.loads(line) for line in encoded.split(b"\n")[:-1]] == objects
 
 
-def test_what_it_writes_other_readers_read():
+def test_other_ndjson_readers_read_the_stream():
     objects = [{"message": "a\nb"}, {"message": "línea"}, {}]
     assert list(ndjson.reader(io.StringIO(stream.encode(objects).decode()))) == objects
 
@@ -31,7 +31,7 @@ def test_readers_that_split_at_any_line_end_of_unicodes_see_the_same_lines(texts
     assert [json.loads(line)["data"] for line in lines] == texts
 
 
-def test_nothing_is_no_line():
+def test_an_empty_stream_has_no_line():
     assert stream.encode([]) == b""
     assert stream.join([]) == b""
 

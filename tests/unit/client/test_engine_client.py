@@ -105,7 +105,7 @@ def test_a_program_in_the_engines_place_never_gets_the_token(
         assert authorization is None
 
 
-def test_what_is_not_http_never_gets_the_token() -> None:
+def test_a_server_that_speaks_no_http_never_gets_the_token() -> None:
     heard = b""
 
     class Raw(socketserver.StreamRequestHandler):

@@ -67,7 +67,7 @@ def test_paths_become_absolute() -> None:
         ([*REQUIRED, "--idle-timeout=soon"], "invalid --idle-timeout 'soon'"),
     ],
 )
-def test_what_is_refused(argv: list[str], message: str) -> None:
+def test_wrong_daemon_flags_are_refused(argv: list[str], message: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         daemon.parse(argv)
     assert caught.value.message.startswith(message)

@@ -50,7 +50,7 @@ def test_sizes(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "G", "-1G", "1 G", "1E", "20GG", "1.G", "\u0663G"])
-def test_what_is_no_size(text: str) -> None:
+def test_text_that_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(InvalidArgument, match="such as 20G"):
         store.parse_size(text)
 
@@ -103,7 +103,7 @@ def test_an_image_and_a_file_in_the_way(tmp_path: Path, programs: str) -> None:
         check(tmp_path / "store", programs)
 
 
-def test_what_is_mounted_already(programs: str) -> None:
+def test_a_store_that_is_a_mount_point_is_refused(programs: str) -> None:
     with pytest.raises(Conflict, match="mount point"):
         store.check(XFS, GIB, Path("/proc"), Path("/proc.img"), search_path=programs)
 

@@ -34,7 +34,7 @@ def test_closed_streams_are_no_hindrance(tmp_path: Path, closed: tuple[int, ...]
     assert call("status", *place, closed=closed).returncode == 3
 
 
-def test_what_an_encoding_lacks_is_shown_as_an_escape() -> None:
+def test_characters_that_an_encoding_lacks_are_escaped() -> None:
     told = call("prepare", "--help", PYTHONIOENCODING="ascii")
     assert told.returncode == 0
     assert rb"[options] -- ARGUMENT\u2026" in told.stdout

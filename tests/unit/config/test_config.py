@@ -59,7 +59,7 @@ def test_an_unknown_path_is_not_found(config: Config, effective: bool) -> None:
         config.get("no.such[0].path", effective)
 
 
-def test_what_is_returned_is_the_callers_own(config: Config) -> None:
+def test_a_returned_value_is_the_callers_own_copy(config: Config) -> None:
     config.set("mine", {"a": [1]})
     config.get("mine")["a"].append(2)
     config.effective()["mine"]["a"].append(2)
@@ -334,7 +334,7 @@ def test_value_knows_only_the_schemas_paths(config: Config) -> None:
         config.value("mine")
 
 
-def test_what_needs_a_restart_is_known(config: Config) -> None:
+def test_settings_that_need_a_restart_are_listed(config: Config) -> None:
     assert config.needs_restart("snapshot.backend")
     assert config.needs_restart("snapshot")
     assert config.needs_restart("orchestrator")

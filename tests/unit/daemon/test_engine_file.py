@@ -34,7 +34,7 @@ def test_the_file_has_the_fields_clients_read(tmp_path: Path) -> None:
     }
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+def test_a_written_record_is_read_back(tmp_path: Path) -> None:
     engine_file.write(tmp_path / "engine.json", RECORD)
     assert engine_file.read(tmp_path / "engine.json") == RECORD
 
@@ -117,7 +117,7 @@ def test_an_unusable_file_reads_as_none(tmp_path: Path, text: str) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_used_is_none(tmp_path: Path, fields: dict[str, object]) -> None:
+def test_an_unusable_engine_file_is_no_record(tmp_path: Path, fields: dict[str, object]) -> None:
     path = tmp_path / "engine.json"
     path.write_text(json.dumps(RECORD.to_json() | fields))
     assert engine_file.read(path) is None

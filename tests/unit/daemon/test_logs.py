@@ -107,7 +107,7 @@ def test_the_file_is_private_even_when_it_was_not(path: Path) -> None:
     assert path.read_text().startswith("before\n")
 
 
-def test_it_is_rotated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_log_is_rotated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logs, "MAX_BYTES", 500)
     with logs.logging_to(path):
         for number in range(50):
@@ -124,7 +124,7 @@ def test_a_symlink_is_not_followed(path: Path) -> None:
         pass
 
 
-def test_nothing_is_left_behind(path: Path) -> None:
+def test_logging_leaves_no_handler_behind(path: Path) -> None:
     before = list(logging.getLogger().handlers)
     with logs.logging_to(path):
         pass
@@ -149,7 +149,7 @@ def test_a_start_that_warns_writes_at_once_and_in_order(path: Path) -> None:
     assert [line.rpartition("msg=")[2] for line in lines] == ['"listening"', '"not writable"']
 
 
-def test_what_is_held_back_is_written_at_the_end(path: Path) -> None:
+def test_held_back_records_are_written_at_the_end(path: Path) -> None:
     with logs.logging_to(path):
         log.info("listening")
     assert "listening" in path.read_text()

@@ -68,7 +68,7 @@ def test_a_holder_that_has_not_written_yet_is_one_that_starts(path: Path, text: 
     second.release()
 
 
-def test_it_can_be_taken_again_after_its_release(path: Path) -> None:
+def test_a_released_lock_can_be_taken_again(path: Path) -> None:
     for _ in range(2):
         store_lock = StoreLock(path)
         store_lock.acquire()
@@ -119,7 +119,7 @@ def test_a_symlink_is_not_followed(path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
-def test_what_is_no_file_is_no_lock(path: Path, make: Callable[[Path], None]) -> None:
+def test_a_lock_that_is_no_file_is_refused(path: Path, make: Callable[[Path], None]) -> None:
     make(path)
     with pytest.raises(StoreDamaged, match="remove it and start the engine again"):
         StoreLock(path).acquire()

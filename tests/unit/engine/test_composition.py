@@ -132,7 +132,7 @@ def built(root):
 
 @given(changes=CHANGES)
 @settings(max_examples=40, deadline=None)
-def test_an_engine_starts_with_whatever_it_accepts(changes):
+def test_an_engine_starts_with_any_configuration_it_accepts(changes):
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         engine = Engine(root)
@@ -160,7 +160,7 @@ def test_an_engine_starts_with_whatever_it_accepts(changes):
     )
 )
 @settings(max_examples=40, deadline=None)
-def test_an_engine_starts_with_whatever_somebody_wrote_by_hand(written):
+def test_an_engine_starts_with_any_configuration_written_by_hand(written):
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         (root / "config.json").write_text(json.dumps(written))
@@ -171,7 +171,7 @@ def test_an_engine_starts_with_whatever_somebody_wrote_by_hand(written):
     ("path", "value"),
     [("snapshot.backend", "overlay"), ("postgres.osUser", "root"), ("postgres.osUser", "no-such")],
 )
-def test_what_does_not_work_here_is_refused_and_survived(tmp_path, engine, caplog, path, value):
+def test_a_setting_that_cannot_work_here_is_refused_and_survived(tmp_path, engine, caplog, path, value):
     with pytest.raises(InvalidArgument, match=path):
         engine.config.set(path, value)
     head, leaf = path.split(".")

@@ -203,7 +203,7 @@ def test_a_damaged_database_without_labels_is_refused_untouched(lives: Lives) ->
     assert lives.current.path.read_bytes() == b"garbage" * 1000
 
 
-def test_what_was_deleted_stays_deleted(lives: Lives) -> None:
+def test_deleted_objects_stay_deleted(lives: Lives) -> None:
     life = lives.current
     kept, deleted = life.add_state(1), life.add_state(2)
     life.add_instance(1)
@@ -213,7 +213,7 @@ def test_what_was_deleted_stays_deleted(lives: Lives) -> None:
     assert lives.next().ids() == {kept.state_id}
 
 
-def test_what_was_never_finished_is_not_kept(lives: Lives) -> None:
+def test_unfinished_objects_are_not_kept(lives: Lives) -> None:
     life = lives.current
     life.end()
     life = lives.next()
@@ -283,7 +283,7 @@ def test_a_label_under_another_name_is_not_believed(lives: Lives) -> None:
     assert life.labels.read(Instance, instance(2).instance_id) is None
 
 
-def test_what_cannot_be_taken_up_does_not_stop_the_rest(lives: Lives, caplog) -> None:
+def test_a_row_that_cannot_be_restored_does_not_stop_the_others(lives: Lives, caplog) -> None:
     life = lives.current
     life.add_state()
     first = life.add_instance(1)
@@ -297,7 +297,7 @@ def test_what_cannot_be_taken_up_does_not_stop_the_rest(lives: Lives, caplog) ->
     assert life.salvage.keeps(Instance, refused)
 
 
-def test_what_was_set_aside_comes_back_with_its_row(lives: Lives) -> None:
+def test_a_container_set_aside_comes_back_with_its_row(lives: Lives) -> None:
     life = lives.current
     made = life.add_state()
     container = life.files.state_dir(made.image_id, made.state_id)

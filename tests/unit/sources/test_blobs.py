@@ -56,7 +56,7 @@ def test_a_content_is_stored_under_its_digest(blobs: Blobs, tmp_path: Path) -> N
     assert put(blobs, b"select 1", 100) == digest
 
 
-def test_another_digest_stores_nothing(blobs: Blobs, tmp_path: Path) -> None:
+def test_a_blob_with_another_digest_is_not_stored(blobs: Blobs, tmp_path: Path) -> None:
     with blobs.receive("ab" * 32, 100) as upload:
         upload.write(b"select 1")
         with pytest.raises(InvalidArgument, match="does not match the digest"):
@@ -107,7 +107,7 @@ def test_a_full_disk_is_told(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> N
         blobs.receive("ab" * 32, 100)
 
 
-def test_what_was_not_used_for_long_goes(blobs: Blobs, now: list[float]) -> None:
+def test_blobs_unused_for_long_are_collected(blobs: Blobs, now: list[float]) -> None:
     old, used, kept = (put(blobs, text, 100) for text in (b"old", b"used", b"kept"))
     now[0] += 50
     assert blobs.use(used)
@@ -125,7 +125,7 @@ def test_nobody_is_asked_while_nothing_is_old(blobs: Blobs) -> None:
     assert blobs.collect(keep, 100) == 0
 
 
-def test_what_is_used_during_a_collection_stays(blobs: Blobs, now: list[float]) -> None:
+def test_blobs_used_during_a_collection_stay(blobs: Blobs, now: list[float]) -> None:
     digest = put(blobs, b"used just now", 100)
     now[0] += 101
 
@@ -214,7 +214,7 @@ def test_the_limit_is_configured(tmp_path: Path) -> None:
         put(sources, b"12345")
 
 
-def test_it_sweeps_and_collects_in_the_background(tmp_path: Path) -> None:
+def test_sources_are_swept_and_collected_in_the_background(tmp_path: Path) -> None:
     earlier = Sources(tmp_path, Config(tmp_path / "config.json"), list)
     tree = earlier.trees.lay_out("job", {})
     sources = Sources(tmp_path, Config(tmp_path / "config.json"), list)

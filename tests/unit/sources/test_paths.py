@@ -40,18 +40,18 @@ def test_a_path_in_the_workspace_has_a_key(root: str, path: str, key: str) -> No
         (r"C:\work", "/work/a.sql"),
     ],
 )
-def test_one_outside_has_none(root: str, path: str) -> None:
+def test_a_path_outside_the_root_has_no_key(root: str, path: str) -> None:
     with pytest.raises(InvalidArgument, match="outside the workspace"):
         paths.key_in(root, path)
 
 
 @pytest.mark.parametrize("path", ["/a", "C:\\a", "c:/a", r"\\host\share", "//host/share"])
-def test_absolute_in_either_syntax(path: str) -> None:
+def test_absolute_paths_are_told_in_either_syntax(path: str) -> None:
     assert paths.is_absolute(path)
 
 
 @pytest.mark.parametrize("path", ["a", "./a", r"a\b", "C:a", "", "~", r"\a"])
-def test_and_not(path: str) -> None:
+def test_relative_paths_are_told_in_either_syntax(path: str) -> None:
     assert not paths.is_absolute(path)
 
 
@@ -91,11 +91,11 @@ def test_keys_stay_within_the_workspace(key: str) -> None:
         {"colour": "red"},
     ],
 )
-def test_it_may_be_empty(body: dict) -> None:
+def test_a_manifest_may_be_empty(body: dict) -> None:
     assert Manifest.from_json(body).files == {}
 
 
-def test_it_survives_being_stored() -> None:
+def test_a_stored_manifest_reads_back_the_same() -> None:
     body = {
         "workspace_ref": {"root_id": "x", "root_path": "/w", "work_dir": "/w/d"},
         "files": {"d/a.sql": f"sha256:{DIGEST}"},
@@ -133,7 +133,7 @@ def test_the_workspace_is_absolute(field: str) -> None:
         Manifest.from_json({"workspace_ref": {field: "app"}})
 
 
-def test_its_size_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_a_manifest_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest, "MAX_ENTRIES", 2)
     listing = {"entries": [{"name": n, "kind": "file"} for n in "ab"]}
     with pytest.raises(InvalidArgument, match="too large"):
@@ -145,7 +145,7 @@ def test_without_a_root_no_path_can_be_placed() -> None:
         Manifest().key_of("/a.sql")
 
 
-def test_what_is_there_and_whom_to_ask() -> None:
+def test_a_manifest_knows_what_is_there_and_which_directory_to_list() -> None:
     given = Manifest(
         files={"sql/a.sql": DIGEST, "deep/er/x.sql": DIGEST},
         directories={"sql": frozenset({"a.sql", "b.sql", "sub"})},
