@@ -102,7 +102,13 @@ def openapi_generator() -> list[str]:
         pytest.skip("java is not installed")
     package = pytest.importorskip("openapi_generator_cli")
     # It runs for seconds only: what the second compiler of the JVM does never pays.
-    return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-jar", str(Path(package.__file__).with_name("openapi-generator.jar"))]
+    return [
+        "java",
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        "-jar",
+        str(Path(package.__file__).with_name("openapi-generator.jar")),
+    ]
 
 
 def check_types(programs: Path, sources: Path) -> None:

@@ -7,6 +7,8 @@ import subprocess
 
 import psycopg
 import pytest
+from support import base_states
+from support.waiting import eventually
 
 from sqlrs_engine.engine.composition import Engine
 from sqlrs_engine.errors import StorageFull
@@ -43,7 +45,9 @@ class Bench:
         """Prepare, and return the job's record once it is terminal."""
         prepare = self.engine.prepare
         job = prepare.submit(self.request(*args))
-        prepare._await_end([job.job_id], 120)
+        eventually(
+            lambda: prepare.events.read(job.job_id, 0).state == "ended", "the job's end", 120
+        )
         return self.engine.store.jobs.get(job.job_id)
 
     def prepare(self, *args):
@@ -75,6 +79,7 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path):
+    base_states.seed(tmp_path)
     bench = Bench(tmp_path)
     yield bench
     bench.close()

@@ -171,7 +171,9 @@ def test_an_engine_starts_with_any_configuration_written_by_hand(written):
     ("path", "value"),
     [("snapshot.backend", "overlay"), ("postgres.osUser", "root"), ("postgres.osUser", "no-such")],
 )
-def test_a_setting_that_cannot_work_here_is_refused_and_survived(tmp_path, engine, caplog, path, value):
+def test_a_setting_that_cannot_work_here_is_refused_and_survived(
+    tmp_path, engine, caplog, path, value
+):
     with pytest.raises(InvalidArgument, match=path):
         engine.config.set(path, value)
     head, leaf = path.split(".")
