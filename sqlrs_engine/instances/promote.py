@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlrs_engine.errors import StorageFull
+from sqlrs_engine.states.states import NewState
 from sqlrs_engine.store.records import Instance, State
 
 from .lifecycle import Lifecycle
@@ -98,15 +99,14 @@ class Promotion:
         (workspace / LOG_FILE).unlink(missing_ok=True)
 
     def _publish(self, instance: Instance, workspace: Path) -> State:
-        state = State(
+        new = NewState(
             state_id=_new_state_id(instance.state_id),
             parent_state_id=instance.state_id,
             image_id=instance.image_id,
             prepare_kind=KIND,
             prepare_args_normalized=f"snapshot of {instance.instance_id}",
-            created_at=self._deps.clock(),
         )
-        return self._deps.states.publish_durably(workspace, state)
+        return self._deps.states.publish_durably(workspace, new)
 
 
 def _new_state_id(parent_state_id: str) -> str:

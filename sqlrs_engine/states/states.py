@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlrs_engine.clock import Clock
@@ -21,6 +21,18 @@ from sqlrs_engine.store.records import Json, State
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewState:
+    """A state that is about to be published; ``recipe`` is what its step is made of."""
+
+    state_id: str
+    parent_state_id: str | None
+    image_id: str
+    prepare_kind: str
+    prepare_args_normalized: str
+    recipe: Json | None = None
 
 
 class States:
@@ -35,7 +47,7 @@ class States:
         boot_id_file: Path = BOOT_ID,
         keeps: Callable[[str], bool] = lambda state_id: False,
     ) -> None:
-        """``keeps`` tells whether a state without a row may be precious all the same."""
+        """``keeps`` returns whether a state without a row may be precious all the same."""
         self._store = store
         self._files = files
         self._clock = clock
@@ -73,17 +85,17 @@ class States:
             _log.warning("state %s does not start any more: it is damaged", state_id)
             self._store.set_damaged(state_id)
 
-    def publish(self, workspace: Path, state: State, recipe: Json | None = None) -> State:
-        """Make a workspace the state of a row, which is completed and returned.
+    def publish(self, workspace: Path, new: NewState) -> State:
+        """Make a workspace a state, which no other thread may be building; return its record.
 
-        ``recipe`` is what its step was made of. The caller is the only one to build this state now.
+        Raises Conflict when another engine has made the state, StorageFull.
         """
-        complete = State(
-            state_id=state.state_id,
-            parent_state_id=state.parent_state_id,
-            image_id=state.image_id,
-            prepare_kind=state.prepare_kind,
-            prepare_args_normalized=state.prepare_args_normalized,
+        state = State(
+            state_id=new.state_id,
+            parent_state_id=new.parent_state_id,
+            image_id=new.image_id,
+            prepare_kind=new.prepare_kind,
+            prepare_args_normalized=new.prepare_args_normalized,
             created_at=self._clock(),
             size_bytes=self._files.usage(workspace),
             boot_id=self._boot_id,
@@ -98,15 +110,15 @@ class States:
                     state.state_id,
                 )
             try:
-                self._store.add(complete, recipe)
+                self._store.add(state, new.recipe)
             except BaseException:
                 self._files.discard(target)
                 raise
-        return complete
+        return state
 
-    def publish_durably(self, workspace: Path, state: State) -> State:
+    def publish_durably(self, workspace: Path, new: NewState) -> State:
         """Publish a state that nothing could make again, and wait until the disk has it."""
-        complete = self.publish(workspace, state)
+        state = self.publish(workspace, new)
         try:
             self.make_durable()
         except BaseException:
@@ -114,7 +126,7 @@ class States:
                 self._store.remove(state.state_id)
                 self._files.discard(self._dir(state))
             raise
-        return replace(complete, boot_id=None)
+        return replace(state, boot_id=None)
 
     def make_durable(self) -> None:
         """Write the files of new states to the disk and record it; may take a while."""

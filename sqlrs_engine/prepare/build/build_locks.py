@@ -11,23 +11,25 @@ from sqlrs_engine.processes.cancellation import Cancellation
 
 
 class BuildLocks:
-    """Keys held by one thread each, and a limit of threads at work."""
+    """Keys held by one thread each, and a limited number of permits to build."""
 
-    def __init__(self, slots: int) -> None:
-        """``slots`` is how many may be at work at once."""
+    def __init__(self, permits: int) -> None:
+        """``permits`` is how many threads may build at once."""
         self._changed = threading.Condition()
         self._held: set[str] = set()
-        self._free = slots
+        self._permits = permits
 
     @contextmanager
-    def hold(self, key: str, control: Cancellation, on_wait: Callable[[], None]) -> Iterator[None]:
-        """Hold a key. ``on_wait`` is called when somebody else has it.
+    def hold(
+        self, key: str, cancellation: Cancellation, on_wait: Callable[[], None]
+    ) -> Iterator[None]:
+        """Hold a key. ``on_wait`` is called when another thread has it.
 
-        Raises what ``control.check`` raises when the job is ended while it waits.
+        Raises what ``cancellation.check`` raises when the job is ended while it waits.
         """
-        if self._taken(key):
+        if self._is_held(key):
             on_wait()
-        self._wait(control, lambda: key not in self._held, lambda: self._held.add(key))
+        self._wait(cancellation, lambda: key not in self._held, lambda: self._held.add(key))
         try:
             yield
         finally:
@@ -36,29 +38,29 @@ class BuildLocks:
                 self._changed.notify_all()
 
     @contextmanager
-    def slot(self, control: Cancellation) -> Iterator[None]:
-        """Take one of the slots, waiting for it if need be; raises as ``hold`` does."""
-        self._wait(control, lambda: self._free > 0, lambda: self._take(-1))
+    def permit(self, cancellation: Cancellation) -> Iterator[None]:
+        """Hold one of the permits, after waiting for it if need be; raises as ``hold`` does."""
+        self._wait(cancellation, lambda: self._permits > 0, lambda: self._change_permits(-1))
         try:
             yield
         finally:
             with self._changed:
-                self._take(1)
+                self._change_permits(1)
                 self._changed.notify_all()
 
-    def _taken(self, key: str) -> bool:
+    def _is_held(self, key: str) -> bool:
         with self._changed:
             return key in self._held
 
-    def _take(self, count: int) -> None:
-        self._free += count
+    def _change_permits(self, by: int) -> None:
+        self._permits += by
 
     def _wait(
-        self, control: Cancellation, ready: Callable[[], bool], claim: Callable[[], None]
+        self, cancellation: Cancellation, ready: Callable[[], bool], claim: Callable[[], None]
     ) -> None:
-        with control.calling(self._wake), self._changed:
-            self._changed.wait_for(lambda: control.ended or ready())
-            control.check()
+        with cancellation.calling(self._wake), self._changed:
+            self._changed.wait_for(lambda: cancellation.ended or ready())
+            cancellation.check()
             claim()
 
     def _wake(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether what failed did so because the disk was full.
+"""Whether a build failed because the disk was full.
 
 Only PostgreSQL's and the filesystem's own word count: the SQLSTATE ``disk_full``, which the
 server's log has before each message, and ``statvfs``. The text of an error may be a script's.
@@ -6,9 +6,11 @@ server's log has before each message, and ``statvfs``. The text of an error may 
 
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from sqlrs_engine.errors import ClusterFailed, StepFailed
+from sqlrs_engine.errors import DISK_FULL, ClusterFailed, StepFailed, StorageFull
 
 LOG_PREFIX = "%m [%p] %e "
 """The ``log_line_prefix`` of servers that build: further lines of a message are indented."""
@@ -18,6 +20,20 @@ _DISK_FULL = re.compile(
     r"^\d{4}-\d\d-\d\d \S+ \S+ \[\d+\] 53100 (?:ERROR|FATAL|PANIC):", re.MULTILINE
 )
 _TAIL_BYTES = 256 * 1024
+
+
+@contextmanager
+def full_disk_reported(log: Path, exhausted: Callable[[], bool]) -> Iterator[None]:
+    """Raise StorageFull when a server, or a step, finds no room on the disk in the block.
+
+    ``log`` is the server's, ``exhausted`` returns whether the disk is full now.
+    """
+    try:
+        yield
+    except (ClusterFailed, StepFailed) as error:
+        if not was_full(error, log, exhausted()):
+            raise
+        raise StorageFull(DISK_FULL, error.details) from error
 
 
 def says_disk_full(log: str) -> bool:

@@ -8,7 +8,7 @@ from support.prepare_fakes import FakeFiles, Gate, in_thread
 
 from sqlrs_engine.clock import utc_now
 from sqlrs_engine.errors import Conflict, StorageFull
-from sqlrs_engine.states.states import States
+from sqlrs_engine.states.states import NewState, States
 from sqlrs_engine.store.sqlite import SqliteStore
 
 
@@ -35,7 +35,15 @@ class Store:
     def publish(self, number=1, text="x", **fields):
         workspace = self.files.new_workspace()
         (workspace / "content").write_text(text)
-        return self.states.publish(workspace, samples.state(number, **fields))
+        row = samples.state(number, **fields)
+        new = NewState(
+            state_id=row.state_id,
+            parent_state_id=row.parent_state_id,
+            image_id=row.image_id,
+            prepare_kind=row.prepare_kind,
+            prepare_args_normalized=row.prepare_args_normalized,
+        )
+        return self.states.publish(workspace, new)
 
     def dir(self, number=1):
         state = samples.state(number)
@@ -253,7 +261,7 @@ def test_files_that_cannot_be_removed_do_not_stop_a_sweep(store, caplog):
 
 
 def test_the_rest_of_the_record_is_kept(store):
-    state = store.publish(prepare_args_normalized="-c x", created_at="")
+    state = store.publish(prepare_args_normalized="-c x")
     expected = replace(samples.state(), prepare_args_normalized="-c x")
     for name in ("state_id", "image_id", "prepare_kind", "prepare_args_normalized"):
         assert getattr(state, name) == getattr(expected, name)

@@ -15,16 +15,16 @@ def nothing():
     pytest.fail("nobody else has it")
 
 
-def test_a_key_is_held_by_one():
-    flights, gate, order, waited = BuildLocks(4), Gate(), [], []
+def test_a_key_is_held_by_one_thread():
+    locks, gate, order, waited = BuildLocks(4), Gate(), [], []
 
     def first():
-        with flights.hold("a", Cancellation(), nothing):
+        with locks.hold("a", Cancellation(), nothing):
             gate()
             order.append("first")
 
     def second():
-        with flights.hold("a", Cancellation(), lambda: waited.append(True)):
+        with locks.hold("a", Cancellation(), lambda: waited.append(True)):
             order.append("second")
 
     with in_thread(first):
@@ -37,71 +37,69 @@ def test_a_key_is_held_by_one():
 
 
 def test_keys_are_independent():
-    flights = BuildLocks(1)
-    with flights.hold("a", Cancellation(), nothing), flights.hold("b", Cancellation(), nothing):
+    locks, held = BuildLocks(1), []
+
+    def other():
+        with locks.hold("b", Cancellation(), nothing):
+            held.append("b")
+
+    with locks.hold("a", Cancellation(), nothing), in_thread(other):
+        eventually(lambda: held == ["b"])
+
+
+def test_a_failure_gives_key_and_permit_back():
+    locks = BuildLocks(1)
+    with pytest.raises(ValueError, match="x"), locks.hold("a", Cancellation(), nothing):
+        raise ValueError("x")
+    with pytest.raises(ValueError, match="x"), locks.permit(Cancellation()):
+        raise ValueError("x")
+    with locks.hold("a", Cancellation(), nothing), locks.permit(Cancellation()):
         pass
 
 
-def test_a_failure_gives_the_key_back():
-    flights = BuildLocks(1)
-    with pytest.raises(ValueError, match="x"), flights.hold("a", Cancellation(), nothing):
-        raise ValueError("x")
-    with pytest.raises(ValueError, match="x"), flights.slot(Cancellation()):
-        raise ValueError("x")
-    with flights.hold("a", Cancellation(), nothing), flights.slot(Cancellation()):
-        pass
+def test_no_more_threads_build_than_there_are_permits():
+    locks, gate, building = BuildLocks(2), Gate(), []
+
+    def build():
+        with locks.permit(Cancellation()):
+            building.append(1)
+            gate()
+
+    with in_thread(build), in_thread(build), in_thread(build):
+        eventually(lambda: len(building) >= 2)
+        assert len(building) == 2
+        gate.open.set()
+    assert len(building) == 3
 
 
-def test_there_are_so_many_slots():
-    flights, busy, most = BuildLocks(2), [], []
-    lock = threading.Lock()
-
-    def work():
-        with flights.slot(Cancellation()):
-            with lock:
-                busy.append(1)
-                most.append(len(busy))
-            threading.Event().wait(0.005)
-            with lock:
-                busy.pop()
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert max(most) == 2
-    assert len(most) == 8
-
-
-@pytest.mark.parametrize("what", ["hold", "slot"])
-def test_who_waits_can_be_cancelled(what):
-    flights, control, raised, waiting = BuildLocks(1), Cancellation(), [], threading.Event()
+@pytest.mark.parametrize("what", ["hold", "permit"])
+def test_a_thread_that_waits_can_be_cancelled(what):
+    locks, cancellation, raised, waiting = BuildLocks(1), Cancellation(), [], threading.Event()
 
     def wait():
         waiting.set()
         with pytest.raises(Cancelled):  # noqa: SIM117
-            with flights.hold("a", control, lambda: None), flights.slot(control):
+            with locks.hold("a", cancellation, lambda: None), locks.permit(cancellation):
                 pytest.fail("it is taken")
         raised.append(True)
 
     key = "a" if what == "hold" else "b"
     with (
-        flights.hold(key, Cancellation(), nothing),
-        flights.slot(Cancellation()),
+        locks.hold(key, Cancellation(), nothing),
+        locks.permit(Cancellation()),
         in_thread(wait),
     ):
         waiting.wait()
-        control.cancel()
+        cancellation.cancel()
         eventually(lambda: raised)
-    with flights.hold("a", Cancellation(), nothing), flights.slot(Cancellation()):
+    with locks.hold("a", Cancellation(), nothing), locks.permit(Cancellation()):
         pass
 
 
-def test_who_was_cancelled_before_gets_nothing():
-    flights, control = BuildLocks(1), Cancellation()
-    control.cancel()
-    with pytest.raises(Cancelled), flights.hold("a", control, nothing):
+def test_a_cancelled_job_gets_no_lock():
+    locks, cancellation = BuildLocks(1), Cancellation()
+    cancellation.cancel()
+    with pytest.raises(Cancelled), locks.hold("a", cancellation, nothing):
         pytest.fail("cancelled")
-    with flights.hold("a", Cancellation(), nothing):
+    with locks.hold("a", Cancellation(), nothing):
         pass
