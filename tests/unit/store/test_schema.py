@@ -255,39 +255,6 @@ def test_a_missing_column_is_reported(path: Path) -> None:
         SqliteStore(path)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "SELECT * FROM jobs WHERE job_id >= 'ab' AND job_id < 'ac'",
-        "SELECT * FROM states WHERE state_id >= 'ab' AND state_id < 'ac'",
-        "SELECT * FROM instances WHERE instance_id >= 'ab' AND instance_id < 'ac'",
-        "SELECT * FROM states WHERE parent_state_id = 'x'",
-        "SELECT * FROM states WHERE boot_id IS NOT NULL",
-        "SELECT count(*), sum(size_bytes) FROM states",
-        "SELECT * FROM states s JOIN recipes r ON r.state_id = s.state_id "
-        "WHERE s.parent_state_id IS NULL",
-        "SELECT * FROM instances WHERE state_id = 'x'",
-        "SELECT * FROM instances WHERE port = 1",
-        "SELECT * FROM instances WHERE made_for = 'x'",
-        "SELECT * FROM jobs WHERE idempotency_key = 'x'",
-        "SELECT * FROM names WHERE instance_id = 'x' ORDER BY bound_at, name LIMIT 1",
-        "SELECT finished_at, job_id FROM jobs WHERE signature = 's' AND finished_at IS NOT NULL",
-        "SELECT * FROM jobs WHERE status IN ('queued', 'running')",
-        "SELECT * FROM tasks WHERE job_id = 'x'",
-        "SELECT max(first + count) FROM event_blocks WHERE job_id = 'x'",
-        "SELECT job_id FROM jobs WHERE finished_at < 'x' ORDER BY finished_at LIMIT 5",
-        "SELECT job_id FROM jobs WHERE finished_at IS NOT NULL ORDER BY finished_at DESC",
-    ],
-)
-def test_lookups_use_an_index(path: Path, query: str) -> None:
-    schema.prepare(path)
-
-    plan = " ".join(str(row[3]) for row in ask(path, f"EXPLAIN QUERY PLAN {query}"))
-
-    assert "USING" in plan
-    assert "TEMP B-TREE" not in plan
-
-
 def test_a_table_that_goes_missing_while_open_is_reported(path: Path) -> None:
     store = SqliteStore(path)
     with closing(sqlite3.connect(path)) as connection:
