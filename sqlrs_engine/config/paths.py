@@ -25,7 +25,7 @@ def parse(path: str) -> Segments:
     if not text:
         raise InvalidArgument("path is required")
     if len(text) > _MAX_LENGTH:
-        raise _invalid(f"a path has at most {_MAX_LENGTH} characters")
+        raise _invalid(f"a path has at most {_MAX_LENGTH} characters: shorten it")
     segments: Segments = []
     position = 0
     while position < len(text):

@@ -92,7 +92,8 @@ def check_owner(path: Path) -> None:
         if owner != os.geteuid():
             raise Conflict(
                 "the engine file belongs to another user",
-                f"{path} is owned by uid {owner}, and this is uid {os.geteuid()}",
+                f"{path} is owned by uid {owner}, and this is uid {os.geteuid()}; use another "
+                "--state-dir, or run as its owner",
             )
 
 

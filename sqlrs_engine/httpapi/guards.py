@@ -172,9 +172,9 @@ def _check_text(part: str, raw: bytes) -> None:
     try:
         decoded.decode()
     except UnicodeDecodeError:
-        raise InvalidArgument(f"invalid {part}", "it is not UTF-8") from None
+        raise InvalidArgument(f"invalid {part}", "encode it in UTF-8") from None
     if b"\0" in decoded:
-        raise InvalidArgument(f"invalid {part}", "it contains a NUL character")
+        raise InvalidArgument(f"invalid {part}", "remove the NUL character")
 
 
 def _content_length(value: bytes) -> int:

@@ -159,7 +159,7 @@ def _text(name: str, schema: Json) -> Check:
 
     def check(text: str) -> str:
         if len(text) > longest:
-            raise InvalidArgument(f"invalid {name}", f"it is longer than {longest} characters")
+            raise InvalidArgument(f"invalid {name}", f"use at most {longest} characters")
         if len(text) < shortest or pattern.search(text) is None:
             raise InvalidArgument(f"invalid {name}", expected)
         return text

@@ -82,7 +82,7 @@ class JsonReader:
         body = scope["extensions"][BODY]
         body.check()
         if not body.present:
-            raise InvalidArgument("a JSON request body is required")
+            raise InvalidArgument("a JSON request body is required: send an object")
         _check_media_type(_header(scope, b"content-type"))
         _check_coding(scope)
         raw = await _collect(receive)
@@ -156,7 +156,7 @@ def parse(raw: bytes) -> Any:
     values, each of which needs much more memory than its text.
     """
     if not raw:
-        raise InvalidArgument("a JSON request body is required")
+        raise InvalidArgument("a JSON request body is required: send an object")
     if _has_too_many_values(raw):
         raise InvalidArgument("the request body has too many values", f"send at most {MAX_VALUES}")
     try:

@@ -145,7 +145,8 @@ class Cluster:
         self._clear_remains()
         if mode == "fast":
             raise ClusterFailed(
-                f"PostgreSQL did not stop within {seconds:g} s and was killed", str(self.data_dir)
+                f"PostgreSQL did not stop within {seconds:g} s and was killed: try again",
+                str(self.data_dir),
             )
 
     def check_clean_end(self) -> None:
@@ -286,4 +287,4 @@ def _start_failure(log: str) -> ClusterFailed:
             "postgres.settings of the configuration",
             log,
         )
-    return ServerUnusable("PostgreSQL did not start", log)
+    return ServerUnusable("PostgreSQL did not start: its log has the cause", log)

@@ -79,7 +79,10 @@ def _hand_over(data_dir: Path, before: OsUser, after: OsUser) -> None:
                 if os.stat(name, dir_fd=place, follow_symlinks=False).st_uid == before.uid:
                     os.chown(name, after.uid, after.gid, dir_fd=place, follow_symlinks=False)
     except OSError as error:
-        raise ClusterFailed("cannot change the owner of the data directory", str(error)) from error
+        raise ClusterFailed(
+            "cannot give the data directory to the user of PostgreSQL: check postgres.osUser",
+            str(error),
+        ) from error
 
 
 def _make_data_dir(data_dir: Path, os_user: OsUser | None) -> None:
@@ -88,7 +91,11 @@ def _make_data_dir(data_dir: Path, os_user: OsUser | None) -> None:
         if os_user is not None:
             os.chown(data_dir, os_user.uid, os_user.gid)
     except OSError as error:
-        raise ClusterFailed("cannot create the data directory", str(error)) from error
+        raise ClusterFailed(
+            "cannot create the data directory: check the permissions and the free space of "
+            "the state store",
+            str(error),
+        ) from error
 
 
 def _run(

@@ -31,7 +31,9 @@ def clear_remains(data_dir: Path, container: Path) -> None:
     try:
         kill_working_in(data_dir, KILL_SECONDS)
     except TimeoutError as error:
-        raise ClusterFailed("a process of a killed server does not end", str(error)) from error
+        raise ClusterFailed(
+            "a process of a killed server still runs: try again in a moment", str(error)
+        ) from error
     if found is not None and found.segment is not None:
         release(data_dir, found.segment)
     for path in data_dir.glob(".s.PGSQL.*"):

@@ -59,4 +59,4 @@ class Planner:
 
 def _check_work_dir(path: str | None) -> None:
     if path and not os.path.isdir(path):  # noqa: PTH112 - Path's raises, before 3.14
-        raise InvalidArgument("work_dir is not a directory", path)
+        raise InvalidArgument("work_dir is not a directory: name an existing directory", path)

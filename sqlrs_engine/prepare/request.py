@@ -94,7 +94,7 @@ def _stdin(text: str | None, encoded: str | None) -> str | None:
     except ValueError as error:
         raise InvalidArgument("stdin_base64 is not base64", str(error)) from error
     if b"\0" in raw:
-        raise InvalidArgument("stdin_base64 contains a NUL character")
+        raise InvalidArgument("stdin_base64 contains a NUL character: remove it")
     return raw.decode("utf-8", "surrogateescape")
 
 

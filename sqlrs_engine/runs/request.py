@@ -45,7 +45,7 @@ class RunRequest:
             raise InvalidArgument("instance_ref is required")
         kind = _KINDS.get((body.get("kind") or "").strip().lower())
         if kind is None:
-            raise InvalidArgument("unknown run kind", "it is psql or pgbench")
+            raise InvalidArgument("unknown run kind", "use psql or pgbench")
         return cls(
             instance_ref=ref,
             kind=kind,

@@ -92,7 +92,7 @@ class Run:
 
     def cancel(self) -> None:
         """End the process group and wait for its end; harmless when the run is over."""
-        self.interrupt(Cancelled("the run was cancelled"))
+        self.interrupt(Cancelled("the run was cancelled: start it again"))
         if not self.wait(GRACE_SECONDS + END_SECONDS):
             _log.error("a run against %s does not end", self.instance_id)
 

@@ -48,7 +48,9 @@ class Manifest:
         listings: Json = body.get("directories") or {}
         names = sum(len(listing.get("entries") or ()) for listing in listings.values())
         if len(files) + len(listings) + names > MAX_ENTRIES:
-            raise InvalidArgument("source_manifest is too large", f"at most {MAX_ENTRIES} entries")
+            raise InvalidArgument(
+                "source_manifest is too large", f"send at most {MAX_ENTRIES} entries"
+            )
         complete = {
             paths.key(key): listing.get("entries") or ()
             for key, listing in listings.items()

@@ -60,7 +60,7 @@ class Layout:
     def state_dir(self, image_id: str, state_id: str) -> Path:
         """Return the container of a state."""
         if not ids.is_state_id(state_id):
-            raise InvalidArgument("not a state id", state_id)
+            raise InvalidArgument("invalid state id: write 64 hexadecimal digits", state_id)
         return self._image_dir(image_id) / "states" / state_id
 
     def state_dirs(self) -> Iterator[Path]:
@@ -72,7 +72,7 @@ class Layout:
     def instance_dir(self, instance_id: str) -> Path:
         """Return the container of an instance."""
         if not ids.is_instance_id(instance_id):
-            raise InvalidArgument("not an instance id", instance_id)
+            raise InvalidArgument("invalid instance id: write 32 hexadecimal digits", instance_id)
         return self.root / "instances" / instance_id.lower()
 
     def instance_dirs(self) -> Iterator[Path]:
@@ -95,6 +95,9 @@ class Layout:
     def _image_dir(self, image_id: str) -> Path:
         match = _IMAGE_ID.fullmatch(image_id)
         if match is None:
-            raise InvalidArgument("not the id of a resolved image", image_id)
+            raise InvalidArgument(
+                "invalid id of a resolved image: write it like postgres@sha256:<64 hex digits>",
+                image_id,
+            )
         engine, digest = match.groups()
         return self.root / "engines" / engine / digest

@@ -331,9 +331,9 @@ def test_a_program_gets_an_instance_by_its_environment(shell: Shell) -> None:
     assert shell.out("exec", "mine", input="select answer + 1 from t").split()[2] == "43"
     assert shell.run("exec", "mine", "--", "psql", "-Xc", "select 1/0").returncode == 1
     missing = shell.run("exec", "mine", "--", "no-such-program")
-    assert (missing.returncode, "no program no-such-program" in missing.stderr) == (2, True)
+    assert (missing.returncode, "program not found: no-such-program" in missing.stderr) == (2, True)
     unknown = shell.run("exec", "yours")
-    assert (unknown.returncode, "no instance yours" in unknown.stderr) == (1, True)
+    assert (unknown.returncode, "instance not found: yours" in unknown.stderr) == (1, True)
     no_text = shell.run("exec", "y\udcff")
     assert (no_text.returncode, "is not UTF-8" in no_text.stderr) == (2, True)
 

@@ -144,7 +144,7 @@ class FakeServer:
 
     def start(self, *, port, settings) -> Postmaster:
         if self.world.fail_start:
-            raise ServerUnusable("PostgreSQL did not start", "out of memory")
+            raise ServerUnusable("PostgreSQL did not start: its log has the cause", "out of memory")
         if port in self.world.foreign_ports:
             raise PortTaken("the port is taken")
         if self.running and not self.running.stopping:

@@ -375,6 +375,6 @@ def in_thread(call: Callable[[], object]) -> Iterator[threading.Thread]:
 
 
 FULL = ClusterFailed(
-    "PostgreSQL did not start",
+    "PostgreSQL did not start: its log has the cause",
     "2026-12-01 00:00:00.000 UTC [7] 53100 FATAL:  could not write: No space left on device",
 )

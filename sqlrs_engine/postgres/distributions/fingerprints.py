@@ -107,10 +107,13 @@ def take_fingerprint(program: Path) -> Fingerprint:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ClusterFailed(f"{program} does not answer") from error
+        raise ClusterFailed(f"{program} does not answer: check its installation") from error
     banner = answer.stdout.strip()
     if answer.returncode != 0 or _VERSION.search(banner) is None:
-        raise ClusterFailed(f"{program} does not run", (answer.stderr or answer.stdout).strip())
+        raise ClusterFailed(
+            f"{program} does not run: check its installation",
+            (answer.stderr or answer.stdout).strip(),
+        )
     with program.open("rb") as file:
         build = hashlib.file_digest(file, "sha256").hexdigest()
     return Fingerprint(banner, build)
@@ -119,7 +122,7 @@ def take_fingerprint(program: Path) -> Fingerprint:
 def _parse(banner: str) -> tuple[str, int]:
     version = _VERSION.search(banner)
     if version is None:
-        raise ClusterFailed("unknown version of PostgreSQL", banner)
+        raise ClusterFailed("unknown version of PostgreSQL: install a supported version", banner)
     return version[1], int(version[2])
 
 

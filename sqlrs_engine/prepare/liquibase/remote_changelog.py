@@ -120,7 +120,7 @@ class RemoteChangelog:
         if key in self._files:
             return
         if len(self._files) >= _FILES:
-            raise InvalidArgument("the changelog names too many files", f"at most {_FILES}")
+            raise InvalidArgument("the changelog names too many files", f"name at most {_FILES}")
         digest = self._files[key] = self._manifest.files.get(key, "")
         if not digest:
             self._missing.hash_of(key)

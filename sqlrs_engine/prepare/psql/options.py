@@ -104,7 +104,7 @@ def _long(argument: str, rest: Iterator[str]) -> Option:
     _refuse(letter, argument)
     if letter not in _WITH_VALUE:
         if separator:
-            raise InvalidArgument("the flag takes no value", argument)
+            raise InvalidArgument("the flag takes no value: remove the value", argument)
         return Option(letter, None, argument)
     if not separator:
         return Option(letter, _next(rest, letter, argument), argument)
@@ -120,14 +120,17 @@ def _letter(name: str, argument: str) -> str:
     meant = {letter for full, letter in _LONG.items() if name and full.startswith(name)}
     if len(meant) == 1:
         return meant.pop()
-    raise InvalidArgument("ambiguous flag" if meant else "psql has no such flag", argument)
+    raise InvalidArgument(
+        "ambiguous flag: write it in full" if meant else "psql has no such flag: see psql --help",
+        argument,
+    )
 
 
 def _short(argument: str, rest: Iterator[str]) -> Iterator[Option]:
     for position, letter in enumerate(argument[1:], start=1):
         text = argument if position == 1 else f"-{argument[position:]}"
         if letter not in _LETTERS:
-            raise InvalidArgument("psql has no such flag", argument)
+            raise InvalidArgument("psql has no such flag: see psql --help", argument)
         _refuse(letter, argument)
         if letter in _WITH_VALUE:
             glued = argument[position + 1 :]
@@ -152,6 +155,8 @@ def _refuse(letter: str, argument: str) -> None:
     if letter in _CONNECTION:
         raise InvalidArgument("connection flags are not allowed", argument)
     if letter in _NOTHING_RUNS:
-        raise InvalidArgument("flags that keep psql from running are not allowed", argument)
+        raise InvalidArgument(
+            "flags that keep psql from running are not allowed: remove them", argument
+        )
     if letter in _INTERACTIVE:
-        raise InvalidArgument("interactive flags are not allowed", argument)
+        raise InvalidArgument("interactive flags are not allowed: remove them", argument)

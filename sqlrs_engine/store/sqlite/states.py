@@ -175,7 +175,10 @@ class States:
 
 
 def _in_use(kind: str, referrer: str, state_id: str) -> Conflict:
-    return Conflict("the state is in use", f"{kind} {referrer} refers to {state_id}")
+    return Conflict(
+        "the state is in use: delete what refers to it first",
+        f"{kind} {referrer} refers to {state_id}",
+    )
 
 
 def _where(filter: StateFilter) -> Where:

@@ -219,7 +219,7 @@ def test_what_is_not_decent_json_is_refused(api, content):
 @pytest.mark.parametrize("headers", [{}, JSON])
 def test_a_missing_body_is_asked_for(api, headers):
     message, _ = failure(api.post("/v1/prepare-jobs", headers=headers))
-    assert message == "a JSON request body is required"
+    assert message == "a JSON request body is required: send an object"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ def planner(tmp_path):
 @pytest.mark.parametrize("path", ["/no/such", "/etc/passwd", "/a\0b", "/" + "x" * 300])
 def test_a_working_directory_has_to_be_a_directory(planner, kind, path):
     request = PrepareRequest(prepare_kind=kind, image_id="postgres", work_dir=path)
-    with pytest.raises(InvalidArgument, match="work_dir is not a directory") as caught:
+    with pytest.raises(
+        InvalidArgument, match="work_dir is not a directory: name an existing directory"
+    ) as caught:
         planner.draft(request, {})
     assert caught.value.details == path
 

@@ -208,8 +208,8 @@ def test_cancelling_ends_the_whole_process_group(tmp_path):
         assert plain(reader.rest()[-1:]) == [
             {
                 "type": "error",
-                "error": {"code": "cancelled", "message": "the run was cancelled"},
-                "message": "the run was cancelled",
+                "error": {"code": "cancelled", "message": "the run was cancelled: start it again"},
+                "message": "the run was cancelled: start it again",
             }
         ]
 

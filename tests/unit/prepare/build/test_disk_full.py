@@ -33,9 +33,16 @@ def test_the_log_says_by_its_sqlstate_that_the_disk_is_full(log, full):
         (StepFailed("psql execution failed", "No space left on device"), RAISED, False, False),
         (StepFailed("psql execution failed", "No space left on device"), "", True, True),
         (StepFailed("psql execution failed", "syntax error"), "", True, False),
-        (ClusterFailed("PostgreSQL did not start", ""), "", True, True),
-        (ClusterFailed("PostgreSQL did not start", "No space left on device"), "", False, False),
-        (ClusterFailed("PostgreSQL did not start", FULL), "", False, True),
+        (ClusterFailed("PostgreSQL did not start: its log has the cause", ""), "", True, True),
+        (
+            ClusterFailed(
+                "PostgreSQL did not start: its log has the cause", "No space left on device"
+            ),
+            "",
+            False,
+            False,
+        ),
+        (ClusterFailed("PostgreSQL did not start: its log has the cause", FULL), "", False, True),
     ],
 )
 def test_only_postgresql_and_the_filesystem_are_believed(tmp_path, error, log, exhausted, full):

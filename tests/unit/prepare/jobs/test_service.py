@@ -328,7 +328,7 @@ def test_an_instance_that_cannot_be_made(world):
     assert len(states(world)) == 1
 
 
-UNUSABLE = ServerUnusable("PostgreSQL did not start", "FATAL: no")
+UNUSABLE = ServerUnusable("PostgreSQL did not start: its log has the cause", "FATAL: no")
 
 
 @pytest.mark.parametrize("lacks", ["start", "check superuser", "set password", "log in"])
@@ -337,7 +337,10 @@ def test_a_step_that_leaves_an_unusable_server_fails_and_is_not_cached(world, la
     for _ in range(2):
         job = world.prepare("-c", WRITE)
         assert job.error["code"] == "step_failed"
-        assert job.error["details"] == f"-c {WRITE}: PostgreSQL did not start: FATAL: no"
+        assert (
+            job.error["details"]
+            == f"-c {WRITE}: PostgreSQL did not start: its log has the cause: FATAL: no"
+        )
         assert states(world) == []
         assert list(world.files.state_dirs()) == []
 
@@ -408,7 +411,7 @@ def test_a_state_that_proved_itself_is_kept_whatever_its_servers_do(world):
 
 def test_a_full_disk_is_no_fault_of_the_step(world):
     full = "could not write: No space left on device"
-    world.instances.fail = ServerUnusable("PostgreSQL did not start", full)
+    world.instances.fail = ServerUnusable("PostgreSQL did not start: its log has the cause", full)
     assert world.prepare("-c", ":").error["code"] == "cluster_failed"
     assert len(states(world)) == 1
 

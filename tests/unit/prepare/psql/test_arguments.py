@@ -200,27 +200,27 @@ def test_standard_input_is_read_once():
 
 @pytest.mark.parametrize("flag", ["-?", "-V", "-l", "--help", "--help=commands", "--list", "-Xl"])
 def test_flags_with_which_nothing_runs(flag):
-    assert refusal(flag) == ("flags that keep psql from running are not allowed", flag)
+    assert refusal(flag) == ("flags that keep psql from running are not allowed: remove them", flag)
 
 
 @pytest.mark.parametrize("flag", ["-s", "-W", "--single-step", "--password", "-qs"])
 def test_flags_that_want_a_terminal(flag):
-    assert refusal(flag) == ("interactive flags are not allowed", flag)
+    assert refusal(flag) == ("interactive flags are not allowed: remove them", flag)
 
 
 @pytest.mark.parametrize("flag", ["-@", "--nonsense", "--nonsense=1", "--=host=x", "-q-", "-X-c"])
 def test_flags_that_psql_does_not_have(flag):
-    assert refusal(flag, "-c", "x") == ("psql has no such flag", flag)
+    assert refusal(flag, "-c", "x") == ("psql has no such flag: see psql --help", flag)
 
 
 @pytest.mark.parametrize("flag", ["--single", "--no-p", "--no", "--echo", "--field=x"])
 def test_ambiguous_abbreviations(flag):
-    assert refusal(flag) == ("ambiguous flag", flag)
+    assert refusal(flag) == ("ambiguous flag: write it in full", flag)
 
 
 @pytest.mark.parametrize("flag", ["--quiet=host=x", "--csv=host=x", "--single-t=x", "--no-psql=x"])
 def test_values_of_flags_without_one_do_not_become_databases(flag):
-    assert refusal(flag) == ("the flag takes no value", flag)
+    assert refusal(flag) == ("the flag takes no value: remove the value", flag)
 
 
 def test_every_step_begins_with_our_own_options(script):
