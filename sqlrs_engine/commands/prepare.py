@@ -121,36 +121,35 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def psql_request(psql_args: Sequence[str], terminal: Terminal) -> dict[str, Any]:
-    """Return what a request says of psql scripts: files by absolute path, standard input.
+    """Return the fields of a request for psql scripts: absolute paths and standard input.
 
-    Without an input psql reads standard input, so that is what counts here as well unless
-    it is a terminal. Raises InvalidArgument for arguments that psql does not have or that a
-    preparation may not have.
+    Without an input, standard input is the script, as it is for psql, unless it is a terminal.
+    Raises InvalidArgument for arguments that psql does not have or that are not allowed.
     """
     from sqlrs_engine.prepare.psql.options import parse
 
-    options = list(parse(psql_args))
-    arguments = [word for option in options for word in _absolute(option, terminal.cwd).words()]
+    options = [_absolute(option, terminal.cwd) for option in parse(psql_args)]
+    arguments = [argument for option in options for argument in option.arguments()]
     reads_stdin = any(option.letter == "f" and option.value == _STDIN for option in options)
     fields: dict[str, Any] = {"prepare_kind": "psql", "psql_args": arguments}
     if reads_stdin:
-        fields |= _text(terminal.read())
+        fields |= _stdin_fields(terminal.read())
     elif not terminal.stdin.isatty() and not any(option.letter in "fc" for option in options):
         script = terminal.read()
         if script:
-            fields |= {"psql_args": [*arguments, "-f", _STDIN], **_text(script)}
+            fields |= {"psql_args": [*arguments, "-f", _STDIN], **_stdin_fields(script)}
     return fields
 
 
 def _absolute(option: "Option", cwd: Path) -> "Option":
-    """Return an option with the file that it names as the engine can find it."""
+    """Return an option with the absolute path of its file: the engine may run elsewhere."""
     if option.letter != "f" or option.value in (None, "", _STDIN):
         return option
     return replace(option, value=str(cwd / (option.value or "")))
 
 
-def _text(script: bytes) -> dict[str, str]:
-    """Return what a request says of standard input, whose bytes psql gets as they are."""
+def _stdin_fields(script: bytes) -> dict[str, str]:
+    """Return the fields for standard input, of which psql gets exactly these bytes."""
     try:
         return {"stdin": script.decode()}
     except UnicodeDecodeError:
@@ -158,7 +157,7 @@ def _text(script: bytes) -> dict[str, str]:
 
 
 def _liquibase(rest: Sequence[str], terminal: Terminal) -> dict[str, Any]:
-    """Return what a request says of a changelog: the engine may have been started elsewhere."""
+    """Return the fields of a request for a changelog, with the client's Liquibase and Java."""
     fields: dict[str, Any] = {"prepare_kind": "lb", "liquibase_args": list(rest)}
     found = shutil.which("liquibase", path=terminal.environ.get("PATH", os.defpath))
     if found is not None:

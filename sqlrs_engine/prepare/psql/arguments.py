@@ -1,7 +1,7 @@
-"""The psql arguments of a preparation: which are allowed, and the steps they make.
+"""The psql arguments of a request: which are allowed, and the steps that they make.
 
-Each ``-f`` and each ``-c`` is a step; the other options apply to all of them, wherever they
-stand: psql reads its whole command line before it runs the first input (``startup.c``).
+Each ``-f`` and each ``-c`` is a step. The other options apply to all steps, wherever they stand:
+psql reads its whole command line before it runs the first input (``startup.c``).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,25 +13,23 @@ from sqlrs_engine.errors import InvalidArgument
 
 from .options import Option, parse, spelled
 
-__all__ = ["Input", "PsqlArguments", "StepArguments"]
-
 InputKind = Literal["file", "command", "stdin", "nothing"]
 
 STDIN = "-"
 _STOP = "ON_ERROR_STOP"
-# What every step gets, whatever the user says: see `PsqlArguments.parse`.
-_OWN = ("-X", "-v", f"{_STOP}=1")
+# Every step has these, whatever the user gives: see `PsqlArguments.parse`.
+_ALWAYS = ("-X", "-v", f"{_STOP}=1")
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What psql is to run: the path of a file, a command, or neither (then empty)."""
+    """What psql runs; ``text`` is the path of a file or a command, otherwise empty."""
 
     kind: InputKind
     text: str = ""
 
     def arguments(self) -> tuple[str, ...]:
-        """The input as arguments of psql."""
+        """Return the input as psql arguments."""
         if self.kind == "nothing":
             return ()
         if self.kind == "command":
@@ -41,67 +39,67 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class StepArguments:
-    """One invocation of psql: the options that apply, in order, and the input."""
+    """The options of one psql invocation, in order, and its input."""
 
     options: tuple[tuple[str, str | None], ...]
     input: Input
 
     def command_line(self) -> list[str]:
-        """All arguments of psql; ``-X`` and ``ON_ERROR_STOP`` come first."""
-        line = list(_OWN)
+        """Return all arguments of psql; ``-X`` and ``ON_ERROR_STOP`` come first."""
+        line = list(_ALWAYS)
         for letter, value in self.options:
             line += spelled(letter, value)
         return [*line, *self.input.arguments()]
 
     def summary(self) -> str:
-        """The input as people recognise it: ``-f /srv/schema.sql``."""
+        """Return the input as users recognise it: ``-f /srv/schema.sql``."""
         return " ".join(self.input.arguments())
 
 
 @dataclass(frozen=True, slots=True)
 class PsqlArguments:
-    """The steps of a preparation, and its arguments as they are shown."""
+    """The steps of a request, and its arguments as they are shown."""
 
     steps: tuple[StepArguments, ...]
     normalized: str
 
     @classmethod
     def parse(
-        cls, args: Sequence[str], stdin: str | None, bind: Callable[[str], str]
+        cls, args: Sequence[str], stdin: str | None, resolve: Callable[[str], str]
     ) -> "PsqlArguments":
-        """Take the arguments apart; ``bind`` checks the path of a file and returns it.
+        """Parse the arguments; ``resolve`` checks the path of a file and returns it.
 
-        Whatever they are, psql reads no start-up file and stops at the first error.
-        Raises InvalidArgument for what is not allowed, for a file that cannot be read and
-        for standard input without its ``-f -``, or the other way round.
+        psql never reads a start-up file and always stops at the first error. Raises
+        InvalidArgument for arguments that are not allowed, for a file that cannot be read, and
+        for standard input without ``-f -`` or the reverse.
         """
         options: list[tuple[str, str | None]] = []
         inputs: list[Input] = []
-        no_rc = stops = False
+        no_psqlrc = stops = False
         for option in parse(args):
-            given = _input(option, bind)
+            given = _input(option, resolve)
             if given is not None:
                 inputs.append(given)
             elif option.letter == "X":
-                no_rc = True
+                no_psqlrc = True
             elif option.letter == "v" and _is_stop(option):
                 stops = True
             else:
                 options.append((option.letter, option.value))
         _check_stdin(inputs, stdin)
-        words = [argument for argument in args if argument]
-        words += [] if no_rc else ["-X"]
-        words += [] if stops else ["-v", f"{_STOP}=1"]
+        shown = [argument for argument in args if argument]
+        shown += [] if no_psqlrc else ["-X"]
+        shown += [] if stops else ["-v", f"{_STOP}=1"]
         steps = (StepArguments(tuple(options), each) for each in inputs or [Input("nothing")])
-        return cls(tuple(steps), " ".join(words))
+        return cls(tuple(steps), " ".join(shown))
 
     def directory(self) -> Path | None:
-        """The directory of the first file, where there is one."""
+        """Return the directory of the first file, None if there is none."""
         files = (Path(step.input.text) for step in self.steps if step.input.kind == "file")
         return next((file.parent for file in files), None)
 
 
-def _input(option: Option, bind: Callable[[str], str]) -> Input | None:
+def _input(option: Option, resolve: Callable[[str], str]) -> Input | None:
     value = option.value or ""
     if option.letter == "c":
         return Input("command", value)
@@ -111,7 +109,7 @@ def _input(option: Option, bind: Callable[[str], str]) -> Input | None:
         return Input("stdin")
     if not value.strip():
         raise InvalidArgument("file path is empty")
-    return Input("file", bind(value))
+    return Input("file", resolve(value))
 
 
 def _is_stop(option: Option) -> bool:

@@ -25,11 +25,11 @@ _SUMMARY_CHARS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDraft:
-    """One run of psql, with all that it reads; ``directory`` is where it runs."""
+    """The arguments and the working directory of a step, and the digest of what it reads."""
 
     arguments: StepArguments
     directory: Path | None
-    content: InputDigest
+    digest: InputDigest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,23 +39,32 @@ class StagedPlan(Plan):
     staged: StagedFiles
 
     def close(self) -> None:
-        """Remove what was laid out of the client's files."""
+        """Remove the client's files from this machine."""
         self.staged.remove()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PsqlDraft(Draft):
-    """Scripts that were read.
+    """The scripts of a request, as they were read.
 
-    ``home`` is the ``$HOME`` of psql, ``generated`` are the files that programs of scripts were
-    seen to write. ``stage`` returns the files of a client on another machine, None when the
-    scripts are of this one.
+    ``home`` is psql's ``$HOME``, ``generated`` are the files that programs of scripts were seen
+    to write. ``stage`` returns the staged files of a client on another machine; it is None if the
+    scripts are on this one.
     """
 
     steps: tuple[StepDraft, ...]
     home: str | None
     generated: set[str]
     stage: Callable[[], StagedFiles] | None = None
+
+    def holds(self, settings: Mapping[str, Any]) -> bool:
+        """Return whether reading the scripts again would find the same.
+
+        Files that did not exist may exist by now, and what programs write may be known by now.
+        """
+        if any(each.digest.looked_for_absent or each.digest.after_programs for each in self.steps):
+            return False
+        return Draft.holds(self, settings)
 
     def plan(self, distribution: Distribution, context: JobContext) -> Plan:
         """Return the plan on a distribution."""
@@ -86,7 +95,7 @@ class PsqlDraft(Draft):
             recipe = _recipe(step, self.settings)
             task_hash = state_ids.step_hash(recipe)
             state_id = state_ids.state_id(parent or image_id, KIND, task_hash)
-            content = step.content
+            digest = step.digest
             yield make_step(
                 parent_state_id=parent,
                 state_id=state_id,
@@ -94,11 +103,11 @@ class PsqlDraft(Draft):
                 arguments=step.arguments,
                 directory=step.directory,
                 stdin=self.request.stdin if step.arguments.input.kind == "stdin" else None,
-                files=content.files,
+                files=digest.files,
                 home=self.home,
-                volatile=content.volatile,
-                notes=content.notes,
-                after_programs=content.after_programs,
+                volatile=digest.volatile,
+                notes=digest.notes,
+                after_programs=digest.after_programs,
                 generated=self.generated,
                 recipe=recipe | _origin(step),
             )
@@ -106,32 +115,32 @@ class PsqlDraft(Draft):
 
 
 def _recipe(step: StepDraft, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all that can change what a step does, as JSON."""
-    arguments, content = step.arguments, step.content
+    """Return everything that can change what a step does, as JSON."""
+    arguments, digest = step.arguments, step.digest
     recipe: dict[str, Any] = {
-        # A command is one transaction and a script is not; where a script comes from is
-        # all the same.
+        # A command is a single transaction and a script is not; where a script comes from
+        # makes no difference.
         "input": "script" if arguments.input.kind in ("file", "stdin") else arguments.input.kind,
-        "content": content.digest,
+        "content": digest.digest,
         "options": [list(option) for option in arguments.options],
     }
     if settings:
         recipe["settings"] = dict(settings)
-    if content.volatile:
+    if digest.volatile:
         recipe["nonce"] = secrets.token_hex(16)
     return recipe
 
 
 def _origin(step: StepDraft) -> Json:
-    """Return where the inputs of a step come from: what a recipe tells but an id does not."""
-    arguments, content = step.arguments, step.content
+    """Return where the inputs of a step come from: part of its recipe, but not of its id."""
+    arguments, digest = step.arguments, step.digest
     origin: Json = {
         "source": arguments.input.kind,
         "summary": arguments.summary()[:_SUMMARY_CHARS],
-        "files": [{"path": path, "digest": each} for path, each in content.sources.items()],
+        "files": [{"path": path, "digest": each} for path, each in digest.sources.items()],
     }
-    if content.text is not None:
-        origin["text"] = content.text
-    if content.volatile:
-        origin["volatile"] = content.volatile
+    if digest.text is not None:
+        origin["text"] = digest.text
+    if digest.volatile:
+        origin["volatile"] = digest.volatile
     return origin

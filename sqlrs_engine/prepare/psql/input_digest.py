@@ -14,7 +14,7 @@ from .interpreter.interpreter import Interpreter
 from .interpreter.session import Session, SessionStart, passwd_home
 from .lexer.parts import encoded
 from .lexer.script import Script
-from .script_files import ScriptFiles
+from .source_files import ScriptFiles
 
 _MOST_NOTES = 20
 
@@ -29,7 +29,8 @@ class InputDigest:
     be reused. ``notes`` name what else the script reads, which the digest ignores.
     ``after_programs`` are the files that are read after programs which may have written them:
     the resolved names by path. ``next_start`` is how the next step's session begins;
-    ``uses_earlier`` is whether this step reads what earlier ones write.
+    ``uses_earlier`` is whether this step reads what earlier ones write, ``looked_for_absent``
+    whether it depends on what did not exist.
     """
 
     digest: str
@@ -41,6 +42,7 @@ class InputDigest:
     after_programs: Mapping[Path, str] = field(default_factory=dict)
     next_start: SessionStart = field(default_factory=SessionStart)
     uses_earlier: bool = False
+    looked_for_absent: bool = False
 
     @property
     def writes(self) -> bool:
@@ -99,4 +101,5 @@ def input_digest(
         after_programs=written.after_programs,
         next_start=next_start,
         uses_earlier=written.uses_earlier,
+        looked_for_absent=findings.looked_for_absent,
     )

@@ -1,4 +1,4 @@
-"""Files of this machine, as psql reads them."""
+"""Files on this machine, as psql reads them."""
 
 import os
 import stat
@@ -10,23 +10,23 @@ from sqlrs_engine.prepare.file_reads import FileDigests, FileMemory, FileRead, c
 
 from .arguments import StepArguments
 from .lexer.script import Script
-from .script_files import canonical
+from .source_files import canonical
 
 
 class LocalFiles:
-    """Reads scripts and data files; thread-safe."""
+    """Scripts and data files, for all requests; thread-safe."""
 
     work_dir: str | None = None
 
     def __init__(self, digests: FileDigests | None = None) -> None:
-        """``digests`` remembers the data files, for others as well."""
+        """``digests`` remembers the digests of data files; others may use it as well."""
         self._scripts = FileMemory(lambda file, read: Script(file.read(), read.read_again))
         self._digests = digests or FileDigests()
 
-    def bind(self, path: str) -> str:
+    def argument_path(self, path: str) -> str:
         """Return the path of a file that an argument names, as psql opens it.
 
-        Raises InvalidArgument.
+        Raises InvalidArgument unless the path is absolute and the file can be read.
         """
         if not Path(path).is_absolute():
             raise InvalidArgument("file path must be absolute", path)
@@ -35,24 +35,24 @@ class LocalFiles:
         return path
 
     def directory(self, path: str | None) -> Path | None:
-        """Return a working directory, None when there is none."""
+        """Return a working directory, None if there is none."""
         return Path(path) if path else None
 
     def check_options(self, step: StepArguments) -> None:
         """Allow any options."""
 
-    def of_step(self) -> "LocalFiles":
-        """Return the files as one run of psql sees them."""
+    def for_step(self) -> "LocalFiles":
+        """Return the files as one step sees them."""
         return self
 
-    def complete(self) -> AbstractContextManager[None]:
-        """Do nothing: what is missing here is an error at once."""
+    def collect_missing(self) -> AbstractContextManager[None]:
+        """Collect nothing: a file that is missing on this machine is an error at once."""
         return nullcontext()
 
-    def admit(self, name: str) -> None:
+    def check_name(self, name: str) -> None:
         """Allow any name in a script."""
 
-    def absolute(self, name: str) -> bool:
+    def is_absolute(self, name: str) -> bool:
         """Return whether a name does not depend on a directory."""
         return name.startswith("/")
 
@@ -64,15 +64,15 @@ class LocalFiles:
             return False
         return True
 
-    def irregular(self, path: Path) -> bool:
-        """Return whether a path is that of a pipe or of a device: something read only once."""
+    def is_special(self, path: Path) -> bool:
+        """Return whether a path is that of a pipe or device, which can be read only once."""
         try:
             mode = path.stat().st_mode
         except (OSError, ValueError):
             return False
         return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
-    def enterable(self, path: Path) -> bool | None:
+    def is_enterable(self, path: Path) -> bool | None:
         """Return whether psql can change to a directory."""
         try:
             return path.is_dir() and os.access(path, os.X_OK)
@@ -80,20 +80,20 @@ class LocalFiles:
             return False
 
     def resolve(self, path: Path) -> str:
-        """Return the name by which two paths of the same file can be compared."""
+        """Return a name that is the same for all paths of a file."""
         try:
             return os.path.realpath(path)
         except (OSError, ValueError):
             return str(path)
 
-    def own(self, read: FileRead) -> FileRead | None:
-        """Return what psql must find of a file that it writes itself: it is there already."""
+    def rewritable(self, file: FileRead) -> FileRead | None:
+        """Return None: a file that the script itself writes needs nothing here."""
         return None
 
     def script(self, path: Path) -> tuple[Script, FileRead]:
-        """Return a script. Raises InvalidArgument when it cannot be read."""
+        """Return a script. Raises InvalidArgument if it cannot be read."""
         return self._scripts.read(path)
 
     def digest(self, path: Path) -> tuple[str, FileRead]:
-        """Return the SHA-256 of a data file. Raises InvalidArgument when it cannot be read."""
+        """Return the SHA-256 of a data file. Raises InvalidArgument if it cannot be read."""
         return self._digests.digest(path)

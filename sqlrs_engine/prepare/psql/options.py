@@ -1,7 +1,7 @@
-"""The command line of psql, taken apart the way psql itself does (psql(1), getopt_long(3)).
+"""The options of psql's command line, parsed as psql does (psql(1), getopt_long(3)).
 
-Knowing every option, glued, bundled or abbreviated, is what keeps a preparation from
-being pointed at another server.
+Only a parser that knows every option, with its value attached, bundled or abbreviated, can keep a
+request from reaching another server.
 """
 
 from collections.abc import Iterator, Sequence
@@ -56,19 +56,18 @@ _INTERACTIVE = "sW"
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: its letter (``csv`` has none), its value, and how it was written."""
+    """An option: its letter (or ``csv``, which has none) and its value."""
 
     letter: str
     value: str | None
-    text: str
 
-    def words(self) -> list[str]:
-        """The option as arguments of psql, in the one spelling that every value survives."""
+    def arguments(self) -> list[str]:
+        """Return the option as psql arguments, spelt so that any value survives."""
         return spelled(self.letter, self.value)
 
 
 def spelled(letter: str, value: str | None) -> list[str]:
-    """Return an option as arguments of psql; its value is an argument of its own."""
+    """Return an option as psql arguments; its value is a separate argument."""
     flag = f"-{letter}" if len(letter) == 1 else f"--{letter}"
     return [flag] if value is None else [flag, value]
 
@@ -76,9 +75,9 @@ def spelled(letter: str, value: str | None) -> list[str]:
 def parse(args: Sequence[str]) -> Iterator[Option]:
     """Yield the options of psql's arguments; empty arguments are skipped.
 
-    Raises InvalidArgument for connection options, positional arguments, options that keep
-    psql from running anything or that need a terminal, those that psql does not have, and
-    for values that are missing or too many.
+    Raises InvalidArgument for connection options and positional arguments, for options that keep
+    psql from running anything, that need a terminal or that psql does not have, and for a missing
+    or superfluous value.
     """
     if any("\0" in argument for argument in args):
         raise InvalidArgument("arguments must not contain a NUL character")
@@ -98,45 +97,44 @@ def parse(args: Sequence[str]) -> Iterator[Option]:
 
 def _long(argument: str, rest: Iterator[str]) -> Option:
     name, separator, value = argument[2:].partition("=")
-    if name == "database":  # none of psql's, but what everyone would take it for
+    if name == "database":  # not an option of psql, but everyone would take it for one
         raise InvalidArgument("connection flags are not allowed", argument)
     letter = _letter(name, argument)
     _refuse(letter, argument)
     if letter not in _WITH_VALUE:
         if separator:
             raise InvalidArgument("the flag takes no value: remove the value", argument)
-        return Option(letter, None, argument)
+        return Option(letter, None)
     if not separator:
-        return Option(letter, _next(rest, letter, argument), argument)
+        return Option(letter, _next(rest, letter, argument))
     if not value and letter in "fcv":
         raise _missing(letter, argument)
-    return Option(letter, value, argument)
+    return Option(letter, value)
 
 
 def _letter(name: str, argument: str) -> str:
-    """Return the letter of a long option, which may be shortened while it is unambiguous."""
+    """Return the letter of a long option, which may be abbreviated if that is unambiguous."""
     if name in _LONG:
         return _LONG[name]
-    meant = {letter for full, letter in _LONG.items() if name and full.startswith(name)}
-    if len(meant) == 1:
-        return meant.pop()
+    matches = {letter for full, letter in _LONG.items() if name and full.startswith(name)}
+    if len(matches) == 1:
+        return matches.pop()
     raise InvalidArgument(
-        "ambiguous flag: write it in full" if meant else "psql has no such flag: see psql --help",
+        "ambiguous flag: write it in full" if matches else "psql has no such flag: see psql --help",
         argument,
     )
 
 
 def _short(argument: str, rest: Iterator[str]) -> Iterator[Option]:
     for position, letter in enumerate(argument[1:], start=1):
-        text = argument if position == 1 else f"-{argument[position:]}"
         if letter not in _LETTERS:
             raise InvalidArgument("psql has no such flag: see psql --help", argument)
         _refuse(letter, argument)
         if letter in _WITH_VALUE:
-            glued = argument[position + 1 :]
-            yield Option(letter, glued or _next(rest, letter, f"-{letter}"), text)
+            attached = argument[position + 1 :]
+            yield Option(letter, attached or _next(rest, letter, f"-{letter}"))
             return
-        yield Option(letter, None, f"-{letter}")
+        yield Option(letter, None)
 
 
 def _next(rest: Iterator[str], letter: str, flag: str) -> str:

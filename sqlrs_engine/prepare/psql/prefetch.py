@@ -1,11 +1,12 @@
-"""What a client will be asked for in later rounds, asked for now.
+"""Prefetching: ask a client now for the files that later rounds would need.
 
-A script shows what it includes only when it is there: a hash is asked for, then a content, then
-the next script is known. Clients give up after eight rounds, so a chain of includes has to be
-fetched before it is followed. It lies, as a rule, in a directory or in some beside each other.
+What a script includes is known only once the engine has the script, so each include takes a
+round for its hash and one for its content. Clients give up after eight rounds. Therefore a chain
+of includes is fetched before it is followed; as a rule, its scripts are in one directory or in
+neighbouring ones.
 
-Nothing is guessed for scripts whose includes read no others. Listings tell what is there, so
-nothing is asked for that does not exist: a client would end at that.
+Nothing is prefetched while includes read no further scripts, and only files that a listing shows
+are asked for: a client fails if a file does not exist.
 """
 
 from collections.abc import Iterator
@@ -20,27 +21,28 @@ _BLOBS = 200
 
 @dataclass(slots=True)
 class Includes:
-    """The included scripts that a walk came upon: their keys, and what is missing of some."""
+    """The keys of the included scripts that were found, by what is missing of them."""
 
     read: set[str] = field(default_factory=set)
     without_hash: set[str] = field(default_factory=set)
     without_content: set[str] = field(default_factory=set)
 
 
-def foresee(includes: Includes, manifest: Manifest, blobs: Blobs, missing: Missing) -> None:
-    """Ask for what lies beside the includes that are missing."""
+def prefetch(includes: Includes, manifest: Manifest, blobs: Blobs, missing: Missing) -> None:
+    """Ask for the files beside the includes that are missing."""
     wanted = includes.without_hash | includes.without_content
     if not wanted:
         return
-    homes = {paths.parent(key) for key in wanted}
-    around = homes | {paths.parent(home) for home in homes if home != paths.ROOT}
+    directories = {paths.parent(key) for key in wanted}
+    parents = {paths.parent(each) for each in directories if each != paths.ROOT}
+    around = directories | parents
     beside = sorted({each for place in around for each in _subdirectories(manifest, place)})
     for place in [*sorted(around), *beside][:_LISTINGS]:
         if place not in manifest.directories:
             missing.listing_of(place)
     if not includes.read:
         return
-    scripts = list(_scripts(manifest, sorted({*homes, *beside}), _endings(wanted)))
+    scripts = list(_scripts(manifest, sorted({*directories, *beside}), _endings(wanted)))
     for key in [key for key in scripts if key not in manifest.files][:_HASHES]:
         missing.hash_of(key)
     if includes.without_content:

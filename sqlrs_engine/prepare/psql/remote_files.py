@@ -1,7 +1,7 @@
-"""Files of a request from another machine: read from its manifest and what it has uploaded.
+"""Files on a client's machine, as its manifest describes them and as it has uploaded them.
 
-Nothing here opens a path of the request. What is missing is collected, not raised at the
-first: a missing script counts as empty until the client has been asked for all the rest.
+No path of the request is opened on this machine. Missing files are collected rather than raised
+one by one: a missing script counts as empty until the client has been asked for everything else.
 """
 
 import posixpath
@@ -18,32 +18,32 @@ from sqlrs_engine.sources import Blobs, Manifest, Missing, paths
 
 from .arguments import StepArguments
 from .lexer.script import Script
-from .prefetch import Includes, foresee
+from .prefetch import Includes, prefetch
 
 _REMEMBERED = 4096
-_NOTHING = Script(b"", bytes)
-# Files that psql would write; the client would look for them on its own machine.
-_WRITTEN = {"o": "--output", "L": "--log-file"}
+_EMPTY = Script(b"", bytes)
+# These make psql write files, which the client would look for on its own machine.
+_OUTPUT_OPTIONS = {"o": "--output", "L": "--log-file"}
 
 
 @dataclass(frozen=True, slots=True)
 class BlobRead(FileRead):
-    """A file of the client's; its content cannot change, only be another one.
+    """A file of the client's, whose content cannot change: other content is another file.
 
-    One that is the script's ``own`` it may change where it is laid out.
+    ``rewritable`` is whether the script itself may change the file where it is staged.
     """
 
     key: str
     digest: str
-    own: bool = False
+    rewritable: bool = False
 
     def unchanged(self) -> bool:
-        """Tell that it is as it was."""
+        """Return True."""
         return True
 
 
-class Scripts:
-    """Uploaded scripts, taken apart and remembered; thread-safe."""
+class UploadedScripts:
+    """Uploaded scripts, split into parts and remembered; thread-safe."""
 
     def __init__(self, blobs: Blobs) -> None:
         self.blobs = blobs
@@ -51,7 +51,7 @@ class Scripts:
         self._known: OrderedDict[str, Script] = OrderedDict()
 
     def script(self, digest: str) -> Script | None:
-        """Return a script, None when it has not been uploaded."""
+        """Return a script, None if it has not been uploaded."""
         if not self.blobs.use(digest):
             return None
         with self._lock:
@@ -61,27 +61,27 @@ class Scripts:
         content = self.blobs.read(digest)
         if content is None:
             return None
-        script = Script(content, lambda: self._again(digest))
+        script = Script(content, lambda: self._read_again(digest))
         with self._lock:
             self._known[digest] = script
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return script
 
-    def _again(self, digest: str) -> bytes:
+    def _read_again(self, digest: str) -> bytes:
         content = self.blobs.read(digest)
         if content is None:
             raise Conflict("an uploaded file is gone: prepare again", digest)
         return content
 
 
-class RemoteSources:
-    """The files of one request.
+class RemoteRequestFiles:
+    """All files of one request.
 
-    A file's path is ``root`` with its key: on a POSIX client, what the path is there.
+    The path of a file is its key below ``root``: on a POSIX client, that is its real path.
     """
 
-    def __init__(self, manifest: Manifest, scripts: Scripts) -> None:
+    def __init__(self, manifest: Manifest, scripts: UploadedScripts) -> None:
         self.manifest = manifest
         self.scripts = scripts
         self.missing = Missing()
@@ -90,7 +90,7 @@ class RemoteSources:
         self.work_dir = manifest.work_dir
         self.root = Path(paths.normal(manifest.root)) if manifest.root else Path()
 
-    def bind(self, path: str) -> str:
+    def argument_path(self, path: str) -> str:
         """Return the path of a file that an argument names. Raises InvalidArgument."""
         if not paths.is_absolute(path):
             raise InvalidArgument("file path must be absolute", path)
@@ -99,15 +99,16 @@ class RemoteSources:
         return str(place)
 
     def check_options(self, step: StepArguments) -> None:
-        """Raise InvalidArgument for options that have psql write files."""
+        """Raise InvalidArgument for options that make psql write files."""
         for letter, value in step.options:
-            if letter in _WRITTEN:
+            if letter in _OUTPUT_OPTIONS:
                 raise InvalidArgument(
-                    f"{_WRITTEN[letter]} is not allowed from another machine: leave it out", value
+                    f"{_OUTPUT_OPTIONS[letter]} is not allowed from another machine: leave it out",
+                    value,
                 )
 
     def directory(self, path: str | None) -> Path | None:
-        """Return a working directory; None when there is none, or not in the workspace."""
+        """Return a working directory, None if there is none or it is outside the workspace."""
         if path is None or self.manifest.root is None:
             return None
         try:
@@ -115,39 +116,39 @@ class RemoteSources:
         except InvalidArgument:
             return None
 
-    def of_step(self) -> "RemoteFiles":
-        """Return the files as one run of psql sees them."""
-        return RemoteFiles(self)
+    def for_step(self) -> "RemoteScriptFiles":
+        """Return the files as one step sees them."""
+        return RemoteScriptFiles(self)
 
     @contextmanager
-    def complete(self) -> Iterator[None]:
-        """Raise SourceInputsMissing when anything turns out to be missing in the block.
+    def collect_missing(self) -> Iterator[None]:
+        """Raise SourceInputsMissing at the end of the block if any file was missing.
 
-        It goes before what else is raised, which may be wrong without what is missing.
+        It replaces an InvalidArgument, which may be wrong without the missing files.
         """
         try:
             yield
         except InvalidArgument:
             if self.missing:
-                raise self._error() from None
+                raise self._missing_error() from None
             raise
         if self.missing:
-            raise self._error()
+            raise self._missing_error()
 
-    def met(self, key: str, *, has_hash: bool, has_content: bool) -> None:
-        """Note a script that is read."""
+    def note_script(self, key: str, *, has_hash: bool, has_content: bool) -> None:
+        """Note that a script is read, and what is missing of it; arguments do not count."""
         if key in self._inputs:
             return
         found = self.includes
         kind = found.read if has_content else found.without_content
         (kind if has_hash else found.without_hash).add(key)
 
-    def _error(self) -> SourceInputsMissing:
-        foresee(self.includes, self.manifest, self.scripts.blobs, self.missing)
+    def _missing_error(self) -> SourceInputsMissing:
+        prefetch(self.includes, self.manifest, self.scripts.blobs, self.missing)
         return self.missing.error()
 
     def key(self, path: Path) -> str:
-        """Return the key of a file. Raises InvalidArgument when it is not in the workspace."""
+        """Return the key of a file. Raises InvalidArgument if it is outside the workspace."""
         rest = str(path).removeprefix(str(self.root)).lstrip("/")
         key = posixpath.normpath(rest)
         if key.split("/")[0] == "..":
@@ -158,86 +159,86 @@ class RemoteSources:
         return self.root / self.manifest.key_of(path)
 
 
-class RemoteFiles:
-    """See ``content.Files``.
+class RemoteScriptFiles:
+    """The files that the script of one step reads.
 
-    What follows a missing script cannot be told for sure: that may have changed the
-    directory or a variable, or written a file. Then only what is known to exist is asked for.
+    After a missing script nothing is certain: it may change the directory or a variable, or
+    write a file. From there on, the client is asked only for files that are known to exist.
     """
 
-    def __init__(self, sources: RemoteSources) -> None:
-        self._sources = sources
+    def __init__(self, request: RemoteRequestFiles) -> None:
+        self._request = request
         self._unsure = False
 
-    def admit(self, name: str) -> None:
-        """Raise InvalidArgument for names that psql would look for outside its directory."""
+    def check_name(self, name: str) -> None:
+        """Raise InvalidArgument for a name that psql would look for outside its directory."""
         if paths.is_absolute(name) or name.startswith("~"):
             raise InvalidArgument(
                 "absolute paths in scripts are not allowed from another machine",
                 f"write {name} relative to the script (\\ir) or the working directory",
             )
 
-    def absolute(self, name: str) -> bool:
-        """Return whether a name does not depend on a directory: on Windows, it begins otherwise."""
-        root = str(self._sources.root)
+    def is_absolute(self, name: str) -> bool:
+        """Return whether a name does not depend on a directory; it may be a Windows path."""
+        root = str(self._request.root)
         return name.startswith("/") or (root != "." and name.startswith(root))
 
     def exists(self, path: Path) -> bool:
-        """Return whether a file is there; what cannot be told yet is asked for."""
-        known = self._sources.manifest.holds(self._sources.key(path))
+        """Return whether a file exists; if that is not known yet, ask for a listing."""
+        known = self._request.manifest.holds(self._request.key(path))
         if isinstance(known, str):
-            self._sources.missing.listing_of(known)
+            self._request.missing.listing_of(known)
             self._unsure = True
             return False
         return known
 
-    def irregular(self, path: Path) -> bool:
-        """Tell that nothing but files is laid out."""
+    def is_special(self, path: Path) -> bool:
+        """Return False: only regular files are staged."""
         return False
 
-    def enterable(self, path: Path) -> bool | None:
-        """Tell that it depends on what else is laid out whether a directory is there."""
+    def is_enterable(self, path: Path) -> bool | None:
+        """Return None: which directories exist depends on all files that are staged."""
         return None
 
     def resolve(self, path: Path) -> str:
-        """Return a path as text: nothing of it is on this machine."""
+        """Return a path without ``..``: there are no links to resolve on this machine."""
         return posixpath.normpath(str(path))
 
-    def own(self, read: FileRead) -> FileRead | None:
-        """Return what psql must find of a file that it writes itself."""
-        return replace(read, own=True) if isinstance(read, BlobRead) else None
+    def rewritable(self, file: FileRead) -> FileRead | None:
+        """Return a file as one that the script itself may change."""
+        return replace(file, rewritable=True) if isinstance(file, BlobRead) else None
 
     def script(self, path: Path) -> tuple[Script, FileRead]:
-        """Return a script. Raises InvalidArgument when there is no such file."""
+        """Return a script. Raises InvalidArgument if there is no such file."""
         key, digest = self._find(path)
-        parts = self._sources.scripts.script(digest) if digest else None
+        script = self._request.scripts.script(digest) if digest else None
         if digest or not self._unsure:
-            self._sources.met(key, has_hash=bool(digest), has_content=parts is not None)
-        if parts is None:
+            self._request.note_script(key, has_hash=bool(digest), has_content=script is not None)
+        if script is None:
             self._unsure = True
             if digest:
-                self._sources.missing.blob(key, digest)
-            parts = _NOTHING
-        return parts, BlobRead(path, (), key, digest)
+                self._request.missing.blob(key, digest)
+            script = _EMPTY
+        return script, BlobRead(path, (), key, digest)
 
     def digest(self, path: Path) -> tuple[str, FileRead]:
-        """Return the SHA-256 of a data file. Raises InvalidArgument when there is none."""
+        """Return the SHA-256 of a data file. Raises InvalidArgument if there is none."""
         key, digest = self._find(path)
-        if digest and not self._sources.scripts.blobs.use(digest):
-            self._sources.missing.blob(key, digest)
+        if digest and not self._request.scripts.blobs.use(digest):
+            self._request.missing.blob(key, digest)
         return digest, BlobRead(path, (), key, digest)
 
     def _find(self, path: Path) -> tuple[str, str]:
-        """Return a file's key and digest; the latter empty when it has been asked for."""
-        key = self._sources.key(path)
-        digest = self._sources.manifest.files.get(key)
+        """Return the key and digest of a file; the digest is empty once it has been asked for."""
+        key = self._request.key(path)
+        digest = self._request.manifest.files.get(key)
         if digest is not None:
             return key, digest
-        known = self._sources.manifest.holds(key)
+        known = self._request.manifest.holds(key)
         if isinstance(known, str) and self._unsure:
-            self._sources.missing.listing_of(known)
+            self._request.missing.listing_of(known)
         elif known is not False:
-            self._sources.missing.hash_of(key)
+            self._request.missing.hash_of(key)
         elif not self._unsure:
             raise InvalidArgument("cannot read file", str(path))
         return key, ""

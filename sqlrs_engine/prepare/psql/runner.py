@@ -1,4 +1,4 @@
-"""One run of psql against a cluster that is being built: its output, its end, its error."""
+"""Runs of psql on a cluster: output, exit code and error."""
 
 import contextlib
 import re
@@ -8,15 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sqlrs_engine.errors import StepFailed
+from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.processes.cancellation import Cancellation
 from sqlrs_engine.processes.output import Lines, OnLine
 from sqlrs_engine.processes.program import Program, input_file
-
-if TYPE_CHECKING:
-    from sqlrs_engine.postgres.cluster import Cluster
 
 _TAIL_LINES = 40
 _TAIL_CHARS = 8 * 1024
@@ -28,57 +25,59 @@ _PLAIN = re.compile(r"^(?:psql: )?(?:ERROR|FATAL|PANIC|error):.*")
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
-    """What psql is to do: its arguments, its working directory, its standard input.
+class Invocation:
+    """How psql is called: arguments, working directory and standard input.
 
-    ``home`` is its ``$HOME``, None for that of the engine's user. ``told`` turns a
-    line it prints into what users get to read.
+    ``home`` is ``$HOME``, None for that of the engine's user. ``edit_line`` turns a line of
+    psql's output into the one that users see.
     """
 
     arguments: Sequence[str]
     directory: Path | None
     stdin: str | None
     home: str | None = None
-    told: Callable[[str], str] = str
+    edit_line: Callable[[str], str] = str
 
 
-def run(cluster: "Cluster", script: Script, control: Cancellation, on_line: OnLine) -> None:
-    """Run psql to its end; ``on_line`` gets each line it prints, at once.
+def run_psql(
+    cluster: Cluster, invocation: Invocation, cancellation: Cancellation, on_line: OnLine
+) -> None:
+    """Run psql to its end; pass each line it prints to ``on_line`` at once.
 
-    Raises StepFailed with file, line and SQL error, and what ``control.check`` raises when
-    the job is ended meanwhile: psql's whole process group is gone by then.
+    Raises StepFailed with file, line and SQL error, and what ``cancellation.check`` raises if the
+    job is cancelled meanwhile. psql's whole process group has ended by then.
     """
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
 
-    def heard(line: str) -> None:
-        line = script.told(line)
+    def on_output(line: str) -> None:
+        line = invocation.edit_line(line)
         tail.append(line)
         on_line(line)
 
     with contextlib.ExitStack() as cleanup:
         stdin = None
-        if script.stdin is not None:
-            stdin = cleanup.enter_context(input_file(script.stdin))
+        if invocation.stdin is not None:
+            stdin = cleanup.enter_context(input_file(invocation.stdin))
         process = cluster.client(
             "psql",
-            script.arguments,
+            invocation.arguments,
             port=None,
-            cwd=script.directory,
+            cwd=invocation.directory,
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            environment={} if script.home is None else {"HOME": script.home},
+            environment={} if invocation.home is None else {"HOME": invocation.home},
         )
-    code = Program(process).follow({"stdout": Lines(heard)}, control)
-    control.check()
+    code = Program(process).follow({"stdout": Lines(on_output)}, cancellation)
+    cancellation.check()
     if code != 0:
         raise _failure(code, list(tail))
 
 
 def _last_error(tail: list[str]) -> int | None:
-    """Return where the error begins that ended psql: it may have gone on after others.
+    """Return the index of the error that ended psql, which may have continued after others.
 
-    A lost connection is several errors of one line, of which the first says why.
+    A lost connection makes several errors at one line of the script; the first says why.
     """
     places = {
         at: (match["file"], match["line"])
@@ -92,7 +91,7 @@ def _last_error(tail: list[str]) -> int | None:
 
 
 def _failure(code: int, tail: list[str]) -> StepFailed:
-    """Return the error for what psql said last."""
+    """Return the error for psql's last output."""
     position = _last_error(tail)
     if position is None:
         details = "\n".join([f"psql ended with code {code}", *tail])

@@ -1,4 +1,4 @@
-"""A client's files as psql gets to see them: laid out on this machine while a job runs."""
+"""A client's files, staged: laid out on this machine for psql while a job runs."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,21 +13,21 @@ from .remote_files import BlobRead
 
 
 class StagedFiles:
-    """The files of a plan on this machine, laid out when the first step needs them."""
+    """The files of a plan on this machine, laid out once the first step needs them."""
 
-    def __init__(self, root: Path, reads: Iterable[FileRead], trees: Trees) -> None:
-        """``root`` is the client's workspace, ``reads`` are the files that all steps read."""
+    def __init__(self, root: Path, files: Iterable[FileRead], trees: Trees) -> None:
+        """``root`` is the client's workspace, ``files`` are those that the steps read."""
         self._root = root
-        self._files = {read.key: read.digest for read in reads if isinstance(read, BlobRead)}
+        self._files = {file.key: file.digest for file in files if isinstance(file, BlobRead)}
         self._trees = trees
         self._name = ids.new_id()
         self._tree: Path | None = None
         self._laid_out: dict[str, FileRead] = {}
 
-    def place(self, arguments: StepArguments, directory: Path | None) -> tuple[StepArguments, Path]:
-        """Return a step's arguments and working directory as they are here.
+    def stage(self, arguments: StepArguments, directory: Path | None) -> tuple[StepArguments, Path]:
+        """Return a step's arguments and working directory on this machine.
 
-        Raises Conflict when an uploaded file is gone, StorageFull.
+        Raises Conflict if an uploaded file is gone, StorageFull.
         """
         if self._tree is None:
             self._tree = self._trees.lay_out(self._name, self._files)
@@ -35,23 +35,23 @@ class StagedFiles:
         if arguments.input.kind == "file":
             file = self._tree / self._relative(Path(arguments.input.text))
             arguments = replace(arguments, input=replace(arguments.input, text=str(file)))
-        place = self._tree / self._relative(directory) if directory else self._tree
-        place.mkdir(parents=True, exist_ok=True)
-        return arguments, place
+        staged = self._tree / self._relative(directory) if directory else self._tree
+        staged.mkdir(parents=True, exist_ok=True)
+        return arguments, staged
 
     def changed(self, files: Iterable[FileRead]) -> list[Path]:
-        """Return those of a step's files that are not what the client has sent any more."""
-        reads = (read for read in files if isinstance(read, BlobRead) and not read.own)
-        return [read.path for read in reads if not self._laid_out[read.key].unchanged()]
+        """Return those of a step's files that are no longer what the client sent."""
+        inputs = (file for file in files if isinstance(file, BlobRead) and not file.rewritable)
+        return [file.path for file in inputs if not self._laid_out[file.key].unchanged()]
 
-    def told(self, line: str) -> str:
-        """Return a line of psql's with the client's paths in place of ours."""
+    def with_client_paths(self, line: str) -> str:
+        """Return a line of psql's output with the client's paths in place of the staged ones."""
         if self._tree is None:
             return line
         return line.replace(str(self._tree), str(self._root).rstrip("/"))
 
     def remove(self) -> None:
-        """Remove what was laid out."""
+        """Remove the files from this machine."""
         if self._tree is not None:
             self._trees.remove(self._name)
 

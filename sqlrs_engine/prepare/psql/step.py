@@ -1,4 +1,4 @@
-"""Steps of psql scripts: each is one run of psql."""
+"""Steps of psql scripts: each of them runs psql once."""
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
@@ -10,18 +10,18 @@ from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Site, Step
 from sqlrs_engine.store.records import Json
 
-from . import runner
 from .arguments import StepArguments
+from .runner import Invocation, run_psql
 from .staged_files import StagedFiles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PsqlStep(Step):
-    """One run of psql, in ``directory``; ``stdin`` is what ``-f -`` reads.
+    """A step that runs psql in ``directory``, or in a scratch directory if that is None.
 
-    ``home`` is its ``$HOME``, None for that of the engine's user. ``after_programs`` are the
-    files that programs may have written before they are read, with the names to know them
-    by; those that they do write end up in ``generated``.
+    ``stdin`` is what ``-f -`` reads. ``home`` is ``$HOME``, None for that of the engine's user.
+    ``after_programs`` are the files that are read after programs which may have written them: the
+    resolved names by path. ``generated`` collects those that turn out to be written so.
     """
 
     arguments: StepArguments
@@ -32,19 +32,19 @@ class PsqlStep(Step):
     generated: set[str] = field(default_factory=set)
 
     def rewrote(self, changed: Collection[Path]) -> bool:
-        """Return whether programs of the script may have changed these files, and remember them."""
+        """Return whether the script's programs may have changed these files, and remember them."""
         if not self.after_programs.keys() >= set(changed):
             return False
         self.generated.update(self.after_programs[path] for path in changed)
         return True
 
     def task(self) -> Json:
-        """Return what its task tells of it."""
+        """Return the fields of its task."""
         return {"args_summary": self.arguments.summary()}
 
     def run(self, site: Site, context: JobContext) -> None:
         """Run psql over the cluster's socket."""
-        self._run(site, context, self.arguments, self.directory, str)
+        self._run(site, context, self.arguments, self.directory)
 
     def _run(
         self,
@@ -52,20 +52,22 @@ class PsqlStep(Step):
         context: JobContext,
         arguments: StepArguments,
         directory: Path | None,
-        told: Callable[[str], str],
+        edit_line: Callable[[str], str] = str,
     ) -> None:
         context.log("psql: start")
         with ExitStack() as cleanup:
             if directory is None:
-                # Where a relative path of an option (-o x) leads, instead of to the engine's.
+                # Relative paths of options (-o x) must not lead to the engine's directory.
                 scratch = TemporaryDirectory(
                     prefix="scratch-", dir=site.container, ignore_cleanup_errors=True
                 )
                 directory = Path(cleanup.enter_context(scratch))
-            script = runner.Script(arguments.command_line(), directory, self.stdin, self.home, told)
-            runner.run(
+            invocation = Invocation(
+                arguments.command_line(), directory, self.stdin, self.home, edit_line
+            )
+            run_psql(
                 site.cluster,
-                script,
+                invocation,
                 context.cancellation,
                 lambda line: context.log(f"psql: {line}"),
             )
@@ -73,16 +75,16 @@ class PsqlStep(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StagedStep(PsqlStep):
-    """One run of psql on a client's files, as they are laid out here."""
+    """A step that runs psql on a client's files, which are staged on this machine."""
 
     staged: StagedFiles
 
     @property
     def changed_files(self) -> list[Path]:
-        """The files that are not what the client has sent any more."""
+        """The files that are no longer what the client sent."""
         return self.staged.changed(self.files)
 
     def run(self, site: Site, context: JobContext) -> None:
-        """Run psql where the files are laid out."""
-        arguments, directory = self.staged.place(self.arguments, self.directory)
-        self._run(site, context, arguments, directory, self.staged.told)
+        """Run psql where the files are staged."""
+        arguments, directory = self.staged.stage(self.arguments, self.directory)
+        self._run(site, context, arguments, directory, self.staged.with_client_paths)

@@ -9,7 +9,7 @@ from sqlrs_engine.prepare.file_reads import printable
 from sqlrs_engine.prepare.psql.lexer.copy_command import Copy, parse_copy
 from sqlrs_engine.prepare.psql.lexer.meta_commands import RELATIVE_INCLUDES, split_arguments
 from sqlrs_engine.prepare.psql.lexer.parts import Command
-from sqlrs_engine.prepare.psql.script_files import ScriptFiles, canonical
+from sqlrs_engine.prepare.psql.source_files import ScriptFiles, canonical
 
 from .findings import Findings, located
 from .session import Session
@@ -63,7 +63,7 @@ class FileCommands:
                 self._findings.doubt(reason, lost=True)
             return (command.arguments,)
         name = canonical(name)
-        if command.name in RELATIVE_INCLUDES and script_name and not self._files.absolute(name):
+        if command.name in RELATIVE_INCLUDES and script_name and not self._files.is_absolute(name):
             name = canonical(posixpath.join(posixpath.dirname(script_name), name))
 
         def content(path: Path) -> Fields:
@@ -87,7 +87,7 @@ class FileCommands:
         if copy.file is None:
             return (command.arguments,)
         with located(location):
-            self._files.admit(copy.file)
+            self._files.check_name(copy.file)
         expanded = self._session.expand_tilde(copy.file)
         if expanded is None:
             self._findings.doubt(f"{location}: only psql knows where {copy.file} is")
@@ -172,7 +172,7 @@ class FileCommands:
         if self._written.check_read(path, self._files.resolve(path)):
             self._read_own(path, location)
             return (command.arguments, "generated")
-        if self._files.irregular(path):
+        if self._files.is_special(path):
             if self._files.resolve(path) != _NULL_DEVICE:
                 self._findings.doubt(f"{location}: {path} is not a regular file", lost=True)
             return (command.arguments,)
@@ -181,6 +181,7 @@ class FileCommands:
         may_be_written = self._written.may_be_any_file
         may_be_absent = may_fail or may_be_written or self._findings.lost or not settings.active
         if may_be_absent and not self._files.exists(path):
+            self._findings.looked_for_absent = True
             if may_be_written:
                 self._written.uses_earlier |= not self._written.any
                 self._findings.doubt(f"{location}: {path} does not exist yet", lost=True)
@@ -190,6 +191,7 @@ class FileCommands:
                 try:
                     check(path)
                 except InvalidArgument:  # psql continues without it
+                    self._findings.looked_for_absent = True
                     return (command.arguments, "absent")
             return content(path)
 
@@ -198,7 +200,7 @@ class FileCommands:
         self._findings.doubt(f"{location}: {path} is written by the script itself", lost=True)
         if self._files.exists(path):
             _, file = self._files.digest(path)
-            if own := self._files.own(file):
+            if own := self._files.rewritable(file):
                 self._findings.files.append(own)
 
     def _file_name(self, command: Command, location: str) -> tuple[str | None, str]:
@@ -217,7 +219,7 @@ class FileCommands:
         if not name:
             return None, ""
         with located(location):
-            self._files.admit(name)
+            self._files.check_name(name)
         expanded = self._session.expand_tilde(name)
         if expanded is None:
             self._findings.doubt(f"{location}: only psql knows where {name} is")
@@ -229,7 +231,7 @@ class FileCommands:
         Raises InvalidArgument for a relative name if the request gives no directory.
         """
         path = Path(name)
-        if self._files.absolute(name):
+        if self._files.is_absolute(name):
             return path
         if not self._session.directory_known:
             self._findings.doubt(f"{location}: only psql knows in which directory {name} is")

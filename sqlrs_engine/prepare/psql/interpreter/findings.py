@@ -24,6 +24,7 @@ class Findings:
     notes: list[str] = field(default_factory=list)
     volatile: str | None = None
     lost: bool = False  # whether only psql knows what it does from here on
+    looked_for_absent: bool = False  # whether it depends on a file or directory not to exist
 
     def read(self, file: FileRead, digest: str) -> None:
         """Note that psql reads a file."""

@@ -21,7 +21,7 @@ from sqlrs_engine.prepare.psql.lexer.meta_commands import (
 from sqlrs_engine.prepare.psql.lexer.parts import Command, Doubt, Statement, Text
 from sqlrs_engine.prepare.psql.lexer.script import Script
 from sqlrs_engine.prepare.psql.lexer.settings import LexerSettings
-from sqlrs_engine.prepare.psql.script_files import ScriptFiles
+from sqlrs_engine.prepare.psql.source_files import ScriptFiles
 
 from .conditional_stack import ConditionalStack
 from .content_digest import ContentDigest
@@ -145,7 +145,7 @@ class Interpreter:
             own: FileRead | None = file
             if self._files.resolve(file.path) in self.written.files:
                 self.findings.doubt(f"{file.path} is read and then written by the script itself")
-                own = self._files.own(file)
+                own = self._files.rewritable(file)
             kept += [own] if own else []
         self.findings.files = kept
         written, programs = self.written.following()

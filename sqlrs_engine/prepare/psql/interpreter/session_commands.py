@@ -9,7 +9,7 @@ from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.file_reads import printable
 from sqlrs_engine.prepare.psql.lexer.meta_commands import split_arguments
 from sqlrs_engine.prepare.psql.lexer.parts import Command
-from sqlrs_engine.prepare.psql.script_files import ScriptFiles
+from sqlrs_engine.prepare.psql.source_files import ScriptFiles
 
 from .findings import Findings, located
 from .session import Session
@@ -71,12 +71,13 @@ class SessionCommands:
             session.directory_known = False
             return
         with located(location):
-            self._files.admit(name if given else "~")
+            self._files.check_name(name if given else "~")
         if session.directory is None and not name.startswith("/"):
             return
         there = (session.directory or Path("/")) / name
         if session.settings.on_error_stop is not True:
-            enterable = self._files.enterable(there)
+            enterable = self._files.is_enterable(there)
+            self._findings.looked_for_absent |= enterable is False
             if enterable is not True:
                 session.directory_known &= enterable is False
                 return

@@ -24,7 +24,7 @@ def script(tmp_path):
 
 
 def parse(*args, stdin=None):
-    return PsqlArguments.parse(args, stdin, LocalFiles().bind)
+    return PsqlArguments.parse(args, stdin, LocalFiles().argument_path)
 
 
 def refusal(*args, stdin=None):

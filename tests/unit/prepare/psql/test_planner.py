@@ -213,6 +213,32 @@ def test_an_include_that_is_missing_is_refused(scripts):
         psql_planner().draft(request("-f", str(scripts / "main.sql")), {})
 
 
+def draft(*args):
+    return psql_planner().draft(request(*args), {})
+
+
+def test_a_draft_holds_while_its_files_and_settings_stay_the_same(scripts):
+    made = draft("-f", str(scripts / "one.sql"))
+    assert made.holds({})
+    assert not made.holds({"client_encoding": "SJIS"})
+    (scripts / "one.sql").write_text("create table changed ();\n")
+    assert not made.holds({})
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "\\if :x\n\\i new.sql\n\\endif\n",
+        "\\set ON_ERROR_STOP off\n\\cd new\n",
+        "\\set ON_ERROR_STOP off\n\\i new.sql\n",
+        "\\! make\n\\i one.sql\n",
+    ],
+)
+def test_a_draft_that_depends_on_absent_files_or_on_programs_does_not_hold(scripts, script):
+    (scripts / "main.sql").write_text(script)
+    assert not draft("-f", str(scripts / "main.sql")).holds({})
+
+
 def test_a_signature_is_what_identical_jobs_share():
     one = plan("-c", "x")
     assert one.signature == plan("-Xcx").signature

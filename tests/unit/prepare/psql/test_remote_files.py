@@ -346,7 +346,7 @@ def test_psql_gets_copies_in_their_places(blobs: Blobs, tmp_path: Path) -> None:
     assert isinstance(script, StagedStep)
     assert isinstance(command, StagedStep)
     assert not (tmp_path / "sources").exists()
-    arguments, directory = script.staged.place(script.arguments, script.directory)
+    arguments, directory = script.staged.stage(script.arguments, script.directory)
     file = Path(arguments.command_line()[-1])
     assert file.parent == directory
     assert file.read_text() == TREE["sql/main.sql"]
@@ -355,9 +355,9 @@ def test_psql_gets_copies_in_their_places(blobs: Blobs, tmp_path: Path) -> None:
     assert {str(path.relative_to(tree)) for path in tree.rglob("*") if path.is_file()} == {
         name for name in TREE if name.startswith("sql/")
     }
-    told = script.staged.told(f"psql:{file}:3: ERROR:  no")
+    told = script.staged.with_client_paths(f"psql:{file}:3: ERROR:  no")
     assert told == f"psql:{CLIENT}/sql/main.sql:3: ERROR:  no"
-    assert command.staged.place(command.arguments, command.directory)[1] == directory
+    assert command.staged.stage(command.arguments, command.directory)[1] == directory
     assert script.changed_files == []
     (directory / "tables.sql").unlink()
     (directory / "tables.sql").write_text("written by a script")

@@ -9,8 +9,7 @@ from support.prepare_fakes import FakeCluster, in_thread, write_psql
 from support.waiting import eventually
 
 from sqlrs_engine.errors import Cancelled, StepFailed
-from sqlrs_engine.prepare.psql import runner
-from sqlrs_engine.prepare.psql.runner import Script
+from sqlrs_engine.prepare.psql.runner import Invocation, run_psql
 from sqlrs_engine.processes.cancellation import Cancellation
 
 
@@ -27,9 +26,9 @@ class Psql:
         cluster = FakeCluster(self.root, self.root / "bin")
         where = self.root / "cwd"
         where.mkdir(exist_ok=True)
-        runner.run(
+        run_psql(
             cluster,
-            Script(list(arguments), where, stdin),
+            Invocation(list(arguments), where, stdin),
             self.cancellation,
             on_line or self.lines.append,
         )
