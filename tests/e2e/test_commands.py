@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from support import fix_liquibase
+from support import base_states, fix_liquibase
 from support.fix_engine import EngineFactory, end_processes_in, environment
 from support.waiting import eventually
 
@@ -31,6 +31,10 @@ class Shell:
 
     def run(self, *args: str, input: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command and return how it ended."""
+        store = self.state_dir / "store"
+        if args[0] == "prepare" and not store.exists():
+            store.mkdir(mode=0o700, parents=True)
+            base_states.seed(store)
         return subprocess.run(
             self.command(*args),
             env=environment(self.home),

@@ -131,7 +131,7 @@ def built(root):
 
 
 @given(changes=CHANGES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_an_engine_starts_with_any_configuration_it_accepts(changes):
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
@@ -159,7 +159,7 @@ def test_an_engine_starts_with_any_configuration_it_accepts(changes):
         ),
     )
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_an_engine_starts_with_any_configuration_written_by_hand(written):
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
