@@ -1,1 +1,1 @@
-"""A client of the engine's HTTP API, with the engine's proof of identity."""
+"""A client of the engine's HTTP API that checks the engine's identity before it sends anything."""

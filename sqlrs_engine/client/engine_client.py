@@ -1,4 +1,4 @@
-"""A client of the engine's HTTP API: finds the engine, starts one if asked, calls it."""
+"""A client of the engine's HTTP API: finds or starts the engine and calls it."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.03
 
 
 class ApiError(EngineError):
-    """An answer of the engine that says no; ``http_status`` is its status."""
+    """The engine refused a request; ``http_status`` is the status of its response."""
 
     def __init__(self, http_status: int, message: str, details: str | None = None) -> None:
         super().__init__(message, details)
@@ -33,14 +33,14 @@ class ApiError(EngineError):
 
 
 class EngineClient:
-    """Calls of one engine. Close it, or use it as a context manager."""
+    """Calls an engine. Close it, or use it as a context manager."""
 
     def __init__(self, base_url: str, token: str, *, timeout: float = 60.0) -> None:
         self._http = httpx.Client(
             base_url=base_url,
             headers={"Authorization": f"Bearer {token}"},
             timeout=timeout,
-            trust_env=False,  # a proxy has no business between us and the loopback
+            trust_env=False,  # no proxy stands between a client and the loopback address
             transport=ProvenTransport(token),
         )
 
@@ -68,11 +68,14 @@ class EngineClient:
         params: Mapping[str, str | bool | None] | None = None,
         accept: tuple[int, ...] = (),
     ) -> Any:
-        """Call ``/v1<path>`` and return the decoded answer.
+        """Call ``/v1<path>`` and return the decoded response.
 
-        Parameters that are None or False are left out. Raises ApiError for an answer
-        above 399 whose status is not in ``accept``, Unavailable when there is no answer,
-        InvalidArgument for text that UTF-8 cannot carry.
+        Parameters that are None or False are left out.
+
+        Raises:
+            ApiError: The status is 400 or above and not in ``accept``.
+            Unavailable: The engine does not answer.
+            InvalidArgument: A text cannot be encoded as UTF-8.
         """
         given = (params or {}).items()
         query = {key: _text(value) for key, value in given if value not in (None, False)}
@@ -115,9 +118,10 @@ class EngineClient:
 
 
 def find(path: Path) -> EngineRecord | None:
-    """Return the engine that the engine file names, if it is alive and the same one.
+    """Return the engine that the engine file names, None unless that very engine answers.
 
-    Raises Conflict when the file is another user's.
+    Raises:
+        Conflict: The engine file belongs to another user.
     """
     engine_file.check_owner(path)
     record = engine_file.read(path)
@@ -132,7 +136,7 @@ def find(path: Path) -> EngineRecord | None:
 
 
 def connect(path: Path) -> EngineClient:
-    """Return a client of the running engine. Raises Unavailable when there is none."""
+    """Return a client of the running engine. Raises Unavailable when none is running."""
     record = find(path)
     if record is None:
         raise Unavailable(
@@ -145,9 +149,12 @@ def connect(path: Path) -> EngineClient:
 def connect_or_start(
     path: Path, store: Path, *, idle_timeout: float, environ: Mapping[str, str]
 ) -> EngineClient:
-    """Return a client of the running engine, starting one in the background if need be.
+    """Return a client of the running engine; start one in the background when none is running.
 
-    Raises Unavailable, with the engine's own words, when it does not start.
+    ``idle_timeout`` is in seconds. ``environ`` is the environment of the new engine.
+
+    Raises:
+        Unavailable: The engine did not start; the details quote its output.
     """
     record = find(path) or _start(path, store, idle_timeout, environ)
     return EngineClient(record.base_url, record.auth_token)
@@ -183,7 +190,7 @@ def _start(
                     continue
                 process.kill()
                 code = process.wait()
-            # Another client has started one at the same moment: that one will do, once it
+            # Another client has started an engine at the same moment: use that one, once it
             # answers.
             if _replaced(path, before) and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)
@@ -197,7 +204,7 @@ def _start(
 
 
 def _replaced(path: Path, before: EngineRecord | None) -> bool:
-    """Return whether an engine that lives, and may not answer yet, has written its file since."""
+    """Return whether a live engine, which may not answer yet, has replaced the engine file."""
     record = engine_file.read(path)
     return record is not None and record != before and _alive(record.pid)
 

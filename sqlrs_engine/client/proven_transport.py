@@ -1,7 +1,7 @@
-"""Connections to an engine that proves itself before anything is sent to it.
+"""Connections to an engine that proves its identity before anything else is sent to it.
 
-An engine that was killed leaves its ``engine.json`` behind. Another user's program may have
-taken its port and its pid since, and would be given the token and the scripts.
+A killed engine leaves its ``engine.json`` behind. Another user's program that has taken its port
+and pid since would otherwise receive the token and the scripts.
 """
 
 import hmac
@@ -23,14 +23,14 @@ _MAX_BYTES = 65536
 
 
 class ProvenTransport(httpx.HTTPTransport):
-    """Asks each new connection for a proof that the other side has the token.
+    """Makes the other side of each new connection prove that it has the token.
 
-    A request raises Unavailable when there is none; nothing of it has been sent then.
+    A request raises Unavailable without the proof, and none of it has been sent then.
     """
 
     def __init__(self, token: str) -> None:
         super().__init__(trust_env=False)
-        # httpx has no parameter for the backend of its pool.
+        # httpx has no parameter for the network backend of its pool.
         self._pool.close()
         self._pool = httpcore.ConnectionPool(
             network_backend=_ProvingBackend(token),
@@ -52,7 +52,7 @@ class _ProvingBackend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect, and return only what has proved itself."""
+        """Connect; return the stream once the other side has proved its identity."""
         stream = super().connect_tcp(host, port, timeout, local_address, socket_options)
         try:
             self._prove(stream.get_extra_info("socket"), host, port)

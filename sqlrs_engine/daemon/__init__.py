@@ -1,1 +1,1 @@
-"""The engine as a process: its HTTP server, lock, ``engine.json``, listener and log."""
+"""The parts of the engine's process: HTTP server, store lock, ``engine.json``, listener, log."""

@@ -1,7 +1,7 @@
 """``engine.json``: where clients find a running engine and its token.
 
-The token in it opens the engine, so the file is private to its owner from its first
-byte on, and its directory must not let anyone else put another file in its place.
+It holds the token, so only its owner can read it from the first byte on, and nobody else can put
+another file in its place.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _PIDS = 2**31
 class EngineRecord:
     """A running engine: ``endpoint`` is ``host:port`` without a scheme.
 
-    ``state_store`` is the root of its store; other engines do not write it.
+    ``state_store`` is the root of its state store; engines other than this one leave it out.
     """
 
     endpoint: str
@@ -36,7 +36,7 @@ class EngineRecord:
     state_store: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The object written to the file."""
+        """Return the object to write to the file."""
         return {
             "endpoint": self.endpoint,
             "pid": self.pid,
@@ -49,7 +49,11 @@ class EngineRecord:
 
     @classmethod
     def from_json(cls, fields: Any) -> "EngineRecord":
-        """Read the object back. Raises ValueError when it is not one of ours."""
+        """Return the record that an object of the file describes.
+
+        Raises:
+            ValueError: The object does not describe an engine.
+        """
         try:
             record = cls(
                 endpoint=str(fields["endpoint"]),
@@ -78,14 +82,17 @@ class EngineRecord:
 
 
 def make_directory(path: Path) -> None:
-    """Make the directory of engine files. Raises what ``private_directory`` does."""
+    """Make the directory of the engine file. Raises what ``private_directory`` raises."""
     private_directory(path, "the directory of the engine file")
 
 
 def check_owner(path: Path) -> None:
-    """Raise Conflict when the file is another user's, who would be sent what is meant for us.
+    """Check that the engine file, if there is one, belongs to the current user.
 
-    Nothing happens when there is no file.
+    Its owner receives the token and the scripts of everyone who follows it.
+
+    Raises:
+        Conflict: The file belongs to another user.
     """
     with contextlib.suppress(FileNotFoundError):
         owner = path.stat().st_uid
@@ -98,26 +105,25 @@ def check_owner(path: Path) -> None:
 
 
 def temporary_prefix(path: Path) -> str:
-    """Return how the names begin of files that are to become the engine file ``path``."""
+    """Return the prefix of the temporary files that become the engine file ``path``."""
     return f".{path.name}."
 
 
 def write(path: Path, record: EngineRecord) -> None:
-    """Put the file in place atomically, readable by its owner only.
+    """Write the engine file atomically, readable by its owner only.
 
-    The store's place is kept beside it: when the engine has gone, that says which store the
-    next one belongs to.
+    ``store.json`` beside it keeps the place of the store, for the next engine.
     """
     make_directory(path.parent)
     if record.state_store and last_store(path) != Path(record.state_store):
-        # An engine on a full disk starts all the same, and the next one writes it.
+        # On a full disk the engine starts without it, and the next engine writes it.
         with contextlib.suppress(OSError):
             _replace(_pointer(path), {"stateStore": record.state_store})
     _replace(path, record.to_json())
 
 
 def last_store(path: Path) -> Path | None:
-    """Return the store of the last engine with this engine file; None when it is not there."""
+    """Return the state store of the last engine with this engine file, None if it is gone."""
     try:
         store = Path(json.loads(_pointer(path).read_text(encoding="utf-8"))["stateStore"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -145,7 +151,7 @@ def _replace(path: Path, fields: dict[str, Any]) -> None:
 
 
 def read(path: Path) -> EngineRecord | None:
-    """Return the record, or None when there is no usable file."""
+    """Return the record in the engine file, None when there is no usable file."""
     try:
         return EngineRecord.from_json(json.loads(path.read_text(encoding="utf-8")))
     except (FileNotFoundError, ValueError):
@@ -153,7 +159,7 @@ def read(path: Path) -> EngineRecord | None:
 
 
 def remove_if_ours(path: Path, instance_id: str) -> bool:
-    """Delete the file unless another engine has replaced it; say whether it was ours."""
+    """Delete the file unless another engine has replaced it; return whether it was deleted."""
     record = read(path)
     if record is None or record.instance_id != instance_id:
         return False

@@ -1,18 +1,18 @@
-"""The process's heap, set up for a server that answers with long lists again and again."""
+"""The heap of the process, tuned for a server that returns long lists again and again."""
 
 import ctypes
 import gc
 import logging
 
 _ALLOCATIONS = 20_000
-"""Containers made between two collections; one list's answer makes thousands of tuples."""
+"""Objects allocated between two collections; a list of 1,000 rows makes thousands of tuples."""
 
 _MIB = 1024**2
-# mallopt(3). By default glibc gives the memory of every long answer back to the system, and
-# the next answer's memory is zeroed anew, page by page: a third of the time of long lists.
+# mallopt(3). By default glibc returns the memory of every long response to the system, which zeroes
+# it again, page by page, for the next one: a third of the time of a long list.
 _SETTINGS = (
     (-3, 4 * _MIB),  # M_MMAP_THRESHOLD: smaller blocks come from the heap
-    (-1, 16 * _MIB),  # M_TRIM_THRESHOLD: so much is kept at its end
+    (-1, 16 * _MIB),  # M_TRIM_THRESHOLD: how much stays free at its end
     (-2, 1 * _MIB),  # M_TOP_PAD
 )
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 def settle() -> None:
-    """Keep memory for the next answer, and what start-up has made out of collections."""
+    """Keep freed memory for the next response, and exclude start-up's objects from collections."""
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS)
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none

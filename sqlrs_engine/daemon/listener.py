@@ -11,10 +11,10 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A bound, listening socket; connections queue until it is served.
+    """A bound, listening socket; connections queue until the engine serves them.
 
-    ``endpoint`` is the ``host:port`` clients of this machine connect to; ``host`` is the
-    name it was asked to listen on.
+    ``endpoint`` is the ``host:port`` that clients on this machine use; ``host`` is the name from
+    the ``--listen`` address.
     """
 
     socket: socket.socket
@@ -28,7 +28,7 @@ class Listener:
         return address.startswith("127.") or address == "::1"
 
     def host_names(self) -> list[str]:
-        """The names a client may call it by in ``Host``, without a port."""
+        """Return the names that clients may put into ``Host``, without a port."""
         names = [self.host] if self.host else []
         return names if self.loopback else [*names, socket.gethostname()]
 
@@ -36,7 +36,9 @@ class Listener:
 def listen_on(text: str) -> Listener:
     """Listen on ``127.0.0.1:0``, ``localhost:7333``, ``[::1]:0`` or ``:7333`` (anywhere).
 
-    Raises InvalidArgument for text of another form, Unavailable when it cannot be done.
+    Raises:
+        InvalidArgument: The text has another form.
+        Unavailable: The address cannot be bound.
     """
     host, separator, port_text = text.rpartition(":")
     bare = host.removeprefix("[").removesuffix("]")

@@ -1,7 +1,7 @@
-"""The engine's log: one line a record, ``key=value``, rotated, without secrets.
+"""The engine's log: one line per record, ``key=value``, rotated, without secrets.
 
-A line reads ``ts=… level=info logger=prepare msg="job 4f… succeeded"``. Whatever looks
-like a credential is replaced before a line is written, wherever it came from.
+A line reads ``ts=… level=info logger=prepare msg="job 4f… succeeded"``. Text that looks like a
+credential is replaced before the line is written, wherever it came from.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ _SECRETS: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], ..
     (re.compile(r"(?i)\b(password\s+)(\$\w*\$).*?(?:\2|$)", re.DOTALL), r"\1***"),
     (re.compile(r"SCRAM-SHA-256\$[\w+/=:$]+"), "***"),
 )
-# One is in whatever a pattern matches.
+# Each text that a pattern matches contains at least one of these.
 _SIGNS = ("://", "authorization", "bearer", "basic", "pass", "pwd", "token", "secret", "credential",
           "cookie", "key", "scram")  # fmt: skip
 _PACKAGE = __name__.partition(".")[0]
@@ -68,14 +68,14 @@ _PACKAGE = __name__.partition(".")[0]
 def redact(text: str) -> str:
     """Return ``text`` with passwords and tokens replaced by ``***``."""
     folded = text.casefold()
-    if any(sign in folded for sign in _SIGNS):  # most lines have none, and there are many
+    if any(sign in folded for sign in _SIGNS):  # most lines contain none
         for pattern, replacement in _SECRETS:
             text = pattern.sub(replacement, text)
     return text
 
 
 class LineFormatter(logging.Formatter):
-    """One record, one line: newlines of messages and tracebacks are escaped."""
+    """Formats a record as one line; newlines of messages and tracebacks are escaped."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, without its newline."""
@@ -101,7 +101,7 @@ class PrivateRotatingFile(logging.handlers.RotatingFileHandler):
         return open(fd, "a", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a line; unlike the base class, formatting it once: each request has one."""
+        """Write a line, formatting it once: the base class formats twice, and requests are many."""
         try:
             line = self.format(record) + self.terminator
             if self.stream is None:
@@ -115,22 +115,22 @@ class PrivateRotatingFile(logging.handlers.RotatingFileHandler):
 
 
 def set_level(name: str | None) -> None:
-    """Make the engine log from level ``name`` on (debug, info, warn, error)."""
+    """Log records of level ``name`` (debug, info, warn, error) and above."""
     level = _LEVELS.get((name or "debug").strip().lower(), logging.DEBUG)
     logging.getLogger(_PACKAGE).setLevel(level)
 
 
 class QuietStart(logging.handlers.MemoryHandler):
-    """Holds a log back until the start is over, unless there is something to warn of.
+    """Holds the log back until the start is over or a warning is logged.
 
-    The sqlrs CLI copies to the terminal whatever its engine's log gets while it starts.
+    The sqlrs CLI copies to the terminal everything that the engine logs while it starts.
     """
 
     def __init__(self, target: logging.Handler) -> None:
         super().__init__(_HELD_RECORDS, logging.WARNING, target)
 
     def let_go(self) -> None:
-        """Write what was held back, and all that follows at once."""
+        """Write the records held back, and each later record at once."""
         self.capacity = 0
         self.flush()
 
@@ -139,7 +139,7 @@ class QuietStart(logging.handlers.MemoryHandler):
 def logging_to(path: Path, level: str | None = None) -> Iterator[QuietStart]:
     """Send the process's log to ``path``, and to standard error when that is a terminal.
 
-    The file gets nothing below a warning before what is yielded lets it go.
+    Yields the handler that holds records below a warning back until its ``let_go`` is called.
     """
     private_directory(path.parent, "the directory of the log")
     file = PrivateRotatingFile(path, maxBytes=MAX_BYTES, backupCount=KEEP, encoding="utf-8")

@@ -23,28 +23,28 @@ _log = logging.getLogger(__name__)
 
 
 class Requests(Protocol):
-    """What the server asks of the app's request counter."""
+    """Tells the server how long no request has been open."""
 
     def touch(self) -> None:
-        """Count now as activity."""
+        """Restart the idle time."""
 
     def idle_seconds(self) -> float:
-        """How long no request has been open; 0 while one is."""
+        """Return the seconds for which no request has been open; 0 while one is."""
 
 
 class _LimitedProtocol(GuardedProtocol):
-    """The protocol with as many connections as half the process's descriptors allow."""
+    """Accepts at most as many connections as half the process's descriptors allow."""
 
     max_connections = min(MAX_CONNECTIONS, max(FEWEST_CONNECTIONS, descriptor_limit() // 2))
 
 
 class Server(uvicorn.Server):
-    """uvicorn, ended by a signal, by ``stop()`` or by idleness, always the clean way.
+    """uvicorn, which a signal, ``stop()`` or idleness ends cleanly.
 
-    ``idle_timeout`` is in seconds, 0 or less for never; ``busy`` tells whether work is
-    under way that no request waits for; ``on_stop`` is called once, in the event loop's
-    thread and before open requests are waited for, so that it can make them end;
-    ``on_settled`` is called about a second after the first request could be answered.
+    ``idle_timeout`` is in seconds, 0 or less for never. ``busy`` returns whether work is under way
+    that no request waits for. ``on_stop`` runs once, on a thread of the loop's pool, before the
+    server waits for open requests, so that it can make them end. ``on_settled`` runs about a second
+    after the server can answer. ``grace`` is how many seconds open requests get at the end.
     """
 
     def __init__(
@@ -73,23 +73,23 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # no proxy is in front of us: its headers would be lies
+                proxy_headers=False,  # there is no proxy: its headers are forged
                 timeout_graceful_shutdown=grace,
                 timeout_keep_alive=75,
             )
         )
 
     def serve_on(self, listener: socket.socket) -> None:
-        """Serve until stopped; returns when every request has ended or was cut."""
+        """Serve until stopped; return when every request has ended or been cut off."""
         self._requests.touch()
         self.run(sockets=[listener])
 
     def stop(self) -> None:
-        """Ask the server to end; safe from any thread and from signal handlers."""
+        """Make the server end soon; safe from any thread and from signal handlers."""
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second by uvicorn: is it time to go?"""
+        """Return whether to end; uvicorn calls this ten times a second."""
         if counter == _SETTLED_TICKS:
             self._on_settled()
         if self._idle_timeout > 0 and not self.should_exit:
@@ -101,7 +101,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop accepting, then let what is open end within the grace period."""
+        """Stop accepting connections, then let open requests end within the grace period."""
         for server in self.servers:
             server.close()
         try:

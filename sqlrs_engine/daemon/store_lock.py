@@ -1,7 +1,7 @@
-"""One engine per store: an exclusive lock file that says who holds it.
+"""One engine per state store: an exclusive lock on a file that names its holder.
 
-The kernel drops the lock with its holder, so a lock can never be stale; the text in
-the file is only there to be shown to the next one who asks.
+The kernel drops the lock with its holder, so a lock is never stale. The text in the file serves
+only the message for the next engine that tries.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _WIDTH = 128
 
 
 class StoreLock:
-    """The lock of a store; hold it for as long as the store is in use."""
+    """The lock of a state store, held for as long as the store is in use."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -35,14 +35,16 @@ class StoreLock:
         self._started_at = ""
 
     def acquire(self, patience: float = 0.0, *, start_patience: float = 0.0) -> None:
-        """Take the lock, on behalf of an engine that starts.
+        """Acquire the lock for an engine that starts.
 
-        A holder that announced that it is stopping is given ``patience`` seconds to
-        finish, another that starts itself ``start_patience`` seconds to be ready or to
-        fail; a holder at work is not waited for.
+        Wait up to ``patience`` seconds for a holder that has announced its stop, and up to
+        ``start_patience`` seconds for one that is starting to become ready or fail. Do not wait for
+        a holder that serves.
 
-        Raises Conflict naming the holder, StoreDamaged when the lock is no file, OSError
-        when it cannot be opened.
+        Raises:
+            Conflict: Another engine holds the lock; the error names it.
+            StoreDamaged: The lock is not a regular file.
+            OSError: The lock cannot be opened.
         """
         with contextlib.ExitStack() as opened:
             fd = opened.enter_context(_open_file(self._path))
@@ -56,21 +58,21 @@ class StoreLock:
             _write(fd, {"pid": os.getpid(), "startedAt": self._started_at, "starting": True})
 
     def announce_ready(self) -> None:
-        """Let a newcomer know that the engine serves: it is to use this one."""
+        """Announce that the engine serves, so that another engine gives up at once."""
         if self._fd is not None:
-            with contextlib.suppress(OSError):  # a full disk: the newcomer just waits in vain
+            with contextlib.suppress(OSError):  # on a full disk the other engine waits in vain
                 _write(self._fd, {"pid": os.getpid(), "startedAt": self._started_at})
 
     def announce_stop(self) -> None:
-        """Let a newcomer know that waiting for the lock is worthwhile."""
+        """Announce that the engine is stopping, so that another engine waits for the lock."""
         if self._fd is not None:
-            with contextlib.suppress(OSError):  # a full disk: the newcomer just does not wait
+            with contextlib.suppress(OSError):  # on a full disk the other engine does not wait
                 _write(self._fd, {"pid": os.getpid(), "stopping": True})
 
     def release(self) -> None:
-        """Give the lock back; idempotent."""
-        # The file stays, a newcomer may have it open; and so does what is in it: one who
-        # reads it just before the lock is free must still see that waiting is worthwhile.
+        """Release the lock; a second call does nothing."""
+        # The file stays, because another engine may have it open. So does its text: an engine that
+        # reads it just before the lock is free must still see that the holder is stopping.
         self._fd = None
         self._held.close()
 
@@ -90,10 +92,10 @@ class StoreLock:
             time.sleep(_POLL_SECONDS)
 
     def _lock_directory(self, directory: int) -> None:
-        """Lock the store's directory too: a holder's lock file may have been deleted."""
+        """Lock the store's directory as well: somebody may have deleted the holder's lock file."""
         deadline = time.monotonic() + _DIRECTORY_SECONDS
         while not _try_lock(directory):
-            # A holder that dies gives up the file a moment before.
+            # A holder that dies releases the file a moment earlier than the directory.
             if time.monotonic() >= deadline:
                 raise Conflict(
                     "the state store is in use by another engine",
@@ -110,7 +112,7 @@ class StoreLock:
 
 @contextlib.contextmanager
 def _open_file(path: Path) -> Iterator[int]:
-    """Open the lock file. Raises StoreDamaged when it is none."""
+    """Open the lock file. Raises StoreDamaged when it is not a regular file."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         fd = os.open(path, flags, 0o600)
@@ -143,7 +145,10 @@ def _damaged(path: Path, reason: str) -> StoreDamaged:
 
 
 def _try_lock(fd: int) -> bool:
-    """Lock a file or directory; a filesystem that knows no locks for it lets everybody in."""
+    """Lock a file or directory; return False when another process holds the lock.
+
+    A filesystem without locks for directories (NFS) counts as unlocked.
+    """
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -155,7 +160,7 @@ def _try_lock(fd: int) -> bool:
 
 
 def _read(fd: int) -> dict[str, Any]:
-    """Return what the holder wrote; nothing while it is writing."""
+    """Return the text of the holder, an empty object while it is being written."""
     try:
         holder = json.loads(os.pread(fd, _WIDTH, 0))
     except ValueError:
@@ -164,7 +169,7 @@ def _read(fd: int) -> dict[str, Any]:
 
 
 def _is_starting(holder: dict[str, Any]) -> bool:
-    """Return whether the holder starts; until it writes, the text is an earlier one or none."""
+    """Return whether the holder is starting: until it writes, the text is missing or outdated."""
     return bool(holder.get("starting")) or not _is_alive(holder.get("pid"))
 
 
@@ -181,5 +186,5 @@ def _is_alive(pid: Any) -> bool:
 
 
 def _write(fd: int, holder: dict[str, Any]) -> None:
-    # One write of a fixed width, so that a reader never sees half of it.
+    # A single write of a fixed width, so that a reader never sees half of it.
     os.pwrite(fd, json.dumps(holder).ljust(_WIDTH).encode(), 0)

