@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-_LIMIT_BYTES = 16 * 1024 * 1024
+LIMIT_BYTES = 16 * 1024 * 1024
 _TAIL_BYTES = 16 * 1024
 _TAIL_LINES = 20
 _RESERVE = 16 * 1024
@@ -46,7 +46,7 @@ def open_log(path: Path) -> Iterator[LogFile]:
     """
     descriptor = _open(path)
     try:
-        if os.fstat(descriptor).st_size > _LIMIT_BYTES:
+        if os.fstat(descriptor).st_size > LIMIT_BYTES:
             os.ftruncate(descriptor, 0)
         yield LogFile(descriptor, os.fstat(descriptor).st_size)
     finally:

@@ -21,6 +21,9 @@ MAKE_DEDICATED = f"useradd --system --no-create-home --shell /usr/sbin/nologin {
 _UNUSED = range(60706, 61184)
 _NAMED = ("nobody", "daemon", "bin")
 
+ID_MAPS = (Path("/proc/self/uid_map"), Path("/proc/self/gid_map"))
+"""The user and group ids of this user namespace (user_namespaces(7))."""
+
 
 @dataclass(frozen=True, slots=True)
 class OsUser:
@@ -139,14 +142,13 @@ def _is_known(number: int) -> bool:
 
 def _can_become(number: int) -> bool:
     """Return whether this user namespace, such as a container's, has the user and group id."""
-    maps = (Path("/proc/self/uid_map"), Path("/proc/self/gid_map"))
     return all(
-        any(first <= number < first + count for first, count in _spans(each)) for each in maps
+        any(first <= number < first + count for first, count in _spans(each)) for each in ID_MAPS
     )
 
 
 def _spans(file: Path) -> Iterable[tuple[int, int]]:
-    """Yield the first id and the count of each line of a map (user_namespaces(7))."""
+    """Yield the first id and the count of each line of a map."""
     for line in file.read_text(encoding="ascii").splitlines():
         first, _, count = line.split()
         yield int(first), int(count)

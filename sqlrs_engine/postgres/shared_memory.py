@@ -16,7 +16,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-_DEVICE_DIR = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is
+DEVICE_DIR = Path("/dev/shm")  # noqa: S108 - where POSIX shared memory is
 _HEADER = struct.Struct("=i4xQQI4xQQQ")  # magic, …, control segment, …, device, inode
 _HEADER_MAGIC = 679834894
 _CONTROL = struct.Struct("=III4x")  # magic, items, items at most
@@ -91,7 +91,7 @@ def _unlink(path: Path, owner: int) -> None:
 
 
 def _path(handle: int) -> Path:
-    return _DEVICE_DIR / f"PostgreSQL.{handle}"
+    return DEVICE_DIR / f"PostgreSQL.{handle}"
 
 
 def _libc() -> ctypes.CDLL:

@@ -20,7 +20,7 @@ from typing import Any
 from sqlrs_engine.errors import ClusterFailed
 
 _VERSION = re.compile(r"\(PostgreSQL\) ((\d+)(?:\.\d+|beta\d+|rc\d+|devel)?)")
-_TIMEOUT_SECONDS = 20
+TIMEOUT_SECONDS = 20
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def take_fingerprint(program: Path) -> Fingerprint:
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=_TIMEOUT_SECONDS,
+            timeout=TIMEOUT_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired as error:

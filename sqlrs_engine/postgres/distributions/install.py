@@ -44,7 +44,7 @@ _PYTHON = "3.12"
 _TEMPORARY = ".install-"
 _LOCK_FILE = ".lock"
 _TAIL_LINES = 3
-_ZONES = Path("/usr/share/zoneinfo")
+ZONES = Path("/usr/share/zoneinfo")
 _NETWORK_TROUBLE = re.compile(r"retrying|could not fetch|timed out|connection|proxy|ssl", re.I)
 
 
@@ -231,7 +231,7 @@ def _tell_what_lacks(home: Path, tell: Tell) -> None:
             f"note: {', '.join(sorted(lacking))} can't be used without {', '.join(wanted)}"
             + (f" ({advice})" if advice else "")
         )
-    if not (home / "share" / "timezone").is_dir() and not _ZONES.is_dir():
+    if not (home / "share" / "timezone").is_dir() and not ZONES.is_dir():
         tell("note: time zones are missing (on Debian or Ubuntu: apt-get install tzdata)")
 
 

@@ -67,7 +67,9 @@ def hidden(tmp_path: Path, fake_programs: FakePrograms) -> Distribution:
     ],
 )
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
-def test_mode_bits(open_place: Path, mode: int, owner: int, group: int, expected: bool) -> None:
+def test_mode_bits_decide_whether_a_user_can_enter(
+    open_place: Path, mode: int, owner: int, group: int, expected: bool
+) -> None:
     directory = open_place / "directory"
     directory.mkdir()
     os.chown(directory, owner, group)
@@ -77,7 +79,7 @@ def test_mode_bits(open_place: Path, mode: int, owner: int, group: int, expected
     assert can_enter(directory / "below", STRANGER) is expected
 
 
-def test_both_ends_of_a_link_count(open_place: Path) -> None:
+def test_a_link_can_be_entered_only_if_its_target_can(open_place: Path) -> None:
     closed = open_place / "closed"
     (closed / "inner").mkdir(parents=True)
     closed.chmod(0o700)
@@ -86,7 +88,7 @@ def test_both_ends_of_a_link_count(open_place: Path) -> None:
     assert not can_enter(open_place / "link", STRANGER)
 
 
-def test_what_can_be_reached_stays_where_it_is(
+def test_a_distribution_that_the_user_can_run_is_not_copied(
     open_place: Path, fake_programs: FakePrograms, tmp_path: Path
 ) -> None:
     bin_dir = fake_programs(open_place / "bin", "17.2")
@@ -95,7 +97,7 @@ def test_what_can_be_reached_stays_where_it_is(
     assert not (tmp_path / "public").exists()
 
 
-def test_what_cannot_is_copied_once_whatever_the_umask(
+def test_a_distribution_out_of_reach_is_copied_once_regardless_of_the_umask(
     hidden: Distribution, open_place: Path
 ) -> None:
     public = open_place / "var" / "postgres"
@@ -141,19 +143,21 @@ def test_programs_that_lie_apart_from_their_files_cannot_be_copied(
         accessible(hidden, STRANGER, tmp_path / "public")
 
 
-def test_programs_that_are_gone(hidden: Distribution, tmp_path: Path) -> None:
+def test_a_distribution_without_its_programs_is_an_error(
+    hidden: Distribution, tmp_path: Path
+) -> None:
     shutil.rmtree(hidden.bin_dir)
     with pytest.raises(ClusterFailed, match=r"PostgreSQL 17\.2 are missing"):
         accessible(hidden, STRANGER, tmp_path / "public")
 
 
-def test_a_copy_that_is_no_use(hidden: Distribution, tmp_path: Path) -> None:
+def test_a_copy_that_the_user_cannot_run_is_an_error(hidden: Distribution, tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     with pytest.raises(ClusterFailed, match="is closed to others"):
         accessible(hidden, STRANGER, tmp_path / "public")
 
 
-def test_a_place_that_is_not_ours(
+def test_a_directory_of_another_user_in_the_public_place_is_not_used(
     hidden: Distribution, open_place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = open_place / ("ab" * 8)
@@ -165,7 +169,7 @@ def test_a_place_that_is_not_ours(
     assert [each.name for each in open_place.iterdir()] == [place.name]
 
 
-def test_another_engine_that_copies_at_the_same_time(
+def test_a_copy_of_another_engine_made_at_the_same_time_is_used(
     hidden: Distribution, open_place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = access.open_to_all

@@ -65,7 +65,7 @@ def client(launcher: Launcher, program: str = "psql", **changes: object) -> list
     return output(launcher.client(program, ["-X"], **{**options, **changes}))  # type: ignore[arg-type]
 
 
-def test_a_server_sees_nothing_of_ours(
+def test_a_server_sees_nothing_of_the_engines_environment(
     launcher: Launcher, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SQLRS_SECRET", "token")
@@ -80,7 +80,7 @@ def test_a_server_sees_nothing_of_ours(
     assert "cwd /" in lines
 
 
-def test_a_server_that_cannot_be_run(launcher: Launcher) -> None:
+def test_a_server_program_that_cannot_be_run_is_an_error(launcher: Launcher) -> None:
     with pytest.raises(ClusterFailed, match="cannot run pg_nonsense"):
         launcher.server("pg_nonsense", [], output=subprocess.DEVNULL)
 
@@ -115,7 +115,7 @@ def test_a_closed_directory_is_handed_over_as_a_descriptor(
     assert lines[1].startswith("argument /proc/self/fd/")
 
 
-def test_the_tool_that_switches_users(tmp_path: Path) -> None:
+def test_only_the_setpriv_of_util_linux_switches_users(tmp_path: Path) -> None:
     assert switch_user(NOBODY, str(tmp_path)) == []
     tool = tmp_path / "setpriv"
     tool.touch(0o755)
@@ -146,20 +146,24 @@ def test_a_client_is_told_where_to_connect(
     assert "cwd /" in client(launcher)
 
 
-def test_the_socket_is_found_by_descriptor(launcher: Launcher, data_dir: Path) -> None:
+def test_a_client_finds_the_socket_by_descriptor(
+    launcher: Launcher, distribution: Distribution, data_dir: Path
+) -> None:
     (data_dir / "mark").touch()
-    psql = launcher._distribution.bin_dir / "psql"
+    psql = distribution.bin_dir / "psql"
     psql.write_text('#!/bin/sh\nls "$PGHOST"\n')
     assert client(launcher) == ["mark"]
 
 
-def test_without_input_a_client_reads_nothing(launcher: Launcher) -> None:
-    (launcher._distribution.bin_dir / "psql").write_text("#!/bin/sh\ncat\necho end\n")
+def test_without_input_a_client_reads_nothing(
+    launcher: Launcher, distribution: Distribution
+) -> None:
+    (distribution.bin_dir / "psql").write_text("#!/bin/sh\ncat\necho end\n")
     assert client(launcher) == ["end"]
 
 
 @pytest.mark.parametrize("program", ["", ".", "..", "/bin/sh", "../bin/psql", "bin/psql", "psql/"])
-def test_a_path_is_no_program(launcher: Launcher, program: str) -> None:
+def test_a_client_program_is_a_plain_name(launcher: Launcher, program: str) -> None:
     with pytest.raises(
         InvalidArgument,
         match="invalid name of a PostgreSQL program: write a plain name such as pg_dump",
@@ -167,7 +171,7 @@ def test_a_path_is_no_program(launcher: Launcher, program: str) -> None:
         client(launcher, program)
 
 
-def test_a_client_there_is_not(launcher: Launcher) -> None:
+def test_an_unknown_client_program_is_an_error(launcher: Launcher) -> None:
     with pytest.raises(
         InvalidArgument,
         match=r"PostgreSQL 17\.2 has no program of this name: check the spelling: pgbench",
@@ -175,13 +179,13 @@ def test_a_client_there_is_not(launcher: Launcher) -> None:
         client(launcher, "pgbench")
 
 
-def test_a_client_that_cannot_be_run(launcher: Launcher, place: Path) -> None:
+def test_a_client_program_that_cannot_be_run_is_an_error(launcher: Launcher, place: Path) -> None:
     (place / "bin" / "psql").write_text("#!/no/such/interpreter\n")
     with pytest.raises(ClusterFailed, match="cannot run psql"):
         client(launcher)
 
 
-def test_a_user_without_an_entry_has_a_home(
+def test_a_user_without_an_entry_has_the_home_directory_root(
     launcher: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nobody(uid: int) -> None:
@@ -191,7 +195,7 @@ def test_a_user_without_an_entry_has_a_home(
     assert "HOME=/" in client(launcher)
 
 
-def test_how_long_a_socket_path_may_be() -> None:
+def test_a_socket_fits_into_107_bytes() -> None:
     longest = "/" + "x" * (107 - len("/.s.PGSQL.65535") - 1)
     assert socket_fits(Path(longest))
     assert not socket_fits(Path(longest + "x"))

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sqlrs_engine.postgres import log_file as module
-from sqlrs_engine.postgres.log_file import open_log
+from sqlrs_engine.postgres.log_file import LIMIT_BYTES, open_log
 
 
 @pytest.fixture
@@ -15,7 +14,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "postgres.log"
 
 
-def test_the_tail_is_of_what_was_written_since(path: Path) -> None:
+def test_the_tail_of_a_log_is_what_was_written_since_it_was_opened(path: Path) -> None:
     path.write_text("old\n")
     with open_log(path) as log:
         assert log.tail() == ""
@@ -24,34 +23,34 @@ def test_the_tail_is_of_what_was_written_since(path: Path) -> None:
     assert path.read_text() == "old\none\ntwo\n"
 
 
-def test_a_new_log_is_ours_alone(path: Path) -> None:
+def test_only_the_engine_can_read_a_new_log(path: Path) -> None:
     with open_log(path):
         pass
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_long_tail_is_cut(path: Path) -> None:
+def test_the_tail_of_a_log_has_twenty_lines(path: Path) -> None:
     with open_log(path) as log:
         os.write(log.descriptor, b"".join(b"line %d\n" % n for n in range(10_000)))
         lines = log.tail().splitlines()
     assert (len(lines), lines[0], lines[-1]) == (20, "line 9980", "line 9999")
 
 
-def test_a_tail_in_no_encoding(path: Path) -> None:
+def test_the_tail_of_a_log_replaces_what_is_not_utf8(path: Path) -> None:
     with open_log(path) as log:
         os.write(log.descriptor, b"\xff\xfe wrong\n")
         assert "wrong" in log.tail()
 
 
-def test_a_log_grown_large_is_emptied(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LIMIT_BYTES", 10)
-    path.write_text("x" * 11)
+def test_a_log_grown_large_is_emptied(path: Path) -> None:
+    path.touch()
+    os.truncate(path, LIMIT_BYTES + 1)
     with open_log(path) as log:
         assert (log.offset, path.stat().st_size) == (0, 0)
 
 
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "hard link", "fifo", "socket", "foreign"])
-def test_nothing_but_a_plain_file_of_our_own_is_written_to(
+def test_anything_but_a_plain_file_of_the_engines_own_is_replaced_by_a_log(
     path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The servers' user may have put anything there."""
@@ -80,7 +79,7 @@ def test_nothing_but_a_plain_file_of_our_own_is_written_to(
     assert not other.exists() or other.read_text() == "untouched"
 
 
-def test_a_directory_is_left_alone(path: Path) -> None:
+def test_a_directory_in_the_place_of_a_log_is_left_alone(path: Path) -> None:
     path.mkdir()
     with pytest.raises(OSError, match="directory"), open_log(path):
         pass

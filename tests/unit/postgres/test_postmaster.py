@@ -30,13 +30,13 @@ def server(tmp_path: Path) -> Iterator[int]:
         process.kill()
 
 
-def test_what_a_ready_server_writes(tmp_path: Path) -> None:
+def test_the_pid_file_of_a_ready_server(tmp_path: Path) -> None:
     write(tmp_path, 42)
     assert read_pid_file(tmp_path) == PidFile(42, 6543, ready=True, segment=456)
 
 
 @pytest.mark.parametrize("status", ["starting", "stopping", "standby ", ""])
-def test_what_others_write(tmp_path: Path, status: str) -> None:
+def test_the_pid_file_of_a_server_that_is_not_ready(tmp_path: Path, status: str) -> None:
     write(tmp_path, 42, status=status)
     assert read_pid_file(tmp_path) == PidFile(
         42, 6543, ready=False, segment=456, stopping=status == "stopping"
@@ -44,13 +44,13 @@ def test_what_others_write(tmp_path: Path, status: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["", "  7", "  7  x", "  7  -8", "  7  8  9"])
-def test_a_line_that_names_no_segment(tmp_path: Path, line: str) -> None:
+def test_a_pid_file_without_a_shared_memory_segment(tmp_path: Path, line: str) -> None:
     lines = [42, tmp_path, 1, 6543, ".", "", line, "ready"]
     pid_file(tmp_path).write_text("".join(f"{each}\n" for each in lines))
     assert read_pid_file(tmp_path) == PidFile(42, 6543, ready=True)
 
 
-def test_a_file_begun(tmp_path: Path) -> None:
+def test_an_incomplete_pid_file_is_ignored(tmp_path: Path) -> None:
     pid_file(tmp_path).write_text("42\n/data\n1700000000\n6543\n")
     assert read_pid_file(tmp_path) == PidFile(42, 6543, ready=False)
 
@@ -58,14 +58,14 @@ def test_a_file_begun(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "\n", "42", "42\n/data\n17\n", "x\n/d\n1\n5432\n", "\x00" * 9]
 )
-def test_a_file_that_says_nothing(tmp_path: Path, text: str) -> None:
+def test_a_pid_file_without_numbers_is_ignored(tmp_path: Path, text: str) -> None:
     pid_file(tmp_path).write_text(text)
     assert read_pid_file(tmp_path) is None
     assert find_postmaster(tmp_path) is None
 
 
 @pytest.mark.parametrize("kind", ["missing", "symlink", "directory", "fifo", "open fifo"])
-def test_what_is_no_file(tmp_path: Path, kind: str) -> None:
+def test_anything_but_a_regular_pid_file_is_ignored(tmp_path: Path, kind: str) -> None:
     """A database's superuser can put anything there: neither followed nor waited for."""
     path = pid_file(tmp_path)
     if kind == "symlink":
@@ -85,7 +85,7 @@ def test_what_is_no_file(tmp_path: Path, kind: str) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_the_live_server_of_a_directory(tmp_path: Path, server: int) -> None:
+def test_the_live_server_of_a_data_directory_is_found(tmp_path: Path, server: int) -> None:
     write(tmp_path, server, status="starting")
     ticks = start_ticks(server)
     assert ticks is not None
@@ -94,7 +94,7 @@ def test_the_live_server_of_a_directory(tmp_path: Path, server: int) -> None:
     assert found.runtime_id == f"{server}.{ticks}"
 
 
-def test_a_pid_that_passed_to_another_process(tmp_path: Path, server: int) -> None:
+def test_a_pid_that_passed_to_another_process_is_no_server(tmp_path: Path, server: int) -> None:
     other = tmp_path / "other"
     other.mkdir()
     write(other, server)
@@ -102,6 +102,6 @@ def test_a_pid_that_passed_to_another_process(tmp_path: Path, server: int) -> No
 
 
 @pytest.mark.parametrize("pid", [0, -1, -42, 2**22 + 1])
-def test_a_pid_of_nobody(tmp_path: Path, pid: int) -> None:
+def test_a_pid_without_a_process_is_no_server(tmp_path: Path, pid: int) -> None:
     write(tmp_path, pid)
     assert find_postmaster(tmp_path) is None

@@ -7,7 +7,7 @@ import pytest
 from sqlrs_engine.postgres.scram import scram_verifier
 
 
-def test_the_example_of_the_rfc() -> None:
+def test_a_verifier_has_the_keys_of_the_rfcs_example() -> None:
     """RFC 7677, section 3: what the keys of its exchange are."""
     salt = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
     assert scram_verifier("pencil", salt=salt) == (
@@ -24,6 +24,6 @@ def test_every_verifier_has_a_salt_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("password", ["", "päss", "tab\t", "new\nline", "nul\x00", "\x7f"])
-def test_a_password_that_could_be_read_in_two_ways(password: str) -> None:
+def test_a_password_that_is_not_printable_ascii_is_refused(password: str) -> None:
     with pytest.raises(ValueError, match="printable ASCII"):
         scram_verifier(password)

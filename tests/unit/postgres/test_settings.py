@@ -28,19 +28,19 @@ def test_the_c_library_has_the_locale_of_older_majors(major: int) -> None:
 
 
 @pytest.mark.parametrize("major", [17, 18])
-def test_newer_majors_have_their_own(major: int) -> None:
+def test_newer_majors_have_a_locale_of_their_own(major: int) -> None:
     (locale,) = locales(major)
     arguments = initdb_arguments(major, locale)
     assert {"--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"} <= {*arguments}
 
 
-def test_checksums_are_off_where_they_would_be_on() -> None:
+def test_data_checksums_are_off_since_18_where_they_would_be_on() -> None:
     assert "--no-data-checksums" in initdb_arguments(18, "C")
     assert "--no-data-checksums" not in initdb_arguments(17, "C")
 
 
 @pytest.mark.parametrize("major", [14, 18])
-def test_every_cluster_is_the_same_users_and_small(major: int) -> None:
+def test_every_cluster_has_the_same_superuser_and_small_segments(major: int) -> None:
     assert {
         "--username=sqlrs",
         "--encoding=UTF8",
@@ -85,7 +85,7 @@ def test_no_setting_changes_where_a_server_is_found(settings: dict[str, str | in
     assert effective["unix_socket_permissions"] == "0700"
 
 
-def test_settings_are_passed_on() -> None:
+def test_settings_of_a_start_become_arguments() -> None:
     settings = {"work_mem": "64MB", "jit": True, "fsync": False, "seq_page_cost": 1.5, "n": 3}
     effective = options(start_arguments(7000, tcp=True, settings=settings))
     expected = {"work_mem": "64MB", "jit": "on", "fsync": "off", "seq_page_cost": "1.5", "n": "3"}

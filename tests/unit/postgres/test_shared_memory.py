@@ -45,7 +45,7 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What stands for /dev/shm."""
     directory = tmp_path / "shm"
     directory.mkdir()
-    monkeypatch.setattr(shared_memory, "_DEVICE_DIR", directory)
+    monkeypatch.setattr(shared_memory, "DEVICE_DIR", directory)
     for handle in range(1, 5):
         (directory / f"PostgreSQL.{handle}").touch()
     return directory
@@ -77,7 +77,7 @@ def names(device: Path) -> set[int]:
     return {int(each.suffix[1:]) for each in device.iterdir()}
 
 
-def test_everything_of_a_server_goes(
+def test_all_shared_memory_of_a_dead_server_is_removed(
     data_dir: Path, device: Path, make_segment: MakeSegment
 ) -> None:
     (device / "PostgreSQL.1").write_bytes(control((2, 1), (3, 0), (999, 2)))
@@ -89,7 +89,7 @@ def test_everything_of_a_server_goes(
 
 
 @pytest.mark.parametrize("marks", [{"magic": 1}, {"inode": 12}])
-def test_another_segment_of_that_id_stays(
+def test_a_segment_of_another_server_stays(
     data_dir: Path, device: Path, make_segment: MakeSegment, marks: dict[str, int]
 ) -> None:
     segment = make_segment(header(data_dir, **marks))
@@ -108,7 +108,7 @@ def test_another_segment_of_that_id_stays(
         control((2, 1), count=2**32 - 1),
     ],
 )
-def test_a_list_that_makes_no_sense_is_not_followed(
+def test_a_damaged_control_segment_is_not_followed(
     data_dir: Path, device: Path, make_segment: MakeSegment, content: bytes
 ) -> None:
     (device / "PostgreSQL.1").write_bytes(content)
@@ -116,14 +116,16 @@ def test_a_list_that_makes_no_sense_is_not_followed(
     assert names(device) == {2, 3, 4}
 
 
-def test_without_a_list(data_dir: Path, device: Path, make_segment: MakeSegment) -> None:
+def test_a_server_without_a_control_segment_loses_its_system_v_segment(
+    data_dir: Path, device: Path, make_segment: MakeSegment
+) -> None:
     segment = make_segment(header(data_dir, control=77))
     release(data_dir, segment)
     assert not exists(segment)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
-def test_what_belongs_to_others_stays_whatever_the_server_wrote(
+def test_segments_of_other_users_stay_whatever_the_server_wrote(
     data_dir: Path, device: Path, make_segment: MakeSegment
 ) -> None:
     (device / "PostgreSQL.1").write_bytes(control((2, 1), (3, 1)))
@@ -136,7 +138,7 @@ def test_what_belongs_to_others_stays_whatever_the_server_wrote(
     assert names(device) == {1, 2, 4}
 
 
-def test_a_link_is_not_followed(
+def test_a_link_in_the_place_of_a_segment_is_not_followed(
     data_dir: Path, device: Path, make_segment: MakeSegment, caplog: pytest.LogCaptureFixture
 ) -> None:
     (device / "PostgreSQL.1").unlink()
@@ -148,7 +150,9 @@ def test_a_link_is_not_followed(
     assert names(device) == {1, 2, 3, 4}
 
 
-def test_a_directory_that_is_gone(data_dir: Path, make_segment: MakeSegment) -> None:
+def test_the_shared_memory_of_a_missing_data_directory_stays(
+    data_dir: Path, make_segment: MakeSegment
+) -> None:
     segment = make_segment(header(data_dir))
     data_dir.rmdir()
     release(data_dir, segment)

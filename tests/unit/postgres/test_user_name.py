@@ -20,7 +20,7 @@ def tool(directory: Path, text: str) -> str:
     return str(directory)
 
 
-def test_without_any_means_it_says_what_to_do() -> None:
+def test_without_nss_wrapper_and_user_namespaces_the_error_says_what_to_do() -> None:
     with (
         pytest.raises(OsUserUnknown, match=f"{os.geteuid()} has no name.*libnss-wrapper"),
         user_name((), NOWHERE),

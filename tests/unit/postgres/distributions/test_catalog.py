@@ -55,7 +55,9 @@ def test_the_newest_comes_first_and_betas_last(machine: Machine) -> None:
     assert resolved(distributions, "postgres:19") == ("19beta2", "system")
 
 
-def test_of_one_version_the_users_choice_then_the_richest(machine: Machine) -> None:
+def test_of_one_version_the_installed_distribution_comes_first_then_the_one_with_most_extensions(
+    machine: Machine,
+) -> None:
     distributions = machine(system=("17.2", "18.1"), installed=("17.2",), wheel="18.1")
     origins = [(each.version, each.origin) for each in distributions.available()]
     assert origins == [
@@ -66,7 +68,7 @@ def test_of_one_version_the_users_choice_then_the_richest(machine: Machine) -> N
     ]
 
 
-def test_what_is_installed_meanwhile_is_seen_at_once(
+def test_a_distribution_installed_meanwhile_is_seen_at_once(
     machine: Machine, tmp_path: Path, fake_programs: FakePrograms
 ) -> None:
     distributions = machine(system=("15.9",))
@@ -76,7 +78,7 @@ def test_what_is_installed_meanwhile_is_seen_at_once(
     assert resolved(distributions, "postgres:17") == ("17.2", "installed")
 
 
-def test_what_is_upgraded_or_removed_is_seen_at_once(
+def test_a_distribution_upgraded_or_removed_is_seen_at_once(
     machine: Machine, tmp_path: Path, fake_programs: FakePrograms
 ) -> None:
     distributions = machine(system=("17",), installed=("15.9",))
@@ -93,7 +95,7 @@ def test_what_is_upgraded_or_removed_is_seen_at_once(
     assert resolved(distributions, "postgres:16")[0] == "16.1"
 
 
-def test_an_id_finds_exactly_that_build(machine: Machine) -> None:
+def test_an_image_id_finds_exactly_that_build(machine: Machine) -> None:
     distributions = machine(system=("15.9", "15.10"))
     for each in distributions.available():
         assert each.image_id.startswith("postgres@sha256:")
@@ -102,7 +104,7 @@ def test_an_id_finds_exactly_that_build(machine: Machine) -> None:
         assert distributions.resolve(tagged) == each
 
 
-def test_the_id_is_of_version_and_build() -> None:
+def test_an_image_id_depends_on_version_and_build() -> None:
     banner = "postgres (PostgreSQL) 17.2"
     ids = {
         image_id(banner, "a"),
@@ -127,7 +129,9 @@ def test_the_id_is_of_version_and_build() -> None:
         ("postgres@sha256:" + "0" * 64, "available: 18.1, 15.9; a digest names an exact build"),
     ],
 )
-def test_never_another_version_but_advice(machine: Machine, image: str, advice: str) -> None:
+def test_a_missing_version_is_an_error_with_advice(
+    machine: Machine, image: str, advice: str
+) -> None:
     distributions = machine(system=("15.9",), wheel="18.1")
     with pytest.raises(ImageUnavailable) as failure:
         distributions.resolve(image)
@@ -135,33 +139,33 @@ def test_never_another_version_but_advice(machine: Machine, image: str, advice: 
     assert advice in (failure.value.details or "")
 
 
-def test_a_machine_without_any(machine: Machine) -> None:
+def test_a_machine_without_distributions_says_how_to_install_one(machine: Machine) -> None:
     with pytest.raises(ImageUnavailable, match="available: nothing; to install it: sqlrs"):
         machine().resolve("postgres")
 
 
 @pytest.mark.parametrize("image", ["mysql:8", "postgis/postgis:17-3.5", "quay.io/x/postgres:15"])
-def test_another_image(machine: Machine, image: str) -> None:
+def test_an_image_other_than_postgres_is_an_error(machine: Machine, image: str) -> None:
     with pytest.raises(ImageUnavailable, match="unknown image: use a postgres image"):
         machine(system=("15.9",)).resolve(image)
 
 
-def test_no_image_at_all(machine: Machine) -> None:
+def test_an_empty_image_is_an_error(machine: Machine) -> None:
     with pytest.raises(InvalidArgument):
         machine().resolve("Postgres!")
 
 
-def test_what_is_too_old_does_not_count(machine: Machine) -> None:
+def test_a_distribution_older_than_the_oldest_major_is_ignored(machine: Machine) -> None:
     assert machine(system=("9.6", "13.20")).available() == []
 
 
-def test_an_incomplete_set_does_not_count(machine: Machine, tmp_path: Path) -> None:
+def test_an_incomplete_distribution_is_ignored(machine: Machine, tmp_path: Path) -> None:
     distributions = machine(system=("15.9",))
     (tmp_path / "root/usr/lib/postgresql/15.9/bin/initdb").unlink()
     assert distributions.available() == []
 
 
-def test_a_set_found_twice_counts_once(
+def test_a_distribution_found_twice_counts_once(
     machine: Machine, tmp_path: Path, fake_programs: FakePrograms
 ) -> None:
     machine(system=("15.9",))
@@ -176,7 +180,7 @@ def test_a_set_found_twice_counts_once(
     assert [each.bin_dir for each in distributions.available()] == [real]
 
 
-def test_a_link_that_leads_nowhere_does_not_count(machine: Machine, tmp_path: Path) -> None:
+def test_a_dangling_link_to_a_distribution_is_ignored(machine: Machine, tmp_path: Path) -> None:
     distributions = machine(system=("15.9",))
     program = tmp_path / "root/usr/lib/postgresql/15.9/bin/postgres"
     program.unlink()
@@ -184,7 +188,7 @@ def test_a_link_that_leads_nowhere_does_not_count(machine: Machine, tmp_path: Pa
     assert distributions.available() == []
 
 
-def test_a_broken_one_is_ignored_and_named_once(
+def test_a_broken_distribution_is_ignored_and_logged_once(
     machine: Machine,
     tmp_path: Path,
     fake_programs: FakePrograms,

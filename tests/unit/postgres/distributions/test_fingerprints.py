@@ -48,7 +48,7 @@ def rewrite(program: Path, version: str) -> None:
     program.write_text(f"#!/bin/sh\necho 'postgres (PostgreSQL) {version}'\n")
 
 
-def test_banner_version_and_hash(program: Path) -> None:
+def test_a_fingerprint_has_the_banner_the_version_and_the_hash(program: Path) -> None:
     fingerprint = take_fingerprint(program)
     assert fingerprint.banner == "postgres (PostgreSQL) 17.2 (Debian 17.2-1)"
     assert fingerprint.version == "17.2"
@@ -66,12 +66,12 @@ def test_banner_version_and_hash(program: Path) -> None:
         ("postgres (PostgreSQL) 9.6.24", "9.6", 9),
     ],
 )
-def test_versions(banner: str, version: str, major: int) -> None:
+def test_the_version_and_the_major_of_a_banner(banner: str, version: str, major: int) -> None:
     fingerprint = Fingerprint(banner, "")
     assert (fingerprint.version, fingerprint.major) == (version, major)
 
 
-def test_a_banner_of_something_else() -> None:
+def test_a_banner_of_another_program_is_an_error() -> None:
     with pytest.raises(ClusterFailed, match="unknown version"):
         _ = Fingerprint("mysqld 8", "").version
 
@@ -84,33 +84,41 @@ def test_a_banner_of_something_else() -> None:
         ("echo 'postgres (PostgreSQL) 17.2'; exit 1", "does not run"),
     ],
 )
-def test_a_program_that_does_not_run(program: Path, script: str, words: str) -> None:
+def test_a_server_program_that_does_not_run_is_an_error(
+    program: Path, script: str, words: str
+) -> None:
     program.write_text(f"#!/bin/sh\n{script}\n")
     with pytest.raises(ClusterFailed, match=words):
         take_fingerprint(program)
 
 
-def test_a_program_that_hangs(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 0.05)
+def test_a_server_program_that_hangs_is_an_error(
+    program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.05)
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     with pytest.raises(ClusterFailed, match="does not answer"):
         take_fingerprint(program)
 
 
-def test_it_sees_nothing_of_our_environment(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_program_sees_nothing_of_the_engines_environment(
+    program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SQLRS_SECRET", "token")
     program.write_text('#!/bin/sh\necho "postgres (PostgreSQL) 17.2 $SQLRS_SECRET"\n')
     assert take_fingerprint(program).banner == "postgres (PostgreSQL) 17.2"
 
 
-def test_it_is_asked_once(program: Path, cache: Path, taken: list[Path]) -> None:
+def test_a_server_program_is_asked_once(program: Path, cache: Path, taken: list[Path]) -> None:
     fingerprints = Fingerprints(cache)
     assert fingerprints.of(program) == fingerprints.of(program)
     assert Fingerprints(cache).of(program) == fingerprints.of(program)
     assert taken == [program]
 
 
-def test_a_changed_program_is_asked_again(program: Path, cache: Path, taken: list[Path]) -> None:
+def test_a_changed_server_program_is_asked_again(
+    program: Path, cache: Path, taken: list[Path]
+) -> None:
     fingerprints = Fingerprints(cache)
     before = fingerprints.of(program)
     status = program.stat()
@@ -126,7 +134,7 @@ def test_a_changed_program_is_asked_again(program: Path, cache: Path, taken: lis
     assert len(taken) == 3
 
 
-def test_a_failure_is_not_remembered(program: Path, cache: Path) -> None:
+def test_a_failed_fingerprint_is_not_remembered(program: Path, cache: Path) -> None:
     fingerprints = Fingerprints(cache)
     program.write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(ClusterFailed):
@@ -135,7 +143,7 @@ def test_a_failure_is_not_remembered(program: Path, cache: Path) -> None:
     assert fingerprints.of(program).version == "17.9"
 
 
-def test_a_program_that_is_gone(cache: Path) -> None:
+def test_a_missing_server_program_is_an_error(cache: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         Fingerprints(cache).of(cache / "postgres")
 
@@ -155,14 +163,16 @@ def test_a_program_that_is_gone(cache: Path) -> None:
         b'{"PROGRAM": {"banner": "postgres (PostgreSQL) 1.1", "build": "x"}}',
     ],
 )
-def test_a_corrupt_cache_is_ignored(program: Path, cache: Path, content: bytes) -> None:
+def test_a_corrupt_cache_of_fingerprints_is_ignored(
+    program: Path, cache: Path, content: bytes
+) -> None:
     cache.parent.mkdir()
     cache.write_bytes(content.replace(b"PROGRAM", str(program).encode()))
     assert Fingerprints(cache).of(program).version == "17.2"
     assert json.loads(cache.read_bytes())[str(program)]["build"]
 
 
-def test_a_cache_that_cannot_be_read_or_written_is_only_slow(
+def test_a_cache_of_fingerprints_that_cannot_be_read_or_written_is_only_slow(
     program: Path, cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     cache.mkdir(parents=True)
@@ -173,7 +183,7 @@ def test_a_cache_that_cannot_be_read_or_written_is_only_slow(
     assert list(cache.parent.iterdir()) == [cache]  # no temporary file is left
 
 
-def test_threads_ask_once(program: Path, cache: Path, taken: list[Path]) -> None:
+def test_threads_ask_a_server_program_once(program: Path, cache: Path, taken: list[Path]) -> None:
     fingerprints = Fingerprints(cache)
     threads = [threading.Thread(target=fingerprints.of, args=(program,)) for _ in range(4)]
     for thread in threads:

@@ -44,7 +44,7 @@ DIGEST = "sha256:" + "0af1" * 16
         ("quay.io/me/postgres:17", Image("quay.io/me/postgres", major=17)),
     ],
 )
-def test_what_a_name_asks_for(text: str, image: Image) -> None:
+def test_the_parts_of_an_image_name(text: str, image: Image) -> None:
     assert parse_image(text) == image
 
 
@@ -81,19 +81,19 @@ def test_what_a_name_asks_for(text: str, image: Image) -> None:
         "postgres\x00",
     ],
 )
-def test_what_is_no_name(text: str) -> None:
+def test_an_invalid_image_name_is_an_error(text: str) -> None:
     with pytest.raises(InvalidArgument, match="invalid image"):
         parse_image(text)
 
 
 @pytest.mark.parametrize("text", ["a" * 513, "a:" * 100_000, "a-" * 255 + "!", "a" * 511 + "!"])
-def test_an_absurd_name_is_refused_at_once(text: str) -> None:
+def test_an_absurdly_long_image_name_is_refused_at_once(text: str) -> None:
     begun = time.perf_counter()
     with pytest.raises(InvalidArgument):
         parse_image(text)
     assert time.perf_counter() - begun < 1
 
 
-def test_a_digest_spells_out_the_id() -> None:
+def test_an_image_name_with_a_digest_has_an_id() -> None:
     assert parse_image(f"postgres:17@{DIGEST}").image_id == f"postgres@{DIGEST}"
     assert parse_image("postgres:17").image_id is None

