@@ -15,9 +15,10 @@ files, so that what a crash leaves behind are files that the next start sweeps a
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from sqlrs_engine.errors import NotFound, Unavailable
+from sqlrs_engine.instances import Instances
 from sqlrs_engine.statefs import StateFiles
 from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.store import InstanceFilter, StateFilter, Store
@@ -77,27 +78,16 @@ class DeleteResult:
         return cls(dry_run=dry_run, outcome="would_delete" if dry_run else "deleted", root=root)
 
 
-class InstanceControl(Protocol):
-    """What becomes of instances."""
-
-    def connections(self, instance_id: str) -> int:
-        """Return how many clients are connected. Raises NotFound."""
-
-    def exclusive(self, instance_ids: Iterable[str]) -> AbstractContextManager[None]:
-        """Keep others from changing these instances."""
-
-    def remove(self, instance_id: str) -> bool:
-        """Delete an instance, whoever is connected; say whether it was there."""
-
-
 class Deletion:
     """Plans and executes deletions; safe to use from any thread."""
 
     def __init__(
-        self, store: Store, instances: InstanceControl, leases: Leases, files: StateFiles
+        self, store: Store, instances: Instances, leases: Leases, files: StateFiles
     ) -> None:
         self._store = store
-        self._instances = instances
+        self._usage = instances.usage
+        self._removal = instances.removal
+        self._locks = instances.services.locks
         self._leases = leases
         self._files = files
 
@@ -111,7 +101,7 @@ class Deletion:
                 raise NotFound.of("instance", instance_id)
             root = self._instance_node(instance, force)
             if not dry_run and root.blocked is None:
-                self._instances.remove(instance_id)
+                self._removal.remove(instance_id)
         return DeleteResult.of(root, dry_run=dry_run)
 
     def state(
@@ -174,7 +164,7 @@ class Deletion:
 
     def _instance_node(self, instance: Instance, force: bool) -> Node:
         try:
-            connections = self._instances.connections(instance.instance_id)
+            connections = self._usage.connections(instance.instance_id)
         except NotFound:
             connections = 0  # it has been deleted since it was listed
         blocked = None
@@ -200,12 +190,12 @@ class Deletion:
             yield claimed
 
     def _held(self, instance_ids: Iterable[str]) -> AbstractContextManager[None]:
-        return self._instances.exclusive(instance_ids)
+        return self._locks.hold_all(instance_ids)
 
     def _remove(self, family: "_Family") -> None:
         for state in reversed(family.states):
             for instance in family.instances[state.state_id]:
-                self._instances.remove(instance.instance_id)
+                self._removal.remove(instance.instance_id)
             self._store.states.remove(state.state_id)
             self._files.discard(self._files.state_dir(state.image_id, state.state_id))
 

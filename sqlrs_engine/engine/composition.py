@@ -5,12 +5,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from sqlrs_engine import instances
 from sqlrs_engine.cache import Cache, Disk
 from sqlrs_engine.clock import utc_now
 from sqlrs_engine.deletion import Deletion
 from sqlrs_engine.host.disk_space import exhausted
 from sqlrs_engine.httpapi.services import Services
-from sqlrs_engine.instances import Expiry, Instances, Servers
+from sqlrs_engine.instances import Expiry, Instances, Servers, configured_ports
 from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.prepare.build.build_locks import BuildLocks
@@ -82,21 +83,24 @@ class Engine:
             disk=lambda: Disk.of(store_root),
             shares_blocks=files.backend.copy_on_write,
             metrics=metrics,
-            give_up_spare=lambda: self.instances.pool.give_up(),
+            give_up_spare=lambda: self.instances.pool.release_all(),
         )
         self.instances = Instances(
-            store,
-            files,
-            servers,
-            config,
-            registry=registry,
-            leases=leases,
-            expiry=expiry,
-            states=states,
-            metrics=metrics,
-            room=cache,
-            chores=retries,
-            keeps=lambda key: salvage.keeps(Instance, key),
+            instances.Services(
+                store=store,
+                files=files,
+                servers=servers,
+                config=config,
+                registry=registry,
+                leases=leases,
+                states=states,
+                expiry=expiry,
+                ports=configured_ports(config, store.instances),
+                disk_budget=cache,
+                retries=retries,
+                metrics=metrics,
+                keeps=lambda key: salvage.keeps(Instance, key),
+            )
         )
         self.sources = sources = Sources(store_root, config, store.jobs.unfinished)
         self._durability = durability = Durability(states)
@@ -117,7 +121,7 @@ class Engine:
                 states=states,
                 durability=durability,
                 leases=leases,
-                instances=self.instances,
+                creation=self.instances.creation,
                 config=config,
                 clock=utc_now,
                 metrics=metrics,
@@ -132,7 +136,7 @@ class Engine:
         self._scratch = Scratch(store_root)
         self.runs = Runs(
             registry,
-            self.instances,
+            self.instances.restart,
             cluster,
             renew=expiry.renew,
             scratch=self._scratch.directory,
@@ -171,8 +175,8 @@ class Engine:
         return [
             ("states", self.states.drop_doubtful),
             ("servers", leftovers.end_servers),
-            ("instances", self.instances.recover),
-            ("watch", self.instances.start_watch),
+            ("instances", self.instances.recovery.run),
+            ("supervisor", self.instances.supervisor.start),
             ("files", leftovers.remove_files),
             ("labels", self._salvage.settle),
             ("temporary files", leftovers.remove_temporary_files),
@@ -180,7 +184,7 @@ class Engine:
             ("scratch directories", self._scratch.sweep),
             ("sources", self.sources.start),
             ("jobs", lambda: retries.do("resume the jobs", self.prepare.recover)),
-            ("reaper", self.instances.start_reaper),
+            ("reaper", self.instances.reaper.start),
             ("pool", self.instances.pool.start),
             ("ballast", lambda: retries.do("make the ballast", self.ballast.restore)),
         ]

@@ -1,4 +1,4 @@
-"""Room on the disk for clones and what is done to them; the cache gives it, by evicting states."""
+"""Disk space for clones, builds and snapshots; the cache frees it by evicting states."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,40 +10,54 @@ Phase = Literal["prepare_step", "snapshot", "metadata_commit", "prepare_instance
 
 
 class DiskBudget(Protocol):
-    """What is asked of the cache, without holding the lock of an instance that is there."""
+    """Limits what instances and builds take of the disk; ``cache.enforcement`` implements it.
+
+    Callers hold the lock of no existing instance.
+    """
 
     def has_room(self, size: int) -> bool:
-        """Return whether the disk has room, beyond its reserve, for a copy of so many bytes."""
+        """Return whether a copy of ``size`` bytes leaves the disk its reserve.
+
+        Raises CacheUnavailable.
+        """
 
     def make_room(self, phase: Phase, protect: Sequence[str] = (), growth: int = 0) -> None:
-        """Evict other states if ``growth`` more bytes would pass the limits.
+        """Evict states if the limits are exceeded, or would be by ``growth`` more bytes.
 
-        ``protect`` is a chain of states that stay; when there is no room otherwise, those in
-        its middle that nothing leases any more lose their files, and have to be built again.
-        Raises StorageFull or CacheLimitTooSmall when there is no room even so, in the
-        phases before a state is there; CacheUnavailable when it cannot be told.
+        States that are leased, have dependants, or are younger than ``minStateAge`` stay, and
+        so do those in ``protect``, a chain of states, parents first. When there is no room
+        otherwise, middle states of the chain that nothing leases lose their files, and have to
+        be built again.
+
+        In the phases ``prepare_step`` and ``snapshot``, raises StorageFull or
+        CacheLimitTooSmall when there is no room even so, CacheUnavailable when the sizes cannot
+        be read. In the other phases nothing is raised: the state exists already and is of use.
         """
 
     def building(self, protect: Sequence[str], size: int) -> AbstractContextManager[None]:
-        """Make room for a build on a clone of ``size`` bytes, which others then respect.
+        """Make room for a build on a clone of ``size`` bytes, and count it during the block.
 
-        Raises what ``make_room`` does.
+        Builds that begin at the same time would otherwise rely on the same free space. Raises
+        what ``make_room`` raises.
         """
 
     def relieve(
         self, phase: Phase, failure: StorageFull, protect: Sequence[str] = (), growth: int = 0
     ) -> bool:
-        """Give ``growth`` bytes back after a failure for want of space, if it can.
+        """Free ``growth`` bytes or more after a write failed because the disk was full.
 
-        Returns whether to try once more.
+        Evicts states, whatever the limits are, and waits until the disk has regained their
+        space. Return whether something was evicted, here or by another thread in the meantime:
+        then it is worth trying once more. Evict nothing when ``failure`` comes from
+        ``make_room``.
         """
 
     def exhausted(self) -> bool:
-        """Return whether the disk is full this very moment."""
+        """Return whether the disk is full at this moment."""
 
 
 class Unlimited:
-    """Room without end: for want of a cache that has limits."""
+    """A budget without limits."""
 
     def has_room(self, size: int) -> bool:
         """Return True."""
@@ -59,7 +73,7 @@ class Unlimited:
     def relieve(
         self, phase: Phase, failure: StorageFull, protect: Sequence[str] = (), growth: int = 0
     ) -> bool:
-        """Return False: there is nothing to give back."""
+        """Return False: there is nothing to free."""
         return False
 
     def exhausted(self) -> bool:

@@ -1,7 +1,7 @@
-"""When instances expire: their time to live after the last activity.
+"""Deadlines of instances: a time to live after the last activity.
 
-An instance without a time to live of its own has the configured one, unless it is named
-or protected: then it does not expire. Whatever a user does to an instance is activity.
+An instance without a time to live of its own has the configured one, unless it is named or
+protected: then it does not expire. Everything that clients do to an instance is activity.
 """
 
 import threading
@@ -12,12 +12,12 @@ from typing import Any, Final, Literal
 
 from sqlrs_engine.clock import Clock, Timestamp, shift
 from sqlrs_engine.config import Config
-from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.errors import InvalidArgument, NotFound
 from sqlrs_engine.store import InstanceFilter, Store
 from sqlrs_engine.store.records import Instance
 
 DEFAULT_TTL = "instances.ttl"
-LONGEST_TTL = 100 * 365 * 86400.0  # seconds; later dates have no use and soon no format
+LONGEST_TTL = 100 * 365 * 86400.0  # seconds; dates much later have no ISO format
 
 
 class Unset(Enum):
@@ -40,21 +40,23 @@ def check_ttl(ttl: float | None) -> None:
 
 
 class Expiry:
-    """Keeps ``expires_at`` of the instances' rows right."""
+    """Keeps ``expires_at`` in the rows of instances up to date."""
 
     def __init__(self, store: Store, config: Config, clock: Clock) -> None:
+        """Follow the configured time to live when it changes."""
         self._store = store
         self._config = config
         self._clock = clock
         self._writing = threading.Lock()
         self._listeners: list[Callable[[], None]] = []
+        config.on_change(self._config_changed)
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Call back, in the thread of the change, whenever a deadline is set or has moved."""
+        """Call back after each change of a deadline, in the thread that made it."""
         self._listeners.append(callback)
 
     def ttl(self, instance: Instance) -> float:
-        """Return the seconds an instance lives without activity, 0 for never."""
+        """Return how many seconds an instance lives without activity, 0 for without end."""
         if instance.ttl is not None:
             return instance.ttl
         if instance.protected or instance.name is not None:
@@ -62,12 +64,12 @@ class Expiry:
         return min(max(self._config.seconds(DEFAULT_TTL), 0.0), LONGEST_TTL)
 
     def deadline(self, instance: Instance) -> Timestamp | None:
-        """Return when an instance expires unless it is used before; None for never."""
+        """Return when an instance expires unless it is used before; None when it never does."""
         ttl = self.ttl(instance)
         return shift(instance.activity_at or instance.created_at, ttl) if ttl else None
 
     def add(self, instance: Instance) -> Instance:
-        """Insert the row of a new instance, its deadline filled in, and return the record.
+        """Insert the row of a new instance with its deadline; return the record.
 
         Raises what ``InstanceStore.add`` raises.
         """
@@ -86,8 +88,8 @@ class Expiry:
     ) -> Instance | None:
         """Record activity now, together with other changes of the row.
 
-        Returns the new record, None when the instance is gone. Raises InvalidArgument on
-        an impossible ``ttl``.
+        ``ttl`` is in seconds: None for the configured one, 0 for never. Return the new record,
+        None when the instance is gone. Raises InvalidArgument on an impossible ``ttl``.
         """
         if ttl is not UNSET:
             check_ttl(ttl)
@@ -96,12 +98,24 @@ class Expiry:
             changes["protected"] = protected
         return self._update(instance_id, {**changes, "activity_at": self._clock()})
 
+    def update(
+        self, instance_id: str, *, ttl: MaybeTtl = UNSET, protected: MaybeFlag = UNSET
+    ) -> Instance:
+        """Change an instance's own time to live (see ``renew``) or its protection.
+
+        Raises NotFound, InvalidArgument.
+        """
+        instance = self.renew(instance_id, ttl=ttl, protected=protected)
+        if instance is None:
+            raise NotFound.of("instance", instance_id)
+        return instance
+
     def recompute(self, instance_id: str) -> Instance | None:
-        """Work out the deadline again, without any activity."""
+        """Compute a deadline again, without any activity."""
         return self._update(instance_id, {})
 
     def recompute_all(self) -> None:
-        """Work out every deadline again: the configured time to live has changed."""
+        """Compute every deadline again."""
         for instance in self._store.instances.find(InstanceFilter()):
             self.recompute(instance.instance_id)
 
@@ -116,6 +130,10 @@ class Expiry:
                 instance = self._store.instances.update(instance_id, **changes)
         self._announce()
         return instance
+
+    def _config_changed(self, path: str) -> None:
+        if DEFAULT_TTL.startswith(path) or path.startswith(DEFAULT_TTL):
+            self.recompute_all()
 
     def _announce(self) -> None:
         for callback in self._listeners:

@@ -1,4 +1,4 @@
-"""A few at a time, first come first served."""
+"""A semaphore that serves threads in the order of their arrival."""
 
 import threading
 from collections import deque
@@ -7,53 +7,57 @@ from contextlib import contextmanager
 
 
 class FifoSemaphore:
-    """Lets so many threads work at once, in the order in which they came.
+    """Lets a limited number of threads work at the same time.
 
-    A hundred clones made side by side are all ready at the end; made a few at a time, the
-    first ones are ready soon, the last ones no later, and they take less memory.
+    A hundred clones that are made at the same time are all ready at the end. Made a few at a
+    time, the first ones are ready early, the last ones no later, and they need less memory.
     """
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, limit: int) -> None:
         self._lock = threading.Lock()
-        self._free = at_once
+        self._free = limit
         self._waiting: deque[threading.Event] = deque()
         self._present = 0
-        self._when_free: Callable[[], object] = lambda: None
+        self._on_idle: Callable[[], object] = lambda: None
 
-    def on_free(self, callback: Callable[[], object]) -> None:
-        """Call back when nobody works or waits any more, in the thread of the last one."""
-        self._when_free = callback
+    def on_idle(self, callback: Callable[[], object]) -> None:
+        """Call back when no thread works or waits any more, in the thread that was the last."""
+        self._on_idle = callback
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait for a turn; it ends with the block."""
-        self._come()
+    def hold(self) -> Iterator[None]:
+        """Work within the block; wait first if there are enough threads at work."""
+        self._enter()
         try:
             yield
         finally:
-            self._go()
+            self._leave()
 
-    def taken(self) -> bool:
-        """Return whether anybody works or waits."""
+    def busy(self) -> bool:
+        """Return whether a thread works or waits."""
         return self._present > 0
 
-    def _come(self) -> None:
+    def waiting(self) -> int:
+        """Return how many threads wait."""
+        return len(self._waiting)
+
+    def _enter(self) -> None:
         with self._lock:
             self._present += 1
             if self._free:
                 self._free -= 1
                 return
-            called = threading.Event()
-            self._waiting.append(called)
-        called.wait()
+            admitted = threading.Event()
+            self._waiting.append(admitted)
+        admitted.wait()
 
-    def _go(self) -> None:
+    def _leave(self) -> None:
         with self._lock:
             self._present -= 1
             if self._waiting:
                 self._waiting.popleft().set()
             else:
                 self._free += 1
-            quiet = not self._present
-        if quiet:
-            self._when_free()
+            idle = not self._present
+        if idle:
+            self._on_idle()

@@ -1,7 +1,7 @@
 """TCP ports for instances: chosen from the configured range, kept for an instance's life.
 
-From its choice on a port is held (``placeholders``), so that no other program gets it while
-the instance's server is down, as far as this engine has started or missed that server.
+The engine holds a port from the moment it chooses it (``port_placeholders``), so that no other
+program gets the port while the instance's server is down.
 """
 
 import secrets
@@ -9,41 +9,43 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from sqlrs_engine.config import Config
 from sqlrs_engine.errors import Unavailable
+from sqlrs_engine.store import InstanceStore
 
-from .placeholders import Placeholders
+from .port_placeholders import PortPlaceholders
 
 
 class NoPortLeft(Unavailable):
-    """The range has no free port."""
+    """The configured range has no free port."""
 
 
 class Ports:
-    """Chooses ports that neither an instance nor another program has."""
+    """Chooses ports that no instance and no other program uses; safe to use from any thread."""
 
     def __init__(
         self,
         bounds: Callable[[], tuple[int, int]],
         taken: Callable[[], set[int]],
         *,
-        placeholders: Placeholders | None = None,
+        placeholders: PortPlaceholders | None = None,
         choose: Callable[[int], int] = secrets.randbelow,
     ) -> None:
-        """``bounds`` gives the first and last port, ``taken`` those of existing instances.
+        """``bounds`` returns the first and the last port, ``taken`` the ports of all instances.
 
-        ``choose(n)`` picks where in the range to begin: a random place makes it unlikely
-        that a new instance answers at the port of one just deleted.
+        ``choose(n)`` returns where in the range to begin, from 0 to n-1. A random place makes
+        it unlikely that a new instance answers at the port of one just deleted.
         """
         self._bounds = bounds
         self._taken = taken
-        self._placeholders = placeholders or Placeholders()
+        self._placeholders = placeholders or PortPlaceholders()
         self._choose = choose
         self._lock = threading.Lock()
         self._reserved: set[int] = set()
 
     @contextmanager
     def reserved(self) -> Iterator[int]:
-        """Keep a free port from others; for good if ``keep`` is called before the end.
+        """Reserve a free port for the block, and beyond it if ``keep`` is called in the block.
 
         Raises NoPortLeft.
         """
@@ -60,28 +62,28 @@ class Ports:
                 self._placeholders.release(port)
 
     def keep(self, port: int) -> None:
-        """Note that a reserved port is in an instance's row."""
+        """Keep a reserved port beyond its reservation: an instance's row names it now."""
         with self._lock:
             self._reserved.discard(port)
 
     def hold(self, port: int) -> bool:
-        """Hold the port of an instance whose server is down; False when it was lost."""
+        """Hold a port that no server has; return False when another program has taken it."""
         return self._placeholders.hold(port)
 
     def admitting(self, port: int) -> AbstractContextManager[None]:
-        """Let an instance's server have its port, if it takes it within the block."""
+        """Let a server begin to listen on a held port within the block."""
         return self._placeholders.admitting(port)
 
     def release(self, port: int) -> None:
-        """Give up the port of an instance that is no more."""
+        """Release the port of an instance that was deleted."""
         self._placeholders.release(port)
 
     def close(self) -> None:
-        """Hold no port any more: the engine stops."""
+        """Release all ports."""
         self._placeholders.close()
 
     def in_range(self, port: int) -> bool:
-        """Return whether a port is one that a new instance could have."""
+        """Return whether a port is in the configured range."""
         first, last = self._bounds()
         return first <= port <= last
 
@@ -99,3 +101,12 @@ class Ports:
             f"all ports from {first} to {last} are taken: delete instances, or widen "
             "instances.ports in the configuration",
         )
+
+
+def configured_ports(config: Config, instances: InstanceStore) -> Ports:
+    """Return ports of the configured range, which may change at any time."""
+
+    def bounds() -> tuple[int, int]:
+        return config.value("instances.ports.first"), config.value("instances.ports.last")
+
+    return Ports(bounds, instances.ports)

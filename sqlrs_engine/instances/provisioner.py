@@ -1,7 +1,7 @@
-"""Makes running clones of states: files, a server, a password; not yet instances.
+"""Makes running clones of states: files, a server, a password, but no row yet.
 
-One of them becomes an instance by getting a row. Until then it is files without a row, and
-what a crash leaves of it is removed at the next start like any other such files.
+A running clone becomes an instance, or a standby of the warm pool. Until it has a row, the next
+start of the engine removes it like all files without a row.
 """
 
 import logging
@@ -30,18 +30,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A server just started: which process, and its session count with the engine's own."""
+    """A server that has just started.
+
+    ``sessions`` counts its database sessions so far, those of the engine included.
+    """
 
     runtime_id: str
     sessions: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Ready:
+class RunningClone:
     """A running clone without a row.
 
-    ``settings`` are those it was started with. ``held`` keeps its port from others until
-    the row does.
+    ``settings`` are those its server was started with. ``port_reservation`` keeps its port
+    from other instances until a row does.
     """
 
     instance_id: str
@@ -53,10 +56,10 @@ class Ready:
     password: str
     started: Started
     settings: Mapping[str, Setting]
-    held: ExitStack
+    port_reservation: ExitStack
 
     def alive(self) -> bool:
-        """Return whether the server that was started runs."""
+        """Return whether its server still runs."""
         postmaster = self.server.postmaster()
         return postmaster is not None and postmaster.runtime_id == self.started.runtime_id
 
@@ -67,29 +70,29 @@ def new_password() -> str:
 
 
 class Provisioner:
-    """Puts clones and servers together, and takes them apart."""
+    """Makes, starts and removes running clones."""
 
-    def __init__(self, deps: Services) -> None:
-        self._deps = deps
+    def __init__(self, services: Services) -> None:
+        self._services = services
 
     def make(
-        self, instance_id: str, state: State, go_on: Callable[[], object] = lambda: None
-    ) -> Ready:
-        """Clone a state and start a server on it, or leave nothing.
+        self, instance_id: str, state: State, before_start: Callable[[], object] = lambda: None
+    ) -> RunningClone:
+        """Clone a state and start a server on it; leave nothing on failure.
 
-        ``go_on`` is called between the two, and may raise. The caller holds the lock of
-        ``instance_id`` and keeps the state from being deleted. Raises ImageUnavailable,
-        NoPortLeft, ClusterFailed, StorageFull.
+        ``before_start`` is called between the two steps and may raise. The caller holds the
+        lock of ``instance_id`` and a lease of the state. Raises ImageUnavailable, NoPortLeft,
+        ClusterFailed, StorageFull.
         """
-        files = self._deps.files
+        files = self._services.files
         container = files.instance_dir(instance_id)
-        # First of all: without its binaries there is nothing to copy a state for.
-        server = self._deps.servers.server(state.image_id, container)
+        # First, for without its binaries there is no reason to copy the state.
+        server = self._services.servers.server(state.image_id, container)
         try:
-            with self._deps.metrics.phase("clone"):
+            with self._services.metrics.phase("clone"):
                 files.clone(files.state_dir(state.image_id, state.state_id), container)
             (container / LOG_FILE).unlink(missing_ok=True)
-            go_on()
+            before_start()
             return self._started(instance_id, state, container, server)
         except ServerUnusable as error:
             self.clear(container)
@@ -109,22 +112,19 @@ class Provisioner:
         *,
         prove: bool = False,
     ) -> Started:
-        """Start a server and set its password; at every start, so that no crash matters.
+        """Start a server and set its password, at every start because of possible crashes.
 
-        ``prove`` asks for a login like that of clients, too. Raises ClusterFailed, StorageFull
-        when that was because the disk is full: the server may have no room to say so.
+        With ``prove``, also log in as clients do. Raises ClusterFailed, or StorageFull when the
+        disk is full: the server may have no room to log the reason.
         """
         try:
             return self._start(server, port, password, settings, prove=prove)
         except PortTaken:
             raise
         except ClusterFailed as error:
-            if not self._deps.room.exhausted():
+            if not self._services.disk_budget.exhausted():
                 raise
-            raise StorageFull(
-                DISK_FULL,
-                error.details,
-            ) from error
+            raise StorageFull(DISK_FULL, error.details) from error
 
     def _start(
         self,
@@ -135,7 +135,7 @@ class Provisioner:
         *,
         prove: bool,
     ) -> Started:
-        with self._deps.ports.admitting(port):
+        with self._services.ports.admitting(port):
             postmaster = server.start(port=port, settings=settings)
         try:
             sessions = server.set_password(port, password)
@@ -147,7 +147,7 @@ class Provisioner:
         return Started(postmaster.runtime_id, sessions)
 
     def change_password(self, server: Cluster, password: str) -> None:
-        """Set the password in the files of a stopped server, out of reach by TCP."""
+        """Set the password of a stopped server, starting it out of reach of clients."""
         postmaster = server.start(port=None, settings=self.settings())
         try:
             server.set_password(postmaster.port, password)
@@ -155,47 +155,52 @@ class Provisioner:
             server.stop("fast")
 
     def settings(self) -> Mapping[str, Setting]:
-        """Return the settings that servers are to be started with now."""
-        settings: Mapping[str, Setting] = self._deps.config.value(SETTINGS)
+        """Return the configured settings, which servers start with."""
+        settings: Mapping[str, Setting] = self._services.config.value(SETTINGS)
         return settings
 
-    def discard(self, ready: Ready) -> None:
-        """Remove a clone that does not become an instance; never fails."""
-        self.clear(ready.container)
-        ready.held.close()
+    def discard(self, clone: RunningClone) -> None:
+        """Remove a clone that does not become an instance; never raise."""
+        self.clear(clone.container)
+        clone.port_reservation.close()
 
     def clear(self, container: Path) -> None:
-        """Remove files without a row, and what runs there; later if it cannot be done now."""
-        self._deps.chores.do(f"clean up {container}", lambda: self.scrap(container))
+        """End the server in files without a row and remove them; retry later what fails."""
+        self._services.retries.do(f"clean up {container}", lambda: self.scrap(container))
 
     def scrap(self, container: Path) -> None:
-        """Remove files without a row, and what runs there; what is no container is set aside."""
-        self._deps.servers.kill(container)
-        try:
-            self._deps.files.discard(container)
-        except Conflict as refusal:
-            place = self._deps.files.set_aside(container)
-            _log.warning("%s: it is set aside, as %s", refusal, place)
+        """End the server in files without a row and remove them.
 
-    def _started(self, instance_id: str, state: State, container: Path, server: Cluster) -> Ready:
-        """Start the server, on another port when one proves taken."""
+        Set aside what is not a container. Raises ClusterFailed, StorageFull, OSError.
+        """
+        self._services.servers.kill(container)
+        try:
+            self._services.files.discard(container)
+        except Conflict as refusal:
+            place = self._services.files.set_aside(container)
+            _log.warning("%s: moved to %s", refusal, place)
+
+    def _started(
+        self, instance_id: str, state: State, container: Path, server: Cluster
+    ) -> RunningClone:
+        """Start the server, on another port when another program has taken the first."""
         password, settings = new_password(), self.settings()
-        with ExitStack() as reservations:  # a port that failed is not tried again
+        with ExitStack() as reservations:  # keeps a port that failed from being tried again
             for attempts_left in reversed(range(_PORT_ATTEMPTS)):
-                port = reservations.enter_context(self._deps.ports.reserved())
+                port = reservations.enter_context(self._services.ports.reserved())
                 try:
-                    with self._deps.metrics.phase("start"):
+                    with self._services.metrics.phase("start"):
                         started = self.start(
                             server, port, password, settings, prove=not state.proven
                         )
                 except PortTaken:
                     if not attempts_left:
                         raise
-                    _log.info("port %d was taken meanwhile: trying another", port)
+                    _log.info("another program has taken port %d: trying another port", port)
                 else:
                     if not state.proven:
-                        self._deps.store.states.set_proven(state.state_id)
-                    return Ready(
+                        self._services.store.states.set_proven(state.state_id)
+                    return RunningClone(
                         instance_id=instance_id,
                         image_id=state.image_id,
                         state_id=state.state_id,
@@ -205,6 +210,6 @@ class Provisioner:
                         password=password,
                         started=started,
                         settings=settings,
-                        held=reservations.pop_all(),
+                        port_reservation=reservations.pop_all(),
                     )
         raise AssertionError("unreachable: the last attempt returns or raises")

@@ -1,4 +1,4 @@
-"""Removes instances that have expired; sleeps until the next one may have."""
+"""Removes expired instances; sleeps until the next one may expire."""
 
 import logging
 import threading
@@ -8,11 +8,11 @@ from sqlrs_engine.errors import EngineError
 from sqlrs_engine.store import InstanceFilter
 from sqlrs_engine.store.records import Instance
 
-from .lifecycle import Lifecycle
+from .removal import Removal
 from .services import Services
 from .usage import Usage
 
-LONGEST_SLEEP = 60.0  # seconds; the wall clock may jump, a waiting thread does not notice
+LONGEST_SLEEP = 60.0  # seconds; a waiting thread does not notice when the wall clock jumps
 RETRY_AFTER = 60.0  # seconds until a removal that failed is tried again
 
 _MARGIN = 30.0
@@ -22,31 +22,31 @@ _log = logging.getLogger(__name__)
 
 
 class Reaper:
-    """Asks instances near their deadline whether they are used, removes the idle ones.
+    """Reads the use of instances near their deadline and removes the idle ones.
 
-    The first question comes shortly before the deadline, so that an instance in use is
-    never shown as expired.
+    The first reading comes shortly before the deadline, so that an instance in use is never
+    shown as expired.
     """
 
-    def __init__(self, deps: Services, lifecycle: Lifecycle, activity: Usage) -> None:
-        self._deps = deps
-        self._lifecycle = lifecycle
-        self._activity = activity
+    def __init__(self, services: Services, removal: Removal, usage: Usage) -> None:
+        self._services = services
+        self._removal = removal
+        self._usage = usage
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._not_before: dict[str, Timestamp] = {}
-        deps.expiry.on_change(self._wake.set)
+        services.expiry.on_change(self._wake.set)
 
     def start(self) -> None:
-        """Reap in a background thread until ``stop``."""
+        """Remove instances as they expire, in the background, until ``stop``."""
         if self._thread is None:
             self._stopping.clear()
             self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """End the background thread; a removal under way is finished first."""
+        """End the background thread after the removal under way."""
         self._stopping.set()
         self._wake.set()
         if self._thread is not None:
@@ -54,8 +54,8 @@ class Reaper:
             self._thread = None
 
     def reap(self) -> list[str]:
-        """Look at every instance that is due; return the ids of those removed."""
-        rows = self._deps.store.instances.find(InstanceFilter())
+        """Remove the instances that have expired; return their ids."""
+        rows = self._services.store.instances.find(InstanceFilter())
         known = {row.instance_id for row in rows}
         self._not_before = {k: v for k, v in self._not_before.items() if k in known}
         removed = []
@@ -63,13 +63,13 @@ class Reaper:
             if self._stopping.is_set():
                 break
             due = self._due(row)
-            if due is not None and due <= self._deps.clock() and self._reap(row.instance_id):
+            if due is not None and due <= self._services.clock() and self._reap(row.instance_id):
                 removed.append(row.instance_id)
         return removed
 
     def next_due(self) -> Timestamp | None:
-        """Return when an instance must be looked at next, None when none ever expires."""
-        dues = (self._due(row) for row in self._deps.store.instances.find(InstanceFilter()))
+        """Return when to look at an instance next, None when none ever expires."""
+        dues = (self._due(row) for row in self._services.store.instances.find(InstanceFilter()))
         return min((due for due in dues if due is not None), default=None)
 
     def _run(self) -> None:
@@ -79,7 +79,7 @@ class Reaper:
                 self.reap()
                 sleep = self._sleep()
             except Exception:
-                _log.exception("cannot look for expired instances, trying again")
+                _log.exception("cannot look for expired instances: trying again in a minute")
                 sleep = LONGEST_SLEEP
             self._wake.wait(sleep)
 
@@ -87,31 +87,31 @@ class Reaper:
         due = self.next_due()
         if due is None:
             return LONGEST_SLEEP
-        return min(max(seconds_between(self._deps.clock(), due), 0.001), LONGEST_SLEEP)
+        return min(max(seconds_between(self._services.clock(), due), 0.001), LONGEST_SLEEP)
 
     def _due(self, row: Instance) -> Timestamp | None:
         if row.expires_at is None:
             return None
-        margin = min(self._deps.expiry.ttl(row) * _MARGIN_SHARE, _MARGIN)
+        margin = min(self._services.expiry.ttl(row) * _MARGIN_SHARE, _MARGIN)
         due = shift(row.expires_at, -margin)
         return max(due, self._not_before.get(row.instance_id, due))
 
     def _reap(self, instance_id: str) -> bool:
-        """Renew, put off or remove an instance that is due; say whether it is removed."""
+        """Renew, defer or remove an instance that is due; return whether it was removed."""
         try:
-            with self._deps.locks.hold(instance_id):
-                row = self._deps.expiry.recompute(instance_id)
+            with self._services.locks.hold(instance_id):
+                row = self._services.expiry.recompute(instance_id)
                 if row is None or row.expires_at is None:
                     return False
-                _, used = self._activity.observe(row)
+                _, used = self._usage.observe(row)
                 if used:
                     return False
-                if self._deps.clock() < row.expires_at:
+                if self._services.clock() < row.expires_at:
                     self._not_before[instance_id] = row.expires_at
                     return False
                 _log.info("instance %s has expired", instance_id)
-                return self._lifecycle.remove(instance_id)
+                return self._removal.remove(instance_id)
         except (EngineError, OSError):
             _log.exception("cannot remove the expired instance %s", instance_id)
-            self._not_before[instance_id] = shift(self._deps.clock(), RETRY_AFTER)
+            self._not_before[instance_id] = shift(self._services.clock(), RETRY_AFTER)
             return False

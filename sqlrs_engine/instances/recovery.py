@@ -1,4 +1,4 @@
-"""After a start of the engine: make servers, files and rows agree again."""
+"""Makes the servers, files and rows of instances agree after a start of the engine."""
 
 import logging
 import threading
@@ -10,9 +10,9 @@ from pathlib import Path
 from sqlrs_engine.errors import EngineError
 from sqlrs_engine.store import InstanceFilter
 
-from .lifecycle import Lifecycle
 from .provisioner import Provisioner
 from .reaper import Reaper
+from .restart import Restart
 from .services import Services
 
 _RESTARTS_AT_ONCE = 4
@@ -21,28 +21,31 @@ _log = logging.getLogger(__name__)
 
 
 class Recovery:
-    """Re-adopts living servers, restarts dead ones, removes what belongs to no instance."""
+    """Adopts running servers, restarts the others, removes files without rows and the reverse."""
 
     def __init__(
-        self, deps: Services, assembly: Provisioner, lifecycle: Lifecycle, reaper: Reaper
+        self, services: Services, provisioner: Provisioner, restart: Restart, reaper: Reaper
     ) -> None:
-        self._deps = deps
-        self._assembly = assembly
-        self._lifecycle = lifecycle
+        self._services = services
+        self._provisioner = provisioner
+        self._restart = restart
         self._reaper = reaper
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """Leave the rest to the next use or start; what is under way is finished."""
+        """End ``run`` after its current steps; the next use or start does the rest."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Recover everything; what fails is logged and left to the next use or start."""
+        """Recover everything; log what fails and leave it to the next use or start.
+
+        A restart takes about 50 ms. Call this in a background thread, before the reaper starts.
+        """
         self._attempt(self._remove_strays, "cannot remove the files of deleted instances")
         self._attempt(self._drop_rows_without_files, "cannot check the instances' files")
-        # Before anything is started: the expired need no server any more.
+        # Before anything is started: expired instances need no server any more.
         self._attempt(self._reaper.reap, "cannot remove expired instances")
-        rows = self._deps.store.instances.find(InstanceFilter())
+        rows = self._services.store.instances.find(InstanceFilter())
         with ThreadPoolExecutor(_RESTARTS_AT_ONCE, "instance-restart") as pool:
             for _ in pool.map(self._revive, [row.instance_id for row in rows]):
                 pass
@@ -56,37 +59,39 @@ class Recovery:
             _log.exception(failure)
 
     def _remove_strays(self) -> None:
-        """Remove instance directories without a row, ending what runs there."""
-        for container in sorted(self._deps.files.instance_dirs()):
-            # A creation under way holds the lock until its row is there.
-            with self._deps.locks.hold(container.name):
-                if self._deps.store.instances.get(container.name) is None:
+        """Remove instance directories without a row and end the servers that run in them."""
+        for container in sorted(self._services.files.instance_dirs()):
+            # A creation holds the lock until its row is there.
+            with self._services.locks.hold(container.name):
+                if self._services.store.instances.get(container.name) is None:
                     remove = partial(self._remove_stray, container)
                     self._attempt(remove, f"cannot remove {container}")
 
     def _remove_stray(self, container: Path) -> None:
-        if self._deps.keeps(container.name):
-            place = self._deps.files.set_aside(container)
-            _log.warning("unknown instance %s is kept, as it is, in %s", container.name, place)
+        if self._services.keeps(container.name):
+            place = self._services.files.set_aside(container)
+            _log.warning("unknown instance %s is kept in %s", container.name, place)
             return
-        # Half made or half deleted, or a standby of an engine that was killed.
+        # Half made, half deleted, or a standby of an engine that was killed.
         _log.warning("removing the files of unknown instance %s", container.name)
-        self._assembly.scrap(container)
+        self._provisioner.scrap(container)
 
     def _drop_rows_without_files(self) -> None:
-        for row in self._deps.store.instances.find(InstanceFilter()):
-            container = self._deps.files.instance_dir(row.instance_id)
-            with self._deps.locks.hold(row.instance_id):
-                if not container.exists() and self._deps.store.instances.remove(row.instance_id):
+        for row in self._services.store.instances.find(InstanceFilter()):
+            container = self._services.files.instance_dir(row.instance_id)
+            with self._services.locks.hold(row.instance_id):
+                if not container.exists() and self._services.store.instances.remove(
+                    row.instance_id
+                ):
                     _log.warning("instance %s is gone: its files are missing", row.instance_id)
 
     def _revive(self, instance_id: str) -> None:
-        if self._stopping.is_set() or self._deps.store.instances.get(instance_id) is None:
+        if self._stopping.is_set() or self._services.store.instances.get(instance_id) is None:
             return
         try:
-            self._lifecycle.ensure_running(instance_id, _log.info)
+            self._restart.ensure_running(instance_id, _log.info)
         except EngineError as error:
             _log.warning("cannot restart instance %s: %s", instance_id, error)
         except Exception:
-            # Whatever is wrong with this one, the others must not stay down for it.
+            # Whatever is wrong with this instance, the others are restarted.
             _log.exception("cannot restart instance %s", instance_id)

@@ -1,43 +1,49 @@
-"""Put an instance back to the content of its state."""
+"""Resets an instance to the content of its state."""
 
 from sqlrs_engine.errors import NotFound
 from sqlrs_engine.store.records import Instance
 
-from .lifecycle import Lifecycle
 from .provisioner import Provisioner
+from .restart import Restart
 from .servers import LOG_FILE
 from .services import Services
 from .usage import Usage
 
 
 class Reset:
-    """Replaces an instance's files by a fresh clone; id, port and password stay."""
+    """Replaces an instance's files by a fresh clone of its state."""
 
     def __init__(
-        self, deps: Services, assembly: Provisioner, lifecycle: Lifecycle, activity: Usage
+        self, services: Services, provisioner: Provisioner, restart: Restart, usage: Usage
     ) -> None:
-        self._deps = deps
-        self._assembly = assembly
-        self._lifecycle = lifecycle
-        self._activity = activity
+        self._services = services
+        self._provisioner = provisioner
+        self._restart = restart
+        self._usage = usage
 
-    def reset(self, instance_id: str, force: bool) -> Instance:
-        """Reset an instance; see ``Instances.reset``."""
-        state_id = self._lifecycle.get(instance_id).state_id
-        with self._deps.leases.lease(state_id), self._deps.locks.hold(instance_id):
-            instance = self._lifecycle.get(instance_id)
-            container = self._deps.files.instance_dir(instance_id)
-            server = self._deps.servers.server(instance.image_id, container)
+    def apply(self, instance_id: str, force: bool = False) -> Instance:
+        """Reset an instance; its id, port and password stay.
+
+        When another program has its port, it moves: see ``Restart.ensure_running``. Raises
+        NotFound, Conflict while clients are connected (``force`` cuts them off),
+        ImageUnavailable, StorageFull, ClusterFailed.
+        """
+        services = self._services
+        state_id = services.instance(instance_id).state_id
+        with services.leases.lease(state_id), services.locks.hold(instance_id):
+            instance = services.instance(instance_id)
+            container = services.files.instance_dir(instance_id)
+            server = services.servers.server(instance.image_id, container)
             if not force:
-                self._activity.refuse_connections(instance, "reset")
+                self._usage.refuse_connections(instance, "reset")
             self._replace_files(instance)
-            return self._lifecycle.restart(instance, server)
+            return self._restart.restart(instance, server)
 
     def _replace_files(self, instance: Instance) -> None:
-        """Copy first and swap then, so that a failing copy costs nothing."""
-        files = self._deps.files
+        """Copy first, then exchange, so that a copy that fails changes nothing."""
+        files = self._services.files
         source = files.state_dir(instance.image_id, instance.state_id)
-        if not self._deps.states.exists(instance.state_id):
+        if not self._services.states.exists(instance.state_id):
             raise NotFound(
                 "the state's files are missing or damaged: prepare it again", instance.state_id
             )
@@ -49,5 +55,5 @@ class Reset:
         except BaseException:
             files.discard(workspace)
             raise
-        # Only now: what was there runs on until nothing can fail any more.
-        self._assembly.clear(workspace)
+        # Now nothing can fail any more: end the server that runs in the former files.
+        self._provisioner.clear(workspace)

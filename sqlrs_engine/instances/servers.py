@@ -1,6 +1,5 @@
 """The PostgreSQL servers of containers."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from sqlrs_engine.postgres.cluster import Cluster
@@ -10,15 +9,9 @@ from sqlrs_engine.statefs import data_dir
 
 LOG_FILE = "postgres.log"
 
-OnLog = Callable[[str], None]
-
-
-def discard_line(line: str) -> None:
-    """Ignore a log line: the ``on_log`` of callers that watch nothing."""
-
 
 class Servers:
-    """Finds the cluster of a container directory, whether its server runs or not."""
+    """Finds the clusters that belong in container directories."""
 
     def __init__(self, distributions: Distributions, os_user: OsUser | None) -> None:
         """``os_user`` runs the servers when the engine is root."""
@@ -26,11 +19,14 @@ class Servers:
         self._os_user = os_user
 
     def server(self, image_id: str, container: Path) -> Cluster:
-        """Return the cluster of a container. Raises ImageUnavailable."""
+        """Return the cluster of a container, whether its server runs or not.
+
+        Raises ImageUnavailable when the binaries of its image are gone.
+        """
         return self._cluster(self._distributions.get(image_id), container)
 
     def kill(self, container: Path) -> None:
-        """End what runs in a container at once. Raises ClusterFailed when it cannot be."""
+        """End the server in a container at once; needs no binaries. Raises ClusterFailed."""
         self._cluster(_ANY_BINARIES, container).stop("immediate")
 
     def _cluster(self, distribution: Distribution, container: Path) -> Cluster:
@@ -42,7 +38,7 @@ class Servers:
         )
 
 
-# Stopping a server takes none of its programs, so it works after they were removed.
+# Stopping a server needs none of its programs, so it works after they were removed.
 _ANY_BINARIES = Distribution(
     image_id="", version="", major=0, bin_dir=Path("/nonexistent"), origin="installed"
 )

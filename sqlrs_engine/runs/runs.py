@@ -22,7 +22,7 @@ from .run import END_SECONDS, Run
 from .sessions import end_sessions
 
 if TYPE_CHECKING:
-    from sqlrs_engine.instances import Instances
+    from sqlrs_engine.instances.restart import Restart
     from sqlrs_engine.postgres.cluster import Cluster
     from sqlrs_engine.registry import Registry
 
@@ -40,7 +40,7 @@ class Runs:
     def __init__(
         self,
         registry: "Registry",
-        instances: "Instances",
+        restart: "Restart",
         clusters: "Callable[[Instance], Cluster]",
         *,
         renew: Callable[[str], object],
@@ -52,7 +52,7 @@ class Runs:
         ``scratch`` makes the directory that a run works in, removed when the run is over.
         """
         self._registry = registry
-        self._instances = instances
+        self._restart = restart
         self._clusters = clusters
         self._renew = renew
         self._scratch = scratch
@@ -79,7 +79,7 @@ class Runs:
         if is_by_name:
             self._registry.touch(request.instance_ref)
         notes: list[str] = []
-        instance = self._instances.ensure_running(instance.instance_id, notes.append)
+        instance = self._restart.ensure_running(instance.instance_id, notes.append)
         return self._start(request.program, steps, instance, notes)
 
     def active(self) -> int:

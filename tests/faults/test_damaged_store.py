@@ -81,7 +81,7 @@ def test_settings_that_let_nothing_start_cost_no_state(store: Store) -> None:
     store.engine.config.set("postgres.settings", {"shared_buffers": "900GB"})
     try:
         with pytest.raises(ClusterFailed, match=result["state_id"]):
-            store.engine.instances.create(result["state_id"])
+            store.engine.instances.creation.create(result["state_id"])
         error = store.failure(*SCRIPT)
     finally:
         store.engine.config.remove("postgres.settings")
@@ -96,14 +96,15 @@ def test_a_directory_in_place_of_a_pid_file(store: Store, filled: bool) -> None:
     result = store.prepare(*SCRIPT)
     data = store.engine.files.instance_dir(result["instance_id"]) / "data"
     pid_file = data / "postmaster.pid"
-    postmaster = psutil.Process(int(pid_file.read_text().split("\n")[0]))
-    postmaster.send_signal(signal.SIGQUIT)
-    psutil.wait_procs([postmaster], timeout=60)
-    pid_file.unlink(missing_ok=True)
-    pid_file.mkdir()
-    if filled:
-        (pid_file / "something").touch()
-    store.engine.instances.ensure_running(result["instance_id"])
+    with store.engine.instances.services.locks.hold(result["instance_id"]):  # no revival yet
+        postmaster = psutil.Process(int(pid_file.read_text().split("\n")[0]))
+        postmaster.send_signal(signal.SIGQUIT)
+        psutil.wait_procs([postmaster], timeout=60)
+        pid_file.unlink(missing_ok=True)
+        pid_file.mkdir()
+        if filled:
+            (pid_file / "something").touch()
+    store.engine.instances.restart.ensure_running(result["instance_id"])
     assert query(result, "select n from t") == 1
 
 
@@ -111,14 +112,14 @@ def test_a_damaged_instance_says_how_to_mend_it(store: Store) -> None:
     result = store.prepare(*SCRIPT)
     instance_id = result["instance_id"]
     container = store.engine.files.instance_dir(instance_id)
-    with store.engine.instances.exclusive([instance_id]):
+    with store.engine.instances.services.locks.hold(instance_id):
         store.engine.servers.kill(container)
         control_damaged(container)
     with pytest.raises(ClusterFailed, match="reset it"):
-        store.engine.instances.ensure_running(instance_id)
-    with store.engine.instances.exclusive([instance_id]):
+        store.engine.instances.restart.ensure_running(instance_id)
+    with store.engine.instances.services.locks.hold(instance_id):
         data_elsewhere(container)
     with pytest.raises(StoreDamaged, match="reset it"):
-        store.engine.instances.ensure_running(instance_id)
-    store.engine.instances.reset(instance_id)
+        store.engine.instances.restart.ensure_running(instance_id)
+    store.engine.instances.reset.apply(instance_id)
     assert query(result, "select n from t") == 1

@@ -59,7 +59,7 @@ class Bench:
     def prepare_and_drop(self, *args):
         """Prepare and delete the instance; return the id of its state."""
         result = self.prepare(*args)
-        self.instances.remove(result["instance_id"])
+        self.instances.removal.remove(result["instance_id"])
         self.engine.files.wait_idle()
         return result["state_id"]
 
@@ -72,7 +72,7 @@ class Bench:
 
     def close(self):
         for instance in self.engine.store.instances.find(InstanceFilter()):
-            self.engine.instances.remove(instance.instance_id)
+            self.engine.instances.removal.remove(instance.instance_id)
         self.engine.stop()
         self.engine.close()
 

@@ -15,13 +15,13 @@ import pytest
 from support.http_fakes import TOKEN, app, serving
 from support.waiting import PATIENCE, eventually
 
-from sqlrs_engine import stream
+from sqlrs_engine import instances, stream
 from sqlrs_engine.clock import utc_now
 from sqlrs_engine.config import Config
 from sqlrs_engine.deletion import Deletion
 from sqlrs_engine.errors import InvalidArgument, NotFound
 from sqlrs_engine.httpapi.services import Services
-from sqlrs_engine.instances import Expiry, Instances, Servers
+from sqlrs_engine.instances import Expiry, Instances, Servers, configured_ports
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions.catalog import Distributions
 from sqlrs_engine.postgres.os_user import OsUser
@@ -59,19 +59,23 @@ class Engine:
         self.registry = Registry(self.store, on_names_changed=expiry.renew)
         self.servers = Servers(self.distributions, user)
         self.instances = Instances(
-            self.store,
-            self.files,
-            self.servers,
-            config,
-            registry=self.registry,
-            leases=leases,
-            expiry=expiry,
-            states=States(self.store.states, self.files, utc_now),
+            instances.Services(
+                store=self.store,
+                files=self.files,
+                servers=self.servers,
+                config=config,
+                registry=self.registry,
+                leases=leases,
+                states=States(self.store.states, self.files, utc_now),
+                expiry=expiry,
+                ports=configured_ports(config, self.store.instances),
+                clock=utc_now,
+            )
         )
         self.deletion = Deletion(self.store, self.instances, leases, self.files)
         self.runs = Runs(
             self.registry,
-            self.instances,
+            self.instances.restart,
             self.cluster,
             renew=expiry.renew,
             scratch=Scratch(root).directory,
@@ -123,7 +127,7 @@ class Engine:
         self.runs.shutdown(PATIENCE)
         self.instances.stop()
         for instance in self.store.instances.find(InstanceFilter()):
-            self.instances.remove(instance.instance_id)
+            self.instances.removal.remove(instance.instance_id)
         self.files.wait_idle(PATIENCE)
         self.store.close()
 
@@ -202,14 +206,14 @@ def engine(tmp_path_factory, distribution):
 @pytest.fixture(scope="module")
 def shared(engine):
     """An instance for tests that leave it as it is."""
-    return engine.instances.create(STATE)
+    return engine.instances.creation.create(STATE)
 
 
 @pytest.fixture
 def instance(engine):
-    instance = engine.instances.create(STATE)
+    instance = engine.instances.creation.create(STATE)
     yield instance
-    engine.instances.remove(instance.instance_id)
+    engine.instances.removal.remove(instance.instance_id)
 
 
 # The programs
@@ -399,7 +403,7 @@ def test_sessions_are_the_clients_own(engine, instance):
     bench = {"kind": "pgbench", "stdin": "select pg_sleep(100);"}
     reader = engine.open(instance, "-n", "-f", "/dev/stdin", **bench)
     try:
-        eventually(lambda: engine.instances.connections(instance.instance_id) == 1)
+        eventually(lambda: engine.instances.usage.connections(instance.instance_id) == 1)
         assert engine.delete(instance) == "blocked"
         assert engine.sessions(instance)[0][0].startswith("pgbench-")
     finally:
@@ -521,7 +525,7 @@ def test_a_program_that_psql_left_behind_is_ended_with_its_sql(engine, instance)
 def test_a_run_whose_instance_is_deleted_ends(engine, instance):
     reader = engine.open(instance, "-c", "select pg_sleep(100)")
     eventually(lambda: any("sleep" in query for _, _, query in engine.sessions(instance)))
-    engine.instances.remove(instance.instance_id)
+    engine.instances.removal.remove(instance.instance_id)
     reader.until(lambda: reader.run.finished)
     assert reader.code in (1, 2)
     assert "terminat" in reader.err

@@ -32,7 +32,7 @@ class Store:
 
     def close(self) -> None:
         for instance in self.store.instances.find(InstanceFilter()):
-            self.engine.instances.remove(instance.instance_id)
+            self.engine.instances.removal.remove(instance.instance_id)
         self.engine.stop()
         self.engine.close()
         assert self.processes() == []
@@ -84,7 +84,7 @@ class Store:
         """Switch the warm pool off, and wait until nothing of it goes on."""
         self.engine.config.set("pool.enabled", False)
         pool = self.engine.instances.pool
-        eventually(lambda: not pool.standbys() and not pool._shelf.being_made(), "no standbys")
+        eventually(lambda: not pool.standbys() and not pool.being_made(), "no standbys")
 
     def workspaces(self) -> list[Path]:
         work = self.root / "work"

@@ -14,6 +14,7 @@ import threading
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import orjson
@@ -28,6 +29,7 @@ from sqlrs_engine.httpapi import spec
 from sqlrs_engine.httpapi.app import create_app
 from sqlrs_engine.httpapi.services import Services
 from sqlrs_engine.httpapi.uvicorn_protocol import GuardedProtocol
+from sqlrs_engine.instances.keyed_locks import KeyedLocks
 from sqlrs_engine.prepare.jobs.events import Batch
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.states.leases import Leases
@@ -48,10 +50,23 @@ class FakeInstances:
         self._ports = itertools.count(20000)
         self.connected = defaultdict(int)
         self.asked = []
+        # Each part of ``Instances`` is this object.
+        self.creation = self.expiry = self.reset = self.promotion = self
+        self.usage = self.removal = self
+        self.services = SimpleNamespace(locks=KeyedLocks())
 
-    def create(self, state_id, *, name=None, ttl=None, protected=False, made_for=None, asked=None):
+    def create(
+        self,
+        state_id,
+        *,
+        name=None,
+        ttl=None,
+        protected=False,
+        made_for=None,
+        request_digest=None,
+    ):
         if made_for is not None:
-            self.asked.append((made_for, asked))
+            self.asked.append((made_for, request_digest))
         if self._store.states.get(state_id) is None:
             raise NotFound("state not found", state_id)
         now = utc_now()
@@ -75,7 +90,7 @@ class FakeInstances:
         self._get(instance_id)
         return self._store.instances.update(instance_id, **changes)
 
-    def reset(self, instance_id, force=False):
+    def apply(self, instance_id, force=False):
         instance = self._get(instance_id)
         if self.connected[instance_id] and not force:
             raise Conflict("the instance is in use", f"{self.connected[instance_id]} connections")
@@ -96,9 +111,6 @@ class FakeInstances:
 
     def connections(self, instance_id):
         return self.connected[instance_id]
-
-    def exclusive(self, instance_ids):
-        return contextlib.nullcontext()
 
     def remove(self, instance_id):
         return self._store.instances.remove(instance_id)

@@ -2,18 +2,22 @@
 
 import itertools
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sqlrs_engine import clock, ids
 from sqlrs_engine.config import Config
 from sqlrs_engine.conntrack import Reading
+from sqlrs_engine.deletion import Deletion
 from sqlrs_engine.errors import ClusterFailed, ImageUnavailable, StorageFull
 from sqlrs_engine.host.memory import Machine
-from sqlrs_engine.instances import Expiry, Instances
+from sqlrs_engine.instances import Expiry, Instances, Services
 from sqlrs_engine.instances.disk_budget import Unlimited
+from sqlrs_engine.instances.pool.pool import in_thread
 from sqlrs_engine.instances.ports import Ports
 from sqlrs_engine.postgres.errors import PortTaken, ServerUnusable
 from sqlrs_engine.postgres.postmaster import Postmaster
@@ -192,7 +196,7 @@ class FakeServer:
         return self.sessions
 
 
-class FakePlaceholders:
+class FakePortPlaceholders:
     """Holds ports in memory; what listens has its port."""
 
     def __init__(self, world: "World") -> None:
@@ -216,7 +220,7 @@ class FakePlaceholders:
         self.held.clear()
 
 
-class FakeRoom(Unlimited):
+class FakeDiskBudget(Unlimited):
     """A disk as full as it is said to be; ``relief`` says what is given back."""
 
     def __init__(self) -> None:
@@ -257,10 +261,13 @@ class World:
         self.foreign_ports: set[int] = set()
         self.listening: set[int] = set()
         self.fail_start = self.fail_password = self.fail_login = False
-        self.room = FakeRoom()
+        self.disk_budget = FakeDiskBudget()
         self.precious: set[str] = set()
         self.memory = FakeMemory()
         self.unreachable_images: set[str] = set()
+        self.port_range = (20000, 20999)
+        self.monotonic: Callable[[], float] = time.monotonic
+        self.spawn_in: Callable[[Callable[[], None]], None] = in_thread
         self._servers: dict[Path, FakeServer] = {}
         self.files = FakeFiles(root / "store")
         self.files.on_exchange = self._exchange_servers
@@ -271,29 +278,42 @@ class World:
     def restart_engine(self) -> None:
         """Forget what an engine has in memory; servers, files and rows stay."""
         self.leases = Leases()
+        self.port_placeholders = FakePortPlaceholders(self)
         expiry = Expiry(self.store, self.config, self.clock)
         self.registry = Registry(self.store, clock=self.clock, on_names_changed=expiry.renew)
-        self.instances = Instances(
-            self.store,
-            self.files,
-            self,
-            self.config,
+        self.ports = Ports(
+            lambda: self.port_range,
+            self.store.instances.ports,
+            placeholders=self.port_placeholders,
+            choose=lambda count: 0,
+        )
+        services = Services(
+            store=self.store,
+            files=self.files,
+            servers=self,
+            config=self.config,
             registry=self.registry,
             leases=self.leases,
-            expiry=expiry,
             states=States(self.store.states, self.files, self.clock),
+            expiry=expiry,
+            ports=self.ports,
             conntrack=self,
-            ports=Ports(
-                lambda: (20000, 20999),
-                self.store.instances.ports,
-                placeholders=FakePlaceholders(self),
-                choose=lambda count: 0,
-            ),
+            disk_budget=self.disk_budget,
             clock=self.clock,
-            memory=self.memory,
-            room=self.room,
             keeps=lambda instance_id: instance_id in self.precious,
         )
+        self.metrics = services.metrics
+        self.instances = Instances(
+            services, memory=self.memory, monotonic=self.monotonic, spawn=self.spawn
+        )
+        self.deletion = Deletion(self.store, self.instances, self.leases, self.files)
+
+    def create(self, state_id: str, **options: Any) -> Instance:
+        return self.instances.creation.create(state_id, **options)
+
+    def spawn(self, work: Callable[[], None]) -> None:
+        """Make a standby in the caller's thread, or as ``spawn_in`` does."""
+        self.spawn_in(work)
 
     def close(self) -> None:
         self.instances.pool.stop()

@@ -278,7 +278,7 @@ class World:
                 states=self.states,
                 durability=self.durability,
                 leases=self.leases,
-                instances=self.instances,
+                creation=self.instances,
                 config=self.config,
                 clock=utc_now,
                 disk_budget=self.disk_budget,

@@ -5,7 +5,7 @@ import threading
 import pytest
 from support.instance_fakes import IMAGE, World, state_id
 
-from sqlrs_engine.deletion import Deletion, Node
+from sqlrs_engine.deletion import Node
 from sqlrs_engine.errors import NotFound
 from sqlrs_engine.ids import new_id
 
@@ -19,7 +19,7 @@ def world(tmp_path):
 
 @pytest.fixture
 def deletion(world):
-    return Deletion(world.store, world.instances, world.leases, world.files)
+    return world.deletion
 
 
 def leaf(instance, connections=0, blocked=None):
@@ -44,7 +44,7 @@ def both_ways(call, **options):
 
 
 def test_an_idle_instance_goes(world, deletion):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     result = both_ways(lambda **o: deletion.instance(instance.instance_id, **o))
     assert (result.outcome, result.root) == ("deleted", leaf(instance))
     assert world.store.instances.get(instance.instance_id) is None
@@ -52,7 +52,7 @@ def test_an_idle_instance_goes(world, deletion):
 
 
 def test_a_dry_run_deletes_nothing(world, deletion):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     deletion.instance(instance.instance_id, force=True, dry_run=True)
     deletion.state(instance.state_id, recurse=True, force=True, dry_run=True)
     assert world.server_of(instance).running
@@ -60,7 +60,7 @@ def test_a_dry_run_deletes_nothing(world, deletion):
 
 
 def test_connections_block_unless_forced(world, deletion):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     world.server_of(instance).connections = 2
     result = both_ways(lambda **o: deletion.instance(instance.instance_id, **o))
     assert result.outcome == "blocked"
@@ -71,7 +71,7 @@ def test_connections_block_unless_forced(world, deletion):
 
 
 def test_protection_blocks_unless_forced(world, deletion):
-    instance = world.instances.create(world.add_state(), protected=True)
+    instance = world.create(world.add_state(), protected=True)
     result = both_ways(lambda **o: deletion.instance(instance.instance_id, **o))
     assert result.root == leaf(instance, 0, "protected")
     result = both_ways(lambda **o: deletion.state(instance.state_id, **o), recurse=True)
@@ -82,7 +82,7 @@ def test_protection_blocks_unless_forced(world, deletion):
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_deleting_an_unknown_object_is_not_found(world, deletion, dry_run):
-    world.instances.create(world.add_state(), name="dev")
+    world.create(world.add_state(), name="dev")
     for ref in (new_id(), "dev"):
         with pytest.raises(NotFound):
             deletion.instance(ref, dry_run=dry_run)
@@ -102,7 +102,7 @@ def test_a_state_alone_goes_with_its_files(world, deletion):
 def test_dependants_block_a_state_and_force_does_not_help(world, deletion, force):
     parent, user = world.add_state(1), world.add_state(2)
     child = world.add_state(3, parent=1)
-    world.instances.create(user)
+    world.create(user)
     for state in (parent, user):
         result = both_ways(lambda state=state, **o: deletion.state(state, **o), force=force)
         assert result.outcome == "blocked"
@@ -114,7 +114,7 @@ def test_recursion_takes_instances_then_children(world, deletion):
     top = world.add_state(1)
     world.add_state(2, parent=1)
     low = world.add_state(3, parent=2)
-    on_top, on_low = world.instances.create(top), world.instances.create(low)
+    on_top, on_low = world.create(top), world.create(low)
     result = both_ways(lambda **o: deletion.state(top, **o), recurse=True)
     assert result.outcome == "deleted"
     lowest = Node(kind="state", id=low, children=(leaf(on_low),))
@@ -128,7 +128,7 @@ def test_recursion_takes_instances_then_children(world, deletion):
 def test_one_connection_far_below_blocks_everything(world, deletion):
     top, side = world.add_state(1), world.add_state(2, parent=1)
     low = world.add_state(3, parent=1)
-    idle, used = world.instances.create(side), world.instances.create(low)
+    idle, used = world.create(side), world.create(low)
     world.server_of(used).connections = 1
     result = both_ways(lambda **o: deletion.state(top, **o), recurse=True)
     assert result.outcome == "blocked"
@@ -163,12 +163,13 @@ def test_long_chains_of_states(world, deletion):
 def test_an_instance_made_while_its_state_is_deleted_waits_and_fails(world, deletion, monkeypatch):
     """Between the plan and the deletion nobody can get in."""
     state, failures = world.add_state(), []
-    first = world.instances.create(state)
-    remove = world.instances.remove
+    first = world.create(state)
+    removal = world.instances.removal
+    remove = removal.remove
 
     def create():
         try:
-            world.instances.create(state)
+            world.create(state)
         except NotFound as error:
             failures.append(error)
 
@@ -178,7 +179,7 @@ def test_an_instance_made_while_its_state_is_deleted_waits_and_fails(world, dele
         thread.start()
         return remove(instance_id)
 
-    monkeypatch.setattr(world.instances, "remove", remove_slowly)
+    monkeypatch.setattr(removal, "remove", remove_slowly)
     assert deletion.state(state, recurse=True).outcome == "deleted"
     thread.join(30)
     assert len(failures) == 1
@@ -193,7 +194,7 @@ def test_an_instance_made_while_the_tree_is_read_is_not_overlooked(world, deleti
 
     def retire_late(state_ids):
         if not made:
-            made.append(world.instances.create(state))
+            made.append(world.create(state))
         return retire(state_ids)
 
     monkeypatch.setattr(world.leases, "retire", retire_late)
@@ -204,14 +205,15 @@ def test_an_instance_made_while_the_tree_is_read_is_not_overlooked(world, deleti
 
 
 def test_a_client_that_connects_at_the_last_moment_blocks(world, deletion, monkeypatch):
-    instance = world.instances.create(world.add_state())
-    exclusive = world.instances.exclusive
+    instance = world.create(world.add_state())
+    locks = world.instances.services.locks
+    hold_all = locks.hold_all
 
     def connect_late(instance_ids):
         world.server_of(instance).connections = 1
-        return exclusive(instance_ids)
+        return hold_all(instance_ids)
 
-    monkeypatch.setattr(world.instances, "exclusive", connect_late)
+    monkeypatch.setattr(locks, "hold_all", connect_late)
     assert deletion.instance(instance.instance_id).outcome == "blocked"
     world.server_of(instance).connections = 0
     assert deletion.state(instance.state_id, recurse=True).outcome == "blocked"

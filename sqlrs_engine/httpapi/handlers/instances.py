@@ -51,15 +51,15 @@ async def create_instance(
     if ("state_id" in body) == ("from_name" in body):
         raise InvalidArgument("invalid request body", "give either state_id or from_name")
     state_id = body.get("state_id") or services.registry.name(body["from_name"]).state_id
-    made_for, asked = _once(body, idempotency_key)
+    made_for, request_digest = _once(body, idempotency_key)
     instance = await services.call(
-        services.instances.create,
+        services.instances.creation.create,
         state_id,
         name=body.get("name"),
         ttl=_seconds(body.get("ttl")),
         protected=body.get("protected", False),
         made_for=made_for,
-        asked=asked,
+        request_digest=request_digest,
     )
     return created(instance_details(instance), location("instances", instance.instance_id))
 
@@ -69,19 +69,19 @@ async def update_instance(services: Services, instance: str, body: Json) -> Repl
     changes: dict[str, Any] = dict(body)
     if "ttl" in changes:
         changes["ttl"] = _seconds(changes["ttl"])
-    changed = await services.call(services.instances.update, instance, **changes)
+    changed = await services.call(services.instances.expiry.update, instance, **changes)
     return json_reply(instance_details(changed))
 
 
 async def reset_instance(services: Services, instance: str, force: bool = False) -> Reply:
     """Put an instance back to its state."""
-    as_new = await services.call(services.instances.reset, instance, force=force)
+    as_new = await services.call(services.instances.reset.apply, instance, force=force)
     return json_reply(instance_details(as_new))
 
 
 async def promote_instance(services: Services, instance: str) -> Reply:
     """Make a state of an instance."""
-    state = await services.call(services.instances.promote, instance)
+    state = await services.call(services.instances.promotion.promote, instance)
     return created(state_entry(state), location("states", state.state_id))
 
 
@@ -97,8 +97,8 @@ def _once(body: Json, idempotency_key: str | None) -> tuple[str, str] | tuple[No
     """Return digests of the idempotency key and of the body; nothing without a key."""
     if idempotency_key is None:
         return None, None
-    asked = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-    return f"request {_digest(idempotency_key.encode())}", _digest(asked)
+    text = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
+    return f"request {_digest(idempotency_key.encode())}", _digest(text)
 
 
 def _digest(text: bytes) -> str:

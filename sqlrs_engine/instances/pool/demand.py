@@ -1,40 +1,41 @@
-"""Which states are asked for, and how many clones of each are worth keeping at hand."""
+"""Which states clients request, and how many standbys of each are worth keeping."""
 
 import math
 from collections.abc import Mapping
 
 HALF_LIFE = 10.0
-"""Seconds after which what was asked counts half: about what a burst of requests lasts."""
+"""Seconds after which a request counts half: about as long as a burst of requests lasts."""
 
 
 class Demand:
-    """Counts how often each state is asked for, forgetting gradually; times in seconds."""
+    """Counts the requests of each state with exponential decay; times are in seconds."""
 
     def __init__(self) -> None:
-        self._asked: dict[str, tuple[float, float]] = {}
+        self._requests: dict[str, tuple[float, float]] = {}
 
-    def ask(self, state_id: str, now: float) -> None:
+    def count(self, state_id: str, now: float) -> None:
         """Count a request."""
-        score, since = self._asked.get(state_id, (0.0, now))
-        self._asked[state_id] = _faded(score, now - since) + 1, now
+        score, since = self._requests.get(state_id, (0.0, now))
+        self._requests[state_id] = _faded(score, now - since) + 1, now
 
     def forget(self, state_id: str) -> None:
-        """Count as if the state had never been asked for."""
-        self._asked.pop(state_id, None)
+        """Forget the requests of a state."""
+        self._requests.pop(state_id, None)
 
     def scores(self, now: float, idle: float) -> dict[str, float]:
-        """Return the count of each state asked for in the last ``idle`` seconds.
+        """Return the score of each state requested in the last ``idle`` seconds.
 
-        The others are forgotten.
+        The requests of the other states are forgotten.
         """
-        self._asked = {k: v for k, v in self._asked.items() if now - v[1] < idle}
-        return {k: _faded(score, now - since) for k, (score, since) in self._asked.items()}
+        self._requests = {k: v for k, v in self._requests.items() if now - v[1] < idle}
+        return {k: _faded(score, now - since) for k, (score, since) in self._requests.items()}
 
 
 def shares(scores: Mapping[str, float], limit: int) -> dict[str, int]:
-    """Divide ``limit`` clones among states; who gets none is left out.
+    """Divide ``limit`` standbys among states; a state that gets none is left out.
 
-    First one each, the most wanted first, then as many as their scores, in proportion.
+    Each state gets one, those of the highest scores first, then as many as its score, in
+    proportion.
     """
     given = dict.fromkeys(sorted(scores, key=lambda k: scores[k], reverse=True)[:limit], 1)
     for _ in range(limit - len(given)):
@@ -46,14 +47,14 @@ def shares(scores: Mapping[str, float], limit: int) -> dict[str, int]:
 
 
 def most_in_excess(held: Mapping[str, int], wanted: Mapping[str, int]) -> str | None:
-    """Return the state that holds most beyond what is wanted, None when none does."""
+    """Return the state with the most standbys beyond what is wanted, None when none has any."""
     excess = {state_id: count - wanted.get(state_id, 0) for state_id, count in held.items()}
     found = max(excess, key=lambda k: excess[k], default=None)
     return found if found is not None and excess[found] > 0 else None
 
 
 def most_lacking(held: Mapping[str, int], wanted: Mapping[str, int]) -> str | None:
-    """Return the state that has the smallest part of what is wanted, None when all have it."""
+    """Return the state with the smallest part of what is wanted, None when all have enough."""
     filled = {k: held.get(k, 0) / count for k, count in wanted.items() if held.get(k, 0) < count}
     return min(filled, key=lambda k: filled[k], default=None)
 

@@ -186,12 +186,12 @@ class JobRun:
 
     def _create(self, state_id: str) -> Instance:
         """Return the job's instance, made now or before an interruption."""
-        instances, job_id, log = self._services.instances, self._job.job_id, self._context.log
+        creation, job_id, log = self._services.creation, self._job.job_id, self._context.log
         try:
-            return instances.create(state_id, made_for=job_id, on_log=log)
+            return creation.create(state_id, made_for=job_id, on_log=log)
         except (Conflict, StoreDamaged, ServerUnusable):
             # Made before an interruption, of a state that the job no longer comes to, or
             # broken since. No client was ever shown it.
-            if not instances.remove_made_for(job_id):
+            if not creation.remove_made_for(job_id):
                 raise
-        return instances.create(state_id, made_for=job_id, on_log=log)
+        return creation.create(state_id, made_for=job_id, on_log=log)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from sqlrs_engine.clock import Clock
 from sqlrs_engine.config import Config
-from sqlrs_engine.instances import Instances
+from sqlrs_engine.instances.create import Creation
 from sqlrs_engine.instances.disk_budget import DiskBudget, Unlimited
 from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.distributions.distribution import Distribution
@@ -42,7 +42,7 @@ class Services:
     states: States
     durability: Durability
     leases: Leases
-    instances: Instances
+    creation: Creation
     config: Config
     clock: Clock
     metrics: Metrics = field(default_factory=Metrics)

@@ -83,7 +83,7 @@ def test_a_chain_goes_leaf_by_leaf(world):
 
 def test_what_is_in_use_or_young_or_protected_stays(world):
     world.configure(maxBytes=100, minStateAge="10m")
-    world.instances.create(world.add(1))
+    world.create(world.add(1))
     world.add(2)
     world.add(3, parent=2, age=599)
     world.add(4)
@@ -436,7 +436,7 @@ def test_creations_deletions_and_evictions_at_once(world):
         start.wait()
         for state in states[::2]:
             with suppress(NotFound):
-                made.append(world.instances.create(state))
+                made.append(world.create(state))
 
     def evict():
         start.wait()
@@ -685,7 +685,7 @@ def test_what_can_be_evicted_goes_before_middle_states(world):
 
 def test_middle_states_in_use_stay(world):
     ids = chain(world, 100, 100, 100, 100, 100)
-    world.instances.create(ids[1])
+    world.create(ids[1])
     world.configure(maxBytes=600)
     with world.leases.lease(ids[0]):
         with world.leases.lease(ids[2]) as lease, ThreadPoolExecutor() as pool:

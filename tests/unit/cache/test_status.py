@@ -36,7 +36,7 @@ def test_states_are_counted_by_what_keeps_them(world):
     world.configure(maxBytes=1000)
     world.add(1, size=10)
     world.add(2, parent=1, size=20)  # goes first, then its parent can
-    world.instances.create(world.add(3, size=30))
+    world.create(world.add(3, size=30))
     world.add(4, size=40)
     world.add(5, parent=4, size=50, age=1)  # young: its parent stays as well
     status = world.cache.status()

@@ -16,7 +16,7 @@ from support import store_samples as samples
 from sqlrs_engine.config.schema import build, leaves
 from sqlrs_engine.engine.composition import Engine
 from sqlrs_engine.errors import InvalidArgument, StorageFull
-from sqlrs_engine.instances import Instances
+from sqlrs_engine.instances.recovery import Recovery
 
 STUCK = """
 import threading, time
@@ -69,7 +69,7 @@ def test_recovery_drops_doubtful_states_before_it_revives_instances(tmp_path, mo
     doubtful = samples.state(1, boot_id="another boot")
     found = []
     monkeypatch.setattr(
-        Instances, "recover", lambda self: found.append(engine.store.states.get(doubtful.state_id))
+        Recovery, "run", lambda self: found.append(engine.store.states.get(doubtful.state_id))
     )
     engine = Engine(tmp_path)
     try:

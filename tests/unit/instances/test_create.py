@@ -39,7 +39,7 @@ def nothing_left(world):
 
 
 def test_a_new_instance_runs_with_the_content_of_its_state(world):
-    instance = world.instances.create(world.add_state(7))
+    instance = world.create(world.add_state(7))
     server = world.server_of(instance)
     assert server.running
     assert server.content == "state 7"
@@ -50,7 +50,7 @@ def test_a_new_instance_runs_with_the_content_of_its_state(world):
 
 def test_its_password_is_random_and_set(world):
     state = world.add_state()
-    first, second = world.instances.create(state), world.instances.create(state)
+    first, second = world.create(state), world.create(state)
     assert world.server_of(first).password == first.password
     assert len(first.password) >= 32
     assert first.password != second.password
@@ -61,18 +61,18 @@ def test_a_state_proves_itself_by_its_first_instance(world):
     state = world.add_state()
     world.fail_login = True
     with pytest.raises(ClusterFailed, match="log in"):
-        world.instances.create(state)
+        world.create(state)
     assert nothing_left(world)
     assert not world.store.states.get(state).proven
     world.fail_login = False
-    logins = [world.server_of(world.instances.create(state)).logins for _ in range(2)]
+    logins = [world.server_of(world.create(state)).logins for _ in range(2)]
     assert logins == [1, 0]
     assert world.store.states.get(state).proven
 
 
 def test_instances_have_ports_of_their_own(world):
     state = world.add_state()
-    ports = {world.instances.create(state).port for _ in range(20)}
+    ports = {world.create(state).port for _ in range(20)}
     assert len(ports) == 20
     assert all(20000 <= port <= 20999 for port in ports)
 
@@ -80,85 +80,85 @@ def test_instances_have_ports_of_their_own(world):
 def test_a_port_taken_at_the_last_moment_is_replaced(world):
     world.listening = {20000}
     world.foreign_ports = {20000, 20001, 20002}
-    assert world.instances.create(world.add_state()).port == 20003
+    assert world.create(world.add_state()).port == 20003
 
 
 def test_it_gives_up_when_every_port_proves_taken(world):
     world.foreign_ports = set(range(20000, 21000))
     with pytest.raises(ClusterFailed):
-        world.instances.create(world.add_state())
+        world.create(world.add_state())
     assert nothing_left(world)
 
 
 def test_its_state_counts_one_more_use(world):
     state = world.add_state()
-    world.instances.create(state)
+    world.create(state)
     after = world.store.states.get(state)
     assert (after.use_count, after.last_used_at, after.refcount) == (1, world.clock(), 1)
 
 
 def test_it_lives_for_the_configured_time(world):
     state = world.add_state()
-    assert world.instances.create(state).expires_at == shift(world.clock(), DAY)
+    assert world.create(state).expires_at == shift(world.clock(), DAY)
     world.config.set("instances.ttl", "10m")
-    assert world.instances.create(state).expires_at == shift(world.clock(), 600)
-    assert world.instances.create(state, ttl=5).expires_at == shift(world.clock(), 5)
+    assert world.create(state).expires_at == shift(world.clock(), 600)
+    assert world.create(state, ttl=5).expires_at == shift(world.clock(), 5)
 
 
 @pytest.mark.parametrize("options", [{"ttl": 0}, {"protected": True}, {"name": "dev"}])
 def test_it_need_not_expire(world, options):
-    assert world.instances.create(world.add_state(), **options).expires_at is None
+    assert world.create(world.add_state(), **options).expires_at is None
 
 
 @pytest.mark.parametrize("options", [{"protected": True}, {"name": "dev"}])
 def test_a_time_to_live_of_its_own_counts_for_named_and_protected_ones(world, options):
-    instance = world.instances.create(world.add_state(), ttl=60, **options)
+    instance = world.create(world.add_state(), ttl=60, **options)
     assert instance.expires_at == shift(world.clock(), 60)
 
 
 def test_it_can_have_a_name_at_once(world):
-    instance = world.instances.create(world.add_state(), name="dev")
+    instance = world.create(world.add_state(), name="dev")
     assert (instance.name, instance.status) == ("dev", "active")
     assert world.registry.instance("dev") == (instance, True)
 
 
 def test_a_name_of_a_living_instance_is_refused(world):
     state = world.add_state()
-    first = world.instances.create(state, name="dev")
+    first = world.create(state, name="dev")
     with pytest.raises(Conflict, match=first.instance_id):
-        world.instances.create(state, name="dev")
+        world.create(state, name="dev")
     assert len(world.store.instances.find(InstanceFilter())) == 1
-    world.instances.remove(first.instance_id)
-    assert world.instances.create(state, name="dev").name == "dev"
+    world.instances.removal.remove(first.instance_id)
+    assert world.create(state, name="dev").name == "dev"
 
 
 @pytest.mark.parametrize("name", ["ab" * 16, "AB" * 16, "", "a/b", "-a", "a" * 64, "a\n", "ä"])
 def test_a_bad_name_is_refused(world, name):
     with pytest.raises(InvalidArgument):
-        world.instances.create(world.add_state(), name=name)
+        world.create(world.add_state(), name=name)
     assert nothing_left(world)
 
 
 @pytest.mark.parametrize("ttl", [-1, 1e12, float("nan")])
 def test_a_bad_time_to_live_is_refused(world, ttl):
     with pytest.raises(InvalidArgument):
-        world.instances.create(world.add_state(), ttl=ttl)
+        world.create(world.add_state(), ttl=ttl)
 
 
 def test_without_its_state_it_cannot_be(world):
     with pytest.raises(NotFound):
-        world.instances.create(state_id(404))
+        world.create(state_id(404))
     state = world.add_state()
     world.files.discard(world.files.state_dir(IMAGE, state))
     with pytest.raises(NotFound, match="files are missing or damaged"):
-        world.instances.create(state)
+        world.create(state)
 
 
 def test_without_its_postgresql_it_cannot_be(world):
     state = world.add_state()
     world.unreachable_images.add(IMAGE)
     with pytest.raises(ImageUnavailable):
-        world.instances.create(state)
+        world.create(state)
     world.unreachable_images.clear()
     assert nothing_left(world)
 
@@ -176,60 +176,60 @@ def test_a_failure_leaves_nothing(world, monkeypatch, fault):
 
         monkeypatch.setattr(world.registry, "claim", taken)
     with pytest.raises((ClusterFailed, OSError, Conflict)):
-        world.instances.create(state, name="dev")
+        world.create(state, name="dev")
     assert nothing_left(world)
     assert world.store.states.get(state).use_count == 0
 
 
 def test_what_it_is_made_for_makes_the_call_repeatable(world):
     state = world.add_state()
-    first = world.instances.create(state, made_for="a job")
+    first = world.create(state, made_for="a job")
     world.server_of(first).crash()
-    again = world.instances.create(state, made_for="a job")
+    again = world.create(state, made_for="a job")
     assert (again.instance_id, again.port) == (first.instance_id, first.port)
     assert world.server_of(again).running
-    assert world.instances.create(state, made_for="another").instance_id != first.instance_id
+    assert world.create(state, made_for="another").instance_id != first.instance_id
     with pytest.raises(Conflict):
-        world.instances.create(world.add_state(2), made_for="a job")
+        world.create(world.add_state(2), made_for="a job")
 
 
 def test_a_call_that_asks_for_something_else_is_no_repetition(world):
     state = world.add_state()
-    first = world.instances.create(state, made_for="request 1", asked="ab")
-    again = world.instances.create(state, made_for="request 1", asked="ab")
+    first = world.create(state, made_for="request 1", request_digest="ab")
+    again = world.create(state, made_for="request 1", request_digest="ab")
     assert again.instance_id == first.instance_id
     with pytest.raises(IdempotencyKeyReused):
-        world.instances.create(state, made_for="request 1", asked="cd")
-    other = world.instances.create(state, made_for="request 11", asked="ab")
+        world.create(state, made_for="request 1", request_digest="cd")
+    other = world.create(state, made_for="request 11", request_digest="ab")
     assert other.instance_id != first.instance_id
-    world.instances.remove(first.instance_id)
-    anew = world.instances.create(state, made_for="request 1", asked="cd")
+    world.instances.removal.remove(first.instance_id)
+    anew = world.create(state, made_for="request 1", request_digest="cd")
     assert anew.instance_id not in (first.instance_id, other.instance_id)
 
 
 def test_a_repeated_request_may_find_its_name_at_another_state(world):
-    first = world.instances.create(world.add_state(), made_for="request 1", asked="ab")
+    first = world.create(world.add_state(), made_for="request 1", request_digest="ab")
     other = world.add_state(2)
-    again = world.instances.create(other, made_for="request 1", asked="ab")
+    again = world.create(other, made_for="request 1", request_digest="ab")
     assert again.instance_id == first.instance_id
-    job = world.instances.create(other, made_for="a job")
+    job = world.create(other, made_for="a job")
     with pytest.raises(Conflict, match="another state"):
-        world.instances.create(first.state_id, made_for="a job")
+        world.create(first.state_id, made_for="a job")
     assert world.store.instances.get(job.instance_id).state_id == other
 
 
 def test_a_repeated_call_gives_the_name_that_was_not_given_yet(world):
     state = world.add_state()
-    world.instances.create(state, made_for="a job")
+    world.create(state, made_for="a job")
     for _ in range(2):
-        assert world.instances.create(state, made_for="a job", name="dev").name == "dev"
+        assert world.create(state, made_for="a job", name="dev").name == "dev"
 
 
 def test_repeated_calls_at_once_make_one(world):
     state, made = world.add_state(), []
 
     def make():
-        made.append(world.instances.create(state, made_for="a job").instance_id)
+        made.append(world.create(state, made_for="a job").instance_id)
 
     threads = [threading.Thread(target=make) for _ in range(4)]
     for thread in threads:
@@ -242,44 +242,41 @@ def test_repeated_calls_at_once_make_one(world):
 
 def test_one_deleted_while_the_call_is_repeated_is_made_again(world, monkeypatch):
     state = world.add_state()
-    first = world.instances.create(state, made_for="a job")
-    lifecycle = world.instances._lifecycle
-    ensure_running = lifecycle.ensure_running
+    first = world.create(state, made_for="a job")
+    restart = world.instances.restart
+    ensure_running = restart.ensure_running
 
     def deleted_first(instance_id, on_log):
-        world.instances.remove(instance_id)
+        world.instances.removal.remove(instance_id)
         return ensure_running(instance_id, on_log)
 
-    monkeypatch.setattr(lifecycle, "ensure_running", deleted_first)
-    again = world.instances.create(state, made_for="a job")
+    monkeypatch.setattr(restart, "ensure_running", deleted_first)
+    again = world.create(state, made_for="a job")
     assert again.instance_id != first.instance_id
     assert world.server_of(again).running
 
 
 def test_it_can_be_removed_by_what_it_is_made_for(world):
-    world.instances.create(world.add_state(), made_for="a job")
-    assert world.instances.remove_made_for("a job")
+    world.create(world.add_state(), made_for="a job")
+    assert world.instances.creation.remove_made_for("a job")
     assert nothing_left(world)
-    assert not world.instances.remove_made_for("a job")
+    assert not world.instances.creation.remove_made_for("a job")
 
 
 def test_there_may_be_a_limit(world):
     state = world.add_state()
     world.config.set("instances.maxRunning", 2)
-    world.instances.create(state)
-    second = world.instances.create(state)
+    world.create(state)
+    second = world.create(state)
     with pytest.raises(Unavailable, match="maxRunning"):
-        world.instances.create(state)
-    world.instances.remove(second.instance_id)
-    world.instances.create(state)
+        world.create(state)
+    world.instances.removal.remove(second.instance_id)
+    world.create(state)
 
 
 def test_many_at_once(world):
     state, made = world.add_state(), []
-    threads = [
-        threading.Thread(target=lambda: made.append(world.instances.create(state)))
-        for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: made.append(world.create(state))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -288,34 +285,34 @@ def test_many_at_once(world):
 
 
 def test_removal_takes_server_row_and_files_but_not_the_name(world):
-    instance = world.instances.create(world.add_state(), name="dev")
-    assert world.instances.remove(instance.instance_id)
+    instance = world.create(world.add_state(), name="dev")
+    assert world.instances.removal.remove(instance.instance_id)
     assert nothing_left(world)
     assert world.registry.name("dev").status == "missing"
-    assert not world.instances.remove(instance.instance_id)
+    assert not world.instances.removal.remove(instance.instance_id)
 
 
 def test_removal_works_without_the_binaries(world):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     world.unreachable_images.add(IMAGE)
-    assert world.instances.remove(instance.instance_id)
+    assert world.instances.removal.remove(instance.instance_id)
     world.unreachable_images.clear()
     assert nothing_left(world)
 
 
 def test_a_running_instance_is_left_alone(world):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     lines = []
-    assert world.instances.ensure_running(instance.instance_id, lines.append) == instance
+    assert world.instances.restart.ensure_running(instance.instance_id, lines.append) == instance
     assert lines == []
     assert world.server_of(instance).starts == 1
 
 
 def test_a_dead_instance_is_restarted_as_it_was(world):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     world.server_of(instance).crash()
     lines = []
-    again = world.instances.ensure_running(instance.instance_id, lines.append)
+    again = world.instances.restart.ensure_running(instance.instance_id, lines.append)
     assert (again.dsn, again.instance_id) == (instance.dsn, instance.instance_id)
     assert again.runtime_id == world.server_of(instance).running.runtime_id
     assert lines
@@ -323,24 +320,24 @@ def test_a_dead_instance_is_restarted_as_it_was(world):
 
 
 def test_a_restart_repairs_the_password(world):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     server = world.server_of(instance)
     server.set_password(0, None)
     server.crash()
-    world.instances.ensure_running(instance.instance_id)
+    world.instances.restart.ensure_running(instance.instance_id)
     assert server.password == instance.password
 
 
 @pytest.mark.parametrize("noticed", ["listening", "foreign_ports"])
 def test_an_instance_whose_port_was_taken_gets_another_and_another_password(world, noticed):
     """Before its start or by it: whoever has the port may know the password by now."""
-    instance = world.instances.create(world.add_state(), name="dev")
+    instance = world.create(world.add_state(), name="dev")
     server = world.server_of(instance)
     server.crash()
     world.instances.stop()  # as in another engine, which holds no port
     setattr(world, noticed, {instance.port})
     lines = []
-    moved = world.instances.ensure_running(instance.instance_id, lines.append)
+    moved = world.instances.restart.ensure_running(instance.instance_id, lines.append)
     assert world.store.instances.get(instance.instance_id) == moved
     assert moved.port != instance.port
     assert moved.password == server.password != instance.password
@@ -349,74 +346,74 @@ def test_an_instance_whose_port_was_taken_gets_another_and_another_password(worl
     assert str(instance.port) in lines[1]
     assert moved.password not in "".join(lines)
     server.crash()
-    assert world.instances.ensure_running(instance.instance_id).dsn == moved.dsn
+    assert world.instances.restart.ensure_running(instance.instance_id).dsn == moved.dsn
 
 
 def test_the_port_of_a_removed_instance_is_given_up(world):
-    held = world.instances._deps.ports._placeholders.held
-    instance = world.instances.create(world.add_state())
+    held = world.port_placeholders.held
+    instance = world.create(world.add_state())
     assert instance.port in held
     world.server_of(instance).crash()
-    world.instances.remove(instance.instance_id)
+    world.instances.removal.remove(instance.instance_id)
     assert instance.port not in held
 
 
 def test_a_restart_needs_the_files(world):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     world.server_of(instance).crash()
     world.files.discard(world.files.instance_dir(instance.instance_id))
     with pytest.raises(Conflict, match="files are missing"):
-        world.instances.ensure_running(instance.instance_id)
+        world.instances.restart.ensure_running(instance.instance_id)
 
 
 def test_damaged_files_are_said_and_a_reset_mends_them(world):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     server = world.server_of(instance)
     server.crash()
     (server.container / "content").unlink()
     with pytest.raises(StoreDamaged, match=r"reset it.*or delete it"):
-        world.instances.ensure_running(instance.instance_id)
-    assert world.instances.reset(instance.instance_id).dsn == instance.dsn
+        world.instances.restart.ensure_running(instance.instance_id)
+    assert world.instances.reset.apply(instance.instance_id).dsn == instance.dsn
     assert server.content == "state 1"
 
 
 def test_a_server_that_does_not_start_any_more_says_what_to_do(world):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     world.server_of(instance).crash()
     world.fail_start = True
     with pytest.raises(ClusterFailed, match=r"reset it.*or delete it.*out of memory"):
-        world.instances.ensure_running(instance.instance_id)
+        world.instances.restart.ensure_running(instance.instance_id)
 
 
 def test_an_unknown_instance_is_not_found(world):
     unknown = new_id()
     for call in (
-        world.instances.ensure_running,
-        world.instances.connections,
-        world.instances.reset,
-        world.instances.promote,
-        world.instances.update,
+        world.instances.restart.ensure_running,
+        world.instances.usage.connections,
+        world.instances.reset.apply,
+        world.instances.promotion.promote,
+        world.instances.expiry.update,
     ):
         with pytest.raises(NotFound):
             call(unknown)
 
 
 def test_changes(world):
-    instance = world.instances.create(world.add_state())
-    changed = world.instances.update(instance.instance_id, ttl=60)
+    instance = world.create(world.add_state())
+    changed = world.instances.expiry.update(instance.instance_id, ttl=60)
     assert changed.expires_at == shift(world.clock(), 60)
-    changed = world.instances.update(instance.instance_id, ttl=None, protected=True)
+    changed = world.instances.expiry.update(instance.instance_id, ttl=None, protected=True)
     assert (changed.protected, changed.ttl, changed.expires_at) == (True, None, None)
-    changed = world.instances.update(instance.instance_id, protected=False)
+    changed = world.instances.expiry.update(instance.instance_id, protected=False)
     assert changed.expires_at == shift(world.clock(), DAY)
     with pytest.raises(InvalidArgument):
-        world.instances.update(instance.instance_id, ttl=-1)
+        world.instances.expiry.update(instance.instance_id, ttl=-1)
 
 
 def test_connections_are_counted(world):
-    instance = world.instances.create(world.add_state())
-    assert world.instances.connections(instance.instance_id) == 0
+    instance = world.create(world.add_state())
+    assert world.instances.usage.connections(instance.instance_id) == 0
     world.server_of(instance).connections = 3
-    assert world.instances.connections(instance.instance_id) == 3
+    assert world.instances.usage.connections(instance.instance_id) == 3
     world.server_of(instance).crash()
-    assert world.instances.connections(instance.instance_id) == 0
+    assert world.instances.usage.connections(instance.instance_id) == 0

@@ -1,48 +1,39 @@
-"""A few at a time, in the order of their coming."""
+"""A limited number of threads at a time, in the order of their arrival."""
 
 import threading
 
 import pytest
+from support.waiting import eventually
 
 from sqlrs_engine.instances.fifo_semaphore import FifoSemaphore
 
 
-def waiting(turns, count):
-    """Wait until so many stand in line."""
-    done = threading.Event()
-    for _ in range(2000):
-        if len(turns._waiting) == count:
-            return
-        done.wait(0.005)
-    pytest.fail(f"{len(turns._waiting)} wait, not {count}")
-
-
-def test_first_come_first_served():
-    turns, order, threads = FifoSemaphore(1), [], []
+def test_threads_work_in_the_order_of_their_arrival():
+    semaphore, order, threads = FifoSemaphore(1), [], []
 
     def work(number):
-        with turns.turn():
+        with semaphore.hold():
             order.append(number)
 
-    with turns.turn():
-        assert turns.taken()
+    with semaphore.hold():
+        assert semaphore.busy()
         for number in range(10):
             threads.append(threading.Thread(target=work, args=[number]))
             threads[-1].start()
-            waiting(turns, number + 1)
+            eventually(lambda n=number: semaphore.waiting() == n + 1, "the thread to wait")
         assert order == []
     for thread in threads:
         thread.join(30)
     assert order == list(range(10))
-    assert not turns.taken()
+    assert not semaphore.busy()
 
 
-def test_no_more_at_once_than_allowed():
-    turns, inside, most = FifoSemaphore(3), set(), []
+def test_no_more_threads_work_at_a_time_than_the_limit():
+    semaphore, inside, most = FifoSemaphore(3), set(), []
     lock = threading.Lock()
 
     def work(number):
-        with turns.turn():
+        with semaphore.hold():
             with lock:
                 inside.add(number)
                 most.append(len(inside))
@@ -57,11 +48,11 @@ def test_no_more_at_once_than_allowed():
     assert max(most) <= 3
 
 
-def test_the_last_one_says_so_even_when_its_work_failed():
-    turns, told = FifoSemaphore(2), []
-    turns.on_free(lambda: told.append(turns.taken()))
-    with turns.turn():
-        with pytest.raises(ZeroDivisionError), turns.turn():
+def test_the_last_thread_calls_back_even_if_work_failed():
+    semaphore, told = FifoSemaphore(2), []
+    semaphore.on_idle(lambda: told.append(semaphore.busy()))
+    with semaphore.hold():
+        with pytest.raises(ZeroDivisionError), semaphore.hold():
             _ = 1 / 0
         assert told == []
     assert told == [False]

@@ -19,7 +19,7 @@ def world(tmp_path):
 
 def recover(world):
     world.restart_engine()
-    world.instances.recover()
+    world.instances.recovery.run()
 
 
 def stray(world):
@@ -29,14 +29,14 @@ def stray(world):
 
 
 def test_living_servers_are_adopted(world):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     recover(world)
     assert world.server_of(instance).starts == 1
     assert world.store.instances.get(instance.instance_id) == instance
 
 
 def test_a_server_started_just_before_the_crash_is_known_again(world):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     server = world.server_of(instance)
     (server.container / "password").unlink()
     world.store.instances.update(instance.instance_id, runtime_id="1.1")
@@ -47,7 +47,7 @@ def test_a_server_started_just_before_the_crash_is_known_again(world):
 
 
 def test_a_server_about_to_end_is_not_adopted(world):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     server = world.server_of(instance)
     server.running = replace(server.running, stopping=True)
     recover(world)
@@ -56,7 +56,7 @@ def test_a_server_about_to_end_is_not_adopted(world):
 
 
 def test_a_row_follows_a_server_to_its_port(world):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     world.store.instances.update(instance.instance_id, runtime_id="1.1", port=20900)
     recover(world)
     assert world.store.instances.get(instance.instance_id).dsn == instance.dsn
@@ -64,7 +64,7 @@ def test_a_row_follows_a_server_to_its_port(world):
 
 def test_dead_servers_are_restarted_where_they_were(world):
     state = world.add_state()
-    instances = [world.instances.create(state) for _ in range(6)]
+    instances = [world.create(state) for _ in range(6)]
     for instance in instances[1:]:
         world.server_of(instance).crash()
     recover(world)
@@ -76,7 +76,7 @@ def test_dead_servers_are_restarted_where_they_were(world):
 
 def test_one_that_cannot_be_restarted_does_not_stop_the_others(world, monkeypatch, caplog):
     state = world.add_state()
-    first, second = world.instances.create(state), world.instances.create(state)
+    first, second = world.create(state), world.create(state)
     for instance in (first, second):
         world.server_of(instance).crash()
 
@@ -91,7 +91,7 @@ def test_one_that_cannot_be_restarted_does_not_stop_the_others(world, monkeypatc
 
 
 def test_the_expired_are_removed_not_restarted(world):
-    instance = world.instances.create(world.add_state(), ttl=10)
+    instance = world.create(world.add_state(), ttl=10)
     world.server_of(instance).crash()
     world.clock.advance(11)
     recover(world)
@@ -100,7 +100,7 @@ def test_the_expired_are_removed_not_restarted(world):
 
 
 def test_files_without_a_row_go_with_what_runs_there(world):
-    kept = world.instances.create(world.add_state())
+    kept = world.create(world.add_state())
     container = stray(world)
     server = world.server("any", container)
     server.start(port=20001, settings={})
@@ -166,7 +166,7 @@ def test_a_row_without_files_goes_with_a_warning(world, caplog):
 
 
 def test_a_failure_on_one_side_does_not_stop_the_rest(world, monkeypatch):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     world.server_of(instance).crash()
     stray(world)
 
@@ -175,16 +175,16 @@ def test_a_failure_on_one_side_does_not_stop_the_rest(world, monkeypatch):
 
     world.restart_engine()
     monkeypatch.setattr(world.files, "discard", fail)
-    world.instances.recover()
+    world.instances.recovery.run()
     assert world.server_of(instance).running
 
 
 def test_a_shutdown_leaves_the_rest_to_the_next_start(world):
-    instance = world.instances.create(world.add_state())
+    instance = world.create(world.add_state())
     world.server_of(instance).crash()
     world.restart_engine()
     world.instances.stop()
-    world.instances.recover()
+    world.instances.recovery.run()
     assert not world.server_of(instance).running
     recover(world)
     assert world.server_of(instance).running

@@ -17,18 +17,18 @@ SCORES = st.dictionaries(st.sampled_from("abcdefgh"), st.floats(0.001, 1000))
 
 def test_requests_add_up_and_fade():
     demand = Demand()
-    demand.ask("a", 0)
-    demand.ask("a", 0)
+    demand.count("a", 0)
+    demand.count("a", 0)
     assert demand.scores(0, idle=600) == {"a": 2}
     assert demand.scores(HALF_LIFE, idle=600) == {"a": 1}
-    demand.ask("a", HALF_LIFE)
+    demand.count("a", HALF_LIFE)
     assert demand.scores(HALF_LIFE, idle=600) == {"a": 2}
 
 
 def test_what_was_not_asked_for_long_is_forgotten():
     demand = Demand()
-    demand.ask("a", 0)
-    demand.ask("b", 300)
+    demand.count("a", 0)
+    demand.count("b", 300)
     assert set(demand.scores(599, idle=600)) == {"a", "b"}
     assert set(demand.scores(600, idle=600)) == {"b"}
     assert set(demand.scores(600, idle=1000)) == {"b"}

@@ -1,8 +1,9 @@
-"""Watches the servers of instances and has those that end started again, at once.
+"""Watches the servers of instances and restarts those that end.
 
-A server that ends again and again is started after growing pauses, and at last left to its
-next use. What was ended on purpose (for a reset, say) runs again or is gone by the time it
-could be started, for both happen under the instance's lock; such an end does not count.
+A server is restarted at once. If it ends again and again, pauses grow, and after seven attempts
+it stays down until its instance is used. A server that was stopped on purpose, for a reset for
+example, runs again or is gone when its restart begins, because both happen under the instance's
+lock. Such an end does not count as an attempt.
 """
 
 import logging
@@ -17,18 +18,18 @@ from dataclasses import dataclass
 from sqlrs_engine.processes.identity import start_ticks
 from sqlrs_engine.store.records import Instance
 
-AT_ONCE = 4
+RESTARTS_AT_ONCE = 4
 ATTEMPTS = 7
 FIRST_PAUSE_SECONDS = 1.0
 CALM_SECONDS = 60.0
-"""After so long without a restart of its server an instance counts as well."""
+"""After this time without a restart, attempts are counted from zero again."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Watched:
-    """A process behind a descriptor that becomes readable when it ends, pidfd_open(2)."""
+    """A process, and a descriptor that becomes readable when it ends: pidfd_open(2)."""
 
     instance_id: str
     runtime_id: str
@@ -36,51 +37,56 @@ class _Watched:
 
 
 @dataclass(slots=True)
-class _Ends:
-    """How often in a row an instance's server had to be started again, and when last."""
+class _Attempts:
+    """How often in a row an instance's server was restarted, and when last (monotonic)."""
 
     count: int = 0
     last: float = 0.0
 
 
-class Watch:
-    """One thread that waits for the ends of all servers; safe to use from any thread.
+class Supervisor:
+    """Waits for the ends of all servers in one thread; safe to use from any thread."""
 
-    It knows of none before ``start``.
-    """
+    def __init__(
+        self,
+        instances: Callable[[], Iterable[Instance]],
+        *,
+        on_end: Callable[[str], object],
+        revive: Callable[[str], bool],
+    ) -> None:
+        """``instances`` returns those to watch from ``start`` on.
 
-    def __init__(self, ended: Callable[[str], object], revive: Callable[[str], bool]) -> None:
-        """``ended`` is told of an instance whose server ended, in the watching thread.
-
-        ``revive`` starts the server again, in a thread of its own, and says whether it had
-        to; it may raise.
+        ``on_end`` is called with the id of an instance whose server has ended, in the watching
+        thread. ``revive`` restarts the server, in another thread, and returns whether it was
+        down; it may raise.
         """
-        self._ended = ended
+        self._instances = instances
+        self._on_end = on_end
         self._revive = revive
         self._lock = threading.Lock()  # guards what follows
         self._poll: select.epoll | None = None
         self._watched: dict[int, _Watched] = {}
         self._of: dict[str, _Watched] = {}
-        self._ends: dict[str, _Ends] = {}
+        self._attempts: dict[str, _Attempts] = {}
         self._due: dict[str, float] = {}
         self._wake_reader = self._wake_writer = -1
         self._thread: threading.Thread | None = None
 
-    def start(self, instances: Callable[[], Iterable[Instance]]) -> None:
-        """Watch the servers of these instances, and of those that ``see`` is told of."""
+    def start(self) -> None:
+        """Watch the servers of all instances; ``watch`` does nothing before this call."""
         with self._lock:
             if self._poll is not None:
                 return
             self._wake_reader, self._wake_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             self._poll = select.epoll()
             self._poll.register(self._wake_reader, select.EPOLLIN)
-        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
         self._thread.start()
-        for instance in instances():
-            self.see(instance)
+        for instance in self._instances():
+            self.watch(instance)
 
     def stop(self) -> None:
-        """Watch nothing any more; restarts under way are finished."""
+        """Watch no server any more; finish the restarts under way."""
         with self._lock:
             if self._poll is None:
                 return
@@ -97,8 +103,8 @@ class Watch:
             os.close(self._wake_reader)
             os.close(self._wake_writer)
 
-    def see(self, instance: Instance) -> None:
-        """Watch an instance's server from now on, in place of an earlier one."""
+    def watch(self, instance: Instance) -> None:
+        """Watch the server in an instance's row, in place of an earlier one."""
         if instance.runtime_id is None:
             return
         with self._lock:
@@ -112,7 +118,7 @@ class Watch:
             try:
                 watched = _opened(instance.instance_id, instance.runtime_id)
             except OSError as error:
-                _log.warning("instance %s is not watched: %s", instance.instance_id, error)
+                _log.warning("cannot watch instance %s: %s", instance.instance_id, error)
                 return
             if watched is None:
                 self._note_end(instance.instance_id)
@@ -123,14 +129,14 @@ class Watch:
             self._poll.register(watched.descriptor, select.EPOLLIN)
 
     def _run(self) -> None:
-        with ThreadPoolExecutor(AT_ONCE, "revival") as pool:
+        with ThreadPoolExecutor(RESTARTS_AT_ONCE, "instance-restart") as pool:
             while (poll := self._poll) is not None:
                 ready = poll.poll(self._pause())
                 for instance_id in self._ended_of([descriptor for descriptor, _ in ready]):
                     try:
-                        self._ended(instance_id)
+                        self._on_end(instance_id)
                     except Exception:
-                        _log.exception("the port of instance %s is not held", instance_id)
+                        _log.exception("cannot hold the port of instance %s", instance_id)
                 for instance_id in self._now_due():
                     pool.submit(self._try, instance_id)
             pool.shutdown(cancel_futures=True)
@@ -148,8 +154,8 @@ class Watch:
 
     def _try(self, instance_id: str) -> None:
         with self._lock:
-            ends = self._ends.setdefault(instance_id, _Ends())
-            ends.count, ends.last = ends.count + 1, time.monotonic()
+            attempts = self._attempts.setdefault(instance_id, _Attempts())
+            attempts.count, attempts.last = attempts.count + 1, time.monotonic()
         try:
             was_down = self._revive(instance_id)
         except Exception as error:
@@ -160,18 +166,18 @@ class Watch:
             return
         if not was_down:
             with self._lock:
-                ends.count -= 1
+                attempts.count -= 1
 
     def _note_end(self, instance_id: str) -> None:
-        """Decide when an instance is started again. The caller holds the lock."""
+        """Schedule the restart of an instance. The caller holds the lock."""
         now = time.monotonic()
-        ends = self._ends.setdefault(instance_id, _Ends())
-        if now - ends.last > CALM_SECONDS:
-            ends.count = 0
-        if ends.count >= ATTEMPTS:
-            _log.error("instance %s stays down until it is used", instance_id)
+        attempts = self._attempts.setdefault(instance_id, _Attempts())
+        if now - attempts.last > CALM_SECONDS:
+            attempts.count = 0
+        if attempts.count >= ATTEMPTS:
+            _log.error("instance %s keeps failing: it stays down until it is used", instance_id)
             return
-        pause = FIRST_PAUSE_SECONDS * 2 ** (ends.count - 1) if ends.count else 0.0
+        pause = FIRST_PAUSE_SECONDS * 2 ** (attempts.count - 1) if attempts.count else 0.0
         self._due[instance_id] = now + pause
 
     def _pause(self) -> float | None:
@@ -186,15 +192,17 @@ class Watch:
             due = [instance_id for instance_id, when in self._due.items() if when <= now]
             for instance_id in due:
                 del self._due[instance_id]
-            calm = [k for k, ends in self._ends.items() if now - ends.last > CALM_SECONDS]
+            calm = [
+                k for k, attempts in self._attempts.items() if now - attempts.last > CALM_SECONDS
+            ]
             for instance_id in calm:
-                del self._ends[instance_id]
+                del self._attempts[instance_id]
         return due
 
     def _forget(self, watched: _Watched) -> None:
         """Close a descriptor. The caller holds the lock."""
         if self._poll is not None:
-            # Closing it would do, were there no fork in another thread to hold it open.
+            # Closing it is not enough: a fork in another thread may hold it open.
             self._poll.unregister(watched.descriptor)
         del self._watched[watched.descriptor]
         if self._of.get(watched.instance_id) is watched:
@@ -202,18 +210,18 @@ class Watch:
         os.close(watched.descriptor)
 
     def _wake(self) -> None:
-        """Have the thread look again. The caller holds the lock."""
+        """Make the thread look again. The caller holds the lock."""
         os.write(self._wake_writer, b"x")
 
 
 def _opened(instance_id: str, runtime_id: str) -> _Watched | None:
-    """Return what watches a process; None when it has ended. Raises OSError."""
+    """Open the descriptor of a process; return None when it has ended. Raises OSError."""
     pid, _, ticks = runtime_id.partition(".")
     try:
         descriptor = os.pidfd_open(int(pid))
     except ProcessLookupError:
         return None
-    # Asked now that the pid cannot pass to another process unnoticed.
+    # Compared now that the pid cannot pass to another process unnoticed.
     if str(start_ticks(int(pid))) != ticks:
         os.close(descriptor)
         return None

@@ -1,4 +1,4 @@
-"""Servers that end: noticed at once, started again, not for ever."""
+"""Servers that end are noticed at once and restarted, but not without end."""
 
 import subprocess
 import threading
@@ -7,13 +7,13 @@ import pytest
 from support import store_samples as samples
 from support.waiting import eventually
 
-from sqlrs_engine.instances import watch as watch_module
-from sqlrs_engine.instances.watch import Watch
+from sqlrs_engine.instances import supervisor as supervisor_module
+from sqlrs_engine.instances.supervisor import Supervisor
 from sqlrs_engine.processes.identity import start_ticks
 
 
 class Server:
-    """A process in the place of a server, started anew by ``revive``."""
+    """A process in the place of a server, which ``revive`` starts again."""
 
     def __init__(self):
         self.ended = []
@@ -21,7 +21,10 @@ class Server:
         self.fail = 0
         self.frail = False
         self.changing = threading.RLock()
-        self.watch = Watch(self.ended.append, self.revive)
+        self.known = []
+        self.supervisor = Supervisor(
+            lambda: self.known, on_end=self.ended.append, revive=self.revive
+        )
         self.process = None
         self.start()
 
@@ -48,7 +51,7 @@ class Server:
 
     def restart(self):
         self.start()
-        self.watch.see(self.instance)
+        self.supervisor.watch(self.instance)
 
     def kill(self):
         with self.changing:
@@ -56,21 +59,22 @@ class Server:
             self.process.wait()
 
     def close(self):
-        self.watch.stop()
+        self.supervisor.stop()
         self.process.kill()
         self.process.wait()
 
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(watch_module, "FIRST_PAUSE_SECONDS", 0.001)
+    monkeypatch.setattr(supervisor_module, "FIRST_PAUSE_SECONDS", 0.001)
     server = Server()
     yield server
     server.close()
 
 
 def test_a_server_that_ends_is_started_again(server):
-    server.watch.start(lambda: [server.instance])
+    server.known = [server.instance]
+    server.supervisor.start()
     for count in (1, 2, 3):
         server.kill()
         eventually(
@@ -79,10 +83,10 @@ def test_a_server_that_ends_is_started_again(server):
     assert set(server.ended + server.revived) == {server.instance.instance_id}
 
 
-def test_a_server_seen_later_is_watched_in_place_of_the_former(server):
-    server.watch.start(list)
-    server.watch.see(server.instance)
-    server.watch.see(server.instance)
+def test_a_server_watched_later_takes_the_place_of_the_former(server):
+    server.supervisor.start()
+    server.supervisor.watch(server.instance)
+    server.supervisor.watch(server.instance)
     first = server.process
     server.process = None
     server.restart()
@@ -93,67 +97,72 @@ def test_a_server_seen_later_is_watched_in_place_of_the_former(server):
     assert len(server.revived) == 1
 
 
-def test_a_server_that_has_ended_before_it_is_seen(server):
+def test_a_server_that_has_ended_before_it_is_watched_is_restarted(server):
     instance = server.instance
-    server.watch.start(list)
+    server.supervisor.start()
     server.kill()
-    server.watch.see(instance)
+    server.supervisor.watch(instance)
     eventually(lambda: server.revived)
 
 
 def test_a_pid_that_passed_to_another_process_is_not_the_server(server):
-    server.watch.start(list)
+    server.supervisor.start()
     pid = server.process.pid
-    server.watch.see(samples.instance(1, runtime_id=f"{pid}.1"))
+    server.supervisor.watch(samples.instance(1, runtime_id=f"{pid}.1"))
     eventually(lambda: server.revived)
 
 
-def test_what_cannot_be_started_now_is_tried_again(server):
+def test_a_restart_that_fails_is_tried_again(server):
     server.fail = 3
-    server.watch.start(lambda: [server.instance])
+    server.known = [server.instance]
+    server.supervisor.start()
     server.kill()
     eventually(lambda: len(server.revived) == 4 and server.process.poll() is None)
 
 
-def test_a_server_that_always_ends_is_left_alone_at_last(server, caplog):
+def test_a_server_that_always_ends_is_left_down_after_some_attempts(server, caplog):
     server.frail = True
-    server.watch.start(lambda: [server.instance])
+    server.known = [server.instance]
+    server.supervisor.start()
     server.kill()
     eventually(lambda: "stays down" in caplog.text)
-    assert len(server.revived) == watch_module.ATTEMPTS
+    assert len(server.revived) == supervisor_module.ATTEMPTS
 
 
 @pytest.mark.parametrize("in_a_row", [1, 12])
-def test_ends_on_purpose_do_not_count(server, caplog, in_a_row):
-    server.watch.start(lambda: [server.instance])
+def test_servers_stopped_on_purpose_do_not_count_as_attempts(server, caplog, in_a_row):
+    server.known = [server.instance]
+    server.supervisor.start()
     for _ in range(12 // in_a_row):
         before = len(server.revived)
-        with server.changing:  # nobody looks after the server meanwhile
+        with server.changing:  # no revival in the meantime
             for _ in range(in_a_row):
                 ended = len(server.ended)
                 server.start()
                 eventually(lambda ended=ended: len(server.ended) > ended)
-                server.watch.see(server.instance)
+                server.supervisor.watch(server.instance)
         eventually(lambda before=before: len(server.revived) > before)
     server.kill()
     eventually(lambda: server.process.poll() is None)
     assert "stays down" not in caplog.text
 
 
-def test_an_idle_watch_knows_of_nothing(server):
-    server.watch.see(server.instance)
+def test_a_supervisor_that_was_not_started_watches_nothing(server):
+    server.supervisor.watch(server.instance)
     server.kill()
-    server.watch.stop()
+    server.supervisor.stop()
     assert server.revived == []
 
 
-def test_an_instance_without_a_server_is_passed_over(server):
-    server.watch.start(lambda: [samples.instance(1, runtime_id=None)])
+def test_an_instance_without_a_server_is_not_restarted(server):
+    server.known = [samples.instance(1, runtime_id=None)]
+    server.supervisor.start()
     assert server.revived == []
 
 
-def test_a_watch_that_has_ended_restarts_nothing(server):
-    server.watch.start(lambda: [server.instance])
-    server.watch.stop()
+def test_a_stopped_supervisor_restarts_nothing(server):
+    server.known = [server.instance]
+    server.supervisor.start()
+    server.supervisor.stop()
     server.kill()
     assert server.revived == []

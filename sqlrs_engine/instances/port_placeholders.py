@@ -1,10 +1,10 @@
 """Sockets that keep the ports of instances from other programs while no server has them.
 
-A placeholder is bound to a port and does not listen. On Linux a socket may be bound beside
-others if all of them allow it (SO_REUSEADDR) and none listens, and may begin to listen if
-all allow it, socket(7). PostgreSQL allows it. So a placeholder gives its consent while its
-server starts, and withdraws it then: the server goes on listening, and when it ends nobody
-else can have the port. Clients that connect meanwhile are refused.
+A placeholder is bound to a port and does not listen. On Linux, sockets may be bound to the same
+port if all of them allow it (SO_REUSEADDR) and none listens, and one may begin to listen if all
+allow it: socket(7). PostgreSQL allows it. So a placeholder allows it while its server starts and
+no longer: the server keeps listening, and when it ends no other program can bind the port.
+Clients that connect in the meantime are refused.
 """
 
 import errno
@@ -20,7 +20,7 @@ LOOPBACK = "127.0.0.1"
 _log = logging.getLogger(__name__)
 
 
-class Placeholders:
+class PortPlaceholders:
     """The placeholders of one engine, by port; safe to use from any thread."""
 
     def __init__(self) -> None:
@@ -28,7 +28,10 @@ class Placeholders:
         self._held: dict[int, socket.socket] = {}
 
     def hold(self, port: int) -> bool:
-        """Keep a port from others, as far as it can be; False when somebody has it."""
+        """Bind a port; return False when another program has it.
+
+        A port that cannot be bound for another reason is logged and counts as held.
+        """
         with self._lock:
             if port in self._held:
                 return True
@@ -37,46 +40,46 @@ class Placeholders:
             except OSError as error:
                 if error.errno == errno.EADDRINUSE:
                     return False
-                _log.warning("port %d is not held: %s", port, error)
+                _log.warning("cannot hold port %d: %s", port, error)
             return True
 
     @contextmanager
     def admitting(self, port: int) -> Iterator[None]:
-        """Let a server listen on a port that is held, if it begins to within the block."""
-        if not consent_counts():
+        """Let a server begin to listen on a held port within the block."""
+        if not reuse_supported():
             self.release(port)
             yield
             return
-        self._consent(port, True)
+        self._allow_server(port, True)
         try:
             yield
         finally:
-            self._consent(port, False)
+            self._allow_server(port, False)
 
     def release(self, port: int) -> None:
-        """Give a port up."""
+        """Release a port."""
         with self._lock:
             placeholder = self._held.pop(port, None)
         if placeholder is not None:
             placeholder.close()
 
     def close(self) -> None:
-        """Give all ports up."""
+        """Release all ports."""
         with self._lock:
             ports = list(self._held)
         for port in ports:
             self.release(port)
 
-    def _consent(self, port: int, given: bool) -> None:
+    def _allow_server(self, port: int, allowed: bool) -> None:
         with self._lock:
             placeholder = self._held.get(port)
             if placeholder is not None:
-                _allow(placeholder, given)
+                _allow(placeholder, allowed)
 
 
 @cache
-def consent_counts() -> bool:
-    """Return whether the system has the rules that the module describes."""
+def reuse_supported() -> bool:
+    """Return whether the system has the rules of socket(7) that this module relies on."""
     with suppress(OSError), socket.socket() as placeholder:
         _allow(placeholder, True)
         placeholder.bind((LOOPBACK, 0))
@@ -94,10 +97,10 @@ def consent_counts() -> bool:
 
 
 def _bound(port: int) -> socket.socket:
-    """Return a socket bound to a port, without consent to others. Raises OSError."""
+    """Return a socket bound to a port that allows no other. Raises OSError."""
     placeholder = socket.socket()
     try:
-        # For the moment: connections that linger in TIME_WAIT do not matter.
+        # Only while it binds, so that connections in TIME_WAIT do not prevent it.
         _allow(placeholder, True)
         placeholder.bind((LOOPBACK, port))
         _allow(placeholder, False)
@@ -107,5 +110,5 @@ def _bound(port: int) -> socket.socket:
     return placeholder
 
 
-def _allow(placeholder: socket.socket, given: bool) -> None:
-    placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, given)
+def _allow(placeholder: socket.socket, allowed: bool) -> None:
+    placeholder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, allowed)

@@ -14,7 +14,7 @@ class KeyedLocks:
 
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
-        """Hold the lock of a key, waiting for it if need be."""
+        """Hold the lock of a key; wait for it if another thread has it."""
         lock = self._enter(key)
         try:
             with lock:
@@ -24,7 +24,7 @@ class KeyedLocks:
 
     @contextmanager
     def hold_all(self, keys: Iterable[str]) -> Iterator[None]:
-        """Hold the locks of several keys, taken in one order by everyone."""
+        """Hold the locks of several keys; the order in which it waits for them avoids deadlocks."""
         with ExitStack() as stack:
             for key in sorted(set(keys)):
                 stack.enter_context(self.hold(key))
