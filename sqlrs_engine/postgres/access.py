@@ -18,6 +18,7 @@ from pathlib import Path
 from sqlrs_engine.errors import ClusterFailed
 
 from .distributions.distribution import Distribution
+from .distributions.unpack import open_to_all
 from .os_user import OsUser
 
 PUBLIC_ROOT = Path("/var/lib/sqlrs-engine/postgres")
@@ -102,15 +103,6 @@ def _make_public(directory: Path) -> None:
         with contextlib.suppress(FileExistsError):
             step.mkdir()
             step.chmod(0o755)
-
-
-def open_to_all(root: Path) -> None:
-    """Let everyone read all below ``root``, and enter or run what the owner can."""
-    root.chmod(0o755)
-    for path in root.rglob("*"):
-        if not path.is_symlink():
-            runnable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
-            path.chmod(0o755 if runnable else 0o644)
 
 
 def _is_ours(directory: Path) -> bool:

