@@ -60,7 +60,7 @@ class BoundOperation:
     """An operation and its handler, which gets the request's inputs as named arguments."""
 
     def __init__(self, operation: AbstractOperation, services: Services) -> None:
-        """Raises DocumentError when handler and operation do not fit each other."""
+        """Raise DocumentError if the handler does not fit its operation."""
         handler: Handler = operation.function
         named = inspect.signature(handler).parameters
         try:
@@ -73,7 +73,9 @@ class BoundOperation:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
-        arguments = await self._reader.read(scope, receive)
+        arguments = self._reader.read(scope)
+        if self._reader.body is not None:
+            arguments["body"] = await self._reader.body.read(scope, receive)
         response = await self._handler(self._services, **arguments)
         await response(scope, receive, send)
 

@@ -30,6 +30,9 @@ BODY = "sqlrs_body"
 
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 _ENCODED = re.compile(rb"[!-~]*")
+_GUARDED = frozenset(
+    {b"host", b"origin", b"sec-fetch-site", b"content-length", b"transfer-encoding"}
+)
 _FOREIGN = frozenset({b"cross-site", b"same-site"})
 
 
@@ -78,6 +81,7 @@ class Guards:
     ) -> None:
         self._app = app
         self._hosts = frozenset(name.lower().encode() for name in (*LOOPBACK_HOSTS, *hosts))
+        self._last_host = b""  # that was accepted: clients send the same again and again
         self._max_body = max_body
         self._body_seconds = body_seconds
 
@@ -91,6 +95,8 @@ class Guards:
         length: bytes | None = None
         has_body = False
         for name, value in scope["headers"]:
+            if name not in _GUARDED:
+                continue
             if name == b"host":
                 hosts.append(value)
             elif name == b"origin":
@@ -123,12 +129,15 @@ class Guards:
             raise InvalidArgument(
                 "the request must have exactly one Host header", "RFC 9112, section 3.2"
             )
+        if hosts[0] == self._last_host:
+            return
         match = _HOST.fullmatch(hosts[0])
         if match is None or match[1].lower() not in self._hosts:
             raise Misdirected(
                 "this engine does not serve that host",
                 "send a Host header with 127.0.0.1, localhost or the name it listens on",
             )
+        self._last_host = hosts[0]
 
 
 def _bounded(receive: Receive, body: Body) -> Receive:

@@ -39,7 +39,7 @@ class ParameterReader:
     """
 
     def __init__(self, parameters: list[Json], *, creates: bool) -> None:
-        """Raises DocumentError when a parameter's definition is not implemented."""
+        """Raise DocumentError if the definition of a parameter is not implemented."""
         checks: dict[str, dict[str, Check]] = {"path": {}, "query": {}, "header": {}}
         self.required: set[str] = set()
         self.optional: set[str] = set()

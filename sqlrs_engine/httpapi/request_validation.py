@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connexion.operations import AbstractOperation
-from starlette.types import Receive, Scope
+from starlette.types import Scope
 
 from sqlrs_engine.errors import NotAcceptable
 from sqlrs_engine.stream import MEDIA_TYPE as NDJSON
@@ -38,33 +38,30 @@ class RequestReader:
     """Reads the arguments of one operation's handler."""
 
     def __init__(self, operation: AbstractOperation, *, wants_request: bool) -> None:
-        """Raises DocumentError when the operation's definition is not implemented."""
+        """Raise DocumentError if the operation's definition is not implemented."""
         self._parameters = ParameterReader(operation.parameters, creates=operation.method == "put")
-        self._body: BodyReader | None = body_reader(operation.request_body)
+        self.body: BodyReader | None = body_reader(operation.request_body)
         self._produced = _success_types(operation)
         self._wants_request = wants_request
 
     @property
     def required(self) -> set[str]:
         """The names of the arguments that every request has."""
-        return self._parameters.required | ({"body"} if self._body else set())
+        return self._parameters.required | ({"body"} if self.body else set())
 
     @property
     def optional(self) -> set[str]:
         """The names of the arguments that a request may have."""
         return self._parameters.optional
 
-    async def read(self, scope: Scope, receive: Receive) -> dict[str, Any]:
-        """Return the arguments.
+    def read(self, scope: Scope) -> dict[str, Any]:
+        """Return all arguments except the body, which ``body`` reads.
 
-        Raises InvalidArgument, NotFound, NotAcceptable, UnsupportedMediaType, and what
-        reading the body raises.
+        Raises InvalidArgument, NotFound, NotAcceptable, PayloadTooLarge.
         """
         arguments = self._parameters.read(scope)
         media_type = choose(_accept(scope), self._produced)
-        if self._body is not None:
-            arguments["body"] = await self._body.read(scope, receive)
-        else:
+        if self.body is None:
             scope["extensions"][BODY].check()
         if self._wants_request:
             arguments[REQUEST] = Request(scope["method"], media_type)
