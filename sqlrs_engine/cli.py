@@ -42,9 +42,9 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
 
 
 def _mend_streams() -> None:
-    """Have all three streams, and have them show what their encoding lacks as an escape.
+    """Replace closed streams, and escape characters that an encoding lacks.
 
-    Without the descriptors of those that a caller has closed, other files would get them.
+    Otherwise other files would get the descriptors of streams that a caller has closed.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
@@ -122,7 +122,7 @@ def _command(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         _complain(error)
         return commands.NO_ENGINE
     except BrokenPipeError:
-        # The reader of our output has gone (`| head`): nothing more to say to it.
+        # The reader of the output has gone (`| head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return commands.FAILURE
     except (EngineError, OSError) as error:
@@ -134,7 +134,7 @@ def _command(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the command's own words and what follows ``--`` for another program."""
+    """Return the words of the command, and the arguments after ``--`` for another program."""
     words = ["--version"] if list(arguments) == ["-version"] else list(arguments)
     if words[0] in ("prepare", "exec") and "--" in words:
         border = words.index("--")

@@ -1,4 +1,4 @@
-"""Every failure a user can cause, each with a stable code and an HTTP status.
+"""Every failure that a user can cause, with its stable code and HTTP status.
 
 ::
 
@@ -32,8 +32,8 @@
     └── Cancelled               cancelled                     409
 
 The last five mostly surface in the ``error`` of a failed job rather than as an
-HTTP answer. ``message`` says what went wrong and what to do about it; ``details``
-carries the specifics (the argument, the path, PostgreSQL's own words).
+HTTP answer. ``message`` says what happened, then what to do; ``details`` gives the
+specifics (the argument, the path, PostgreSQL's error).
 """
 
 import json
@@ -79,19 +79,19 @@ class EngineError(Exception):
         return envelope | self.more()
 
     def more(self) -> dict[str, Any]:
-        """The fields that this kind of error has beyond those of all: usually none."""
+        """Return the additional fields of this kind of error, usually none."""
         return {}
 
 
 class InvalidArgument(EngineError):
-    """The request cannot be right, whatever the engine's state."""
+    """The request is invalid, whatever the engine's state."""
 
     code = "invalid_argument"
     status = 400
 
 
 class Unauthorized(EngineError):
-    """No bearer token, or not the engine's."""
+    """The request has no bearer token, or a token of another engine."""
 
     code = "unauthorized"
     status = 401
@@ -105,7 +105,7 @@ class Forbidden(EngineError):
 
 
 class NotFound(EngineError):
-    """What the request names does not exist."""
+    """The object that the request names does not exist."""
 
     code = "not_found"
     status = 404
@@ -117,7 +117,7 @@ class NotFound(EngineError):
 
 
 class MethodNotAllowed(EngineError):
-    """The path exists, the method on it does not."""
+    """The path exists, but does not support the method."""
 
     code = "method_not_allowed"
     status = 405
@@ -138,14 +138,14 @@ class RequestTimeout(EngineError):
 
 
 class Conflict(EngineError):
-    """The request is fine but what is there now forbids it."""
+    """The request is valid, but the current situation forbids it."""
 
     code = "conflict"
     status = 409
 
 
 class SourceInputsMissing(EngineError):
-    """The client has to describe or upload more of its files, then ask again.
+    """The client has to describe or upload more of its files, then repeat the request.
 
     ``entries`` are what its manifest lacks, ``blobs`` the contents that are not there.
     """
@@ -166,7 +166,7 @@ class SourceInputsMissing(EngineError):
         self.blobs = blobs
 
     def more(self) -> dict[str, Any]:
-        """The two lists; one that is empty is left out."""
+        """Return the two lists without the empty ones."""
         lists = {"missing_manifest_entries": self.entries, "missing_blobs": self.blobs}
         return {name: list(values) for name, values in lists.items() if values}
 
@@ -200,7 +200,7 @@ class Misdirected(EngineError):
 
 
 class IdempotencyKeyReused(EngineError):
-    """The ``Idempotency-Key`` of the request was that of another one."""
+    """The ``Idempotency-Key`` belongs to another request."""
 
     code = "idempotency_key_reused"
     status = 422
@@ -221,7 +221,7 @@ class HeadersTooLarge(EngineError):
 
 
 class NotImplementedYet(EngineError):
-    """The operation is in the document but not in this version."""
+    """The API document has the operation, but this version does not."""
 
     code = "not_implemented"
     status = 501
@@ -235,7 +235,7 @@ class Unavailable(EngineError):
 
 
 class CacheUnavailable(EngineError):
-    """The limits of the cache cannot be kept now: its size or its disk cannot be read."""
+    """The limits of the cache cannot be enforced now: its size or its disk is unreadable."""
 
     code = "cache_enforcement_unavailable"
     status = 503
@@ -251,14 +251,14 @@ class CacheUnavailable(EngineError):
 
 
 class CacheLimitTooSmall(EngineError):
-    """The configured limits of the cache leave no room for what is asked, even when empty."""
+    """The limits of the cache leave no room for the request, even if the cache is empty."""
 
     code = "cache_limit_too_small"
     status = 507
 
 
 class StorageFull(EngineError):
-    """The store's filesystem, or the cache, is full and nothing can be given back."""
+    """The filesystem of the state store, or the cache, is full and nothing can be evicted."""
 
     code = "cache_full_unreclaimable"
     status = 507
@@ -279,14 +279,14 @@ class LiquibaseUnavailable(EngineError):
 
 
 class StoreDamaged(EngineError):
-    """Something in the state store is not what the engine left there."""
+    """A file in the state store is not as the engine left it."""
 
     code = "store_damaged"
     status = 500
 
 
 class OsUserUnknown(EngineError):
-    """The system has no name for the user that PostgreSQL would be initialised by."""
+    """The system has no name for the user that would initialise PostgreSQL."""
 
     code = "os_user_unknown"
     status = 409
@@ -300,7 +300,7 @@ class ClusterFailed(EngineError):
 
 
 class StepFailed(EngineError):
-    """A preparation step ran and failed: the SQL is broken, not the engine."""
+    """A step ran and failed: the SQL is wrong, not the engine."""
 
     code = "step_failed"
     status = 422

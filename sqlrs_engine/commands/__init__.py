@@ -1,4 +1,4 @@
-"""The commands people type: one module each, with ``add_parser`` and ``run``.
+"""The commands for people: one module per command, with ``add_parser`` and ``run``.
 
 ``run(args, terminal)`` returns the exit code; failures are raised as EngineError and
 turned into one line on standard error by the command line.

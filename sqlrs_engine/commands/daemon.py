@@ -1,4 +1,4 @@
-"""The engine as clients start it: flags in Go's syntax, no subcommand."""
+"""The flags with which clients start the engine: Go's syntax, no subcommand."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _FLAGS = ("run-dir", "listen", "write-engine-json", "idle-timeout", "version")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonFlags:
-    """The parsed flags; ``idle_timeout`` is in seconds, 0 or less meaning never."""
+    """The parsed flags; ``idle_timeout`` is in seconds; 0 or less means never."""
 
     listen: str
     engine_file: Path
@@ -24,7 +24,7 @@ class DaemonFlags:
 
 
 def parse(argv: Sequence[str]) -> DaemonFlags:
-    """Parse ``-x v``, ``--x v``, ``-x=v`` and ``--x=v``; the last of a kind counts.
+    """Parse ``-x v``, ``--x v``, ``-x=v`` and ``--x=v``; the last value of a flag counts.
 
     Raises InvalidArgument for an unknown flag, a missing value or a missing flag.
     """

@@ -1,4 +1,4 @@
-"""``doctor``: what this machine offers the engine, what is missing, what to do about it."""
+"""``doctor``: check this machine, and advise what to install or correct."""
 
 import argparse
 import os
@@ -32,7 +32,7 @@ _MARKS = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. ``advice`` says what to do when it could be better."""
+    """The result of one check. ``advice`` says what to do if the result could be better."""
 
     subject: str
     verdict: Verdict
@@ -56,7 +56,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Print the findings; FAILURE when one is a problem."""
+    """Print the findings; return FAILURE if one of them is a problem."""
     where = places(args.state_dir, terminal.environ)
     search_path = terminal.environ.get("PATH", "")
     findings = list(examine(where, search_path))
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def examine(where: Places, search_path: str) -> Iterator[Finding]:
-    """Yield the findings, the essential ones first."""
+    """Yield the findings, most important first."""
     checks: tuple[tuple[str, Callable[[], Finding]], ...] = (
         ("PostgreSQL", lambda: _distributions(where, search_path)),
         ("configuration", lambda: _configuration(where)),
@@ -130,7 +130,7 @@ def _config(where: Places) -> "Config":
 
 
 def problems(where: Places) -> list[str]:
-    """Return what an engine would not use of its configuration, and why."""
+    """Return the settings that an engine would ignore, each with the reason."""
     config = _config(where)
     config.settle("postgres.osUser", OsUser.for_engine)
     config.settle("snapshot.backend", partial(_chosen, where))
@@ -248,7 +248,7 @@ def _liquibase(where: Places, search_path: str) -> Finding:
 
 
 def _environment(search_path: str) -> dict[str, str]:
-    """Return what Java and Liquibase are found by."""
+    """Return the environment in which to look for Java and Liquibase."""
     given = {n: os.environ[n] for n in ("JAVA_HOME", "LIQUIBASE_HOME") if n in os.environ}
     return {"PATH": search_path, **given}
 

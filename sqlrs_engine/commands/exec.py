@@ -1,6 +1,6 @@
-"""``exec``: run a program on an instance, its password where no other user can read it.
+"""``exec``: run a program on an instance without showing the password to other users.
 
-The arguments of a program are for everybody to see (``ps``); its environment is its user's.
+Every user can read the arguments of a program (``ps``), but not its environment.
 """
 
 import argparse
@@ -53,10 +53,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Become the program after ``--`` (``args.rest``), so that its exit code is ours.
+    """Replace this process by the program after ``--`` (``args.rest``).
 
-    Raises NotFound when there is no such instance, InvalidArgument when there is no such
-    program.
+    Raises NotFound if the instance does not exist, InvalidArgument if the program does not.
     """
     from sqlrs_engine.client.engine_client import connect_or_start
 
@@ -77,7 +76,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def environment(environ: Mapping[str, str], dsn: str) -> dict[str, str]:
-    """Return the environment of a program that is to connect to ``dsn`` and nowhere else.
+    """Return an environment in which libpq connects to ``dsn`` and nowhere else.
 
     PostgreSQL docs, 34.15: the user's own ``PG…`` variables would add to it, or win over it.
     """
@@ -90,7 +89,7 @@ def environment(environ: Mapping[str, str], dsn: str) -> dict[str, str]:
         "PGUSER": unquote(server.username or ""),
         "PGPASSWORD": unquote(server.password or ""),
         "PGDATABASE": unquote(server.path.removeprefix("/")),
-        # From libpq 16 on: no program that has taken the port is sent the password.
+        # libpq 16 and later then never send the password to a program that has taken the port.
         "PGREQUIREAUTH": "scram-sha-256",
         "DATABASE_URL": dsn,
     }
@@ -115,7 +114,7 @@ def _find(engine: "EngineClient", reference: str) -> dict[str, Any]:
 
 
 def _search_path(where: Places, search_path: str, image_id: str) -> str:
-    """Return the PATH, with the client programs of the instance's PostgreSQL at its end."""
+    """Return the PATH, followed by the client programs of the instance's PostgreSQL."""
     from sqlrs_engine.engine.offline import distributions
 
     known = distributions(where.store, search_path, where.builds).available()

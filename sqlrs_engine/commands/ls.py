@@ -1,4 +1,4 @@
-"""``ls``: what there is."""
+"""``ls``: list names, instances, states and jobs."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -81,7 +81,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Print one list, or the three that matter most."""
+    """Print one list, or names, instances and states."""
     from sqlrs_engine.client.engine_client import connect
 
     kinds = [args.kind] if args.kind else ["names", "instances", "states"]
@@ -100,7 +100,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def size(number: int | None) -> str:
-    """Return a size in bytes the way people read it: ``28.4 MiB``."""
+    """Format a size in bytes for people: ``28.4 MiB``."""
     if number is None:
         return "-"
     value, unit = float(number), "B"

@@ -1,4 +1,4 @@
-"""``postgres``: the PostgreSQL distributions an image can resolve to."""
+"""``postgres``: list and install the distributions to which an image can resolve."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -40,7 +40,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run_list(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Print what is available; needs no running engine."""
+    """Print the available distributions; needs no running engine."""
     from sqlrs_engine.engine.offline import distributions
 
     where = places(args.state_dir, terminal.environ)
@@ -59,7 +59,7 @@ def run_list(args: argparse.Namespace, terminal: Terminal) -> int:
             ]
         )
         return SUCCESS
-    # The best of a version is what its tag means; the others are named by their digests.
+    # A tag resolves to the best distribution of its version; digests name the others.
     tagged = {each.version: each for each in reversed(found)}
     images = (_tag(each) if tagged[each.version] is each else each.image_id for each in found)
     terminal.print_table(
@@ -73,7 +73,7 @@ def run_list(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def run_install(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Download and unpack; a running engine sees the new version at once."""
+    """Download and unpack a version; a running engine finds it at once."""
     from sqlrs_engine.postgres.distributions.install import install
 
     where = places(args.state_dir, terminal.environ)

@@ -18,14 +18,14 @@ class Progress(Protocol):
         """Show an event."""
 
     def note(self, text: str) -> None:
-        """Show a remark of our own."""
+        """Show a remark of the command line."""
 
     def end(self) -> None:
-        """Show what was held back: no event follows."""
+        """Show pending lines; no event follows."""
 
 
 class PlainProgress:
-    """One line for every task that starts or ends, and for the output when verbose.
+    """One line per task that starts or ends, and per line of output if verbose.
 
     Steps that were cached are one line together, however many: they end without a start.
     """
@@ -55,7 +55,7 @@ class PlainProgress:
         self._write(text)
 
     def end(self) -> None:
-        """Print what was held back."""
+        """Print pending lines."""
         cached, self._cached = self._cached, []
         if cached:
             self._write(visible(f"{' to '.join(dict.fromkeys((cached[0], cached[-1])))}: cached"))
@@ -65,7 +65,7 @@ class PlainProgress:
         self._running = str(event.get("task_id"))
 
     def _is_cached(self, event: dict[str, Any]) -> bool:
-        """Record a task; return whether it ended without having begun."""
+        """Record a task; return whether it ended without having started."""
         task, status = str(event.get("task_id")), event.get("status")
         if status == "running":
             self.begun(event)
@@ -91,7 +91,7 @@ class LiveProgress:
         self._task = "preparing"
 
     def show(self, event: dict[str, Any]) -> None:
-        """Update the spinner; ended tasks and verbose output scroll by above it."""
+        """Update the spinner, or print finished tasks and verbose output above it."""
         if event["type"] == "task" and event.get("status") == "running":
             self._plain.begun(event)
             self._task = str(event.get("task_id"))
@@ -107,13 +107,13 @@ class LiveProgress:
         self._plain.note(text)
 
     def end(self) -> None:
-        """Print what was held back above the spinner."""
+        """Print pending lines above the spinner."""
         self._plain.end()
 
 
 @contextlib.contextmanager
 def progress_on(terminal: Terminal, *, verbose: bool) -> Iterator[Progress]:
-    """Show progress on standard error, in the form that suits it."""
+    """Show progress on standard error: a spinner on a terminal, plain lines elsewhere."""
     if not terminal.stderr.isatty():
         plain = PlainProgress(terminal.tell, verbose=verbose)
         yield plain
@@ -135,7 +135,7 @@ def progress_on(terminal: Terminal, *, verbose: bool) -> Iterator[Progress]:
 
 
 def describe(event: dict[str, Any]) -> str:
-    """Return the line for an event; empty for one with nothing to say."""
+    """Return the line for an event, or an empty string if it needs none."""
     match event["type"]:
         case "task":
             return visible(f"{event.get('task_id')}: {event.get('status')}")

@@ -21,7 +21,7 @@ _PATHS = {"instance": "/instances", "state": "/states", "job": "/prepare-jobs"}
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The object a reference stands for; ``name`` is set when it was called by its name."""
+    """The object that a reference names; ``name`` is set if the reference is a name."""
 
     kind: str
     id: str | None
@@ -59,7 +59,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Remove each reference, whatever becomes of the others.
+    """Remove each reference, even if the removal of another one fails.
 
     The exit code is FAILURE when one of them failed, else BLOCKED when one was blocked.
     """
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     blocked = failed = False
     results = []
     with connect(places(args.state_dir, terminal.environ).engine_file) as engine:
-        # All are resolved first, so that a mistyped one stops everything.
+        # All references are resolved first, so that a mistyped one removes nothing.
         targets = [(reference, _resolve(engine, reference)) for reference in args.references]
         for reference, target in targets:
             if target is None:
@@ -99,7 +99,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 
 def _resolve(engine: "EngineClient", reference: str) -> Target | None:
-    """Return what the reference stands for. Raises InvalidArgument when it is ambiguous."""
+    """Return the object that the reference names. Raises InvalidArgument if it is ambiguous."""
     found = [
         Target("instance" if row.get("instance_id") else "name", row.get("instance_id"), reference)
         for row in engine.get("/names") or []
@@ -118,7 +118,7 @@ def _resolve(engine: "EngineClient", reference: str) -> Target | None:
 
 
 def _remove(engine: "EngineClient", target: Target, args: argparse.Namespace) -> dict[str, Any]:
-    """Remove the target, and the name it was called by; return the deletion's result."""
+    """Remove the target and the name that refers to it; return the result of the deletion."""
     result: dict[str, Any] | None = None
     if target.id is not None:
         result = engine.call(
@@ -150,7 +150,7 @@ def _remove(engine: "EngineClient", target: Target, args: argparse.Namespace) ->
 
 
 def _tree(node: dict[str, Any], outcome: str, depth: int = 0) -> list[str]:
-    """Return the lines of a deletion tree: what happened, or what stands in the way."""
+    """Return the lines of a deletion tree: what was removed, or what blocks the removal."""
     word = {"deleted": "deleted", "would_delete": "would be deleted"}.get(outcome, "kept")
     connections = f", {node['connections']} connections" if node.get("connections") else ""
     blocked = f" ({node['blocked']}{connections})" if node.get("blocked") else ""

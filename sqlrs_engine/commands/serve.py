@@ -36,7 +36,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Serve; returns when the engine has stopped."""
+    """Run the engine; return when it has stopped."""
     from sqlrs_engine import __version__
     from sqlrs_engine.engine.options import EngineOptions
     from sqlrs_engine.engine.process import run_engine

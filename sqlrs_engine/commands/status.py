@@ -1,4 +1,4 @@
-"""``status``: is an engine running, and how much does it hold."""
+"""``status``: show whether an engine is running, and its contents."""
 
 import argparse
 from dataclasses import replace
@@ -29,7 +29,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Print the engine's health and counts; NO_ENGINE when none runs."""
+    """Print the health and the counts of the engine; return NO_ENGINE if none is running."""
     from sqlrs_engine.client.engine_client import EngineClient, find
 
     from .doctor import problems

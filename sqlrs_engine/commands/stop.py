@@ -1,4 +1,4 @@
-"""``stop``: end the running engine; its instances keep running."""
+"""``stop``: stop the running engine; its instances keep running."""
 
 import argparse
 import os
@@ -27,7 +27,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Send SIGTERM to the engine that answers, and wait until it has gone."""
+    """Send SIGTERM to the running engine, and wait until its process has ended."""
     from sqlrs_engine.client.engine_client import find
 
     record = find(places(args.state_dir, terminal.environ).engine_file)

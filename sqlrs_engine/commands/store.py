@@ -1,4 +1,4 @@
-"""``store create``: put the state store on a copy-on-write filesystem of its own, in a file."""
+"""``store create``: put the state store on a copy-on-write filesystem in a file."""
 
 import argparse
 import contextlib
@@ -40,7 +40,7 @@ examples:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A filesystem that shares blocks. ``least`` is the smallest that can be made, in bytes."""
+    """A filesystem that shares blocks. ``least`` is its minimum size in bytes."""
 
     name: str
     mkfs: Sequence[str]
@@ -96,7 +96,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run_create(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Make, mount, and say how to keep and how to remove it."""
+    """Make and mount the filesystem; print how to keep and how to remove it."""
     kind = KINDS[args.fs]
     wanted = parse_size(args.size)
     store: Path = (args.path or places(args.state_dir, terminal.environ).store).absolute()
@@ -133,7 +133,7 @@ def parse_size(text: str) -> int:
 
 
 def check(kind: Kind, wanted: int, store: Path, image: Path, *, search_path: str) -> None:
-    """Raise unless the filesystem can be made; nothing is changed.
+    """Check that the filesystem can be made; changes nothing.
 
     Raises InvalidArgument when it would be too small; Conflict when there is one already,
     when the store is in use, or not empty; EngineError without root or ``mkfs``.
@@ -182,7 +182,7 @@ def _refuse_in_use(store: Path) -> None:
 
 
 def create(kind: Kind, wanted: int, store: Path, image: Path) -> None:
-    """Make the image, its filesystem, and mount it; a failure leaves nothing behind.
+    """Make the image, its filesystem, and mount it; leave nothing behind on failure.
 
     The store belongs to who owns the directory it is made in. Raises EngineError with what
     a program said, OSError.

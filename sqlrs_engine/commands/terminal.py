@@ -1,4 +1,4 @@
-"""What a command sees of the outside: streams, environment, default places."""
+"""The surroundings of a command: streams, environment, default directories."""
 
 import argparse
 import json
@@ -43,7 +43,7 @@ class Terminal:
         self.stderr.flush()
 
     def read(self) -> bytes:
-        """Return all of standard input as it is, whatever the locale."""
+        """Return all of standard input as bytes, whatever the locale."""
         binary = getattr(self.stdin, "buffer", None)
         return self.stdin.read().encode() if binary is None else bytes(binary.read())
 
@@ -62,7 +62,7 @@ class Terminal:
 
 
 def _cell(text: str) -> str:
-    """Return text for one cell of a table: on one line, as wide as it shows."""
+    """Return text for one cell of a table, on one line and without control characters."""
     return visible(text).replace("\n", "\\n").replace("\t", " ")
 
 
@@ -79,7 +79,7 @@ def system_terminal(environ: Mapping[str, str]) -> Terminal:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where an engine keeps its things: ``engine.json``, logs and the state store.
+    """The locations of an engine: ``engine.json``, logs and the state store.
 
     ``builds`` is where the user's downloads of PostgreSQL are, whatever the store.
     """
@@ -90,7 +90,7 @@ class Places:
 
     @property
     def engine_file(self) -> Path:
-        """The file that leads clients to the running engine."""
+        """The file in which clients find the running engine."""
         return self.state_dir / "engine.json"
 
     @property
@@ -146,7 +146,7 @@ def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
 
 
 def _home(environ: Mapping[str, str]) -> Path:
-    """Return the user's home. Raises InvalidArgument when nothing says where it is."""
+    """Return the user's home directory. Raises InvalidArgument if it is unknown."""
     home = environ.get("HOME", "")
     if home.startswith("/"):
         return Path(home)
@@ -160,7 +160,7 @@ def _home(environ: Mapping[str, str]) -> Path:
 
 
 def add_state_dir(parser: argparse.ArgumentParser) -> None:
-    """Add the option every command shares."""
+    """Add ``--state-dir``."""
     parser.add_argument(
         "--state-dir",
         type=Path,

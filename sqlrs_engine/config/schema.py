@@ -4,13 +4,13 @@ Beside the standard keywords (draft 2020-12):
 
 * ``format: go-duration``: text such as ``10m`` or ``1h30m``, not negative;
 * ``x-ignore-case``: letter case and surrounding blanks of the value do not matter;
-* ``x-reserved-names``: keys the object must not have, nor any key twice, where the case of
-  ASCII letters does not matter;
+* ``x-reserved-names``: keys that the object must not have; no key may occur twice. The case
+  of ASCII letters does not matter;
 * ``x-restart``: a change takes effect when the engine starts next.
 
 Paths that are not described here are accepted with any value, except below
-``instances``, ``pool``, ``postgres`` and ``sources``, where they can only be a slip of
-the pen.
+``instances``, ``liquibase``, ``pool``, ``postgres`` and ``sources``, where they can only be
+typing errors.
 """
 
 import copy
@@ -28,7 +28,7 @@ def build() -> Schema:
 
 
 def leaves(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
-    """Yield the paths that hold values, each with its own schema."""
+    """Yield the paths that hold values, each with its schema."""
     for name, child in schema["properties"].items():
         below = f"{path}.{name}" if path else name
         if "properties" in child:
