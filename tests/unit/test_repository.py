@@ -112,3 +112,25 @@ def test_imports_go_one_way():
 def test_every_module_says_what_it_is():
     for module in ROOT.glob("sqlrs_engine/**/*.py"):
         assert ast.get_docstring(ast.parse(module.read_text())), f"{name(module)} has no docstring"
+
+
+def contributing() -> str:
+    return (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_the_map_names_every_top_level_package_and_module():
+    table = contributing().partition("\n## Map\n")[2].partition("\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    named = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    there = {path.stem for path in ROOT.glob("sqlrs_engine/[!_]*") if path.suffix in ("", ".py")}
+    assert sorted(named) == sorted(there)
+
+
+def test_modules_that_the_guide_names_exist():
+    packages = "|".join(path.parent.name for path in ROOT.glob("sqlrs_engine/*/__init__.py"))
+    named = re.findall(rf"`((?:{packages})\.\w+(?:\.\w+)*)`", contributing())
+    assert named
+    for dotted in set(named) - {"engine.json"}:
+        path = ROOT / "sqlrs_engine" / dotted.replace(".", "/")
+        parent = path.parent.with_suffix(".py")  # when the last word is a name in a module
+        assert path.is_dir() or path.with_suffix(".py").exists() or parent.exists(), dotted
