@@ -134,7 +134,7 @@ def test_relative_path_directories_are_ignored(
     assert places(Path(), Path("../bin"), root=tmp_path) == []
 
 
-def test_a_directory_is_runnable_if_all_programs_are(tmp_path: Path) -> None:
+def test_only_an_executable_file_is_runnable(tmp_path: Path) -> None:
     program = tmp_path / "program"
     assert not runnable(program)
     program.touch(0o644)
