@@ -270,7 +270,7 @@ def test_a_cached_changelog_needs_neither_a_jvm_nor_a_cluster(lb):
     assert other.result["state_id"] == first["state_id"]
 
 
-def test_appending_editing_reordering_and_deleting(lb):
+def test_editing_reordering_and_deleting_changesets_keeps_the_states_before(lb):
     one, two, three = (
         ("1", "create table one (id int);"),
         ("2", "create table two (id int);"),
@@ -328,7 +328,7 @@ def test_data_files_sql_files_and_preconditions_count(lb):
     assert lb.cached_after(*args, "-Dx=7") == [False] * 4
 
 
-def test_parameters_wherever_they_are(lb):
+def test_parameters_count_wherever_they_are_used(lb):
     write(
         lb.directory,
         c_xml=xml(
@@ -363,7 +363,7 @@ def test_the_time_zone_counts(lb):
     assert (query(west, hours), query(east, hours)) == (0, 15)
 
 
-def test_files_that_columns_take_their_values_from(lb):
+def test_files_named_by_columns_count(lb):
     write(
         lb.directory,
         c_xml=xml(
@@ -382,7 +382,7 @@ def test_files_that_columns_take_their_values_from(lb):
     assert query(lb.made(*args), "select c from t") == "two"
 
 
-def test_parameters_of_where_count(lb):
+def test_parameters_in_where_clauses_count(lb):
     body = """
         <changeSet id="1" author="me"><sql>create table t as select 1 as a, 1 as b
           union select 2, 2</sql></changeSet>
@@ -420,7 +420,7 @@ TYPED = """
     ],
     ids=["typed", "untyped"],
 )
-def test_cells_that_name_files(lb, columns, data):
+def test_files_named_by_cells_of_data_count(lb, columns, data):
     """A cell of a CLOB or BLOB column is a file; a later changeset reads one of them too."""
     write(
         lb.directory, c_xml=xml(DATA % columns), data__t_csv=data, a_txt="one", data__b_txt="bytes"
@@ -448,7 +448,7 @@ def test_data_that_names_a_file_that_is_not_there_yet(lb):
     assert query(lb.made(*args), "select text from t where id = 1") == "two"
 
 
-def test_packed_files(lb):
+def test_compressed_data_files_count(lb):
     write(
         lb.directory,
         c_xml=xml(
@@ -472,7 +472,7 @@ def test_packed_files(lb):
     assert lb.cached_after(*args, "-Dwho=me") == [True, True, False]
 
 
-def test_a_large_changelog(lb):
+def test_a_changeset_of_hundreds_of_kilobytes(lb):
     values = ", ".join(f"('{'é' * 100}')" for _ in range(4000))
     write(lb.directory, c_sql=formatted(("1", f"create table l as values {values};")))
     result = lb.made("update", "--changelog-file", "c.sql")
@@ -510,7 +510,7 @@ def test_a_defaults_file_of_the_environment(lb):
     assert query(lb.made(*args, **fields), "select who from d") == "two"
 
 
-def test_impossible_variables_are_refused(lb):
+def test_invalid_environment_variables_are_refused(lb):
     for name, value in (("A=B", "x"), ("", "x"), ("A", "x\0")):
         with pytest.raises(InvalidArgument):
             lb.submit_lb("update", liquibase_env={name: value})
@@ -535,7 +535,7 @@ def test_parameters_and_contexts_of_a_defaults_file(lb):
     assert query(result, "select count(*) from databasechangelog") == 2
 
 
-def test_search_paths(lb):
+def test_search_paths_of_the_arguments_are_followed(lb):
     write(
         lb.directory,
         one__main_xml=xml('<include file="sub.sql"/>'),
@@ -555,7 +555,7 @@ def test_search_paths(lb):
     assert "sub.sql" in error["details"]
 
 
-def test_count_and_tag(lb):
+def test_update_count_and_update_to_tag_stop_where_they_say(lb):
     write(
         lb.directory,
         c_xml=xml(
@@ -718,14 +718,14 @@ def test_a_failing_changeset_caches_what_came_before(lb):
         ),
     ],
 )
-def test_broken_changelogs(lb, text, told):
+def test_a_broken_changelog_is_a_failed_job(lb, text, told):
     (lb.directory / "c.xml").write_text(text)
     error = lb.failed("update", "--changelog-file", "c.xml")
     assert error["code"] == "step_failed"
     assert told in error["details"]
 
 
-def test_a_file_that_changes_while_the_job_runs(lb):
+def test_a_file_that_changes_while_the_job_runs_is_a_conflict(lb):
     write(
         lb.directory,
         c_sql=formatted(("1", "create table slow (); select pg_sleep(2);"), ("2", "select 1;")),
@@ -749,7 +749,7 @@ def test_cancelling_ends_liquibase(lb):
     assert lb.workspaces() == []
 
 
-def test_a_liquibase_that_dies(lb):
+def test_a_liquibase_that_dies_is_a_failed_job(lb):
     write(lb.directory, c_sql=formatted(("1", "select pg_sleep(600);")))
     job_id = lb.submit_lb("update", "--changelog-file", "c.sql")
     lb.until_logged(job_id, "Running Changeset")
@@ -780,7 +780,7 @@ def test_explain_says_which_changeset_is_new(lb):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
-def test_any_sequence_of_edits(lb, seed):
+def test_any_sequence_of_edits_makes_what_plain_liquibase_makes(lb, seed):
     """However a changelog came about: what is cached is what a new database would be."""
     rng = random.Random(seed)
     names = iter(range(1000))

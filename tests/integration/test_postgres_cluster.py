@@ -130,7 +130,9 @@ def test_initdb_stops_when_its_listener_fails(
         cluster.initdb(refuse)
 
 
-def test_initdb_needs_a_place(make_cluster: MakeCluster, distribution: Distribution) -> None:
+def test_initdb_without_a_parent_directory_is_an_error(
+    make_cluster: MakeCluster, distribution: Distribution
+) -> None:
     cluster = make_cluster(distribution, empty=True)
     cluster.data_dir.parent.joinpath("data").touch()
     with pytest.raises(
@@ -291,7 +293,7 @@ def test_a_directory_without_a_cluster_does_not_start(
         cluster.start(port=None)
 
 
-def test_no_log_no_start(cluster: Cluster) -> None:
+def test_a_server_without_a_log_file_does_not_start(cluster: Cluster) -> None:
     (cluster.data_dir.parent / "postgres.log").mkdir()
     with pytest.raises(
         ClusterFailed,
@@ -300,7 +302,7 @@ def test_no_log_no_start(cluster: Cluster) -> None:
         cluster.start(port=None)
 
 
-def test_programs_that_are_gone(
+def test_a_server_whose_programs_are_missing_does_not_start(
     make_cluster: MakeCluster, distribution: Distribution, tmp_path: Path
 ) -> None:
     gone = replace(distribution, bin_dir=tmp_path / "bin", library_dirs=())
@@ -633,7 +635,7 @@ def deep() -> Iterator[Path]:
     shutil.rmtree(top)
 
 
-def test_a_long_path_is_no_obstacle(
+def test_a_data_directory_may_have_a_long_path(
     deep: Path, make_cluster: MakeCluster, distribution: Distribution, free_port: int
 ) -> None:
     cluster = make_cluster(distribution, empty=True, parent=deep)
@@ -712,7 +714,7 @@ def test_a_client_leads_its_own_group_and_session(running: Cluster) -> None:
 
 
 @pytest.mark.parametrize("program", ["", ".", "..", "/bin/sh", "../bin/psql", "a/b"])
-def test_a_path_is_no_program(running: Cluster, program: str) -> None:
+def test_a_client_program_is_a_plain_name(running: Cluster, program: str) -> None:
     with pytest.raises(
         InvalidArgument,
         match="invalid name of a PostgreSQL program: write a plain name such as pg_dump",
@@ -720,7 +722,7 @@ def test_a_path_is_no_program(running: Cluster, program: str) -> None:
         running.client(program, [], port=None)
 
 
-def test_an_unknown_program(running: Cluster) -> None:
+def test_an_unknown_client_program_is_an_error(running: Cluster) -> None:
     with pytest.raises(InvalidArgument, match=r"no program of this name: .*pg_nonsense"):
         running.client("pg_nonsense", [], port=None)
 
@@ -751,7 +753,7 @@ def test_as_root_the_server_is_an_unprivileged_user_that_sees_nothing_of_ours(
 
 @as_root
 @pytest.mark.root
-def test_as_root_a_cluster_of_an_earlier_engine_goes_on_as_its_owner(
+def test_as_root_a_cluster_of_an_earlier_engine_keeps_running_as_its_owner(
     cluster: Cluster, os_user: OsUser
 ) -> None:
     nobody = 65534
@@ -777,7 +779,7 @@ def test_as_root_the_servers_user_owns_everything_that_initdb_made(
 
 @as_root
 @pytest.mark.root
-def test_as_root_without_setpriv_it_is_the_same(
+def test_as_root_without_setpriv_the_server_runs_as_its_user(
     cluster: Cluster, os_user: OsUser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sqlrs_engine.postgres.launcher.switch_user", lambda user: [])
@@ -789,7 +791,7 @@ def test_as_root_without_setpriv_it_is_the_same(
 
 @as_root
 @pytest.mark.root
-def test_a_data_directory_that_root_alone_can_reach(
+def test_as_root_a_server_uses_a_data_directory_that_only_root_can_reach(
     make_cluster: MakeCluster, distribution: Distribution, os_user: OsUser, free_port: int
 ) -> None:
     cluster = make_cluster(distribution, empty=True)
@@ -807,7 +809,7 @@ def test_a_data_directory_that_root_alone_can_reach(
 
 @as_root
 @pytest.mark.root
-def test_a_data_directory_that_everyone_can_reach(
+def test_as_root_a_server_uses_a_data_directory_that_everyone_can_reach(
     make_cluster: MakeCluster, distribution: Distribution
 ) -> None:
     cluster = make_cluster(distribution)

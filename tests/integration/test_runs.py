@@ -242,7 +242,7 @@ def test_output_and_errors_are_kept_apart(engine, shared):
         (["-c", "select pg_terminate_backend(pg_backend_pid())"], None, 2),
     ],
 )
-def test_the_exit_code_is_psqls(engine, shared, args, stdin, code):
+def test_the_exit_code_of_a_run_is_that_of_psql(engine, shared, args, stdin, code):
     result = engine.run(shared, *args, stdin=stdin)
     assert result.code == code
     assert "never" not in result.out
@@ -301,7 +301,7 @@ def test_recorded_runs_of_the_sqlrs_cli_succeed(engine, instance, body, code, ou
     assert reader.events[0]["type"] == "start"
 
 
-def test_steps_stop_at_the_first_that_fails(engine, instance):
+def test_no_step_follows_one_that_failed(engine, instance):
     steps = [
         {"args": ["-Atc", "select 'one'"]},
         {"args": ["-v", "ON_ERROR_STOP=1", "-f", "-"], "stdin": "select nope;"},
@@ -335,7 +335,7 @@ def test_another_program_of_the_distribution_may_run(engine, shared):
 @pytest.mark.parametrize(
     "command", ["sh", "echo", "/bin/echo", "../bin/psql", "./psql", "..", "psql -l", "no such"]
 )
-def test_no_other_program_may(engine, shared, command):
+def test_only_programs_of_the_distribution_can_run(engine, shared, command):
     with pytest.raises(InvalidArgument) as caught:
         engine.open(shared, "hello", command=command)
     assert caught.value.details == command
@@ -358,7 +358,7 @@ def test_relative_output_goes_with_the_run(engine, shared, tmp_path):
     assert "rel.csv, rel.txt" in notes[0]
 
 
-def test_arguments_may_be_too_long(engine, shared):
+def test_arguments_that_are_too_long_are_an_error(engine, shared):
     with pytest.raises(InvalidArgument, match="standard input"):
         engine.open(shared, "-c", f"select '{'x' * 200_000}'")
 
@@ -377,7 +377,7 @@ def test_a_long_row_comes_in_pieces_that_clients_can_read(engine, shared):
     assert max(len(stream.encode_line(event)) for event in result.events) < 64 * 1024
 
 
-def test_output_is_there_before_the_end(engine, shared):
+def test_output_of_a_run_arrives_before_its_end(engine, shared):
     reader = engine.open(shared, "-Atf", "-", stdin="select 'first';\nselect pg_sleep(100);\n")
     try:
         reader.until_printed("first\n")
@@ -389,7 +389,7 @@ def test_output_is_there_before_the_end(engine, shared):
 # Use
 
 
-def test_sessions_are_the_clients_own(engine, instance):
+def test_a_run_has_sessions_of_its_own(engine, instance):
     result = engine.run(
         instance,
         "-Atc",
@@ -411,7 +411,7 @@ def test_sessions_are_the_clients_own(engine, instance):
     assert engine.delete(instance) == "deleted"
 
 
-def test_a_run_is_activity_until_its_end(engine, instance):
+def test_a_run_renews_its_instance_until_its_end(engine, instance):
     before = engine.store.instances.get(instance.instance_id)
     opened = engine.open(instance, "-c", "select pg_sleep(0.3)")
     during = engine.store.instances.get(instance.instance_id)

@@ -1,4 +1,4 @@
-"""The PostgreSQL distributions there are, and the one an image means."""
+"""The PostgreSQL distributions of this machine, and the one that an image names."""
 
 import logging
 import os
@@ -26,8 +26,8 @@ from .search import (
 
 __all__ = ["Distribution", "Distributions"]
 
-# Of several distributions of one version, the one the user asked for, then the one with
-# the most extensions.
+# Of several distributions of one version, the one that the user installed, then the one
+# with the most extensions.
 _PREFERENCE: tuple[Origin, ...] = ("installed", "system", "wheel")
 
 _Looks = dict[Path, tuple[int, ...] | None]
@@ -36,11 +36,11 @@ _log = logging.getLogger(__name__)
 
 
 class Distributions:
-    """What is installed; looked for anew when a directory or program is not what it was.
+    """The distributions; searched anew when a directory or program has changed.
 
-    ``builds`` are places of downloaded versions besides ``install_root``, which also keeps
-    what was learnt. ``search`` are directories to look in besides the usual ones, those of
-    ``PATH`` as a rule. ``system_root`` and ``package`` are seams for tests.
+    ``builds`` are places of downloaded versions besides ``install_root``, which also keeps the
+    cache of fingerprints. ``search`` are directories to search besides the usual ones, by
+    default those of ``PATH``. ``system_root`` and ``package`` are seams for tests.
     """
 
     def __init__(
@@ -62,24 +62,24 @@ class Distributions:
         self._found: tuple[_Looks, list[Distribution]] | None = None
 
     def available(self) -> list[Distribution]:
-        """Return the distributions that work, best first: newest version, then origin."""
+        """Return the distributions that run, best first: by version, then by origin."""
         known = self._found
         if known is not None and _looks(known[0]) == known[0]:
             return known[1]
         roots = [place for root in self._install_roots for place in (root, *root.glob("*"))]
         roots += [*system_roots(self._system_root), *self._search]
-        # Looked at before the search: what changes meanwhile is found the next time.
+        # Before the search, so that the next one finds changes made meanwhile.
         before = _looks(roots)
         places = list(self._places())
         programs = [path for each in places for path in (each.bin_dir, each.bin_dir / "postgres")]
         before |= _looks(programs)
         found, complete = self._inspect_all(places)
-        # What does not run may lack a library, which nobody looks at here.
+        # A program that does not run may lack a library, and libraries are not watched.
         self._found = (before, found) if complete else None
         return found
 
     def _inspect_all(self, places: Iterable[Place]) -> tuple[list[Distribution], bool]:
-        """Return what works, best first, and whether that is all there is."""
+        """Return the distributions that run, best first, and whether none was left out."""
         complete = True
         found: dict[Path, Distribution] = {}
         for place in places:
@@ -101,7 +101,7 @@ class Distributions:
         return sorted(found.values(), key=_rank, reverse=True), complete
 
     def resolve(self, image: str) -> Distribution:
-        """Return the distribution an image name means; never one of another major.
+        """Return the distribution that an image name means; never one of another major.
 
         Raises InvalidArgument when it is no image name, ImageUnavailable (naming what is
         available and the command that installs more) when nothing matches.
@@ -122,7 +122,7 @@ class Distributions:
     def _places(self) -> Iterable[Place]:
         for root in self._install_roots:
             for place in installed_places(root):
-                # We run what is there: as root, another user's programs as root.
+                # The engine runs these programs, as root if it is root.
                 if others_can_change(root) or others_can_change(place.bin_dir):
                     self._complain(f"ignoring PostgreSQL in {place.bin_dir}: others can change it")
                 else:
@@ -142,14 +142,14 @@ class Distributions:
         )
 
     def _complain(self, text: str) -> None:
-        """Log what is wrong once, although it is found at every question."""
+        """Log a problem once, although every search finds it."""
         if text not in self._complaints:
             self._complaints.add(text)
             _log.warning(text)
 
 
 def _looks(paths: Iterable[Path]) -> _Looks:
-    """Return what changes with the content of directories and of programs."""
+    """Return values that change with the content of directories and programs."""
     looks: _Looks = {}
     for path in paths:
         try:

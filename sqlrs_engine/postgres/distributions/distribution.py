@@ -1,4 +1,4 @@
-"""One set of PostgreSQL programs, and the id that names what it does."""
+"""One set of PostgreSQL programs, and its image id."""
 
 import hashlib
 import json
@@ -23,9 +23,9 @@ class Distribution:
     """A set of server and client programs of one version.
 
     ``image_id`` is ``postgres@sha256:<64 hex>``; ``version`` is like ``15.18``.
-    ``library_dirs`` lie outside the distribution's own directory, are found by the
-    programs relative to it, and so must move along when it is copied. ``origin``: in a
-    Python package (wheel), downloaded by the engine (installed), or the machine's own.
+    ``library_dirs`` are outside the distribution's own directory; the programs find them
+    relative to it, so a copy needs them too. ``origin``: in a Python package (wheel),
+    downloaded by the engine (installed), or the machine's own (system).
     """
 
     image_id: str
@@ -42,7 +42,7 @@ class Distribution:
 
 
 def image_id(banner: str, build: str) -> str:
-    """Return the id of what determines behaviour.
+    """Return the image id, of all that determines behaviour.
 
     ``banner`` is what ``postgres --version`` prints, ``build`` the SHA-256 of the server
     program in hexadecimal.

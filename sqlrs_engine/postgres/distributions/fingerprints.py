@@ -1,4 +1,4 @@
-"""What a server program is: its version and its hash, remembered by file identity.
+"""The version and the hash of a server program, cached by file identity.
 
 Asking costs a process and a read of some 10 MB, so answers are kept in memory and in a
 small JSON file, keyed by path and valid while size, modification time and inode are the
@@ -75,7 +75,7 @@ class Fingerprints:
     def _save(self) -> None:
         directory = self._path.parent
         if not directory.parent.is_dir():
-            return  # there is no store yet, and only looking must not make one
+            return  # there is no store yet, and a search must not create one
         text = json.dumps(self._known, indent=1, sort_keys=True)
         try:
             directory.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""Image names, such as ``postgres:17``, and what they ask for.
+"""Image names, such as ``postgres:17``, and their parts.
 
 Others are ``postgres``, ``docker.io/library/postgres:17.2-alpine``, ``postgres@sha256:…``:
 the grammar is that of container images, because that is what scripts already say. The
@@ -30,12 +30,12 @@ _LATEST_TAG = re.compile(r"latest|(?:alpine|bookworm|bullseye|trixie)[0-9.]*")
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """What an image name asks for.
+    """The parts of an image name.
 
     ``repository`` is ``postgres`` for every spelling of the official image, and the name
     as given for any other. A digest (``sha256:<64 hex>``) wins over a tag. ``major`` and
     ``version`` are None when the tag leaves them open; ``version`` is set when the tag
-    names one exactly (``17.2``). ``known_tag`` is False for a tag that means nothing.
+    names one exactly (``17.2``). ``known_tag`` is False for a tag without a version.
     """
 
     repository: str
@@ -46,15 +46,15 @@ class Image:
 
     @property
     def image_id(self) -> str | None:
-        """The resolved id the image spells out, None unless it has a digest."""
+        """The image id in the name, None unless it has a digest."""
         return f"{self.repository}@{self.digest}" if self.digest else None
 
 
 def parse_image(text: str) -> Image:
-    """Take an image name apart.
+    """Parse an image name.
 
-    Raises InvalidArgument when it is not an image name at all; whether there is such an
-    image is a later question (``Distributions.resolve``).
+    Raises InvalidArgument when it is not an image name at all. ``Distributions.resolve``
+    finds out whether there is such an image.
     """
     reference = _REFERENCE.fullmatch(text) if len(text) <= _MAX_LENGTH else None
     if reference is None:

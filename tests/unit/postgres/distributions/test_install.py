@@ -413,7 +413,9 @@ def _text(path: Path) -> str:
 # Unpacking
 
 
-def test_a_wheel_is_unpacked_for_everyone_without_headers_and_documents(make_wheel: MakeWheel, tmp_path: Path) -> None:
+def test_a_wheel_is_unpacked_for_everyone_without_headers_and_documents(
+    make_wheel: MakeWheel, tmp_path: Path
+) -> None:
     wheel = make_wheel(
         members=[
             *programs("15.19"),

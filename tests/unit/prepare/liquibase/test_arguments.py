@@ -58,14 +58,14 @@ def test_commands_that_make_states(work, command):
         (["update", "--changelog-file=/etc/passwd"], "the changelog is outside the search path"),
     ],
 )
-def test_what_is_refused(work, args, message):
+def test_arguments_that_are_not_allowed_are_refused(work, args, message):
     with pytest.raises(InvalidArgument) as refused:
         parse(work, *args)
     assert refused.value.message == message
     assert refused.value.details or message.endswith(("is empty", "NUL character"))
 
 
-def test_paths_are_those_of_the_work_dir(work, monkeypatch):
+def test_relative_paths_are_relative_to_the_work_dir(work, monkeypatch):
     """B8: the Go engine looks from where it was started."""
     monkeypatch.chdir("/")
     assert words(work, "update", "--changelog-file", "c.sql") == [
@@ -96,7 +96,7 @@ def test_a_changelog_without_a_work_dir(work):
     )
 
 
-def test_what_is_no_path_passes(work):
+def test_arguments_that_are_no_paths_are_left_unchanged(work):
     for place in ("classpath:db/c.xml", "https://host/c.xml"):
         assert words(work, "update", "--changelog-file", place)[1] == f"--changelog-file={place}"
     given = ["--log-level=info", "update", "--contexts", "a or b", "-Dx=1", "--label-filter=l"]
@@ -104,7 +104,7 @@ def test_what_is_no_path_passes(work):
     assert words(work, "--", "update", "") == ["update"]
 
 
-def test_the_defaults_file(work):
+def test_the_defaults_file_is_resolved(work):
     assert parse(work, "update").defaults_file is None
     given = parse(work, "update", "--defaultsFile=my.properties")
     assert given.defaults_file == work / "my.properties"
@@ -113,12 +113,12 @@ def test_the_defaults_file(work):
     assert given.words[0] == f"--liquibase-defaults-file={work}/my.properties"
 
 
-def test_a_value_is_no_command(work):
+def test_the_value_of_a_flag_is_not_taken_for_the_command(work):
     assert parse(work, "--show-summary", "update", "--tag", "x", "update-to-tag").words
     assert parse(work, "--show-banner", "update").command == "update"
 
 
-def test_the_same_changelog_counted(work):
+def test_counting_keeps_changelog_and_settings(work):
     parsed = parse(work, "--changelog-file=c.sql", "update-to-tag", "--tag", "v1", "-Dx=1")
     assert parsed.counting(3) == ["--changelog-file=c.sql", "update-count", "--count=3", "-Dx=1"]
     parsed = parse(work, "updateCount", "--count=9", "--changelog-file=c.sql")

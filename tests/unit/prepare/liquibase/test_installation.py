@@ -41,13 +41,13 @@ def environment(java, *more):
     return {"PATH": ":".join(str(each.parent) for each in (java, *more))}
 
 
-def test_what_the_request_names_comes_first(home, java, tmp_path):
+def test_the_liquibase_of_the_request_comes_first(home, java, tmp_path):
     other = program(tmp_path / "bin" / "liquibase")
     found = installation.find(str(home / "liquibase"), str(other), environment(java, other))
     assert (found.home, found.java) == (home, java)
 
 
-def test_then_the_configuration_then_the_path(home, java, tmp_path):
+def test_the_liquibase_of_the_configuration_comes_before_that_of_the_path(home, java, tmp_path):
     other = program(tmp_path / "bin" / "liquibase")
     found = installation.find(None, str(home), environment(java, other))
     assert found.home == home
@@ -57,14 +57,14 @@ def test_then_the_configuration_then_the_path(home, java, tmp_path):
     assert found.home == home
 
 
-def test_a_link_leads_to_the_jars(home, java, tmp_path):
+def test_the_jars_are_beside_the_target_of_a_link(home, java, tmp_path):
     (tmp_path / "bin").mkdir()
     link = tmp_path / "bin" / "liquibase"
     link.symlink_to(home / "liquibase")
     assert installation.find(None, None, environment(java, link)).home == home
 
 
-def test_the_package(home, java, tmp_path, monkeypatch):
+def test_the_python_package_is_found_last(home, java, tmp_path, monkeypatch):
     class Spec:
         submodule_search_locations = (str(tmp_path / "package"),)
 
@@ -87,21 +87,21 @@ def test_a_session_runs_java_on_all_the_jars(home, java):
     assert "session.jar" not in " ".join(found.plain())
 
 
-def test_a_wrapper_is_asked_where_the_jars_are(home, java, tmp_path):
+def test_a_wrapper_script_is_asked_where_the_jars_are(home, java, tmp_path):
     wrapper = program(tmp_path / "bin" / "liquibase")
     wrapper.write_text(f"#!/bin/sh\necho 'Liquibase Home: {home}'\n")
     assert installation.find(None, None, environment(java, wrapper)).home == home
 
 
 @pytest.mark.parametrize("said", ["exit 1", "echo 'Liquibase Home: /nowhere'", "echo hello"])
-def test_a_wrapper_that_hides_the_jars(java, tmp_path, said):
+def test_a_wrapper_script_that_does_not_say_where_the_jars_are_is_an_error(java, tmp_path, said):
     wrapper = program(tmp_path / "bin" / "liquibase")
     wrapper.write_text(f"#!/bin/sh\n{said}\n")
     with pytest.raises(LiquibaseUnavailable, match="set LIQUIBASE_HOME"):
         installation.find(None, None, environment(java, wrapper))
 
 
-def test_the_home_of_the_environment(home, java, tmp_path):
+def test_liquibase_home_names_the_directory_of_the_jars(home, java, tmp_path):
     wrapper = program(tmp_path / "bin" / "liquibase")
     given = environment(java, wrapper) | {"LIQUIBASE_HOME": str(home)}
     assert installation.find(None, None, given).home == home
@@ -109,7 +109,7 @@ def test_the_home_of_the_environment(home, java, tmp_path):
         installation.find(None, None, given | {"LIQUIBASE_HOME": "/nowhere"})
 
 
-def test_the_identity_changes_with_the_version(home, java):
+def test_the_identity_of_an_installation_changes_with_its_jars(home, java):
     found = installation.find(str(home), None, environment(java))
     before = found.identity
     assert found.identity == before
@@ -117,7 +117,7 @@ def test_the_identity_changes_with_the_version(home, java):
     assert found.identity != before
 
 
-def test_java_of_java_home_and_of_liquibase_itself(home, java, tmp_path):
+def test_the_java_of_java_home_comes_before_that_of_liquibase(home, java, tmp_path):
     own = program(home / "jre" / "bin" / "java")
     assert installation.find(str(home), None, environment(java)).java == own
     set_to = environment(java) | {"JAVA_HOME": str(java.parent.parent)}
@@ -133,13 +133,13 @@ def test_java_of_java_home_and_of_liquibase_itself(home, java, tmp_path):
         ("other-liquibase", "not on the PATH"),
     ],
 )
-def test_no_liquibase(java, given, told):
+def test_without_liquibase_the_error_says_how_to_install_it(java, given, told):
     with pytest.raises(LiquibaseUnavailable) as missing:
         installation.find(given, None, environment(java))
     assert told in str(missing.value)
 
 
-def test_no_java(home):
+def test_without_java_the_error_says_how_to_install_it(home):
     with pytest.raises(LiquibaseUnavailable) as missing:
         installation.find(str(home), None, {"PATH": "/nowhere"})
     assert "apt-get install default-jre-headless" in str(missing.value)
@@ -148,7 +148,7 @@ def test_no_java(home):
     assert "JAVA_HOME" in str(missing.value)
 
 
-def test_the_jar_is_of_this_source():
+def test_the_session_jar_is_built_from_the_source_beside_it():
     """`scripts/session-jar` makes it anew."""
     source = hashlib.sha256()
     for file in sorted((installation.SESSION_JAR.parent / "java" / "sqlrs").glob("*.java")):
