@@ -38,14 +38,14 @@ def scripts(tmp_path):
     return tmp_path
 
 
-def test_ids_are_hexadecimal_and_stable(scripts):
+def test_state_ids_are_hexadecimal_and_stable(scripts):
     args = ("-f", str(scripts / "one.sql"), "-f", str(scripts / "two.sql"))
     one = ids(*args)
     assert one == ids(*args)
     assert all(is_state_id(each) for each in one)
 
 
-def test_steps_are_chained():
+def test_each_step_has_the_state_of_the_one_before_as_its_parent():
     made = plan("-c", "a", "-c", "b", "-c", "a")
     first, second, third = made.steps
     assert [step.parent_state_id for step in made.steps] == [None, first.state_id, second.state_id]
@@ -54,7 +54,7 @@ def test_steps_are_chained():
     assert made.image_id == IMAGE
 
 
-def test_a_common_beginning_is_shared():
+def test_requests_that_begin_alike_share_states():
     assert ids("-c", "a", "-c", "b")[0] == ids("-c", "a", "-c", "c")[0] == ids("-c", "a")[0]
 
 
@@ -75,35 +75,34 @@ def test_a_common_beginning_is_shared():
         [],
     ],
 )
-def test_what_makes_another_state(other):
+def test_every_option_and_input_is_part_of_the_state_id(other):
     assert ids(*other)[-1] != ids("-c", "select 1")[-1]
 
 
-def test_options_in_another_order_make_another_state():
+def test_variables_in_another_order_make_another_state():
     one = ids("-v", "x=1", "-v", "y=2", "-c", "x")
     assert one != ids("-v", "y=2", "-v", "x=1", "-c", "x")
 
 
-def test_variables_are_part_of_the_id(scripts):
-    """B3: the Go engine serves the state of x=1 to who asks for x=2."""
+def test_variables_are_part_of_the_state_id(scripts):
     script = str(scripts / "one.sql")
     assert ids("-v", "x=1", "-f", script) != ids("-v", "x=2", "-f", script)
     assert ids("-1", "-f", script) != ids("-f", script)
 
 
-def test_the_image_is_part_of_the_id():
+def test_the_image_is_part_of_the_state_id():
     assert ids("-c", "x") != ids("-c", "x", image_id="postgres@sha256:" + "cd" * 32)
     assert ids("-c", "x", image_id="x") == plan("-c", "x", image_id="x").state_ids
 
 
-def test_the_settings_are_part_of_the_id():
+def test_the_settings_are_part_of_the_state_id():
     plain = ids("-c", "x")
     assert plain != ids("-c", "x", settings={"timezone": "UTC"})
     one = ids("-c", "x", settings={"timezone": "UTC", "work_mem": "4MB"})
     assert one == ids("-c", "x", settings={"work_mem": "4MB", "timezone": "UTC"})
 
 
-def test_a_command_is_no_script(scripts):
+def test_a_command_and_a_script_of_the_same_text_have_different_states(scripts):
     (scripts / "x.sql").write_text("select 1; select 2")
     text = "select 1; select 2"
     script = ids("-f", str(scripts / "x.sql"))
@@ -112,7 +111,7 @@ def test_a_command_is_no_script(scripts):
     assert ids(*[]) != ids("-f", "-", stdin="")
 
 
-def test_names_and_places_of_files_do_not_matter(scripts, tmp_path):
+def test_names_and_places_of_files_are_not_part_of_the_state_id(scripts, tmp_path):
     one = scripts / "one.sql"
     before = ids("-f", str(one))
     moved = tmp_path / "elsewhere"
@@ -121,7 +120,7 @@ def test_names_and_places_of_files_do_not_matter(scripts, tmp_path):
     assert ids("-f", str(moved / "renamed.sql")) == before
 
 
-def test_our_own_options_and_spellings_do_not_matter(scripts):
+def test_spellings_of_options_are_not_part_of_the_state_id(scripts):
     script = str(scripts / "one.sql")
     expected = ids("-v", "x=1", "-f", script)
     for args in (
@@ -132,13 +131,13 @@ def test_our_own_options_and_spellings_do_not_matter(scripts):
         assert ids(*args) == expected
 
 
-def test_the_tag_does_not_matter():
+def test_the_tag_of_the_image_is_not_part_of_the_state_id():
     assert ids("-c", "x") == ids("-c", "x", image_id=IMAGE)
     one = psql_plan(psql_planner(), request("-c", "x", image_id="postgres"), distribution())
     assert one.state_ids == ids("-c", "x")
 
 
-def test_content_is_part_of_the_id(scripts):
+def test_the_content_of_every_file_is_part_of_the_state_id(scripts):
     (scripts / "main.sql").write_text("\\i one.sql\n\\copy t from data.csv\n")
     (scripts / "data.csv").write_text("1\n")
     seen = [ids("-f", str(scripts / "main.sql"))]
@@ -179,7 +178,7 @@ def test_a_volatile_step_and_those_after_it_get_ids_of_their_own():
     assert one.signature != other.signature
 
 
-def test_an_unset_variable_is_unknown():
+def test_a_variable_that_an_option_unsets_is_unknown():
     assert plan("-v", "f=a", "-v", "f", "-c", "\\i :f").steps[0].volatile
 
 
@@ -188,7 +187,7 @@ def test_variables_apply_to_all_steps_wherever_they_stand(scripts):
     assert [bool(step.volatile) for step in plan(*args).steps] == [False, False]
 
 
-def test_changed_files_are_named(scripts):
+def test_changed_files_of_a_step_are_named(scripts):
     script = scripts / "one.sql"
     step = plan("-f", str(script)).steps[0]
     assert step.changed_files == []

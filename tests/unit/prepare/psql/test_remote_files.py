@@ -1,4 +1,4 @@
-r"""prepare.remote: plans of files on another machine, asked for round by round."""
+"""Files on a client's machine: asked for round by round, and planned like those on this one."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -118,7 +118,7 @@ TREE = {
 }
 
 
-def test_it_has_the_states_that_the_files_have_here(blobs: Blobs, tmp_path: Path) -> None:
+def test_remote_files_have_the_states_that_they_have_here(blobs: Blobs, tmp_path: Path) -> None:
     args = ("-v", "x=1", "-f", f"{CLIENT}/sql/main.sql", "-f", f"{CLIENT}/seed.sql")
     client = Client(blobs, TREE)
     plan = client.plan(*args)
@@ -166,7 +166,7 @@ def test_a_chain_of_includes_takes_no_more_rounds_than_clients_have(
     assert not [each for each in client.asked if "node_modules/" in each]
 
 
-def test_nothing_beside_it_is_asked_for_while_a_chain_is_short(blobs: Blobs) -> None:
+def test_nothing_is_prefetched_while_a_chain_of_includes_is_short(blobs: Blobs) -> None:
     files = chain("sql/a.sql", "sql/b.sql") | {"sql/large-dump.sql": "select 1;\n"}
     client = Client(blobs, files)
     client.plan("-f", f"{CLIENT}/sql/a.sql")
@@ -174,7 +174,7 @@ def test_nothing_beside_it_is_asked_for_while_a_chain_is_short(blobs: Blobs) -> 
     assert client.rounds <= 4
 
 
-def test_what_is_known_needs_no_further_round(blobs: Blobs) -> None:
+def test_files_that_the_engine_has_need_no_further_round(blobs: Blobs) -> None:
     client = Client(blobs, TREE)
     args = ("-f", f"{CLIENT}/sql/main.sql")
     client.plan(*args)
@@ -183,7 +183,7 @@ def test_what_is_known_needs_no_further_round(blobs: Blobs) -> None:
     assert client.rounds == again
 
 
-def test_an_empty_manifest_will_do_for_commands(blobs: Blobs) -> None:
+def test_an_empty_manifest_is_enough_for_commands(blobs: Blobs) -> None:
     body = {
         "prepare_kind": "psql",
         "image_id": "postgres",
@@ -201,7 +201,7 @@ def test_an_empty_manifest_will_do_for_commands(blobs: Blobs) -> None:
 
 
 @pytest.mark.parametrize("work_dir", [None, CLIENT, f"{CLIENT}/sql"])
-def test_commands_look_in_the_working_directory(
+def test_remote_commands_look_in_the_working_directory(
     blobs: Blobs, tmp_path: Path, work_dir: str | None
 ) -> None:
     files = {"x.sql": "select 1;", "sql/x.sql": "select 2;"}
@@ -211,7 +211,7 @@ def test_commands_look_in_the_working_directory(
     assert plan.state_ids == local_plan(tmp_path / "app", files, *args, **fields).state_ids
 
 
-def test_the_manifests_own_is_the_last_resort(blobs: Blobs) -> None:
+def test_the_working_directory_of_the_manifest_is_the_last_resort(blobs: Blobs) -> None:
     client = Client(blobs, {"sql/x.sql": "select 1;"})
     with pytest.raises(InvalidArgument, match="without a work_dir"):
         client.plan("-c", "\\i x.sql")
@@ -222,14 +222,16 @@ def test_the_manifests_own_is_the_last_resort(blobs: Blobs) -> None:
         client.plan("-c", "\\i x.sql", work_dir="/elsewhere")
 
 
-def test_standard_input_is_a_script_too(blobs: Blobs, tmp_path: Path) -> None:
+def test_remote_standard_input_may_include_files(blobs: Blobs, tmp_path: Path) -> None:
     files = {"sql/x.sql": "select 1;"}
     fields = {"stdin": "\\ir sql/x.sql\n", "work_dir": CLIENT}
     plan = Client(blobs, files).plan("-f", "-", **fields)
     assert plan.state_ids == local_plan(tmp_path / "app", files, "-f", "-", **fields).state_ids
 
 
-def test_a_client_on_windows(blobs: Blobs, tmp_path: Path) -> None:
+def test_files_of_a_windows_client_have_the_states_that_they_have_here(
+    blobs: Blobs, tmp_path: Path
+) -> None:
     client = Client(blobs, TREE, root=r"C:\work\project")
     plan = client.plan("-f", r"c:\work\project\sql\main.sql")
     here = local_plan(tmp_path / "app", TREE, "-f", f"{CLIENT}/sql/main.sql")
@@ -246,7 +248,7 @@ def test_a_client_on_windows(blobs: Blobs, tmp_path: Path) -> None:
         (" ", "is empty"),
     ],
 )
-def test_files_are_in_the_workspace(blobs: Blobs, path: str, message: str) -> None:
+def test_files_outside_the_workspace_are_refused(blobs: Blobs, path: str, message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
         Client(blobs, TREE).plan("-f", path)
 
@@ -264,7 +266,9 @@ def test_files_are_in_the_workspace(blobs: Blobs, path: str, message: str) -> No
         ("\\lo_import /etc/passwd", "absolute paths in scripts"),
     ],
 )
-def test_scripts_name_no_other_files(blobs: Blobs, script: str, message: str) -> None:
+def test_file_names_that_lead_outside_the_workspace_are_refused(
+    blobs: Blobs, script: str, message: str
+) -> None:
     client = Client(blobs, {"a.sql": script, "x.sql": ""})
     with pytest.raises(InvalidArgument, match=message) as caught:
         client.plan("-f", f"{CLIENT}/a.sql")
@@ -272,7 +276,7 @@ def test_scripts_name_no_other_files(blobs: Blobs, script: str, message: str) ->
 
 
 @pytest.mark.parametrize("option", ["-o", "-L", "--output", "--log-file"])
-def test_psql_writes_no_files_for_others(blobs: Blobs, option: str) -> None:
+def test_options_that_write_files_are_refused_for_remote_clients(blobs: Blobs, option: str) -> None:
     with pytest.raises(InvalidArgument, match="another machine"):
         Client(blobs, {}).plan(option, "/client/out", "-c", "select 1")
 
@@ -287,7 +291,7 @@ def test_a_file_that_the_listing_lacks_is_an_error(blobs: Blobs) -> None:
 
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("name", ["b.sql", "sub/b.sql", "sub/er/b.sql"])
-def test_an_optional_file_is_looked_for(
+def test_an_optional_remote_file_is_looked_for(
     blobs: Blobs, tmp_path: Path, name: str, there: bool
 ) -> None:
     files = {"a.sql": f"\\if :x\n\\i {name}\n\\endif\n"} | ({name: "select 1;"} if there else {})
@@ -298,7 +302,7 @@ def test_an_optional_file_is_looked_for(
     assert (f"blob {name}" in client.asked) is there
 
 
-def test_what_an_include_may_change_is_not_guessed(blobs: Blobs, tmp_path: Path) -> None:
+def test_files_after_a_missing_include_are_not_guessed(blobs: Blobs, tmp_path: Path) -> None:
     files = {
         "a.sql": "\\set dir wrong\n\\i setup.sql\n\\i :dir/x.sql\n\\i out.sql\n",
         "setup.sql": "\\set dir right\n\\o out.sql\n\\i right/y.sql\n",
@@ -313,7 +317,7 @@ def test_what_an_include_may_change_is_not_guessed(blobs: Blobs, tmp_path: Path)
     local_plan(tmp_path / "app", files, "-f", f"{CLIENT}/a.sql")
 
 
-def test_recursion_is_found(blobs: Blobs) -> None:
+def test_a_recursive_remote_include_is_refused(blobs: Blobs) -> None:
     client = Client(blobs, {"a.sql": "\\ir b.sql", "b.sql": "\\ir a.sql"})
     with pytest.raises(InvalidArgument, match="recursive include"):
         client.plan("-f", f"{CLIENT}/a.sql")
@@ -338,7 +342,7 @@ def test_an_engine_without_uploads_says_so() -> None:
         psql_planner().draft(PrepareRequest.from_json(body), {})
 
 
-def test_psql_gets_copies_in_their_places(blobs: Blobs, tmp_path: Path) -> None:
+def test_psql_gets_staged_copies_in_their_places(blobs: Blobs, tmp_path: Path) -> None:
     client = Client(blobs, TREE)
     client.planner = psql_planner(blobs, Trees(tmp_path / "sources", blobs))
     plan = client.plan("-f", f"{CLIENT}/sql/main.sql", "-c", "select 1")

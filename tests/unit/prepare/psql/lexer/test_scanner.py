@@ -1,4 +1,4 @@
-r"""Where psql scripts read other files: found as psql itself reads them.
+r"""Scripts, split into parts as psql itself reads them.
 
 What the scripts here do was looked up by running the psql of PostgreSQL 15 and 18.
 """
@@ -8,16 +8,14 @@ import hashlib
 import pytest
 
 from sqlrs_engine.prepare.file_reads import printable
-from sqlrs_engine.prepare.psql.lexer.copy_command import parse_copy
-from sqlrs_engine.prepare.psql.lexer.meta_commands import expand, split_arguments
 from sqlrs_engine.prepare.psql.lexer.parts import Command, Doubt, Statement, Text
 from sqlrs_engine.prepare.psql.lexer.script import Script
 from sqlrs_engine.prepare.psql.lexer.settings import LexerSettings
 
 
-def parts(script, mode=LexerSettings):
+def parts(script, settings=LexerSettings):
     text = script if isinstance(script, bytes) else script.encode()
-    return list(Script(text, lambda: text).parts(mode))
+    return list(Script(text, lambda: text).parts(settings))
 
 
 def reads(script):
@@ -111,7 +109,7 @@ def test_an_include_is_found(script):
         '"\\i x.sql',
     ],
 )
-def test_no_include_is_found(script):
+def test_an_include_in_quotes_or_comments_is_not_found(script):
     assert reads(script) == []
 
 
@@ -135,7 +133,7 @@ DATA = "O'Brien\\i data.sql\n\\i data.sql\n\\N\n\\.\n"
         "\\copy t (a) FROM STDIN with (format csv)",
     ],
 )
-def test_data_of_copy_are_passed_over(copy):
+def test_the_data_of_a_copy_is_skipped(copy):
     script = f"{copy}\n{DATA}\\i x.sql\n"
     assert [each for each in reads(script) if each[0] != "copy"] == FOUND
     crlf = script.replace("\n", "\r\n")
@@ -147,16 +145,16 @@ def test_two_copies_on_one_line_have_their_data_one_after_the_other():
 
 
 @pytest.mark.parametrize("source", ["pstdin", "program 'cat'", "'stdin'"])
-def test_other_copies_have_no_data_in_the_script(source):
+def test_a_copy_from_elsewhere_has_no_data_in_the_script(source):
     assert ("i", "x.sql") in reads(f"\\copy t from {source}\n\\i x.sql\n\\.\n")
 
 
 @pytest.mark.parametrize("name", ["i", "include", "ir", "include_relative", "lo_import"])
-def test_every_command_that_reads(name):
+def test_every_command_that_reads_a_file_is_found(name):
     assert reads(f"\\{name} x.sql\n") == [(name, "x.sql")]
 
 
-def test_lines_are_counted_from_one():
+def test_lines_of_a_script_are_counted_from_one():
     script = "select 1;\n\n/* \n */ \\i a.sql\nselect '\n\n'; \\i b.sql\n\\copy t from c.csv\n"
     assert [(c.arguments, c.line) for c in commands(script)] == [
         ("a.sql", 4),
@@ -165,141 +163,20 @@ def test_lines_are_counted_from_one():
     ]
 
 
-def test_a_script_that_reads_nothing_is_one_piece_of_text():
+def test_a_script_that_reads_nothing_is_a_single_text():
     script = b"select 'a';\n\\echo b \\\\ \\pset null x\n"
     assert parts(script) == [Text(hashlib.sha256(script).hexdigest())]
 
 
-def test_invalid_utf8_is_kept():
+def test_bytes_that_are_not_utf8_are_kept_in_arguments():
     script = b"\\i caf\xe9.sql\n"
     (name, arguments) = reads(script)[0]
     assert (name, arguments.encode("utf-8", "surrogateescape")) == ("i", b"caf\xe9.sql")
     assert printable(arguments) == "caf\ufffd.sql"
 
 
-# -- words --
-
-
-@pytest.mark.parametrize(
-    ("word", "meaning"),
-    [
-        ("x.sql", "x.sql"),
-        ("'a b.sql'", "a b.sql"),
-        ("'it''s'", "it's"),
-        ("'it\\'s'", "it's"),
-        ("'a\\tb\\n'", "a\tb\n"),
-        ("'\\303\\251\\xc3\\xa9'", "éé"),
-        ("'\\q'", "q"),
-        ('"a b"', '"a b"'),
-        (":dir/x.sql", "/w/x.sql"),
-        (":dir':dir'", "/w:dir"),
-        ('":dir"', '":dir"'),
-        (":unknown", None),
-        (":'dir'", None),
-        (':"dir"', None),
-        (":{?dir}", None),
-        ("`pwd`/x.sql", None),
-        ("''", ""),
-    ],
-)
-def test_what_a_word_means(word, meaning):
-    found = expand(word, {"dir": "/w"})
-    assert (found and printable(found)) == meaning
-
-
-def test_words_are_split_at_blanks_outside_quotes():
-    assert split_arguments(" a 'b c' \"d e\"`f g`  h") == ["a", "'b c'", '"d e"`f g`', "h"]
-
-
-# -- \copy --
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        "t from d.csv",
-        "t FROM d.csv",
-        "t from 'd.csv'",
-        "t from d.csv;",
-        "t from d.csv csv header",
-        "t from d.csv with (format csv)",
-        "t(a,b) from d.csv",
-        "t (a, b) from d.csv",
-        't ("a)b", c)from d.csv',
-        '"My ""table" from d.csv',
-        "public.t from d.csv",
-        'public . "t" (a) from d.csv',
-        "binary t from d.csv",
-        "binary from d.csv",
-        "from from d.csv",
-    ],
-)
-def test_the_file_that_a_copy_reads(arguments):
-    source = parse_copy(arguments)
-    assert source is not None
-    assert (source.direction, source.file) == ("from", "d.csv")
-    assert "d.csv" not in "".join(source.rest).replace("'d.csv'", "")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "file"),
-    [
-        ("t from 'a b.csv'", "a b.csv"),
-        ("t from 'it''s.csv'", "it's.csv"),
-        ("t from 'a\\tb.csv'", "a\\tb.csv"),
-        ("t from a\\tb.csv", "a\\tb.csv"),
-        ("t from :file", ":file"),
-        ("t from 'stdin'", "stdin"),
-        ("t from ~/d.csv", "~/d.csv"),
-        ("t from d'x'", "d"),
-        ("t from stdin", None),
-        ("t from STDIN csv", None),
-        ("t from stdin;", None),
-    ],
-)
-def test_names_of_files_in_a_copy(arguments, file):
-    source = parse_copy(arguments)
-    assert source is not None
-    assert source.file == file
-    assert source.inline == (file is None)
-
-
-@pytest.mark.parametrize(
-    "arguments", ["", "t", "t from", "tfrom", "t (a", "(select a", "t from program cat", "t into x"]
-)
-def test_copies_that_psql_refuses(arguments):
-    assert parse_copy(arguments) is None
-
-
-@pytest.mark.parametrize(
-    ("arguments", "direction", "file", "program"),
-    [
-        ("t to d.csv", "to", "d.csv", None),
-        ("tfrom to d.csv", "to", "d.csv", None),
-        ("(select 'from x', (a) from t) to 'd.csv' csv", "to", "d.csv", None),
-        ("t to stdout", "to", None, None),
-        ("t from pstdin", "from", None, None),
-        ("t from program 'cat d.csv'", "from", None, "cat d.csv"),
-        ("t TO PROGRAM 'cat > ''d.csv'''", "to", None, "cat > 'd.csv'"),
-    ],
-)
-def test_other_copies_have_no_lines_in_the_script(arguments, direction, file, program):
-    copy = parse_copy(arguments)
-    assert copy is not None
-    assert (copy.direction, copy.file, copy.program) == (direction, file, program)
-    assert not copy.inline
-
-
-def test_only_the_name_is_left_out_of_the_rest():
-    assert parse_copy("t from t csv").rest == ("t from ", " csv")
-    assert parse_copy("xt from t").rest != parse_copy("tx from t").rest
-
-
-# -- modes --
-
-
-def reading(script, mode):
-    return [part for part in parts(script, lambda: mode) if not isinstance(part, Text)]
+def parts_with(script, settings):
+    return [part for part in parts(script, lambda: settings) if not isinstance(part, Text)]
 
 
 @pytest.mark.parametrize(
@@ -326,38 +203,19 @@ def reading(script, mode):
 )
 def test_a_variable_that_is_part_of_a_statement_is_doubted(value, whole):
     settings = LexerSettings(syntax_variables=(("v", value),))
-    found = reading("select :v;\n\\i x.sql\n", settings)
+    found = parts_with("select :v;\n\\i x.sql\n", settings)
     assert [type(part) for part in found] == ([] if whole else [Doubt]) + [Command]
     assert (
-        reading("select :'v', :\"v\", x::v;\n", LexerSettings(syntax_variables=(("v", value),)))
+        parts_with("select :'v', :\"v\", x::v;\n", LexerSettings(syntax_variables=(("v", value),)))
         == []
     )
-
-
-def test_a_script_is_read_again_where_its_mode_differs(tmp_path):
-    text = b"\\echo a\n\\set x 1\nselect 'a\\';\n\\i x.sql\n';\n\\i y.sql\n"
-    loads = []
-    script = Script(text, lambda: loads.append(1) or text)
-    modes = {"before": LexerSettings(), "after": LexerSettings(standard_conforming_strings=False)}
-
-    def names(after):
-        found = []
-        for part in script.parts(lambda: modes[after if found else "before"]):
-            if isinstance(part, Command):
-                found.append(part.arguments)
-        return found
-
-    assert (names("before"), len(loads)) == (["x 1", "x.sql"], 0)
-    assert (names("after"), len(loads)) == (["x 1", "y.sql"], 1)
-    assert (names("after"), len(loads)) == (["x 1", "y.sql"], 1)
-    assert (names("before"), len(loads)) == (["x 1", "x.sql"], 2)
 
 
 @pytest.mark.parametrize(
     "word", ["copy from ", "copy from\n", "copy x from to ", "to/* ", "from--"]
 )
-def test_many_words_of_a_copy_take_no_longer_than_others(word):
-    """A search that tries every pair of them takes minutes."""
+def test_a_script_full_of_words_of_copy_is_read_in_linear_time(word):
+    """A search that tries every pair of words would take minutes here."""
     assert len(parts("select 1; " + word * 30_000)) == 1
 
 
@@ -366,7 +224,21 @@ def test_many_words_of_a_copy_take_no_longer_than_others(word):
     [" ", " " * 300, " -- here\n ", " /* a * b */", " program ", " program /**/ ", " E"],
     ids=repr,
 )
-def test_a_copy_of_the_servers_files_is_found(between):
+def test_a_copy_from_a_file_on_the_server_is_found(between):
     statement, _ = parts(f"copy t from{between}'/x';")
     assert isinstance(statement, Statement)
     assert statement.server_files
+
+
+def test_the_rest_of_the_line_before_the_data_of_a_copy_is_read():
+    script = f"copy t from stdin; \\i y.sql\n{DATA}\\i x.sql\n"
+    assert reads(script) == [("i", "y.sql"), *FOUND]
+
+
+def test_a_string_may_span_the_data_of_a_copy():
+    assert reads(f"copy t from stdin; select '\n{DATA}'; \\i x.sql\n") == FOUND
+
+
+def test_the_data_of_a_copy_is_skipped_in_single_line_mode():
+    found = parts_with(f"copy t from stdin\n{DATA}\\i x.sql\n", LexerSettings(single_line=True))
+    assert [part.arguments for part in found] == ["x.sql"]
