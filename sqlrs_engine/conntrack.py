@@ -11,12 +11,9 @@ from typing import Any
 
 from sqlrs_engine.errors import ClusterFailed
 from sqlrs_engine.postgres.cluster import Cluster
-from sqlrs_engine.postgres.superuser import SESSIONS_EVER
+from sqlrs_engine.postgres.superuser import APPLICATION_NAME, SESSIONS_EVER
 
-__all__ = ["ENGINE_APPLICATION", "IDLE", "Conntrack", "Reading"]
-
-ENGINE_APPLICATION = "sqlrs-engine"
-"""The ``application_name`` of the engine's own sessions."""
+__all__ = ["IDLE", "Conntrack", "Reading"]
 
 _log = logging.getLogger(__name__)
 
@@ -91,7 +88,7 @@ class Conntrack:
 def _ask(cluster: Cluster, port: int, dbname: str) -> Reading:
     with cluster.connect(port, dbname=dbname) as connection:
         connection.execute(_STATEMENT_TIMEOUT)
-        row: tuple[Any, ...] | None = connection.execute(_QUERY, (ENGINE_APPLICATION,)).fetchone()
+        row: tuple[Any, ...] | None = connection.execute(_QUERY, (APPLICATION_NAME,)).fetchone()
     if row is None:
         raise ClusterFailed("PostgreSQL answered without a row")
     return Reading(connections=row[0], sessions=row[1])

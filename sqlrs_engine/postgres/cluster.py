@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Literal
 
 from sqlrs_engine.errors import ClusterFailed
 from sqlrs_engine.processes.identity import pidfd, send, start_ticks, wait_exit
+from sqlrs_engine.processes.output import OnLine
 
 from . import superuser
 from .access import PUBLIC_ROOT
 from .control_file import shut_down_cleanly
 from .distributions.distribution import Distribution
 from .errors import PortTaken, ServerUnusable, SettingsUnfit
-from .initdb import OnLine, initialise
+from .initdb import initialise
 from .launcher import File, Launcher, Popen
 from .log_file import LogFile, open_log
 from .os_user import OsUser

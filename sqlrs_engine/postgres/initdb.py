@@ -3,17 +3,17 @@
 import logging
 import os
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 from sqlrs_engine.errors import ClusterFailed
+from sqlrs_engine.processes.cancellation import Cancellation
+from sqlrs_engine.processes.output import Lines, OnLine
+from sqlrs_engine.processes.program import Program
 
 from .launcher import Launcher
 from .os_user import OsUser
 from .settings import HBA, configuration, initdb_arguments, locales
 from .user_name import NO_NAME, UserName, user_name
-
-OnLine = Callable[[str], None]
 
 _BAD_LOCALE = "invalid locale name"
 _TAIL_LINES = 20
@@ -106,17 +106,14 @@ def _run(
     on_line: OnLine,
     name: UserName,
 ) -> int:
-    with launcher.server("initdb", arguments, output=subprocess.PIPE, user_name=name) as process:
-        assert process.stdout is not None  # noqa: S101 - it was asked for
-        try:
-            for raw in process.stdout:
-                line = raw.decode("utf-8", "replace").rstrip()
-                # Clients on other machines need not see the engine's directories.
-                line = line.replace(str(data_dir), data_dir.name)
-                lines.append(line)
-                if line and not line.startswith(_NOT_SHOWN) and NO_NAME not in line:
-                    on_line(line)
-        except BaseException:
-            process.kill()
-            raise
-    return process.returncode
+    """Run ``initdb`` and return its exit code; all that it prints is added to ``lines``."""
+
+    def on_output(line: str) -> None:
+        # Clients on other machines need not see the engine's directories.
+        line = line.rstrip().replace(str(data_dir), data_dir.name)
+        lines.append(line)
+        if line and not line.startswith(_NOT_SHOWN) and NO_NAME not in line:
+            on_line(line)
+
+    process = launcher.server("initdb", arguments, output=subprocess.PIPE, user_name=name)
+    return Program(process).follow({"stdout": Lines(on_output)}, Cancellation())

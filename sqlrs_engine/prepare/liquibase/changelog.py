@@ -91,16 +91,16 @@ class Changelog:
         )
 
 
-def _changeset(told: Json, digests: Mapping[str, str]) -> Changeset:
-    fields = dict(told)
+def _changeset(planned: Json, digests: Mapping[str, str]) -> Changeset:
+    fields = dict(planned)
     del fields["files"], fields["parameters"]
     return Changeset(
-        id=told["id"],
-        author=told["author"],
-        path=told["path"],
+        id=planned["id"],
+        author=planned["author"],
+        path=planned["path"],
         fields=fields,
-        files={str(path_of(uri)): digests[uri] for uri in told["files"]},
-        parameters=told["parameters"],
+        files={str(path_of(uri)): digests[uri] for uri in planned["files"]},
+        parameters=planned["parameters"],
     )
 
 

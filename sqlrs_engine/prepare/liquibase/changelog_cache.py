@@ -180,30 +180,32 @@ def _walk(place: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _json(changelog: Changelog) -> Json:
-    told = asdict(changelog)
-    told["files"] = {str(path): digest for path, digest in changelog.files.items()}
-    told["listed"] = list(map(str, changelog.listed))
-    told["locations"] = list(map(str, changelog.locations))
-    told["lookups"] = [each | {"found": list(map(str, each["found"]))} for each in told["lookups"]]
-    return told
+    fields = asdict(changelog)
+    fields["files"] = {str(path): digest for path, digest in changelog.files.items()}
+    fields["listed"] = list(map(str, changelog.listed))
+    fields["locations"] = list(map(str, changelog.locations))
+    fields["lookups"] = [
+        each | {"found": list(map(str, each["found"]))} for each in fields["lookups"]
+    ]
+    return fields
 
 
-def _changelog(told: Json) -> Changelog:
+def _changelog(fields: Json) -> Changelog:
     return Changelog(
-        common=told["common"],
-        preconditions=told["preconditions"],
-        parameters=told["parameters"],
-        archived=told["archived"],
-        changesets=tuple(Changeset(**each) for each in told["changesets"]),
-        files={Path(path): digest for path, digest in told["files"].items()},
-        locations=tuple(map(Path, told["locations"])),
-        listed=tuple(map(Path, told["listed"])),
+        common=fields["common"],
+        preconditions=fields["preconditions"],
+        parameters=fields["parameters"],
+        archived=fields["archived"],
+        changesets=tuple(Changeset(**each) for each in fields["changesets"]),
+        files={Path(path): digest for path, digest in fields["files"].items()},
+        locations=tuple(map(Path, fields["locations"])),
+        listed=tuple(map(Path, fields["listed"])),
         lookups=tuple(
             Lookup(
                 path=each["path"],
                 directory=each["directory"],
                 found=tuple(map(Path, each["found"])),
             )
-            for each in told["lookups"]
+            for each in fields["lookups"]
         ),
     )
