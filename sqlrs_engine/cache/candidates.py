@@ -11,9 +11,9 @@ from sqlrs_engine.store.records import State
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What keeps a state from being evicted, whatever depends on it.
+    """The reasons for which a state stays, besides states that depend on it.
 
-    ``youngest`` is the latest creation time of a state that is old enough.
+    ``youngest`` is the latest creation time of a state that is old enough to be evicted.
     """
 
     now: Timestamp
@@ -33,10 +33,10 @@ class Rules:
 
 
 class Candidates:
-    """The states of a store in the order in which they would go.
+    """The states of a store in the order of their eviction.
 
-    Leaves only; a state that has lost its last child is one. The longest unused go first, of
-    those the larger.
+    Only leaves are evicted; a state whose last child was evicted is one. The longest unused come
+    first, of equals the larger.
     """
 
     def __init__(self, states: Iterable[State], rules: Rules) -> None:
@@ -50,13 +50,13 @@ class Candidates:
             self._offer(state)
 
     def pop(self) -> State | None:
-        """Return the next one; None when nothing can go any more."""
+        """Remove and return the next state; return None when no more can be evicted."""
         if not self._heap:
             return None
         return self._states[heapq.heappop(self._heap)[2]]
 
-    def gone(self, state: State) -> None:
-        """Note that a state was evicted: its parent may be next."""
+    def evicted(self, state: State) -> None:
+        """Record that a state was evicted: its parent may be next."""
         del self._states[state.state_id]
         parent = self._states.get(state.parent_state_id or "")
         if parent is not None:

@@ -1,9 +1,9 @@
 """How much the cached states may take, and when that is too much.
 
-Two things are watched: the states' apparent size against a limit, and the free space of the
-disk against a reserve. Passing the high watermark of the limit, or falling below the
-reserve, is *pressure*: states are evicted until the low watermark is met and the reserve is
-free again. Pressure alone fails nobody: see ``enforcement``.
+There are two limits: one on the apparent size of the states, and a reserve of free disk space.
+Exceeding the high watermark of the size limit, or falling below the reserve, is *pressure*: states
+are evicted until the low watermark is met and the reserve is free again. Pressure alone fails no
+job: see ``enforcement``.
 """
 
 import os
@@ -34,14 +34,14 @@ class Disk:
 
     @classmethod
     def of(cls, root: Path) -> "Disk":
-        """Return the filesystem a directory is on; free is what ordinary users can have."""
+        """Return the filesystem of a directory; ``free`` is what ordinary users can use."""
         status = os.statvfs(root)
         return cls(status.f_blocks * status.f_frsize, status.f_bavail * status.f_frsize)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What the states take, and the disk they are on."""
+    """The apparent size and number of the states, and their disk."""
 
     size_bytes: int
     state_count: int
@@ -50,9 +50,9 @@ class Usage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What somebody is about to add: to the states' size, and to the disk's content.
+    """The bytes that a caller is about to add to the states' size, and to the disk.
 
-    The two differ where copies share their blocks, and for what is on the disk already.
+    The two differ where clones share blocks, and for what is on the disk already.
     """
 
     size_bytes: int = 0
@@ -66,10 +66,10 @@ NOTHING = Need()
 class Limits:
     """The configured limits, for a disk of a certain size.
 
-    ``max_bytes`` is the user's own limit, 0 for none; ``effective_max`` what the reserve
-    leaves of the disk, or that limit if it is less. ``sizes_count`` tells whether the states'
-    apparent size matters: not where copies share their blocks and there is no limit of the
-    user's own, as it says nothing about the disk then.
+    ``max_bytes`` is the configured limit, 0 for none; ``effective_max`` is what the reserve
+    leaves of the disk, or that limit if it is less. ``sizes_count`` is whether the apparent size
+    of the states counts: it says nothing about the disk where clones share blocks, so it does
+    not count there without a configured limit.
     """
 
     max_bytes: int
@@ -83,7 +83,7 @@ class Limits:
     def configured(cls, config: Config, total: int, *, shares_blocks: bool = False) -> "Limits":
         """Return the limits in force on a disk of ``total`` bytes.
 
-        Where copies share their blocks, the states' apparent size may exceed the disk's.
+        Where clones share blocks, the apparent size of the states may exceed that of the disk.
         """
         max_bytes = config.value("cache.capacity.maxBytes") or 0
         reserve = config.value("cache.capacity.reserveBytes")
@@ -101,7 +101,7 @@ class Limits:
         )
 
     def pressure(self, usage: Usage, need: Need = NOTHING) -> list[str]:
-        """Return why states should be evicted; empty when all is well."""
+        """Return why states should be evicted; empty without pressure."""
         reasons = []
         if self.above(self.high_watermark, usage, need):
             reasons.append(USAGE_ABOVE_HIGH_WATERMARK)
@@ -110,21 +110,21 @@ class Limits:
         return reasons
 
     def above(self, watermark: float, usage: Usage, need: Need = NOTHING) -> bool:
-        """Return whether the states' size is, or would be, above a watermark of the limit."""
+        """Return whether the need takes the size of the states above a watermark."""
         size = usage.size_bytes + need.size_bytes
         return self.sizes_count and size > watermark * self.effective_max
 
     def short_of_space(self, usage: Usage, need: Need = NOTHING) -> bool:
-        """Return whether the reserve is not free, or would not be any more."""
+        """Return whether the need takes the free space of the disk below the reserve."""
         return usage.disk.free - need.disk_bytes < self.reserve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """When an eviction, once begun, may end.
+    """When an eviction may end.
 
-    ``at_least`` are the bytes to be freed whatever the numbers say: a quota may be used up,
-    or the room for metadata, while the disk claims to have space.
+    ``at_least`` is the number of bytes to free in any case: a quota or the space for metadata
+    may be used up while the disk reports free space.
     """
 
     limits: Limits
@@ -140,7 +140,7 @@ class Goal:
         )
 
     def bearable(self, usage: Usage, freed: int) -> bool:
-        """Return whether enough was freed for what is needed now: the rest are wishes."""
+        """Return whether enough was freed for the need and the hard limits."""
         size = usage.size_bytes + self.need.size_bytes
         return (
             freed >= self.at_least
@@ -149,14 +149,14 @@ class Goal:
         )
 
     def awaits_space(self, usage: Usage) -> bool:
-        """Return whether it matters that what was deleted is really gone from the disk."""
+        """Return whether the disk has to regain deleted space before the goal can be met."""
         return self.at_least > 0 or self.limits.short_of_space(usage, self.need)
 
 
 def default_reserve(total: int) -> int:
     """Return the bytes kept free of a disk when nothing is configured.
 
-    10 GiB or a tenth, whichever is more, but never more than half: a small disk would have
-    no room for any state at all.
+    10 GiB or a tenth of the disk, whichever is more, but at most half: otherwise a small disk
+    would have no room for any state.
     """
     return min(max(_SMALLEST_DEFAULT_RESERVE, total // 10), total // 2)

@@ -1,14 +1,13 @@
-"""Keeps the limits: makes room by eviction, and refuses what cannot fit.
+"""Enforces the limits: makes room by eviction, and refuses what cannot fit.
 
-What is a limit, and what only a wish:
+Hard limits and soft limits:
 
-* ``maxBytes`` is a limit: a state that would take the cache beyond it is refused.
-* Before anything is refused, the preparation's own middle states go: see ``eviction``.
+* ``maxBytes`` is hard: a state that would take the cache beyond it is refused.
+* Before a state is refused, middle states of its own chain are stripped: see ``eviction``.
 * Where copies share their blocks, only ``maxBytes`` looks at the states' apparent size.
-* The reserve and the watermarks are wishes: states are evicted for them as far as they can
-  be, and when that is not enough work goes on all the same. A disk that is fuller than the
-  reserve asks for may be full of other things.
-* The disk's end is a limit: where a clone copies every block, there has to be room for it.
+* The reserve and the watermarks are soft: states are evicted to meet them, and when that is not
+  enough, work continues. Other files may fill the disk.
+* The end of the disk is hard: where a clone copies every block, there has to be room for it.
 * A reserve that leaves nothing of the whole disk is a mistake in the configuration.
 """
 
@@ -18,26 +17,20 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from sqlrs_engine import clock
-from sqlrs_engine.config import Config
 from sqlrs_engine.errors import CacheLimitTooSmall, CacheUnavailable, EngineError, StorageFull
-from sqlrs_engine.metrics import Metrics
-from sqlrs_engine.statefs import StateFiles
-from sqlrs_engine.states.leases import Leases
-from sqlrs_engine.store import StateStore
-from sqlrs_engine.store.records import Json
 
+from .accounts import Accounts
 from .candidates import Rules
-from .capacity import MIN_STATE_AGE, NOTHING, Disk, Goal, Limits, Need, Phase, Usage
+from .capacity import NOTHING, Goal, Limits, Need, Phase, Usage
 from .eviction import Evictor, Outcome
 from .last_eviction import Eviction, LastEviction
 
-# The phases that can still be refused; later on the state is there, and of use.
+# The phases that can be refused; in later phases the state exists already and is of use.
 _REFUSABLE: Collection[Phase] = ("prepare_step", "snapshot")
 
 _COPYING: Collection[Phase] = ("prepare_step", "prepare_instance")
 PATIENCE_SECONDS = 0.3
-"""How long somebody may have to wait for wishes to be met; the rest is done beside."""
+"""How long callers wait for soft limits to be met; the rest is done in the background."""
 
 _log = logging.getLogger(__name__)
 
@@ -48,78 +41,59 @@ _BUILD_SHARE = 64  # of the disk's size, at most
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Build:
-    """A build under way, and what it is about to take of the disk."""
+    """A build under way, and the disk space that it is about to take."""
 
     disk_bytes: int
 
 
 class Refused(StorageFull):
-    """There is no room, after all that can be evicted was: trying again is of no use."""
+    """There is no room even after every possible eviction: trying again does not help."""
 
 
 class Enforcement:
-    """Measures, evicts, refuses; safe to use from any thread that holds no instance's lock."""
+    """The disk budget of instances and builds, kept by evicting states: see ``DiskBudget``.
+
+    Safe to use from any thread that holds the lock of no instance.
+    """
 
     def __init__(
         self,
-        states: StateStore,
-        files: StateFiles,
-        leases: Leases,
-        config: Config,
-        summary: LastEviction,
+        accounts: Accounts,
+        evictor: Evictor,
+        last_eviction: LastEviction,
         *,
-        disk: Callable[[], Disk],
-        shares_blocks: bool,
-        clock: clock.Clock,
-        metrics: Metrics,
-        give_up_spare: Callable[[], bool],
+        release_spare: Callable[[], bool] = lambda: False,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """``shares_blocks`` tells whether clones take no space of their own.
+        """``release_spare`` gives up space that is only in use in case it is needed.
 
-        ``give_up_spare`` removes what takes space and is of no need to anyone, and says
-        whether there was any.
+        It returns whether it gave up any, and is called before states are evicted because the
+        disk is short of space. Evictions that take longer than ``patience_seconds`` continue in
+        the background, as far as the need allows.
         """
-        self._states = states
-        self._leases = leases
-        self._config = config
-        self._summary = summary
-        self._disk = disk
-        self._shares_blocks = shares_blocks
-        self._clock = clock
-        self._evictor = Evictor(states, files, leases, self.measure, metrics)
-        self._give_up_spare = give_up_spare
-        self._builds: list[_Build] = []
+        self._accounts = accounts
+        self._evictor = evictor
+        self._last_eviction = last_eviction
+        self._release_spare = release_spare
         self._patience_seconds = patience_seconds
-        self._beginning = threading.Lock()
-        self._going_on = threading.Event()
+        self._builds: list[_Build] = []
+        self._starting = threading.Lock()
+        self._in_background = threading.Event()
         self._stopped = False
 
-    def measure(self) -> Usage:
-        """Return what the states take, and the disk. Raises CacheUnavailable."""
-        try:
-            totals = self._states.totals()
-            return Usage(size_bytes=totals.size_bytes, state_count=totals.count, disk=self._disk())
-        except (EngineError, OSError) as error:
-            raise CacheUnavailable(details=str(error)) from error
-
-    def limits(self, usage: Usage) -> Limits:
-        """Return the limits in force."""
-        return Limits.configured(self._config, usage.disk.total, shares_blocks=self._shares_blocks)
-
-    def reclaimable(self) -> tuple[int, int]:
-        """Return the size of all that could be evicted, and the number of states that couldn't."""
-        return self._reclaimable(self._rules(()))
-
     def has_room(self, size: int) -> bool:
-        """Return whether a copy of ``size`` bytes leaves the disk its reserve."""
-        usage = self.measure()
-        need = Need(disk_bytes=0 if self._shares_blocks else size)
-        return not self.limits(usage).short_of_space(usage, need)
+        """See ``DiskBudget.has_room``."""
+        usage = self._accounts.measure()
+        need = Need(disk_bytes=0 if self._accounts.shares_blocks else size)
+        return not self._accounts.limits(usage).short_of_space(usage, need)
+
+    def exhausted(self) -> bool:
+        """See ``DiskBudget.exhausted``."""
+        return self._accounts.exhausted()
 
     @contextmanager
     def building(self, protect: Sequence[str], size: int) -> Iterator[None]:
-        """Make room for a build and count what it takes; see ``Cache.building``."""
+        """See ``DiskBudget.building``."""
         build = _Build(self._taken(size))
         self._builds.append(build)
         try:
@@ -129,75 +103,75 @@ class Enforcement:
             self._builds.remove(build)
 
     def make_room(self, phase: Phase, protect: Sequence[str] = (), growth: int = 0) -> None:
-        """Evict under pressure; see ``Cache.make_room``."""
+        """See ``DiskBudget.make_room``."""
         try:
             self._make_room(phase, protect, growth)
         except CacheUnavailable as error:
             if phase in _REFUSABLE:
                 raise
-            _log.warning("nothing is evicted now: %s", error)
+            _log.warning("cannot evict now: %s", error)
 
     def _make_room(
         self, phase: Phase, protect: Sequence[str], growth: int, mine: "_Build | None" = None
     ) -> None:
-        """Evict for what is needed here and by builds under way; refuse what does not fit.
+        """Evict for this need and for the builds under way; refuse what does not fit.
 
-        What others are about to take is a wish like the reserve, and refuses nobody.
+        The needs of the other builds are soft like the reserve: they refuse nothing.
         """
         own = self._need(phase, growth)
         need = replace(own, disk_bytes=own.disk_bytes + self._under_way(mine).disk_bytes)
-        usage = self.measure()
-        limits = self.limits(usage)
-        if limits.short_of_space(usage, need) and self._give_up_spare():
-            usage = self.measure()
-        rules = self._rules(protect)
+        usage = self._accounts.measure()
+        limits = self._accounts.limits(usage)
+        if limits.short_of_space(usage, need) and self._release_spare():
+            usage = self._accounts.measure()
+        rules = self._accounts.rules(protect)
         goal = Goal(limits=limits, need=need)
-        # An instance adds no state, and somebody waits for it: wishes are left to the builds.
-        waived = phase == "prepare_instance" or self._going_on.is_set()
+        # An instance adds no state, and a client waits for it: soft limits are left to the builds.
+        waived = phase == "prepare_instance" or self._in_background.is_set()
         if limits.pressure(usage, need) and not (waived and goal.bearable(usage, 0)):
             outcome = self._evictor.evict(rules, goal, self._patience_seconds)
             self._record(phase, outcome, rules)
             usage = outcome.after
             if outcome.cut_short:
-                self._go_on(phase, protect)
+                self._continue_in_background(phase, protect)
         if phase in _REFUSABLE:
-            usage = self._stripped(phase, protect, usage, Goal(limits=limits, need=own))
+            usage = self._strip_chain(phase, protect, usage, Goal(limits=limits, need=own))
             self._check(phase, usage, limits, own, rules)
 
-    def _stripped(self, phase: Phase, chain: Sequence[str], usage: Usage, goal: Goal) -> Usage:
-        """Return the usage, after middle states of a chain went if it would be refused."""
+    def _strip_chain(self, phase: Phase, chain: Sequence[str], usage: Usage, goal: Goal) -> Usage:
+        """Strip a chain's middle states if that avoids a refusal; return the usage."""
         if goal.bearable(usage, 0):
             return usage
         outcome = self._strip(chain, goal)
-        self._record(phase, outcome, self._rules(chain))
+        self._record(phase, outcome, self._accounts.rules(chain))
         return outcome.after
 
     def _strip(self, chain: Sequence[str], goal: Goal) -> Outcome:
-        """Drop the files of a chain's middle states; their age is that of the preparation."""
-        rules = self._rules(())
+        """Drop the files of a chain's middle states, however young they are."""
+        rules = self._accounts.rules()
         return self._evictor.strip(chain, replace(rules, youngest=rules.now), goal)
 
-    def _go_on(self, phase: Phase, protect: Sequence[str]) -> None:
-        """Evict what is left to evict in the background: somebody waits for this thread."""
-        with self._beginning:
-            if self._going_on.is_set():
+    def _continue_in_background(self, phase: Phase, protect: Sequence[str]) -> None:
+        """Evict the rest in the background, because a client waits for this thread."""
+        with self._starting:
+            if self._in_background.is_set():
                 return
-            self._going_on.set()
+            self._in_background.set()
         try:
             threading.Thread(
                 target=self._evict_the_rest, args=(phase, protect), name="eviction", daemon=True
             ).start()
-        except RuntimeError as error:  # no thread to be had: the next step goes on
-            self._going_on.clear()
-            _log.warning("eviction does not go on: %s", error)
+        except RuntimeError as error:  # no thread can be started: the next step continues
+            self._in_background.clear()
+            _log.warning("cannot continue the eviction: %s", error)
 
     def _evict_the_rest(self, phase: Phase, protect: Sequence[str]) -> None:
-        """Evict a little at a time, so that others can between, until all is well."""
+        """Evict in short runs, between which others can, until the goal is met."""
         try:
             total: Outcome | None = None
             while not self._stopped:
-                usage, rules = self.measure(), self._rules(protect)
-                goal = Goal(limits=self.limits(usage), need=self._under_way())
+                usage, rules = self._accounts.measure(), self._accounts.rules(protect)
+                goal = Goal(limits=self._accounts.limits(usage), need=self._under_way())
                 outcome = self._evictor.evict(rules, goal, self._patience_seconds)
                 total = outcome if total is None else total.followed_by(outcome)
                 if not outcome.cut_short:
@@ -205,87 +179,68 @@ class Enforcement:
             if total is not None:
                 self._record(phase, total, rules)
         except EngineError as error:
-            _log.warning("eviction does not go on: %s", error)
+            _log.warning("cannot continue the eviction: %s", error)
         finally:
-            self._going_on.clear()
+            self._in_background.clear()
 
     def stop(self) -> None:
-        """Leave the rest of an eviction to the next start."""
+        """End the eviction in the background; the next start of the engine continues it."""
         self._stopped = True
 
     def relieve(
         self, phase: Phase, failure: StorageFull, protect: Sequence[str] = (), growth: int = 0
     ) -> bool:
-        """Give space back after a write has failed for want of it; see ``Cache.relieve``."""
+        """See ``DiskBudget.relieve``."""
         if isinstance(failure, Refused):
             return False
         try:
             return self._relieve(phase, protect, growth)
         except CacheUnavailable as error:
-            _log.warning("nothing is evicted now: %s", error)
+            _log.warning("cannot evict now: %s", error)
             return False
 
     def _relieve(self, phase: Phase, protect: Sequence[str], growth: int) -> bool:
         evicted = self._evictor.evicted
-        spared = self._give_up_spare()
+        spared = self._release_spare()
         goal = Goal(
-            limits=self.limits(self.measure()),
+            limits=self._accounts.limits(self._accounts.measure()),
             need=self._under_way(),
             at_least=max(growth, 1),
         )
-        rules = self._rules(protect)
+        rules = self._accounts.rules(protect)
         outcome = self._evictor.evict(rules, goal)
         if outcome.freed_bytes < goal.at_least:
             rest = replace(goal, need=NOTHING, at_least=goal.at_least - outcome.freed_bytes)
             outcome = outcome.followed_by(self._strip(protect, rest))
         self._record(phase, outcome, rules)
-        # Not whether there is more space: a failed attempt gives back its own. But another
-        # job, failing at the same time, may have evicted all there was.
+        # More free space proves nothing: a failed attempt frees its own. Another job that
+        # failed at the same time may have evicted every state.
         return spared or outcome.evicted_count > 0 or self._evictor.evicted > evicted
 
     def _need(self, phase: Phase, growth: int) -> Need:
-        copied = phase in _COPYING and not self._shares_blocks
+        copied = phase in _COPYING and not self._accounts.shares_blocks
         return Need(
             size_bytes=growth if phase in _REFUSABLE else 0, disk_bytes=growth if copied else 0
         )
 
     def _taken(self, size: int) -> int:
-        """Return what a build on a clone of ``size`` bytes is about to take of the disk."""
-        if not self._shares_blocks:
+        """Return the disk space that a build on a clone of ``size`` bytes is about to take."""
+        if not self._accounts.shares_blocks:
             return size
-        return min(_BUILD_BYTES, self.measure().disk.total // _BUILD_SHARE)
+        return min(_BUILD_BYTES, self._accounts.measure().disk.total // _BUILD_SHARE)
 
     def _under_way(self, mine: "_Build | None" = None) -> Need:
-        """Return what the builds under way, but for one, are about to take."""
+        """Return the disk space that the builds under way, but for one, are about to take."""
         others = [build.disk_bytes for build in list(self._builds) if build is not mine]
         return Need(disk_bytes=sum(others))
 
-    def _rules(self, protect: Sequence[str]) -> Rules:
-        now = self._clock()
-        return Rules(
-            now=now,
-            youngest=clock.shift(now, -self._config.seconds(MIN_STATE_AGE)),
-            protected=frozenset(protect),
-            leased=self._leases.leased,
-        )
-
-    def _reclaimable(self, rules: Rules) -> tuple[int, int]:
-        try:
-            total = self._states.totals()
-            held = self._states.held(
-                rules.youngest, rules.now, rules.protected | self._leases.current()
-            )
-        except EngineError as error:
-            raise CacheUnavailable(details=str(error)) from error
-        return total.size_bytes - held.size_bytes, held.count
-
     def _record(self, phase: Phase, outcome: Outcome, rules: Rules) -> None:
-        """Persist what was evicted, if anything was."""
+        """Store a summary of an eviction that evicted something."""
         if not outcome.evicted_count:
             return
-        reclaimable, blocked = self._reclaimable(rules)
+        reclaimable, blocked = self._accounts.reclaimable(rules)
         eviction = Eviction(
-            completed_at=self._clock(),
+            completed_at=self._accounts.now(),
             trigger=phase,
             evicted_count=outcome.evicted_count,
             freed_bytes=outcome.freed_bytes,
@@ -298,20 +253,20 @@ class Enforcement:
         )
         _log.info("evicted %d states, %d bytes", eviction.evicted_count, eviction.freed_bytes)
         try:
-            self._summary.save(eviction)
+            self._last_eviction.save(eviction)
         except EngineError as error:
-            _log.warning("the summary of the eviction is lost: %s", error)
+            _log.warning("cannot store the summary of the eviction: %s", error)
 
     def _check(self, phase: Phase, usage: Usage, limits: Limits, need: Need, rules: Rules) -> None:
         """Raise CacheLimitTooSmall or StorageFull when what is needed does not fit."""
         if limits.effective_max <= 0:
             raise CacheLimitTooSmall(
                 "the reserve leaves no room for the cache: lower cache.capacity.reserveBytes",
-                facts=self._numbers(phase, usage, limits, need, rules),
+                facts=self._accounts.facts(phase, usage, limits, need, rules),
             )
         if limits.max_bytes and usage.size_bytes + need.size_bytes > limits.max_bytes:
-            numbers = self._numbers(phase, usage, limits, need, rules)
-            if self._own_size(rules) + need.size_bytes > limits.max_bytes:
+            numbers = self._accounts.facts(phase, usage, limits, need, rules)
+            if self._accounts.size_of(rules.protected) + need.size_bytes > limits.max_bytes:
                 raise CacheLimitTooSmall(
                     "the states of this prepare do not fit into the cache: raise "
                     "cache.capacity.maxBytes",
@@ -326,30 +281,5 @@ class Enforcement:
             raise Refused(
                 "the disk of the state store has no room for another copy, and nothing can be "
                 "evicted: delete states or instances, or free disk space",
-                facts=self._numbers(phase, usage, limits, need, rules),
+                facts=self._accounts.facts(phase, usage, limits, need, rules),
             )
-
-    def _own_size(self, rules: Rules) -> int:
-        """Return the size of the protected states: what no eviction could help with."""
-        protected = (self._states.get(state_id) for state_id in rules.protected)
-        return sum(state.size_bytes or 0 for state in protected if state is not None)
-
-    def _numbers(
-        self, phase: Phase, usage: Usage, limits: Limits, need: Need, rules: Rules
-    ) -> Json:
-        """Return an error's facts."""
-        reclaimable, blocked = self._reclaimable(rules)
-        return {
-            "phase": phase,
-            "reasons": limits.pressure(usage, need),
-            "needed_bytes": need.size_bytes,
-            "usage_bytes": usage.size_bytes,
-            "configured_max_bytes": limits.max_bytes,
-            "effective_max_bytes": limits.effective_max,
-            "reserve_bytes": limits.reserve,
-            "store_free_bytes": usage.disk.free,
-            "store_total_bytes": usage.disk.total,
-            "state_count": usage.state_count,
-            "reclaimable_bytes": reclaimable,
-            "blocked_count": blocked,
-        }

@@ -1,18 +1,18 @@
-"""Evicts states one by one, safely beside everything else that goes on.
+"""Evicts states one by one, while jobs and clients use others.
 
-A state is retired first, so that nobody can begin to use it; looked at once more; then its
-row goes, then its files. Callers must hold no instance's lock: retiring waits for deletions,
-and those wait for instances.
+A state is retired first, so that no lease of it can begin, and checked once more; then its row is
+removed, then its files. Callers hold the lock of no instance: retiring waits for deletions, which
+wait for instances.
 
-The middle states of a chain are only stripped: without its row nothing could be built on a
-state, but without its files it can be built anew.
+The middle states of a chain are only stripped: nothing can be built on a state without a row, but
+a state without files can be built again.
 """
 
 import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
@@ -24,21 +24,22 @@ from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.store import StateFilter, StateStore
 from sqlrs_engine.store.records import State
 
+from .accounts import Accounts
 from .candidates import Candidates, Rules
 from .capacity import Goal, Usage
 
-# Deleting the files of a state takes milliseconds; it is only waited for when the
-# space matters.
+# Deleting the files of a state takes milliseconds; callers wait for it only when the space
+# matters.
 _SPACE_PATIENCE_SECONDS = 5.0
 
-# A job that waits for the same state has given back what it needs no more by then.
+# By then, a job that waits for the same state has released the states that it no longer needs.
 _LEASE_PATIENCE_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
 
 class Fate(Enum):
-    """What became of a state that was to be evicted."""
+    """The outcome for a state that was to be evicted."""
 
     EVICTED = auto()
     STAYS = auto()
@@ -47,9 +48,9 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What went in an eviction, and what there was before and after.
+    """The result of an eviction.
 
-    ``cut_short`` tells that time was up before all went that should.
+    ``cut_short`` is whether time was up before the goal was met.
     """
 
     evicted_count: int
@@ -59,7 +60,7 @@ class Outcome:
     cut_short: bool
 
     def followed_by(self, other: "Outcome") -> "Outcome":
-        """Return what came of this eviction and another that went on with it."""
+        """Return the result of this eviction together with another that continued it."""
         return Outcome(
             self.evicted_count + other.evicted_count,
             self.freed_bytes + other.freed_bytes,
@@ -77,32 +78,32 @@ class Evictor:
         states: StateStore,
         files: StateFiles,
         leases: Leases,
-        measure: Callable[[], Usage],
+        accounts: Accounts,
         metrics: Metrics,
     ) -> None:
         self._states = states
         self._files = files
         self._leases = leases
-        self._measure = measure
+        self._measure = accounts.measure
         self._metrics = metrics
         self._running = threading.Lock()
         self._evicted = 0
 
     @property
     def evicted(self) -> int:
-        """How many states were evicted so far."""
+        """How many states were evicted since the engine started."""
         return self._evicted
 
     def evict(self, rules: Rules, goal: Goal, seconds: float = math.inf) -> Outcome:
-        """Evict until the goal is met or nothing more can go.
+        """Evict until the goal is met or nothing more can be evicted.
 
-        Or for so many seconds, if what there is then is bearable. Another eviction under way
-        is waited for first.
+        Stop after ``seconds`` if what was freed by then is bearable. Waits for another eviction
+        under way first. Raises CacheUnavailable.
         """
         end = time.monotonic() + seconds
         with self._running:
             before = self._measure()
-            # What was deleted before may have only to reach the disk.
+            # What was deleted before may only have to reach the disk.
             usage, count, freed = self._settled(before, goal), 0, 0
             candidates = None
             while not goal.met(usage, freed):
@@ -115,7 +116,7 @@ class Evictor:
                 fate = self._evict(state, rules)
                 if fate is Fate.STAYS:
                     continue
-                candidates.gone(state)
+                candidates.evicted(state)
                 if fate is Fate.EVICTED:
                     count += 1
                     self._evicted += 1
@@ -127,7 +128,7 @@ class Evictor:
     def strip(self, chain: Sequence[str], rules: Rules, goal: Goal) -> Outcome:
         """Drop the files of a chain's middle states, the last first, until the goal is bearable.
 
-        The last state that is there stays: it is what is built upon.
+        The last state that has files stays: the next one is built on it.
         """
         end = time.monotonic() + _LEASE_PATIENCE_SECONDS
         before = usage = self._measure()
@@ -147,7 +148,7 @@ class Evictor:
         return Outcome(count, freed, before, usage, cut_short=False)
 
     def candidates(self, rules: Rules) -> Candidates:
-        """Return the states in the order in which they would go. Raises CacheUnavailable."""
+        """Return the states in the order of their eviction. Raises CacheUnavailable."""
         try:
             states = self._states.find(StateFilter())
         except EngineError as error:
@@ -155,7 +156,7 @@ class Evictor:
         return Candidates(states, rules)
 
     def _settled(self, usage: Usage, goal: Goal) -> Usage:
-        """Return the usage, once the disk has back what was given up if that matters."""
+        """Return the usage, after the disk has regained deleted space if that matters."""
         if not goal.awaits_space(usage):
             return usage
         self._files.await_space(_SPACE_PATIENCE_SECONDS)
@@ -183,7 +184,7 @@ class Evictor:
         return Fate.EVICTED
 
     def _strip(self, state_id: str, rules: Rules, patience_seconds: float) -> bool:
-        """Drop the files of a state unless it is in use; its row stays for its children."""
+        """Drop the files of a state unless it is in use; its children need its row."""
         with self._leases.retire([state_id], patience_seconds) as claimed:
             state = self._states.get(state_id) if claimed else None
             if state is None or rules.keep(state):
@@ -202,8 +203,8 @@ class Evictor:
         try:
             self._states.remove(state.state_id)
         except StorageFull:
-            # No room even to note that it is gone: its files make some. Whatever needs a
-            # state has leased it before, and this one is retired and has no dependants.
+            # No room even to remove the row: the files make some. Users of a state lease it
+            # first, and this one is retired and has no dependants.
             if self._states.find(StateFilter(parent_state_id=state.state_id)):
                 raise
             self._files.discard(container)
@@ -213,7 +214,7 @@ class Evictor:
         self._discard(container)
 
     def _discard(self, container: Path) -> None:
-        """Remove files that their row does not vouch for any more; the next start does, too."""
+        """Remove files without a valid row; the next start of the engine removes them otherwise."""
         try:
             self._files.discard(container)
         except (EngineError, OSError):

@@ -1,4 +1,4 @@
-"""What the last eviction did, kept across restarts."""
+"""A summary of the last eviction, kept across restarts."""
 
 from dataclasses import asdict, dataclass
 
@@ -13,7 +13,7 @@ _KEY = "last_eviction"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Eviction:
-    """An eviction: what set it off, what went, what could not or need not go."""
+    """An eviction: its trigger, what was evicted, and what could not be."""
 
     completed_at: Timestamp
     trigger: Phase
@@ -28,13 +28,13 @@ class Eviction:
 
 
 class LastEviction:
-    """The last eviction that evicted something."""
+    """Stores the last eviction that evicted a state."""
 
     def __init__(self, meta: MetaStore) -> None:
         self._meta = meta
 
     def save(self, eviction: Eviction) -> None:
-        """Remember an eviction in place of the former one."""
+        """Store an eviction in place of the former one."""
         self._meta.put(_KEY, asdict(eviction))
 
     def last(self) -> Json | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sqlrs_engine import instances
-from sqlrs_engine.cache import Cache, Disk
+from sqlrs_engine.cache import Accounts, CacheReport, Disk, Enforcement, Evictor, LastEviction
 from sqlrs_engine.clock import utc_now
 from sqlrs_engine.deletion import Deletion
 from sqlrs_engine.host.disk_space import exhausted
@@ -73,17 +73,27 @@ class Engine:
         self.states = states = States(
             store.states, files, utc_now, keeps=lambda key: salvage.keeps(State, key)
         )
-        self.cache = cache = Cache(
-            store,
-            files,
+        accounts = Accounts(
+            store.states,
             leases,
+            config,
+            disk=lambda: Disk.of(store_root),
+            shares_blocks=files.backend.copy_on_write,
+        )
+        last_eviction = LastEviction(store.meta)
+        self.disk_budget = Enforcement(
+            accounts,
+            Evictor(store.states, files, leases, accounts, metrics),
+            last_eviction,
+            release_spare=lambda: self.instances.pool.release_all(),
+        )
+        report = CacheReport(
+            accounts,
+            last_eviction,
+            store.states,
             config,
             plan=lambda request: self.prepare.plan(request),
             exists=states.exists,
-            disk=lambda: Disk.of(store_root),
-            shares_blocks=files.backend.copy_on_write,
-            metrics=metrics,
-            give_up_spare=lambda: self.instances.pool.release_all(),
         )
         self.instances = Instances(
             instances.Services(
@@ -96,7 +106,7 @@ class Engine:
                 states=states,
                 expiry=expiry,
                 ports=configured_ports(config, store.instances),
-                disk_budget=cache,
+                disk_budget=self.disk_budget,
                 retries=retries,
                 metrics=metrics,
                 keeps=lambda key: salvage.keeps(Instance, key),
@@ -117,7 +127,7 @@ class Engine:
                     config=config,
                     home=os.environ.get("HOME"),
                 ),
-                builder=Builder(files, states, servers, locks, metrics, cache, retries),
+                builder=Builder(files, states, servers, locks, metrics, self.disk_budget, retries),
                 states=states,
                 durability=durability,
                 leases=leases,
@@ -125,7 +135,7 @@ class Engine:
                 config=config,
                 clock=utc_now,
                 metrics=metrics,
-                disk_budget=cache,
+                disk_budget=self.disk_budget,
                 retries=retries,
             )
         )
@@ -150,7 +160,7 @@ class Engine:
             config=config,
             metrics=metrics,
             runs=self.runs,
-            cache=cache,
+            cache=report,
             sources=sources,
             warnings=lambda: ["disk_full"] if exhausted(store_root) else [],
         )
@@ -180,7 +190,7 @@ class Engine:
             ("files", leftovers.remove_files),
             ("labels", self._salvage.settle),
             ("temporary files", leftovers.remove_temporary_files),
-            ("cache", lambda: self.cache.make_room("startup_recovery")),
+            ("cache", lambda: self.disk_budget.make_room("startup_recovery")),
             ("scratch directories", self._scratch.sweep),
             ("sources", self.sources.start),
             ("jobs", lambda: retries.do("resume the jobs", self.prepare.recover)),
@@ -209,7 +219,7 @@ class Engine:
         self.recovery.stop()
         steps: tuple[Callable[[], object], ...] = (
             self._retries.stop,
-            self.cache.stop,
+            self.disk_budget.stop,
             lambda: self.runs.shutdown(RUNS_GRACE_SECONDS),
             lambda: self.prepare.shutdown(JOBS_GRACE_SECONDS),
             self._durability.stop,

@@ -12,7 +12,7 @@ from typing import ParamSpec, Protocol, TypeVar
 import anyio
 import anyio.to_thread
 
-from sqlrs_engine.cache import Cache
+from sqlrs_engine.cache import CacheReport
 from sqlrs_engine.config import Config
 from sqlrs_engine.deletion import DeleteResult, Deletion
 from sqlrs_engine.errors import Unavailable
@@ -121,7 +121,7 @@ class Services:
     prepare: Prepare
     config: Config
     runs: Runs
-    cache: Cache
+    cache: CacheReport
     sources: Sources
     metrics: Metrics = field(default_factory=Metrics)
     warnings: Callable[[], list[str]] = list

@@ -770,9 +770,9 @@ def test_explain_says_which_changeset_is_new(lb):
     request = PrepareRequest(
         prepare_kind="lb", image_id=IMAGE, liquibase_args=args, work_dir=str(lb.directory)
     )
-    assert lb.engine.cache.explain(request)["decision"] == "hit"
+    assert lb.engine.services.cache.explain(request)["decision"] == "hit"
     write(lb.directory, c_sql=formatted(("1", "create table e ();"), ("2", "select 2;")))
-    told = lb.engine.cache.explain(request)
+    told = lb.engine.services.cache.explain(request)
     assert told["decision"] == "miss"
     assert told["missing_steps"] == 1
     assert told["changes"] == [{"kind": "changeset", "name": "2::me::c.sql", "step": 1}]

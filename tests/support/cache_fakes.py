@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from sqlrs_engine.cache import Cache, Disk
+from sqlrs_engine.cache import Accounts, CacheReport, Disk, Enforcement, Evictor, LastEviction
 from sqlrs_engine.clock import shift
 from sqlrs_engine.store import StateFilter
 from sqlrs_engine.store.records import State
@@ -46,29 +46,40 @@ class CacheWorld(World):
         self.restart_engine()
         self.total = 1000 * GIB
         self.others = 0  # bytes on the disk that are not the cache's
-        self.spare = 0  # bytes of them that nobody needs
+        self.spare = 0  # bytes of them that can be released
         self.plan = None
         self.configure(reserveBytes=0)
         self.cache = self.new_cache()
 
     def new_cache(
         self, *, shares_blocks: bool = False, patience_seconds: float = math.inf
-    ) -> Cache:
-        return Cache(
-            self.store,
-            self.files,
+    ) -> Enforcement:
+        accounts = Accounts(
+            self.store.states,
             self.leases,
             self.config,
-            plan=lambda request: self.plan(request),
-            exists=self.exists,
             disk=lambda: self.disk(),
             shares_blocks=shares_blocks,
             clock=self.clock,
-            give_up_spare=self.give_up_spare,
+        )
+        last_eviction = LastEviction(self.store.meta)
+        self.report = CacheReport(
+            accounts,
+            last_eviction,
+            self.store.states,
+            self.config,
+            plan=lambda request: self.plan(request),
+            exists=self.exists,
+        )
+        return Enforcement(
+            accounts,
+            Evictor(self.store.states, self.files, self.leases, accounts, self.metrics),
+            last_eviction,
+            release_spare=lambda: self.release_spare(),
             patience_seconds=patience_seconds,
         )
 
-    def give_up_spare(self) -> bool:
+    def release_spare(self) -> bool:
         spare, self.spare = self.spare, 0
         self.others -= spare
         return spare > 0

@@ -48,7 +48,7 @@ def test_nothing_goes_without_pressure(world):
         world.add(number)
     world.cache.make_room("prepare_step")
     assert world.left() == [*range(9)]
-    assert world.cache.status().get("last_eviction") is None
+    assert world.report.status().get("last_eviction") is None
 
 
 def test_states_go_until_the_low_watermark(world):
@@ -95,7 +95,7 @@ def test_what_is_in_use_or_young_or_protected_stays(world):
     with world.leases.lease(leased):
         world.cache.make_room("metadata_commit", [state_id(4)])
     assert sorted(evicted(world)) == [7, 8, 9]
-    status = world.cache.status()
+    status = world.report.status()
     assert status["last_eviction"]["blocked_count"] == 6
     # The lease has ended, and so has the protection.
     assert (status["reclaimable_bytes"], status["blocked_count"]) == (200, 4)
@@ -146,7 +146,7 @@ def test_a_disk_below_the_reserve_does_not_stop_work(world):
     world.add(1, size=GIB, age=10)
     world.cache.make_room("prepare_step", growth=GIB)
     world.cache.make_room("snapshot", growth=GIB)
-    assert world.cache.status()["pressure_reasons"] == ["physical_free_below_reserve"]
+    assert world.report.status()["pressure_reasons"] == ["physical_free_below_reserve"]
 
 
 def test_a_disk_without_room_for_a_copy_is_full(world):
@@ -217,7 +217,7 @@ def test_a_disk_that_cannot_be_measured_is_an_error_of_its_own(world, monkeypatc
         raise OSError("stale file handle")
 
     monkeypatch.setattr(world, "disk", fail)
-    for call in (world.cache.status, lambda: world.cache.make_room("prepare_step")):
+    for call in (world.report.status, lambda: world.cache.make_room("prepare_step")):
         with pytest.raises(CacheUnavailable) as failure:
             call()
         assert failure.value.details == "stale file handle"
@@ -304,18 +304,20 @@ def test_relief_without_anything_to_evict(world):
     assert not world.cache.relieve("prepare_step", FULL)
 
 
-def test_jobs_that_fail_together_are_relieved_together(world, monkeypatch):
+def test_jobs_that_fail_at_the_same_time_are_relieved_together(world, monkeypatch):
+    """The second job evicts everything while the first one begins."""
     world.add(1)
-    find, inner = world.store.states.find, []
+    relieved = []
 
-    def found_by_another_first(filter):
-        if not inner:
-            inner.append(world.store.states.remove(state_id(1)))
-            world.cache._enforcement._evictor._evicted += 1
-        return find(filter)
+    def second_job():
+        monkeypatch.setattr(world, "release_spare", lambda: False)
+        relieved.append(world.cache.relieve("prepare_step", FULL))
+        return False
 
-    monkeypatch.setattr(world.store.states, "find", found_by_another_first)
-    assert world.cache.relieve("prepare_step", FULL)
+    monkeypatch.setattr(world, "release_spare", second_job)
+    relieved.append(world.cache.relieve("prepare_step", FULL))
+    assert relieved == [True, True]
+    assert world.left() == []
 
 
 def test_a_database_without_room_for_the_removal_gets_it_from_the_files(world, monkeypatch):
@@ -411,7 +413,7 @@ def test_a_state_deleted_meanwhile_is_not_counted(world, monkeypatch):
     monkeypatch.setattr(world.leases, "retire", late)
     world.cache.make_room("metadata_commit")
     assert world.left() == [2, 3]
-    assert "last_eviction" not in world.cache.status()
+    assert "last_eviction" not in world.report.status()
 
 
 def test_a_lease_taken_while_the_order_is_made_keeps_the_state(world, monkeypatch):
@@ -618,7 +620,7 @@ def test_many_states_go_while_nobody_waits_for_them(world):
         world.add(number, age=HOUR + number)
     world.cache.make_room("prepare_step")
     eventually(lambda: len(world.left()) == 10, "the rest of the eviction")
-    eventually(lambda: world.cache.status()["last_eviction"]["usage_bytes_after"] == 1000)
+    eventually(lambda: world.report.status()["last_eviction"]["usage_bytes_after"] == 1000)
     assert evicted(world) == [*reversed(range(10, 60))]
 
 
@@ -639,7 +641,7 @@ def test_an_eviction_that_goes_on_in_vain_ends(world):
         world.add(number, age=HOUR + number)
     with world.leases.lease(*(state_id(number) for number in range(8))):
         world.cache.make_room("metadata_commit")
-        eventually(lambda: not world.cache._enforcement._going_on.is_set())
+        eventually(lambda: "eviction" not in [thread.name for thread in threading.enumerate()])
     assert world.left() == [*range(8)]
 
 
@@ -671,7 +673,7 @@ def test_middle_states_go_before_a_step_is_refused(world):
     assert (world.left(), sizes(world)) == ([1, 2, 3, 4], [100, 100, 0, 100])
     world.cache.make_room("snapshot", ids, 340)
     assert evicted(world) == [3, 2]
-    last = world.cache.status()["last_eviction"]
+    last = world.report.status()["last_eviction"]
     assert (last["trigger"], last["evicted_count"], last["freed_bytes"]) == ("snapshot", 1, 100)
 
 

@@ -66,7 +66,7 @@ class Workshop(CacheWorld):
         )
 
     def explain(self, *args, stdin=None):
-        return self.cache.explain(self.request(*args, stdin=stdin))
+        return self.report.explain(self.request(*args, stdin=stdin))
 
     def changes(self, *args, stdin=None):
         explained = self.explain(*args, stdin=stdin)

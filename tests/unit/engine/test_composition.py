@@ -120,8 +120,8 @@ def built(root):
     """Build an engine and ask it what depends on its configuration; return its warnings."""
     engine = Engine(root)
     try:
-        engine.cache.make_room("startup_recovery")
-        engine.cache.status()
+        engine.disk_budget.make_room("startup_recovery")
+        engine.services.cache.status()
         engine.instances.pool.standbys()
         logging.getLogger("sqlrs_engine").setLevel(logging.NOTSET)
         return [str(problem) for problem in engine.config.problems]
