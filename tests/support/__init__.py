@@ -1,1 +1,27 @@
-"""What tests share: fixtures by concern, fakes, samples and waiting."""
+"""What tests share. Doubles stand only at the edges; whatever is between them is the real code.
+
+Waiting:
+    ``waiting``: ``eventually``, the only way in which tests wait
+
+Real things, as fixtures or context managers:
+    ``fix_engine``: the engine as a process, and a client of its API
+    ``fix_store``: an engine's parts in the test's own process
+    ``fix_postgres``: distributions and clusters
+    ``fix_liquibase``: Liquibase by itself
+    ``fix_mounts``: filesystems in loop-mounted files
+    ``base_states``: base states, made once per run
+    ``directories``: deletes what engines leave
+
+Doubles of PostgreSQL, psql and Liquibase, by package:
+    ``cache_fakes``, ``http_fakes``, ``instance_fakes``, ``liquibase_fakes``, ``prepare_fakes``,
+    ``run_fakes``, ``programs``
+
+Clients and observers:
+    ``cli_replay``: the unmodified sqlrs CLI, from recordings
+    ``remote_client``: a client on another machine
+    ``run_reader``: reads the output of a run
+    ``psql_opens``: the files that psql opens
+
+Data:
+    ``store_samples``: records
+"""

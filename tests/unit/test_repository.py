@@ -134,3 +134,10 @@ def test_modules_that_the_guide_names_exist():
         path = ROOT / "sqlrs_engine" / dotted.replace(".", "/")
         parent = path.parent.with_suffix(".py")  # when the last word is a name in a module
         assert path.is_dir() or path.with_suffix(".py").exists() or parent.exists(), dotted
+
+
+def test_the_support_package_describes_each_of_its_modules():
+    package = ROOT / "tests" / "support"
+    described = re.findall(r"``(\w+)``", (package / "__init__.py").read_text())
+    modules = {path.stem for path in package.glob("[!_]*.py")}
+    assert modules <= set(described)
