@@ -11,7 +11,6 @@ import atexit
 import hashlib
 import json
 import os
-import time
 from collections import Counter, deque
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,7 +28,6 @@ SETTINGS = [
     ("cache.capacity.lowWatermark", 0.7),
 ]
 KEPT_INSTANCES = 12
-JOB_SECONDS = 60
 # Spellings that the document does not have and the engine understands nevertheless.
 LENIENT_FLAGS = {"1", "0", "t", "f", "T", "F", "true", "false", "TRUE", "FALSE", "True", "False"}
 FLAGS = ("force", "dry_run", "recurse", "effective")
@@ -222,15 +220,11 @@ def _await(case, response, job_id):
     """Wait for the end of a job, and learn what it has made."""
     if case.body.get("plan_only"):
         return
-    deadline = time.monotonic() + JOB_SECONDS
-    while time.monotonic() < deadline:
-        answer = _call(response, "GET", f"/v1/prepare-jobs/{job_id}")
-        job = answer.json() if answer.status_code == 200 else {"status": "gone"}
-        if job["status"] not in ("queued", "running"):
-            KNOWN.learn(job.get("result") or {})
-            _bound_instances(response)
-            return
-        time.sleep(0.01)
+    _call(response, "GET", f"/v1/prepare-jobs/{job_id}/events")  # it ends with the job
+    answer = _call(response, "GET", f"/v1/prepare-jobs/{job_id}")
+    if answer.status_code == 200:
+        KNOWN.learn(answer.json().get("result") or {})
+    _bound_instances(response)
 
 
 def _bound_instances(response):

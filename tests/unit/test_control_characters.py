@@ -16,7 +16,6 @@ from sqlrs_engine.commands.progress import progress_on
 from sqlrs_engine.commands.terminal import Terminal
 from sqlrs_engine.control_characters import visible, visible_json
 from sqlrs_engine.daemon import logs
-from sqlrs_engine.errors import InvalidArgument
 
 TITLE = "\x1b]0;owned\x07"
 CLIPBOARD = "\x9d52;c;aGk=\x9c"
@@ -86,8 +85,10 @@ def test_progress_shows_output_and_does_not_obey_it(verbose: bool) -> None:
 
 
 def test_an_error_is_shown_and_not_obeyed(capsys: pytest.CaptureFixture[str]) -> None:
-    cli._complain(InvalidArgument("name not found", NASTY))
-    assert obeyed(capsys.readouterr().err) == []
+    assert cli.main([f"--{NASTY}"], {}) == 2
+    told = capsys.readouterr().err
+    assert "unknown flag" in told
+    assert obeyed(told) == []
 
 
 def test_the_log_holds_nothing_that_a_pager_obeys(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -165,12 +164,12 @@ def test_a_newcomer_between_the_look_and_the_release_waits(
     first, second = StoreLock(path), StoreLock(path)
     first.acquire()
     first.announce_stop()
-    read = store_lock._read
+    read = os.pread
 
-    def read_late(fd: int) -> dict[str, Any]:
+    def read_late(fd: int, length: int, offset: int) -> bytes:
         first.release()  # after the newcomer has failed to get the lock
-        return read(fd)
+        return read(fd, length, offset)
 
-    monkeypatch.setattr(store_lock, "_read", read_late)
+    monkeypatch.setattr(os, "pread", read_late)
     second.acquire(30)
     second.release()

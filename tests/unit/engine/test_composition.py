@@ -19,14 +19,15 @@ from sqlrs_engine.errors import InvalidArgument, StorageFull
 from sqlrs_engine.instances.recovery import Recovery
 
 STUCK = """
-import threading, time
+import threading
 from sqlrs_engine.engine.process import exit_if_stuck
 
 class Engine:
     def stuck(self):
         return STUCK
 
-threading.Thread(target=time.sleep, args=(SECONDS,)).start()  # not a daemon, as pools' are
+# Not a daemon, as the threads of pools are not.
+threading.Thread(target=threading.Event().wait, args=(SECONDS,)).start()
 exit_if_stuck(Engine())
 print("went on")
 """
