@@ -122,7 +122,7 @@ def test_a_failure_ends_with_its_error(log, jobs):
 
 
 def test_nobody_sees_the_end_before_the_row_is_terminal(log, jobs):
-    """B10: the Go engine's streams may end before the last events."""
+    """The Go engine's streams may end before the last events."""
     seen, done = [], threading.Event()
 
     def read():

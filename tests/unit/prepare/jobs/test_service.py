@@ -232,7 +232,7 @@ def failed(job, code):
 
 
 def test_failing_sql_fails_each_time_and_caches_nothing(world):
-    """B2: the Go engine caches failing scripts as success."""
+    """The Go engine caches failing scripts as success."""
     for _ in range(2):
         job = world.prepare("-c", "echo 'ERROR:  bad'; exit 3")
         error = failed(job, "step_failed")
@@ -607,7 +607,7 @@ def test_the_base_is_waited_for(world):
 
 
 def test_cancelling_a_running_job(world):
-    """B7: the Go engine leaves the task running for ever."""
+    """The Go engine leaves the task running for ever."""
     job_id = world.submit("-c", SLEEP, "-c", "echo two")
     world.running(job_id)
     job, active = world.service.cancel(job_id)
@@ -666,7 +666,7 @@ def test_cancelling_what_is_not_there(world):
 
 
 def test_deleting_a_finished_job_leaves_its_instance(world):
-    """B1: the Go engine deletes the instance's data with the job."""
+    """The Go engine deletes the instance's data with the job."""
     job = world.prepare("-c", WRITE)
     dry = world.service.delete(job.job_id, dry_run=True)
     assert (dry.outcome, dry.root.kind, dry.root.id) == ("would_delete", "job", job.job_id)
@@ -718,7 +718,7 @@ def test_a_row_that_goes_while_its_job_runs(world, caplog):
 
 
 def test_a_stopped_job_resumes_and_succeeds(world):
-    """B5, B6: nothing is left that could block it."""
+    """Nothing is left that could block it."""
     hold = world.root / "hold"
     script = f"echo started; while [ ! -e {hold} ]; do sleep 0.01; done; {WRITE}"
     job_id = world.submit("-c", script)
@@ -949,7 +949,6 @@ def test_what_a_failed_build_leaves_is_cleaned_up_later(world, monkeypatch):
 
 
 def test_retired_jobs_leave_their_instances(world):
-    """B1, by retention."""
     jobs = []
     for _ in range(4):
         jobs.append(world.prepare("-c", WRITE))
