@@ -23,9 +23,7 @@ from .activity import Activity, ActivityMiddleware
 from .connexion_app import Operations, TagResolver, bind
 from .guards import BODY_SECONDS, MAX_BODY_BYTES, Guards
 from .routing import RoutingMiddleware
-from .services import Identity, OpenLimit, Services
-
-MAX_STREAMS = 256
+from .services import MAX_STREAMS, Identity, OpenLimit, Services
 
 # NDJSON is left to the tests: connexion would buffer a stream to its end.
 _RESPONSE_VALIDATORS = MediaTypeDict({"application/json": JSONResponseBodyValidator})

@@ -122,11 +122,11 @@ def _check_fit(handler: Handler, reader: RequestReader) -> None:
     name = f"{handler.__module__.rpartition('.')[2]}.{handler.__name__}"
     if not inspect.iscoroutinefunction(handler):
         raise DocumentError(f"handler {name} is not asynchronous")
-    first, *rest = inspect.signature(handler).parameters.values()
-    if first.name != "services":
+    named = list(inspect.signature(handler).parameters.values())
+    if not named or named[0].name != "services":
         raise DocumentError(f"handler {name} does not take the services first")
-    taken = {each.name for each in rest} - {REQUEST}
-    defaults = {each.name for each in rest if each.default is not each.empty}
+    taken = {each.name for each in named[1:]} - {REQUEST}
+    defaults = {each.name for each in named[1:] if each.default is not each.empty}
     given = reader.required | reader.optional
     for problem, names in (
         ("does not take", given - taken),

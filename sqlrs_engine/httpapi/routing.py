@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sqlrs_engine.errors import NotFound
 
 from .errors import WrongMethod
+from .spec import DocumentError
 
 REFUSAL = "sqlrs_refusal"
 
@@ -102,7 +103,9 @@ class RoutingMiddleware(SpecMiddleware):  # type: ignore[misc]
         self._router = Router()
 
     def add_api(self, specification: Specification, **_options: Any) -> None:
-        """Add all paths of a document."""
+        """Add all paths of a document. Raises DocumentError unless it is served at the root."""
+        if specification.base_path:
+            raise DocumentError("servers: the engine serves its paths at the root")
         for path, item in specification["paths"].items():
             route = self._router.add(path)
             for method in METHODS & item.keys():

@@ -29,7 +29,7 @@ from sqlrs_engine.store.records import Job, Json
 from .heartbeats import Heartbeats
 
 _THREADS = 32
-_STREAMS = 256
+MAX_STREAMS = 256
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -126,7 +126,7 @@ class Services:
     metrics: Metrics = field(default_factory=Metrics)
     warnings: Callable[[], list[str]] = list
     identity: Identity = field(default_factory=Identity)
-    streams: OpenLimit = field(default_factory=lambda: OpenLimit(_STREAMS))
+    streams: OpenLimit = field(default_factory=lambda: OpenLimit(MAX_STREAMS))
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
     threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_THREADS))
 

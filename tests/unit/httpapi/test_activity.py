@@ -1,4 +1,4 @@
-"""httpapi.activity: what is open, since when nothing is, and the access log."""
+"""httpapi.activity: open requests, idle time, and the access log."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ class Clock:
         return self.now
 
 
-def test_idleness_counts_from_the_end_of_the_last_request():
+def test_idle_time_counts_from_the_end_of_the_last_request():
     clock = Clock()
     activity = Activity(clock)
     clock.now += 5
@@ -43,7 +43,7 @@ def test_idleness_counts_from_the_end_of_the_last_request():
     assert activity.idle_seconds() == 0
 
 
-def test_a_request_that_fails_is_over_too():
+def test_a_request_that_fails_is_no_longer_open():
     async def broken(_scope, _receive, _send):
         raise RuntimeError
 
@@ -54,7 +54,7 @@ def test_a_request_that_fails_is_over_too():
     assert activity.open_requests == 0
 
 
-def test_the_application_counts_its_requests(api, monkeypatch):
+def test_the_application_counts_open_requests(api, monkeypatch):
     counts = []
     get = api.store.states.get
 
@@ -68,7 +68,7 @@ def test_the_application_counts_its_requests(api, monkeypatch):
     assert api.app.activity.open_requests == 0
 
 
-def test_each_request_is_one_line(api, caplog):
+def test_each_request_is_one_line_of_the_access_log(api, caplog):
     caplog.set_level(logging.INFO, ACCESS)
     api.get("/v1/names/caf%C3%A9%0Ax?secret=1")
     (record,) = [r for r in caplog.records if r.name == ACCESS]
@@ -80,7 +80,7 @@ def test_each_request_is_one_line(api, caplog):
     assert "secret" not in line
 
 
-def test_a_long_path_does_not_fill_the_log(api, caplog):
+def test_a_long_path_is_cut_in_the_access_log(api, caplog):
     caplog.set_level(logging.INFO, ACCESS)
     api.get("/v1/" + "x" * 50_000, token=None)
     (line,) = [r.getMessage() for r in caplog.records if r.name == ACCESS]
@@ -88,7 +88,7 @@ def test_a_long_path_does_not_fill_the_log(api, caplog):
     assert len(line) < 2000
 
 
-def test_no_line_holds_a_token_or_a_password(api, caplog):
+def test_no_log_line_contains_a_token_or_a_password(api, caplog):
     caplog.set_level(logging.DEBUG)
     entry = api.instance()
     api.get(f"/v1/names?token={TOKEN}")
@@ -99,31 +99,7 @@ def test_no_line_holds_a_token_or_a_password(api, caplog):
     assert not [line for line in logged if TOKEN in line or f":{password}@" in line]
 
 
-def test_the_log_is_silent_above_its_level(api, caplog):
+def test_the_access_log_respects_its_level(api, caplog):
     caplog.set_level(logging.WARNING, ACCESS)
     api.get("/v1/health")
     assert not [r for r in caplog.records if r.name == ACCESS]
-
-
-def test_the_server_may_start_and_stop_the_application(api):
-    sent = []
-    messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
-
-    async def receive():
-        return messages.pop(0)
-
-    async def send(message):
-        sent.append(message["type"])
-
-    asyncio.run(api.app({"type": "lifespan"}, receive, send))
-    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
-
-
-def test_websockets_are_closed(api):
-    sent = []
-
-    async def send(message):
-        sent.append(message["type"])
-
-    asyncio.run(api.app({"type": "websocket"}, None, send))
-    assert sent == ["websocket.close"]

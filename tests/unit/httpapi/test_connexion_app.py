@@ -83,6 +83,9 @@ async def needless_default(services, thing_id=None, force=False): ...
 async def no_services(thing_id, force=False): ...
 
 
+async def no_arguments(): ...
+
+
 def synchronous(services, thing_id, force=False): ...
 
 
@@ -94,6 +97,7 @@ def synchronous(services, thing_id, force=False): ...
         (no_default, "needs what a request may leave out: force"),
         (needless_default, "has a default for what every request has: thing_id"),
         (no_services, "does not take the services first"),
+        (no_arguments, "does not take the services first"),
         (synchronous, "is not asynchronous"),
         (None, "showThing has no handler things.show_thing"),
     ],
@@ -154,6 +158,14 @@ def test_a_body_that_may_be_left_out_stops_the_start(start):
 
     with pytest.raises(DocumentError, match="optional bodies"):
         start(handler, requestBody={**BODY, "required": False})
+
+
+def test_a_document_that_is_not_served_at_the_root_stops_the_start(tmp_path):
+    document = {**spec.document(), "servers": [{"url": "/api"}]}
+    with pytest.raises(DocumentError, match="at the root"):
+        create_app(
+            services(tmp_path), token=TOKEN, version="test", instance_id=IDENT, document=document
+        )
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def code(response):
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "LOCALHOST:80", "[::1]:7333", "engine.test:1"]
 )
-def test_its_own_names_are_served(api, host):
+def test_a_request_to_a_known_host_is_served(api, host):
     assert api.get("/v1/health", headers={"Host": host}).status_code == 200
 
 
@@ -37,12 +37,12 @@ def test_its_own_names_are_served(api, host):
     "host",
     ["evil.example", "127.0.0.1.evil.example", "localhost@evil", "localhost:x", "127.0.0.2"],
 )
-def test_a_rebound_name_is_misdirected(api, host):
+def test_a_request_to_an_unknown_host_is_misdirected(api, host):
     response = api.get("/v1/names", headers={"Host": host})
     assert code(response) == (421, "misdirected_request")
 
 
-def test_two_hosts_are_none(api):
+def test_two_host_headers_are_refused(api):
     headers = [("Host", "localhost"), ("Host", "evil.example")]
 
     async def call():
@@ -63,23 +63,23 @@ def test_two_hosts_are_none(api):
         {"Sec-Fetch-Site": "same-site"},
     ],
 )
-def test_web_pages_are_turned_away_even_with_the_token(api, headers):
+def test_a_web_page_is_refused_even_with_the_token(api, headers):
     assert code(api.get("/v1/names", headers=headers)) == (403, "forbidden")
     assert code(api("OPTIONS", "/v1/names", headers=headers)) == (403, "forbidden")
 
 
 @pytest.mark.parametrize("site", ["none", "same-origin"])
-def test_a_person_typing_the_address_is_not(api, site):
+def test_an_address_typed_into_a_browser_is_served(api, site):
     assert api.get("/v1/health", headers={"Sec-Fetch-Site": site}).status_code == 200
 
 
-def test_no_answer_invites_other_origins(api):
+def test_no_answer_has_cors_headers(api):
     for response in (api.get("/v1/health"), api("OPTIONS", "/v1/names")):
         assert not [name for name in response.headers if name.startswith("access-control")]
 
 
 @pytest.mark.parametrize("path", ["/v1/names/a%00b", "/v1/names/%ff", "/v1/names?state=%c3"])
-def test_paths_and_queries_are_text(api, path):
+def test_a_path_or_query_that_is_no_text_is_refused(api, path):
     assert code(api.get(path)) == (400, "invalid_argument")
 
 
@@ -96,7 +96,7 @@ def test_a_declared_body_that_is_too_large_is_not_read(api):
     assert asked == []
 
 
-def test_an_undeclared_one_is_read_up_to_the_limit(api):
+def test_a_body_of_undeclared_size_is_read_up_to_the_limit(api):
     asked = []
 
     async def receive():
@@ -118,7 +118,7 @@ def test_a_chunked_body_within_the_limit_is_read(api):
     assert raw(api.app, receive, [(b"transfer-encoding", b"chunked")])["status"] == 201
 
 
-def test_a_body_that_does_not_come_is_a_timeout(tmp_path):
+def test_a_body_that_does_not_arrive_times_out(tmp_path):
     api = Api(tmp_path, body_seconds=0.05)
 
     async def receive():
@@ -129,7 +129,7 @@ def test_a_body_that_does_not_come_is_a_timeout(tmp_path):
     assert json.loads(response["body"])["code"] == "request_timeout"
 
 
-def test_a_client_that_leaves_gets_no_answer(api):
+def test_a_client_that_disconnects_gets_no_answer(api):
     async def receive():
         return {"type": "http.disconnect"}
 
@@ -137,11 +137,11 @@ def test_a_client_that_leaves_gets_no_answer(api):
 
 
 @pytest.mark.parametrize("length", [b"-1", b"ten", b"+5"])
-def test_a_content_length_is_a_number(api, length):
+def test_a_content_length_that_is_no_number_is_refused(api, length):
     assert raw(api.app, None, [(b"content-length", length)])["status"] == 400
 
 
-def test_what_follows_a_complete_body_may_take_its_time():
+def test_the_time_limit_of_a_body_ends_with_the_body():
     messages = [{"type": "http.request", "body": b"x"}, {"type": "http.disconnect"}]
     seen = []
 

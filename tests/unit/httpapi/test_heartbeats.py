@@ -24,7 +24,7 @@ def walk(beats: Heartbeats, events: int, start: int = 0) -> list[str]:
 
 
 @given(st.lists(st.booleans(), max_size=40))
-def test_every_line_has_one_number_in_all_streams(happenings: list[bool]) -> None:
+def test_a_line_has_the_same_number_in_all_streams(happenings: list[bool]) -> None:
     beats = Heartbeats()
     place = Place(0, 0)
     sent: list[str] = []
@@ -40,14 +40,14 @@ def test_every_line_has_one_number_in_all_streams(happenings: list[bool]) -> Non
         assert walk(beats, place.events, start) == sent[start:]
 
 
-def test_nothing_is_repeated_where_another_stream_has_gone_on() -> None:
+def test_there_is_no_heartbeat_where_another_stream_has_passed() -> None:
     beats = Heartbeats()
     beats.passed("job", Place(0, 0), events=3)
     beats.add("job", Place(2, 0), "late")
     assert walk(beats, 3) == ["0", "1", "2"]
 
 
-def test_two_streams_do_not_repeat_at_the_same_place() -> None:
+def test_two_streams_share_a_heartbeat_at_the_same_position() -> None:
     beats = Heartbeats()
     place = beats.passed("job", Place(0, 0), events=1)
     beats.add("job", place, "first")
@@ -56,7 +56,7 @@ def test_two_streams_do_not_repeat_at_the_same_place() -> None:
     assert walk(beats, 1) == ["0", "0"]
 
 
-def test_jobs_long_gone_are_forgotten(monkeypatch) -> None:
+def test_the_heartbeats_of_old_jobs_are_forgotten(monkeypatch) -> None:
     monkeypatch.setattr(heartbeats, "_JOBS", 2)
     beats = Heartbeats()
     for job in ("one", "two", "three"):

@@ -83,11 +83,11 @@ def body_schema(operation_id):
     return SCHEMAS[schema["$ref"].rpartition("/")[2]]
 
 
-def test_it_is_a_valid_document():
+def test_the_document_is_valid():
     openapi_spec_validator.validate(DOCUMENT)
 
 
-def test_it_has_every_operation():
+def test_the_document_has_every_operation():
     found = {name: f"{method} {path}" for name, (method, path, _) in OPERATIONS.items()}
     assert found == UPSTREAM | ADDED
 
@@ -112,13 +112,13 @@ def test_every_operation_answers_failures_with_the_envelope(operation_id):
     assert responses["default"] == {"$ref": "#/components/responses/Error"}
 
 
-def test_only_health_is_open():
+def test_only_health_requires_no_token():
     assert DOCUMENT["security"] == [{"bearerAuth": []}]
     opened = [name for name, (_, _, op) in OPERATIONS.items() if op.get("security") == []]
     assert opened == ["getHealth"]
 
 
-def test_tags_are_declared():
+def test_every_tag_is_declared():
     declared = {tag["name"] for tag in DOCUMENT["tags"]}
     assert declared == {tag for _, _, op in OPERATIONS.values() for tag in op["tags"]}
 
@@ -141,11 +141,11 @@ def test_requests_shared_with_upstream_allow_unknown_fields(operation_id):
 
 
 @pytest.mark.parametrize("operation_id", ["createInstance", "updateInstance", "putName"])
-def test_requests_of_our_own_do_not(operation_id):
+def test_requests_of_this_engine_alone_forbid_unknown_fields(operation_id):
     assert body_schema(operation_id)["additionalProperties"] is False
 
 
-def test_names_have_the_form_the_registry_asks_for():
+def test_the_pattern_of_names_is_that_of_the_registry():
     assert SCHEMAS["ResourceName"]["pattern"] == NAME_PATTERN.replace(
         "^", "^(?![0-9A-Fa-f]{32}$)", 1
     )
@@ -166,7 +166,7 @@ def test_links_lead_to_operations_and_parameters_that_exist():
             assert set(link.get("parameters", {})) <= known
 
 
-def test_its_error_codes_are_those_of_the_code():
+def test_the_error_codes_of_the_document_are_those_of_the_code():
     assert SCHEMAS["ErrorCode"]["x-extensible-enum"] == sorted(
         {kind.code for kind in error_classes()}
     )

@@ -34,7 +34,7 @@ def parsed(answer):
     return int(head.split()[1]), json.loads(body)["code"], head
 
 
-def test_connections_beyond_a_number_are_told_so(address, monkeypatch):
+def test_a_connection_over_the_limit_is_answered_and_closed(address, monkeypatch):
     monkeypatch.setattr(GuardedProtocol, "max_connections", 2)
     with contextlib.ExitStack() as others:
         for _ in range(2):
@@ -44,7 +44,7 @@ def test_connections_beyond_a_number_are_told_so(address, monkeypatch):
     assert b"connection: close" in head
 
 
-def test_but_not_without_end(address, monkeypatch):
+def test_far_too_many_connections_are_closed_without_an_answer(address, monkeypatch):
     monkeypatch.setattr(GuardedProtocol, "max_connections", 1)
     monkeypatch.setattr(GuardedProtocol, "max_refused", 2)
     monkeypatch.setattr(uvicorn_protocol, "LINGER_SECONDS", 60)
@@ -58,7 +58,7 @@ def test_but_not_without_end(address, monkeypatch):
             assert last.recv(65536) == b""
 
 
-def test_headers_that_do_not_end_are_a_timeout(address, monkeypatch):
+def test_headers_that_do_not_end_time_out(address, monkeypatch):
     # Counted from the connection: long enough for a busy machine to send them.
     monkeypatch.setattr(GuardedProtocol, "header_seconds", 3)
     status, code, head = parsed(talk(address, b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n"))
@@ -66,23 +66,23 @@ def test_headers_that_do_not_end_are_a_timeout(address, monkeypatch):
     assert b"connection: close" in head
 
 
-def test_a_connection_that_says_nothing_is_closed(address, monkeypatch):
+def test_a_silent_connection_is_closed(address, monkeypatch):
     monkeypatch.setattr(GuardedProtocol, "header_seconds", 0.2)
     assert talk(address, b"") == b""
 
 
-def test_what_is_not_http_is_told_so(address):
+def test_a_request_that_is_not_http_is_answered(address):
     status, code, head = parsed(talk(address, b"HELO mail.example\r\n\r\n"))
     assert (status, code) == (400, "invalid_argument")
     assert b"content-type: application/json" in head
 
 
-def test_headers_have_a_size(address):
+def test_a_header_that_is_too_large_is_refused(address):
     data = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * MAX_HEADER_BYTES
     assert parsed(talk(address, data + b"\r\n\r\n"))[:2] == (431, "headers_too_large")
 
 
-def test_so_do_many_small_ones(address):
+def test_small_headers_that_are_too_large_together_are_refused(address):
     data = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n" + b"X: y\r\n" * MAX_HEADER_BYTES
     assert parsed(talk(address, data))[:2] == (431, "headers_too_large")
 
@@ -96,7 +96,7 @@ def test_so_do_many_small_ones(address):
     ],
     ids=["header", "trailer", "extension"],
 )
-def test_a_field_without_an_end_is_not_waited_for(address, start):
+def test_an_endless_header_is_refused(address, start):
     sent = 0
     with socket.create_connection(address, timeout=60) as connection:
         connection.sendall(start)
@@ -107,7 +107,7 @@ def test_a_field_without_an_end_is_not_waited_for(address, start):
     assert sent < 100 * 1024 * 1024
 
 
-def test_a_body_that_comes_with_the_last_header_is_none(address):
+def test_a_body_that_arrives_with_the_last_header_is_no_header(address):
     body = PREPARE + b" " * 200_000
     data = request("POST", "/v1/prepare-jobs", sized(body), body=body) + LAST
     with socket.create_connection(address, timeout=60) as connection:
@@ -117,12 +117,12 @@ def test_a_body_that_comes_with_the_last_header_is_none(address):
     assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [201, 200]
 
 
-def test_a_request_names_its_host(address):
+def test_a_request_without_a_host_is_refused(address):
     data = b"GET /v1/health HTTP/1.1\r\nConnection: close\r\n\r\n"
     assert parsed(talk(address, data))[:2] == (400, "invalid_argument")
 
 
-def test_a_second_request_gets_its_own_time(address, monkeypatch):
+def test_a_second_request_has_its_own_time_limit(address, monkeypatch):
     request = b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with socket.create_connection(address, timeout=60) as connection:
         for _ in range(3):
@@ -172,7 +172,7 @@ LAST = request("GET", "/v1/health", b"Connection: close\r\n")
     ],
 )
 @pytest.mark.parametrize("pieces", [1, 7])
-def test_a_client_that_would_like_http_2_gets_its_body_read(address, framed, pieces):
+def test_the_body_of_a_request_to_upgrade_is_read(address, framed, pieces):
     field, body = framed
     data = request("POST", "/v1/prepare-jobs", UPGRADE, field, body=body) + LAST
     step = -(-len(data) // pieces)
@@ -184,7 +184,7 @@ def test_a_client_that_would_like_http_2_gets_its_body_read(address, framed, pie
     assert [int(part[:3]) for part in answer.split(b"HTTP/1.1 ")[1:]] == [201, 200]
 
 
-def test_a_body_may_take_longer_than_the_headers(address, monkeypatch):
+def test_the_time_limit_of_headers_does_not_apply_to_the_body(address, monkeypatch):
     with socket.create_connection(address, timeout=60) as connection:
         connection.sendall(request("GET", "/v1/health"))
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
@@ -198,7 +198,7 @@ def test_a_body_may_take_longer_than_the_headers(address, monkeypatch):
     assert b"HTTP/1.1 201 " in answer
 
 
-def test_a_body_that_was_refused_is_not_waited_for(tmp_path):
+def test_the_rest_of_a_refused_body_is_not_awaited(tmp_path):
     head = b"POST /v1/runs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n"
     with (
         serving(Api(tmp_path).app, keep_alive=1) as address,
@@ -212,12 +212,12 @@ def test_a_body_that_was_refused_is_not_waited_for(tmp_path):
                 pass
 
 
-def test_without_a_body_it_is_answered_and_may_go_on(address):
+def test_a_request_to_upgrade_without_a_body_keeps_the_connection(address):
     wish = request("GET", "/v1/health", UPGRADE)
     assert statuses(address, wish + wish + LAST) == [200, 200, 200]
 
 
-def test_many_wishes_at_once_are_all_answered(address):
+def test_many_requests_to_upgrade_at_once_are_all_answered(address):
     wish = request("GET", "/v1/health", UPGRADE)
     assert statuses(address, wish * 1200 + LAST) == [200] * 1201
 
@@ -225,7 +225,7 @@ def test_many_wishes_at_once_are_all_answered(address):
 @pytest.mark.parametrize(
     "trailer", [b"Origin: https://evil.example", b"Content-Type: text/plain", b"Host: evil"]
 )
-def test_fields_after_the_body_are_no_headers(address, trailer):
+def test_trailers_are_no_headers(address, trailer):
     body = chunked(PREPARE, trailer + b"\r\n")
     field = b"Transfer-Encoding: chunked\r\n"
     data = request("POST", "/v1/prepare-jobs", field, body=body)
@@ -243,7 +243,7 @@ def test_fields_after_the_body_are_no_headers(address, trailer):
         ("PUT", "/v1/names", 405),
     ],
 )
-def test_no_answer_is_kept_or_guessed_at(tmp_path, method, path, status):
+def test_no_answer_may_be_cached_or_sniffed(tmp_path, method, path, status):
     api = Api(tmp_path)
     response = api(method, path.format(job=api.prepare("-c", "select 1")))
     assert response.status_code == status
@@ -251,6 +251,6 @@ def test_no_answer_is_kept_or_guessed_at(tmp_path, method, path, status):
     assert response.headers["x-content-type-options"] == "nosniff"
 
 
-def test_what_is_refused_below_is_not_either(address):
+def test_no_answer_of_the_protocol_may_be_cached_or_sniffed(address):
     _, _, head = parsed(talk(address, b"HELO mail.example\r\n\r\n"))
     assert b"cache-control: no-store" in head

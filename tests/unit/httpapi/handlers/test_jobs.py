@@ -30,7 +30,7 @@ def live(api):
         yield client
 
 
-def test_a_job_is_accepted_with_where_to_look(api):
+def test_an_accepted_job_has_its_urls(api):
     body = {"prepare_kind": "psql", "image_id": "postgres:17", "psql_args": ["sleep"]}
     response = api.post("/v1/prepare-jobs", body)
     assert response.status_code == 201
@@ -44,7 +44,7 @@ def test_a_job_is_accepted_with_where_to_look(api):
     }
 
 
-def test_arguments_are_judged_by_the_service(api):
+def test_invalid_arguments_of_a_job_are_refused(api):
     body = {"prepare_kind": "psql", "image_id": "x", "psql_args": ["-h", "localhost"]}
     response = api.post("/v1/prepare-jobs", body)
     assert response.status_code == 400
@@ -68,7 +68,7 @@ def test_a_finished_job_has_tasks_and_a_result(api):
     assert "status" not in step
 
 
-def test_a_plan_says_that_it_is_one(api):
+def test_a_job_that_only_plans_says_so(api):
     job = api.get(f"/v1/prepare-jobs/{api.prepare(plan_only=True)}").json()
     assert job["plan_only"] is True
     assert job["tasks"]
@@ -95,7 +95,7 @@ def test_tasks_are_listed_with_job_and_status(api):
     assert len(api.get("/v1/tasks").json()) == 4
 
 
-def test_cancelling_a_job_once_and_again(api):
+def test_cancelling_a_job_twice(api):
     path = f"/v1/prepare-jobs/{api.prepare('sleep')}/cancel"
     response = api.post(path)
     assert response.status_code == 202
@@ -103,7 +103,7 @@ def test_cancelling_a_job_once_and_again(api):
     assert api.post(path).status_code == 200
 
 
-def test_deleting_a_job(api):
+def test_deleting_a_running_job_requires_force(api):
     path = f"/v1/prepare-jobs/{api.prepare('sleep')}"
     response = api("DELETE", path)
     assert response.status_code == 409
@@ -135,7 +135,7 @@ def test_a_finished_jobs_events_are_replayed_in_full(api):
         ("events=99-", 2, "events 99-99/*"),
     ],
 )
-def test_a_range_leaves_out_what_was_seen(api, asked, count, shown):
+def test_a_range_skips_the_events_before_it(api, asked, count, shown):
     path = f"/v1/prepare-jobs/{api.prepare('-c', 'select 1')}/events"
     api.store.jobs.append_events(path.split("/")[3], 0, [b"{}"] * 3)
     response = api.get(path, headers={"Range": asked})
@@ -152,19 +152,19 @@ def test_any_other_range_is_ignored(api, asked):
     assert len(decoded(response)) == 3
 
 
-def test_a_client_that_asks_for_json_alone_gets_the_stream_all_the_same(api):
+def test_a_client_that_accepts_only_json_gets_the_stream(api):
     path = f"/v1/prepare-jobs/{api.prepare('-c', 'select 1')}/events"
     response = api.get(path, headers={"Accept": "application/json"})
     assert response.headers["content-type"] == "application/x-ndjson"
     assert len(decoded(response)) == 3
 
 
-def test_a_stream_cannot_be_html(api):
+def test_a_stream_of_html_is_not_acceptable(api):
     path = f"/v1/prepare-jobs/{api.prepare('sleep')}/events"
     assert api.get(path, headers={"Accept": "text/html"}).status_code == 406
 
 
-def test_events_arrive_as_they_happen_and_the_end_ends_the_stream(api, live):
+def test_events_arrive_at_once_and_the_stream_ends_with_the_job(api, live):
     job = api.prepare("sleep")
     events = api.services.prepare.events
     with live.stream("GET", f"/v1/prepare-jobs/{job}/events") as response:
@@ -200,7 +200,7 @@ def test_many_events_from_many_threads_arrive_once_each(api, live):
     assert len(logged) == len(set(logged)) == 400
 
 
-def test_a_stream_waits_at_the_live_edge(api, live):
+def test_a_stream_waits_for_new_events(api, live):
     job = api.prepare("sleep")
     headers = {"Range": "events=1-"}
     with live.stream("GET", f"/v1/prepare-jobs/{job}/events", headers=headers) as response:
@@ -239,7 +239,7 @@ def test_a_silent_job_repeats_its_last_event(api, live, monkeypatch):
         assert [event["type"] for event in rest] == [event["type"] for event in seen[start:]]
 
 
-def test_an_event_is_not_repeated_at_once_again(api, live, monkeypatch):
+def test_heartbeats_are_a_second_apart(api, live, monkeypatch):
     monkeypatch.setattr(heartbeats, "SECONDS", 0.4)
     job = api.prepare("sleep")
     with live.stream("GET", f"/v1/prepare-jobs/{job}/events") as response:
@@ -249,7 +249,7 @@ def test_an_event_is_not_repeated_at_once_again(api, live, monkeypatch):
     assert all((after - before).total_seconds() > 0.2 for before, after in pairwise(times))
 
 
-def test_streams_of_a_job_repeat_the_same(api, live, monkeypatch):
+def test_all_streams_of_a_job_have_the_same_heartbeats(api, live, monkeypatch):
     monkeypatch.setattr(heartbeats, "SECONDS", 0.02)
     job = api.prepare("sleep")
     results = []
@@ -297,7 +297,7 @@ def test_deleting_a_job_ends_its_streams(api, live):
         assert list(stream) == []
 
 
-def test_a_client_that_leaves_is_forgotten(api, live):
+def test_a_client_that_disconnects_is_unsubscribed(api, live):
     job = api.prepare("sleep")
     gone = threading.Event()
     events = api.services.prepare.events
@@ -319,14 +319,14 @@ def test_a_client_that_leaves_is_forgotten(api, live):
     assert not events.callbacks[job]
 
 
-def test_head_of_a_stream_does_not_wait(api, live):
+def test_head_of_a_stream_returns_at_once(api, live):
     job = api.prepare("sleep")
     response = live.head(f"/v1/prepare-jobs/{job}/events", headers={"Range": "events=0-"})
     assert response.status_code == 206
     assert response.headers["content-type"] == "application/x-ndjson"
 
 
-def test_open_streams_are_capped_and_slots_come_back(tmp_path):
+def test_the_number_of_open_streams_is_limited(tmp_path):
     api = Api(tmp_path, max_streams=1)
     job = api.prepare("sleep")
     path = f"/v1/prepare-jobs/{job}/events"
@@ -344,7 +344,7 @@ def test_open_streams_are_capped_and_slots_come_back(tmp_path):
             assert client.get(path).status_code == 200
 
 
-def test_a_stalled_reader_holds_up_nobody(api, live):
+def test_a_stalled_reader_does_not_delay_others(api, live):
     job = api.prepare("sleep")
     request = f"GET /v1/prepare-jobs/{job}/events HTTP/1.1\r\nHost: localhost\r\n"
     request += f"Authorization: Bearer {TOKEN}\r\n\r\n"
@@ -357,7 +357,7 @@ def test_a_stalled_reader_holds_up_nobody(api, live):
         assert live.get("/v1/health").status_code == 200
 
 
-def test_a_row_is_one_line_for_readers_that_split_at_any_line_end_of_unicodes(api):
+def test_an_event_is_one_line_for_every_line_end_of_unicode(api):
     api.prepare("-c", "select '\u2028\u2029\x85'")
     for path in ("/v1/prepare-jobs", "/v1/tasks", "/v1/states"):
         response = api.get(path, headers={"Accept": "application/x-ndjson"})

@@ -137,7 +137,7 @@ def test_a_run_is_a_stream_of_lines(live):
     assert events[-1]["exit_code"] == 3
 
 
-def test_events_are_what_the_document_says(live, runs):
+def test_the_events_of_a_run_match_the_document(live, runs):
     schemas = spec.document()["components"]["schemas"]
     schema = {**schemas["RunEvent"], "components": {"schemas": schemas}}
     check = jsonschema.Draft4Validator(schema)
@@ -152,7 +152,7 @@ def test_events_are_what_the_document_says(live, runs):
     assert events[-1]["error"]["message"] == ENGINE_STOPPING
 
 
-def test_output_is_sent_as_it_comes(live, tmp_path):
+def test_output_is_sent_at_once(live, tmp_path):
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     script = f"echo first; read x <{gate}; echo second"
@@ -164,14 +164,14 @@ def test_output_is_sent_as_it_comes(live, tmp_path):
         assert json.loads(next(lines))["data"] == "second\n"
 
 
-def test_lines_are_short_enough_for_clients_that_read_64_kib(live):
+def test_lines_of_a_run_are_shorter_than_64_kib(live):
     response = live.post("/v1/runs", json=body(r"head -c 300000 /dev/zero | tr '\0' '\1'"))
     lines = response.content.splitlines()
     assert max(map(len, lines)) < 64 * 1024
     assert len(text(map(json.loads, lines))) == 300_000
 
 
-def test_many_rows_arrive_whole(live):
+def test_long_output_arrives_complete(live):
     assert text(run(live, "seq 200000")) == "".join(f"{n}\n" for n in range(1, 200_001))
 
 
@@ -192,7 +192,7 @@ def test_steps_run_until_one_fails(live, runs):
         (Unavailable(ENGINE_STOPPING), 503, "unavailable"),
     ],
 )
-def test_what_cannot_start_is_an_error_and_no_stream(api, runs, error, status, code):
+def test_a_run_that_cannot_start_is_an_error(api, runs, error, status, code):
     runs.error = error
     for _ in range(6):  # more than there are streams
         response = api.post("/v1/runs", body())
@@ -227,7 +227,7 @@ def test_the_command_lines_requests_reach_the_service(api, runs, recorded):
 
 
 @pytest.mark.parametrize("script", ["sleep 100", "yes", "yes | sleep 100"])
-def test_a_client_that_leaves_ends_the_run(address, runs, api, script):
+def test_a_client_that_disconnects_ends_the_run(address, runs, api, script):
     with open_run(address, f"echo here; {script}") as (_, file):
         read_until(file, b"here")
         (process,) = runs.processes
@@ -238,7 +238,7 @@ def test_a_client_that_leaves_ends_the_run(address, runs, api, script):
     eventually(lambda: api.app.activity.open_requests == 0)
 
 
-def test_a_client_that_leaves_after_the_exit_event_is_fine(address, runs, api):
+def test_a_client_may_disconnect_after_the_exit_event(address, runs, api):
     for _ in range(5):
         with open_run(address, "echo here") as (_, file):
             read_until(file, b'"exit"')
@@ -246,7 +246,7 @@ def test_a_client_that_leaves_after_the_exit_event_is_fine(address, runs, api):
     eventually(lambda: api.app.activity.open_requests == 0)
 
 
-def test_a_client_that_does_not_read_stops_the_program(address, runs):
+def test_a_client_that_does_not_read_blocks_the_program(address, runs):
     with open_run(address, "exec yes") as (_, file):
         read_until(file, b'"start"')
         (process,) = runs.processes
@@ -261,7 +261,7 @@ def test_a_client_that_does_not_read_stops_the_program(address, runs):
     eventually(lambda: process.returncode is not None)
 
 
-def test_runs_take_the_places_of_streams(address, runs, live):
+def test_runs_count_as_open_streams(address, runs, live):
     opened = [open_run(address, "sleep 100") for _ in range(4)]
     for each in opened:
         read_until(each.__enter__()[1], b'"start"')
@@ -274,7 +274,7 @@ def test_runs_take_the_places_of_streams(address, runs, live):
     assert run(live)[-1]["exit_code"] == 0
 
 
-def test_runs_do_not_wait_for_each_other(live, tmp_path):
+def test_runs_are_concurrent(live, tmp_path):
     gate = tmp_path / "gate"
     os.mkfifo(gate)
     results = []

@@ -48,14 +48,14 @@ def test_a_file_of_any_type_is_stored(api, blobs, content, kind):
     assert blobs.read(digest_of(content)) == content
 
 
-def test_its_size_is_not_bounded_by_that_of_other_bodies(api, blobs):
+def test_the_size_limit_of_other_bodies_does_not_apply_to_a_file(api, blobs):
     content = b"x" * 3_000_000
     assert put(api, content).status_code == 204
     assert put(api, chunks(content)(), digest_of(content)).status_code == 204
     assert blobs.read(digest_of(content)) == content
 
 
-def test_another_digest_is_refused(api, tmp_path):
+def test_a_file_with_another_digest_is_refused(api, tmp_path):
     assert code(put(api, b"select 1", "ab" * 32)) == (400, "invalid_argument")
     assert code(put(api, b"select 1", "AB" * 32)) == (400, "invalid_argument")
     assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
@@ -72,7 +72,7 @@ def test_a_file_over_the_limit_is_refused(api, tmp_path):
     assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
 
 
-def test_a_client_that_sends_too_much_is_heard_out(api):
+def test_a_client_that_sends_too_much_can_read_the_reason(api):
     api.services.config.set("sources.blobs.maxBytes", 10)
     sent = []
 
@@ -85,16 +85,16 @@ def test_a_client_that_sends_too_much_is_heard_out(api):
     assert len(sent) == 5
 
 
-def test_it_needs_the_token(api):
+def test_an_upload_requires_the_token(api):
     assert code(put(api, b"select 1", token=None)) == (401, "unauthorized")
 
 
-def test_other_methods_are_not_allowed(api):
+def test_a_blob_has_no_other_methods(api):
     path = f"/v1/source-blobs/sha256/{'ab' * 32}"
     assert api.get(path).status_code == 405
 
 
-def test_a_client_that_stops_sending_is_cut_off(api, tmp_path):
+def test_an_upload_that_stalls_times_out(api, tmp_path):
     api = Api(tmp_path, services=api.services, body_seconds=0.05)
 
     async def body():
@@ -106,7 +106,7 @@ def test_a_client_that_stops_sending_is_cut_off(api, tmp_path):
     assert code(response) == (408, "request_timeout")
 
 
-def test_one_that_is_slow_but_sends_is_not(api, tmp_path):
+def test_a_slow_upload_does_not_time_out(api, tmp_path):
     api = Api(tmp_path, services=api.services, body_seconds=0.2)
 
     async def body():
@@ -117,7 +117,7 @@ def test_one_that_is_slow_but_sends_is_not(api, tmp_path):
     assert put(api, body(), digest_of(b"x" * 6)).status_code == 204
 
 
-def test_what_is_missing_is_in_the_answer(api):
+def test_the_error_lists_the_missing_files(api):
     entries = [{"path": "a.sql", "kind": "file_hash"}]
     blobs = [{"path": "b.sql", "hash": HASH}]
 
@@ -157,7 +157,7 @@ def test_what_is_missing_is_in_the_answer(api):
         ({"workspace_ref": {"root_path": "app"}}, "app"),
     ],
 )
-def test_a_manifest_is_checked(api, manifest, details):
+def test_an_invalid_manifest_is_refused(api, manifest, details):
     body = {"prepare_kind": "psql", "image_id": "postgres", "source_manifest": manifest}
     response = api.post("/v1/prepare-jobs", body)
     assert code(response) == (400, "invalid_argument")
@@ -165,7 +165,7 @@ def test_a_manifest_is_checked(api, manifest, details):
 
 
 @pytest.mark.parametrize(("work_dir", "status"), [(r"C:\work", 201), ("/w", 201), ("w", 400)])
-def test_a_clients_work_dir_is_of_its_own_syntax(api, work_dir, status):
+def test_the_work_dir_of_a_client_may_have_another_syntax(api, work_dir, status):
     body = {
         "prepare_kind": "psql",
         "image_id": "postgres",
@@ -175,7 +175,7 @@ def test_a_clients_work_dir_is_of_its_own_syntax(api, work_dir, status):
     assert api.post("/v1/prepare-jobs", body).status_code == status
 
 
-def test_a_large_body_for_an_operation_without_one_is_still_refused(api):
+def test_a_large_body_is_refused_by_an_operation_without_one(api):
     async def call():
         transport = httpx.ASGITransport(api.app)
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
