@@ -17,12 +17,12 @@ from .request import PrepareRequest
 
 
 class Rewritten(Conflict):
-    """A step wrote files that it was thought to read only: planned again, it is known."""
+    """A step wrote files that it was planned to read only: the next plan knows that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Where a step is done: a running cluster, which listens on ``port`` when that is wanted.
+    """Where a step runs: a running cluster, which listens on ``port`` if the step wants that.
 
     ``container`` becomes the state, ``parent`` is that of the state that was cloned. Files
     beside their data directories are the steps' own.
@@ -36,12 +36,12 @@ class Site:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step(ABC):
-    """One thing done to a cluster, and the state it makes of its parent (None: the base state).
+    """A change of a cluster, and the state that it makes of its parent (None: the base state).
 
     ``files`` are those whose content counts in ``state_id``. ``volatile`` is the reason
-    why the state must not be used again, None for the usual case. ``notes`` tell of what it
-    reads beyond its inputs. ``recipe`` tells, as JSON, what the step is made of, so that a
-    later one can be told from it.
+    why the state must not be used again, None for the usual case. ``notes`` name what it
+    reads beyond its inputs. ``recipe`` is what the step is made of, as JSON, so that a later
+    step can be compared with it.
     """
 
     # Whether the step needs a server that listens on 127.0.0.1, not on its socket alone.
@@ -57,11 +57,11 @@ class Step(ABC):
 
     @property
     def changed_files(self) -> list[Path]:
-        """The files that are not what they were when the state's id was worked out."""
+        """The files that have changed since the state's id was computed."""
         return [file.path for file in self.files if not file.unchanged()]
 
     def rewrote(self, changed: Collection[Path]) -> bool:
-        """Return whether the step itself changed these of its files; a later plan knows then."""
+        """Return whether the step itself changed these files; a later plan then knows it."""
         return False
 
     @property
@@ -71,11 +71,11 @@ class Step(ABC):
 
     @abstractmethod
     def task(self) -> Json:
-        """Return what its task tells of it: fields of ``Task``."""
+        """Return the fields of ``Task`` that describe the step."""
 
     @abstractmethod
     def run(self, site: Site, context: JobContext) -> None:
-        """Do it.
+        """Run the step on a cluster.
 
         Raises StepFailed, StorageFull, and what ``context.cancellation.check`` does.
         """

@@ -1,6 +1,6 @@
-"""States in use: what is being cloned or built upon cannot be deleted meanwhile.
+"""States in use: a state that is being cloned or built upon cannot be deleted.
 
-Order, for whoever needs both: leases first, instance locks second.
+Lock order: leases first, instance locks second.
 """
 
 import threading

@@ -47,7 +47,7 @@ class States:
         boot_id_file: Path = BOOT_ID,
         keeps: Callable[[str], bool] = lambda state_id: False,
     ) -> None:
-        """``keeps`` returns whether a state without a row may be precious all the same."""
+        """``keeps`` returns whether a state without a row may be precious nevertheless."""
         self._store = store
         self._files = files
         self._clock = clock

@@ -93,7 +93,7 @@ class Builder:
     ) -> ClusterFailed | StepFailed:
         """Return the error to raise when a server of the last step's state is of no use.
 
-        A state that is to blame is dropped. Raises ClusterFailed when the trials that tell do.
+        A state that is to blame is dropped. Raises ClusterFailed when the trials that show it fail.
         """
 
         def guilty(state_id: str) -> bool:

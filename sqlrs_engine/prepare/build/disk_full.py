@@ -37,7 +37,7 @@ def full_disk_reported(log: Path, exhausted: Callable[[], bool]) -> Iterator[Non
 
 
 def says_disk_full(log: str) -> bool:
-    """Return whether a log with our prefix has an error of SQLSTATE 53100."""
+    """Return whether a log with ``LOG_PREFIX`` has an error of SQLSTATE 53100."""
     return _DISK_FULL.search(log) is not None
 
 
@@ -54,7 +54,7 @@ def was_full(error: ClusterFailed | StepFailed, log: Path, exhausted: bool) -> b
 
 
 def initdb_was_full(error: ClusterFailed, exhausted: bool) -> bool:
-    """Return whether ``initdb``, which runs nothing of anybody's, failed for want of space."""
+    """Return whether ``initdb``, which runs no user's code, failed for want of space."""
     return exhausted or NO_SPACE in (error.details or "")
 
 

@@ -12,7 +12,7 @@ from .events import EventLog
 
 
 class Progress:
-    """Tells how far one job is."""
+    """Records how far one job is; used by the job's thread alone."""
 
     def __init__(self, job_id: str, jobs: JobStore, events: EventLog, metrics: Metrics) -> None:
         self._job_id = job_id
@@ -29,11 +29,11 @@ class Progress:
         self._events.append(self._job_id, "log", message=message)
 
     def job_runs(self) -> None:
-        """Tell that the job runs."""
+        """Record that the job runs."""
         self._events.append(self._job_id, "status", status="running")
 
     def planned(self, tasks: Sequence[Task]) -> None:
-        """Tell what was done to plan these tasks, which the store has by now."""
+        """Record that planning made these tasks, which the store has by now."""
         self._types = {task.task_id: task.type for task in tasks}
         self._settled = {task.task_id for task in tasks if task.status == "succeeded"}
         for task_id in (PLAN, RESOLVE_IMAGE):
@@ -42,21 +42,21 @@ class Progress:
                 self.succeeded(task_id)
 
     def only_planned(self, tasks: Sequence[Task]) -> None:
-        """Tell that the job ends with its plan: all tasks succeed with it."""
+        """Record that the job ends with its plan: all tasks succeed with it."""
         self._types = {task.task_id: task.type for task in tasks}
         self._settled = set(self._types)
         for task in tasks:
             self.succeeded(task.task_id)
 
     def begin(self, task_id: str) -> None:
-        """Tell that a task runs."""
+        """Record that a task runs."""
         self._current = task_id
         self._settled.discard(task_id)
         self._jobs.update_task(self._job_id, task_id, status="running")
         self._task_event(task_id, "running")
 
     def succeeded(self, task_id: str, *, with_job: bool = False) -> None:
-        """Tell that a task has succeeded; ``with_job`` if the job's end says so to the store."""
+        """Record that a task has succeeded, ``with_job`` in the store by the job's end alone."""
         self._current = None
         self._count(task_id, "succeeded")
         if not with_job and task_id not in self._settled:
@@ -64,7 +64,7 @@ class Progress:
         self._task_event(task_id, "succeeded")
 
     def failed(self, error: EngineError) -> None:
-        """Tell that the task that runs has failed, if one does."""
+        """Record that the running task, if any, has failed."""
         if self._current is not None:
             self._count(self._current, "failed")
             self._events.append(

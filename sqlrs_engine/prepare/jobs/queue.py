@@ -58,7 +58,7 @@ class JobQueue:
         try:
             self._threads.submit(self._run, job, draft, cancellation)
         except RuntimeError as error:
-            # No thread can be started. The job waits in the pool's queue all the same.
+            # No thread can be started. The job waits in the pool's queue nevertheless.
             _log.warning("job %s waits: %s", job.job_id, error)
             self._services.retries.later("find threads for jobs", self._find_thread)
 

@@ -89,7 +89,7 @@ def test_bursts_are_stored_in_batches(log, jobs):
     assert messages(log) == [str(number) for number in range(500)]
 
 
-def test_reading_goes_on_from_anywhere(log, jobs):
+def test_events_can_be_read_from_any_index(log, jobs):
     for number in range(5):
         log.append(JOB, "log", message=str(number))
     eventually(lambda: jobs.event_count(JOB) == 5)
@@ -229,7 +229,7 @@ def test_the_end_may_fail_after_the_lines_are_stored(log, jobs, monkeypatch):
     assert messages(log) == ["stored", "failed", "error"]
 
 
-def test_a_log_goes_on_after_a_restart(log, jobs):
+def test_a_log_continues_after_a_restart(log, jobs):
     log.append(JOB, "log", message="before")
     log.shut()
     assert jobs.event_count(JOB) == 1
@@ -252,7 +252,7 @@ def test_a_stop_ends_all_readers(log):
     assert log.read(JOB, 0).state == "suspended"
 
 
-def test_who_follows_a_job_that_is_deleted_reads_it_to_its_end(log, jobs):
+def test_a_follower_of_a_deleted_job_reads_its_events_to_the_end(log, jobs):
     end = log.subscribe(JOB, lambda: None)
     finish(log, jobs, "succeeded", result={})
     log.keep(JOB)
@@ -304,7 +304,7 @@ def test_a_flood_is_stored_by_who_appends_in_few_transactions(jobs, log, monkeyp
     assert [m.split()[0] for m in messages(log)] == [str(number) for number in range(10_000)]
 
 
-def test_a_flood_goes_on_while_nothing_can_be_stored(jobs, log, monkeypatch):
+def test_a_flood_is_kept_in_memory_while_nothing_can_be_stored(jobs, log, monkeypatch):
     monkeypatch.setattr(events_module, "_BACKLOG_BYTES", 1024)
     jobs.full = True
     for number in range(100):

@@ -89,7 +89,7 @@ def test_running_jobs_do_not_count(kept):
     assert kept.numbers() == [1, 3]
 
 
-def test_whose_end_nobody_has_seen_is_spared_for_a_while(kept):
+def test_a_job_whose_end_no_client_has_read_is_kept_for_a_while(kept):
     jobs = [kept.finish(number, read=False) for number in range(1, 5)]
     assert kept.numbers() == [1, 2, 3, 4]
     kept.retention.read(jobs[0])
@@ -100,7 +100,7 @@ def test_whose_end_nobody_has_seen_is_spared_for_a_while(kept):
     assert kept.numbers() == [4, 5]
 
 
-def test_who_is_followed_is_spared(kept):
+def test_a_job_whose_events_are_followed_is_kept(kept):
     first = kept.finish(1)
     kept.followed.add(first.job_id)
     kept.finish(2)
