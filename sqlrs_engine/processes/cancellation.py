@@ -11,6 +11,11 @@ class Interrupted(Exception):  # noqa: N818 - nothing went wrong
     """The engine stops: the job is left as it is, to be resumed at the next start."""
 
 
+def job_cancelled() -> Cancelled:
+    """Return the error of a job that a client has cancelled."""
+    return Cancelled("job cancelled", "cancelled on request; submit it again")
+
+
 class Cancellation:
     """Says whether work is to end, and wakes it when it waits; thread-safe."""
 
@@ -22,7 +27,7 @@ class Cancellation:
 
     def cancel(self, reason: EngineError | None = None) -> None:
         """End the work for good; ``check`` raises ``reason``, by default that of a job."""
-        self._end(reason or Cancelled("job cancelled", "cancelled on request; submit it again"))
+        self._end(reason or job_cancelled())
 
     def interrupt(self) -> None:
         """End the work for now: ``check`` raises Interrupted."""

@@ -24,7 +24,7 @@ _TAIL_BYTES = 256 * 1024
 
 @contextmanager
 def full_disk_reported(log: Path, exhausted: Callable[[], bool]) -> Iterator[None]:
-    """Raise StorageFull when a server, or a step, finds no room on the disk in the block.
+    """Raise StorageFull when a server, or a step, finds no space on the disk in the block.
 
     ``log`` is the server's, ``exhausted`` returns whether the disk is full now.
     """
@@ -44,7 +44,7 @@ def says_disk_full(log: str) -> bool:
 def was_full(error: ClusterFailed | StepFailed, log: Path, exhausted: bool) -> bool:
     """Return whether a build failed for want of space; ``exhausted`` is what the disk says now.
 
-    A server that has no room for its log cannot say so itself, and dies; a program that says
+    A server that has no space for its log cannot say so itself, and dies; a program that says
     so is believed when the disk agrees.
     """
     details = error.details or ""

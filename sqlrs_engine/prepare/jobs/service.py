@@ -7,7 +7,6 @@ from sqlrs_engine import ids
 from sqlrs_engine.deletion import ACTIVE_TASKS, DeleteResult, Node
 from sqlrs_engine.errors import (
     ENGINE_STOPPING,
-    Cancelled,
     EngineError,
     IdempotencyKeyReused,
     NotFound,
@@ -18,7 +17,7 @@ from sqlrs_engine.postgres.distributions.image_names import parse_image
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Plan
 from sqlrs_engine.prepare.request import PrepareRequest
-from sqlrs_engine.processes.cancellation import Cancellation, Interrupted
+from sqlrs_engine.processes.cancellation import Cancellation, Interrupted, job_cancelled
 from sqlrs_engine.store.records import Job
 
 from .end import End
@@ -187,7 +186,7 @@ class PrepareService:
 
     def _cancel_stranded(self, job_id: str) -> None:
         """Cancel a job of an earlier engine that has not been resumed yet."""
-        self._fail(job_id, Cancelled("job cancelled", "cancelled on request; submit it again"))
+        self._fail(job_id, job_cancelled())
 
     def _write_off(self, job_id: str) -> None:
         """End a job whose row is damaged, so that it can be read and deleted again."""
