@@ -66,7 +66,7 @@ def test_arguments_that_are_not_allowed_are_refused(work, args, message):
 
 
 def test_relative_paths_are_relative_to_the_work_dir(work, monkeypatch):
-    """B8: the Go engine looks from where it was started."""
+    """The Go engine looks from where it was started."""
     monkeypatch.chdir("/")
     assert words(work, "update", "--changelog-file", "c.sql") == [
         "update",
