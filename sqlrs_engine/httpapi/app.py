@@ -25,12 +25,12 @@ from .guards import BODY_SECONDS, MAX_BODY_BYTES, Guards
 from .routing import RoutingMiddleware
 from .services import MAX_STREAMS, Identity, OpenLimit, Services
 
-# NDJSON is left to the tests: connexion would buffer a stream to its end.
+# Only JSON: of NDJSON, connexion would buffer a whole stream. The tests check it themselves.
 _RESPONSE_VALIDATORS = MediaTypeDict({"application/json": JSONResponseBodyValidator})
 
 
 class HttpApp:
-    """An ASGI application. ``activity`` tells whether it is in use."""
+    """The ASGI application of one engine. ``activity`` shows whether it is in use."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.activity = Activity()
@@ -63,13 +63,12 @@ def create_app(
 ) -> HttpApp:
     """Return the application of one engine.
 
-    ``allowed_hosts`` are names besides the loopback ones to accept in ``Host``, without
-    ports. ``response_validation`` checks every JSON answer against the document and fails
-    what does not fit: for tests. ``document`` is the engine's by default, ``handlers`` the
-    package with its handlers.
+    ``allowed_hosts`` are host names to accept besides the loopback names, without ports.
+    ``response_validation`` is for tests: it checks every JSON response against the document.
+    ``document`` defaults to the engine's own; ``handlers`` is the package of its handlers.
 
-    Raises ValueError when the token is empty, DocumentError when the document has something
-    that is not implemented or a handler that does not fit its operation.
+    Raises ValueError if the token is empty, and DocumentError if the document contains
+    something that is not implemented or a handler does not fit its operation.
     """
     document = spec.document() if document is None else document
     security.check_schemes(document)
@@ -98,7 +97,7 @@ def create_app(
         import_name=__name__,
         lifespan=_lifespan,
         middlewares=middlewares,
-        auth_all_paths=True,  # a wrong method on a path that has others, too
+        auth_all_paths=True,  # a request with a wrong method has to show the token, too
         resolver=TagResolver(handlers, document),
         security_map=security.security_map(bearer),
         validate_responses=response_validation,
@@ -112,5 +111,5 @@ def create_app(
 
 @contextlib.asynccontextmanager
 async def _lifespan(_app: ConnexionMiddleware) -> AsyncIterator[None]:
-    """Start and stop with the server; there is nothing to do at either."""
+    """Start and stop with the server. Neither requires any work."""
     yield

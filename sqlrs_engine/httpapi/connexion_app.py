@@ -1,8 +1,8 @@
 """The operations of the document under connexion, each bound to its handler.
 
-connexion's parts are used where they cost little; CONTRIBUTING.md ("What connexion does
-here") lists what is replaced, with measurements. What this module uses of connexion's
-internals is held by ``tests/contract/test_connexion.py``.
+CONTRIBUTING.md ("What connexion does here") lists which parts of connexion are used and which
+are replaced, with measurements. ``tests/contract/test_connexion.py`` checks the internals of
+connexion that this module uses.
 """
 
 import importlib
@@ -44,8 +44,8 @@ class TagResolver(Resolver):  # type: ignore[misc]
     def resolve(self, operation: AbstractOperation) -> Resolution:
         """Return the handler of an operation.
 
-        Raises DocumentError when there is none: connexion's ResolverError would leave the
-        operation out.
+        Raises DocumentError if there is none. connexion would ignore its own ResolverError
+        and leave the operation out.
         """
         operation_id = operation.operation_id
         tag, name = self._tags[operation_id], snake_case(operation_id)
@@ -57,7 +57,7 @@ class TagResolver(Resolver):  # type: ignore[misc]
 
 
 class BoundOperation:
-    """An operation and its handler, which gets the request's inputs as named arguments."""
+    """An operation and its handler, which gets parameters and body as named arguments."""
 
     def __init__(self, operation: AbstractOperation, services: Services) -> None:
         """Raise DocumentError if the handler does not fit its operation."""
@@ -114,10 +114,10 @@ def bind(app: ConnexionMiddleware, document: Json, services: Services) -> None:
 
 
 def _check_fit(handler: Handler, reader: RequestReader) -> None:
-    """Raise DocumentError unless a handler takes just what its operation gives it.
+    """Raise DocumentError unless the arguments of a handler match its operation.
 
-    After the services, those are the parameters and the body, with a default where a
-    request may leave them out; and the ``Request``, where the handler wants it.
+    The first argument is ``services``. Then come the parameters and the body, with a default
+    if a request may omit them, and ``request`` if the handler wants the ``Request``.
     """
     name = f"{handler.__module__.rpartition('.')[2]}.{handler.__name__}"
     if not inspect.iscoroutinefunction(handler):
@@ -131,7 +131,7 @@ def _check_fit(handler: Handler, reader: RequestReader) -> None:
     for problem, names in (
         ("does not take", given - taken),
         ("takes what the document does not have:", taken - given),
-        ("needs what a request may leave out:", reader.optional - defaults),
+        ("has no default for what a request may omit:", reader.optional - defaults),
         ("has a default for what every request has:", reader.required & defaults),
     ):
         if names:

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class WrongMethod(MethodNotAllowed):
-    """The path has other methods; ``allow`` lists them, as the header ``Allow`` does."""
+    """The path has other methods. ``allow`` lists them, as in the ``Allow`` header."""
 
     def __init__(self, method: str, allow: str) -> None:
         super().__init__(
@@ -49,16 +49,16 @@ def error_reply(error: EngineError, headers: Headers = ()) -> Reply:
 
 
 async def answer(_request: ConnexionRequest, error: Exception) -> ConnexionResponse:
-    """Return the answer to a request that failed: connexion's handler of all errors."""
+    """Return the response to a failed request. connexion calls this for all exceptions."""
     if isinstance(error, ClientDisconnect):
-        raise error  # nobody is left to answer
+        raise error  # there is no client to answer
     reply = error_reply(_as_engine_error(error))
     headers = {name.decode(): value.decode() for name, value in reply.raw_headers}
     return ConnexionResponse(status_code=reply.status_code, body=reply.body, headers=headers)
 
 
 def _as_engine_error(error: Exception) -> EngineError:
-    """Return the error itself, or the internal error that stands for it, logged."""
+    """Return the error itself, or log it and return the error to show instead."""
     lack = shortage(error)
     if lack is not None:
         _log.error("%s: %s", lack, error)

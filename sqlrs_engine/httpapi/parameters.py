@@ -27,15 +27,15 @@ Check = Callable[[str], Any]
 
 
 def snake_case(name: str) -> str:
-    """Return ``listPrepareJobs`` as ``list_prepare_jobs``, ``Idempotency-Key`` likewise."""
+    """Return ``list_prepare_jobs`` for ``listPrepareJobs``, ``idempotency_key`` for a header."""
     return _CAPITAL.sub(r"_\1", name).replace("-", "_").lower()
 
 
 class ParameterReader:
     """Reads the parameters of one operation into arguments, named in snake case.
 
-    A path parameter that does not have its form names something that cannot exist: not
-    found, except where the request would create it (``creates``).
+    A malformed path parameter names something that cannot exist, and is not found, unless the
+    request would create it (``creates``).
     """
 
     def __init__(self, parameters: list[Json], *, creates: bool) -> None:
@@ -70,7 +70,7 @@ class ParameterReader:
         return arguments
 
     def _from_path(self, values: dict[str, str]) -> dict[str, Any]:
-        """Return the path's arguments; spaces around what exists are not part of its name."""
+        """Return the arguments in the path, without spaces around them unless ``creates``."""
         arguments = {}
         for name, argument, check in self._path:
             text = values[name] if self._creates else values[name].strip(" ")
@@ -84,10 +84,10 @@ class ParameterReader:
         return arguments
 
     def _from_query(self, raw: bytes) -> dict[str, Any]:
-        """Return the arguments of known parameters that are present and not empty.
+        """Return the arguments in the query that are known and not empty.
 
-        Spaces around a value are not part of it, as in the upstream engine. Flags are
-        booleans, id prefixes lower-case.
+        Spaces around a value are ignored, as in the upstream engine. Flags are booleans, id
+        prefixes are in lower case.
         """
         values: dict[str, Any] = {}
         for name, text in _fields(raw):
@@ -104,7 +104,7 @@ class ParameterReader:
         return {snake_case(name): value for name, value in values.items()}
 
     def _from_headers(self, headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
-        """Return the arguments of known headers; of a repeated one, the first counts."""
+        """Return the arguments in known headers. Of a repeated header, the first counts."""
         arguments = {}
         for wanted, name, check in self._headers:
             value = next((value for key, value in headers if key == wanted), None)

@@ -52,9 +52,9 @@ class BodyReader(Protocol):
 
 
 def body_reader(definition: Json) -> BodyReader | None:
-    """Return what reads the bodies that the document defines; None where there are none.
+    """Return the reader of the bodies that the document defines, or None if there are none.
 
-    Raises DocumentError when the definition is not implemented.
+    Raises DocumentError if the definition is not implemented.
     """
     if not definition:
         return None

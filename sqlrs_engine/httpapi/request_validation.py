@@ -1,7 +1,7 @@
-"""What an operation's handler gets: the request's parameters and body, checked.
+"""Requests are checked against the document and read into the arguments of a handler.
 
-connexion's own validation builds its validators anew for every request; these are built
-once, at start (CONTRIBUTING.md, "What connexion does here").
+connexion's own validation builds its validators for every request. Here they are built once,
+at start (CONTRIBUTING.md, "What connexion does here").
 """
 
 from collections.abc import Sequence
@@ -19,15 +19,15 @@ from .parameters import ParameterReader
 from .request_bodies import JSON, BodyReader, body_reader
 
 REQUEST = "request"
-"""The argument by which a handler asks for the ``Request``."""
+"""The name of the argument that receives the ``Request``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a handler may need to know besides the document's parameters.
+    """What a handler may need besides the parameters of the document.
 
-    ``media_type`` is the one to answer with; ``method`` is ``HEAD`` for a ``GET`` of which
-    only the headers are wanted.
+    ``media_type`` is the media type of the response. ``method`` is ``HEAD`` if only the headers
+    of a ``GET`` are wanted.
     """
 
     method: str

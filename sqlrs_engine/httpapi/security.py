@@ -1,4 +1,4 @@
-"""The bearer token: connexion's security middleware asks for it where the document says so."""
+"""The bearer token, which connexion's security middleware checks as the document declares."""
 
 import functools
 from collections.abc import Callable
@@ -18,8 +18,8 @@ _SCHEME = {"type": "http", "scheme": "bearer"}
 class BearerHandler(AbstractSecurityHandler):  # type: ignore[misc]
     """Checks the token of one engine.
 
-    connexion's own handler calls a function that the document, or an environment variable,
-    names: a global one. It cannot know which of two engines in a process is asked.
+    connexion's own handler calls a global function, which the document or an environment
+    variable names. Such a function cannot know which of two engines in a process is meant.
     """
 
     def __init__(self, bearer: Bearer) -> None:
@@ -32,7 +32,7 @@ class BearerHandler(AbstractSecurityHandler):  # type: ignore[misc]
         return self._check
 
     def _check(self, request: ConnexionRequest) -> Json:
-        """Return what is known of the client: nothing but that it has the token.
+        """Return nothing about the client, except that it has the token.
 
         Raises Unauthorized.
         """
@@ -47,12 +47,12 @@ class BearerHandler(AbstractSecurityHandler):  # type: ignore[misc]
 
 
 def security_map(bearer: Bearer) -> dict[str, Any]:
-    """Return what checks each security scheme, for connexion."""
+    """Return the handlers of the security schemes, as connexion takes them."""
     return {_SCHEME["scheme"]: functools.partial(BearerHandler, bearer)}
 
 
 def check_schemes(document: Json) -> None:
-    """Raise DocumentError when the document has a security scheme that is not implemented."""
+    """Raise DocumentError if the document has a security scheme that is not implemented."""
     for name, scheme in document["components"]["securitySchemes"].items():
         if {keyword: scheme.get(keyword) for keyword in _SCHEME} != _SCHEME:
             raise DocumentError(

@@ -1,7 +1,7 @@
-"""What all handlers share: the engine's services, and the limits of one application.
+"""What all handlers share: the services of the engine, and the limits of one application.
 
-The services are synchronous and safe to call from any thread; they raise the errors of
-``sqlrs_engine.errors``. Those that tests replace are protocols here.
+The services are synchronous, safe to call from any thread, and raise the errors of
+``sqlrs_engine.errors``. Services that tests replace are protocols.
 """
 
 import functools
@@ -42,7 +42,7 @@ class EventLog(Protocol):
         """Return the events from index ``start``, all of them or the next batch."""
 
     def subscribe(self, job_id: str, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back, from any thread, after each change; return what ends that."""
+        """Call back, from any thread, after each change. Return a function that stops this."""
 
 
 class Prepare(Protocol):
@@ -53,19 +53,19 @@ class Prepare(Protocol):
         """The jobs' events."""
 
     def submit(self, request: PrepareRequest, *, idempotency_key: str | None = None) -> Job:
-        """Queue a job, or return the one that was submitted with the key.
+        """Queue a job, or return the job that was submitted with the same key.
 
         Raises InvalidArgument, IdempotencyKeyReused, Unavailable.
         """
 
     def cancel(self, job_id: str) -> tuple[Job, bool]:
-        """Cancel a job; also return whether it was not over yet. Raises NotFound."""
+        """Cancel a job. Also return whether it had not ended yet. Raises NotFound."""
 
     def delete(self, job_id: str, *, force: bool, dry_run: bool) -> DeleteResult:
         """Delete a job. Raises NotFound."""
 
     def read(self, job: Job) -> None:
-        """Note that a client was shown this record."""
+        """Record that a client has seen this job."""
 
 
 class Runs(Protocol):
@@ -76,28 +76,28 @@ class Runs(Protocol):
 
 
 class OpenLimit:
-    """A cap on how many streams are open; used by the event loop's thread alone."""
+    """A limit on the number of open streams. Only the event loop's thread uses it."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self.taken = 0
 
     def take(self) -> None:
-        """Count a stream in. Raises Unavailable when there are too many."""
+        """Count a stream that opens. Raises Unavailable if too many are open."""
         if self.taken >= self._limit:
             raise Unavailable("too many open streams", f"close one of {self._limit} and try again")
         self.taken += 1
 
     def give_back(self) -> None:
-        """Count a stream out."""
+        """Count a stream that closes."""
         self.taken -= 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What an engine says of itself.
+    """What identifies an engine.
 
-    ``prove`` answers a challenge, to show that the engine has its token.
+    ``prove`` returns the response to a challenge, which shows that the engine has its token.
     """
 
     version: str = "dev"
@@ -109,9 +109,9 @@ class Identity:
 class Services:
     """What all requests to one engine share.
 
-    ``warnings`` returns the codes of what is wrong now. ``threads`` bounds how many calls of
-    services run at once, ``streams`` how many streams are open; ``heartbeats`` remembers
-    what streams have repeated.
+    ``warnings`` returns the codes of present problems. ``threads`` limits the number of
+    concurrent calls, ``streams`` the number of open streams. ``heartbeats`` are those of all
+    streams.
     """
 
     store: Store
@@ -131,7 +131,7 @@ class Services:
     threads: anyio.CapacityLimiter = field(default_factory=lambda: anyio.CapacityLimiter(_THREADS))
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a service's function, which may take long, in a thread."""
+        """Call a function of a service, which may take long, on a thread."""
         return await anyio.to_thread.run_sync(
             functools.partial(function, *args, **kwargs), limiter=self.threads
         )

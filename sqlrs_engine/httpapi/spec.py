@@ -1,4 +1,4 @@
-"""The OpenAPI document: found, loaded, and what connexion makes of it."""
+"""The OpenAPI document, and its specification as connexion takes it."""
 
 from importlib import resources
 from pathlib import Path
@@ -14,16 +14,16 @@ FILE_NAME = "sqlrs-engine.yaml"
 # libyaml where PyYAML was built with it: ten times as fast, and in the start-up path.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-# What describes and does not restrict: nothing is lost where the engine makes no use of it.
+# Descriptive keywords, which do not restrict anything.
 _ANNOTATIONS = frozenset({"description", "title", "example", "examples", "deprecated"})
 
 
 class DocumentError(Exception):
-    """The document says something that the engine would not do: a mistake in the program."""
+    """The document contains something that the engine does not implement: a programming error."""
 
 
 def document() -> Json:
-    """Return the document: the packaged copy, or in a checkout the file it is made from."""
+    """Return the document: the packaged copy or, in a checkout, its source."""
     packaged = resources.files(__package__).joinpath(FILE_NAME)
     if packaged.is_file():
         text = packaged.read_text(encoding="utf-8")
@@ -35,10 +35,10 @@ def document() -> Json:
 
 
 def refuse_unknown(where: str, node: Json, known: frozenset[str]) -> None:
-    """Raise DocumentError when an object of the document has a keyword that has no effect.
+    """Raise DocumentError if an object of the document has a keyword without an effect.
 
-    ``known`` are the keywords that the engine implements. Those that only describe, and
-    extensions (``x-…``), are always allowed.
+    ``known`` are the keywords that the engine implements. Descriptive keywords and extensions
+    (``x-…``) are always allowed.
     """
     for keyword in node.keys() - known - _ANNOTATIONS:
         if not keyword.startswith("x-"):
@@ -46,7 +46,7 @@ def refuse_unknown(where: str, node: Json, known: frozenset[str]) -> None:
 
 
 class TrustedSpecification(OpenAPISpecification):  # type: ignore[misc]
-    """A document that the tests have validated: validating it at each start takes 70 ms."""
+    """The specification of a valid document. The tests validate it; at start this takes 70 ms."""
 
     @classmethod
     def _validate_spec(cls, spec: Json) -> None:

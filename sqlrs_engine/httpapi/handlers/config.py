@@ -8,7 +8,7 @@ from sqlrs_engine.store.records import Json
 
 
 async def get_config(services: Services, path: str | None = None, effective: bool = False) -> Reply:
-    """Read all settings, or the one at a path."""
+    """Return all settings, or the setting at a path."""
     config = services.config
     if path is None:
         return json_reply(config.effective() if effective else config.overrides())
@@ -16,14 +16,14 @@ async def get_config(services: Services, path: str | None = None, effective: boo
 
 
 async def set_config(services: Services, body: Json) -> Reply:
-    """Set a setting and return it as given; without a value it goes back to its default."""
+    """Set a setting and return it as given. Without a value, restore its default."""
     path, value = body["path"], body.get("value")
     await services.call(services.config.set, path, value)
     return json_reply(_setting(services, path, value))
 
 
 async def remove_config(services: Services, path: str) -> Reply:
-    """Put a setting back to its default and return that."""
+    """Restore the default of a setting and return it."""
     value = await services.call(services.config.remove, path)
     return json_reply(_setting(services, path, value))
 
@@ -34,7 +34,7 @@ async def get_config_schema(services: Services) -> Reply:
 
 
 def _setting(services: Services, path: str, value: Any) -> Json:
-    """A changed setting, with a hint when the change waits for the next start."""
+    """Return a changed setting, with a hint if the change takes effect at the next start."""
     setting = {"path": path, "value": value}
     if services.config.needs_restart(path):
         setting["restart_required"] = True

@@ -7,7 +7,7 @@ from sqlrs_engine.httpapi.services import Services
 
 
 async def get_health(services: Services, challenge: str | None = None) -> Reply:
-    """Return the engine's identity, with a proof of it when challenged."""
+    """Return the identity of the engine, and the proof of it that a challenge asks for."""
     identity = services.identity
     health = {
         "ok": True,

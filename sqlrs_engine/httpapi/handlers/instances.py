@@ -47,7 +47,7 @@ async def get_instance(services: Services, instance: str) -> Reply:
 async def create_instance(
     services: Services, body: Json, idempotency_key: str | None = None
 ) -> Reply:
-    """Start an instance of a state, or of the state that a name stands for."""
+    """Start an instance of a state, or of the state of a name's instance."""
     if ("state_id" in body) == ("from_name" in body):
         raise InvalidArgument("invalid request body", "give either state_id or from_name")
     state_id = body.get("state_id") or services.registry.name(body["from_name"]).state_id
@@ -74,13 +74,13 @@ async def update_instance(services: Services, instance: str, body: Json) -> Repl
 
 
 async def reset_instance(services: Services, instance: str, force: bool = False) -> Reply:
-    """Put an instance back to its state."""
+    """Reset an instance to its state."""
     as_new = await services.call(services.instances.reset.apply, instance, force=force)
     return json_reply(instance_details(as_new))
 
 
 async def promote_instance(services: Services, instance: str) -> Reply:
-    """Make a state of an instance."""
+    """Create a state from an instance."""
     state = await services.call(services.instances.promotion.promote, instance)
     return created(state_entry(state), location("states", state.state_id))
 
@@ -88,13 +88,13 @@ async def promote_instance(services: Services, instance: str) -> Reply:
 async def delete_instance(
     services: Services, instance: str, force: bool = False, dry_run: bool = False
 ) -> Reply:
-    """Delete an instance, or say what would be deleted."""
+    """Delete an instance, or show what would be deleted."""
     result = await services.call(services.deletion.instance, instance, force=force, dry_run=dry_run)
     return delete_reply(result)
 
 
 def _once(body: Json, idempotency_key: str | None) -> tuple[str, str] | tuple[None, None]:
-    """Return digests of the idempotency key and of the body; nothing without a key."""
+    """Return digests of the idempotency key and of the body; no digests without a key."""
     if idempotency_key is None:
         return None, None
     text = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)

@@ -17,7 +17,7 @@ from sqlrs_engine.store.records import Job, Json
 async def list_prepare_jobs(
     services: Services, request: Request, job: str | None = None
 ) -> Response:
-    """List jobs, all or those whose id starts with a prefix."""
+    """List all jobs, or the jobs whose ids start with a prefix."""
     find = partial(services.store.jobs.find_json, job, JOB_FIELDS)
     return pages_reply(find, request.media_type)
 
@@ -48,7 +48,7 @@ async def get_prepare_job(services: Services, job_id: str) -> Reply:
 
 
 async def cancel_prepare_job(services: Services, job_id: str) -> Reply:
-    """Cancel a job: 202 when that was still possible, 200 when it had ended."""
+    """Cancel a job. Return 202, or 200 if the job had already ended."""
     job, issued = await services.call(services.prepare.cancel, job_id)
     return json_reply(_status(services, job), status=202 if issued else 200)
 
@@ -56,7 +56,7 @@ async def cancel_prepare_job(services: Services, job_id: str) -> Reply:
 async def delete_prepare_job(
     services: Services, job_id: str, force: bool = False, dry_run: bool = False
 ) -> Reply:
-    """Delete a job, or say what would be deleted or blocks it."""
+    """Delete a job, or show what would be deleted or blocks it."""
     result = await services.call(services.prepare.delete, job_id, force=force, dry_run=dry_run)
     return delete_reply(result)
 

@@ -6,6 +6,6 @@ from sqlrs_engine.metrics import CONTENT_TYPE
 
 
 async def get_metrics(services: Services) -> Reply:
-    """Show what the engine has counted, for Prometheus."""
+    """Return the metrics in the Prometheus text format."""
     text = await services.call(services.metrics.render)
     return Reply(text, media_type=f"{CONTENT_TYPE}; version=0.0.4; charset=utf-8".encode())

@@ -19,7 +19,7 @@ async def list_names(
     state: str | None = None,
     image: str | None = None,
 ) -> Response:
-    """List names, all or those of an instance, state or image."""
+    """List all names, or the names of an instance, a state or an image."""
     wanted = NameFilter(instance_id=instance, state_id=state, image_id=image)
     find = partial(services.store.names.find_json, wanted, NAME_FIELDS)
     return pages_reply(find, request.media_type)

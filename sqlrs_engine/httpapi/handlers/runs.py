@@ -8,5 +8,5 @@ from sqlrs_engine.store.records import Json
 
 
 async def run_command(services: Services, body: Json) -> Response:
-    """Run psql or pgbench and stream its output as it comes."""
+    """Run psql or pgbench and stream its output at once."""
     return await run_stream(services, body)

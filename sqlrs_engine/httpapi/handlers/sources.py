@@ -9,11 +9,11 @@ _DRAIN_SECONDS = 5.0
 
 
 async def put_source_blob_sha256(services: Services, digest: str, body: RawBody) -> Reply:
-    """Store the body under its digest, writing it as it comes."""
+    """Store the body under its digest, piece by piece."""
     try:
         await _receive(services, digest, body)
     except SourceBlobTooLarge:
-        # Cut off while it sends, a client would see that instead of the reason.
+        # A client that is disconnected while it sends would not see the reason.
         await body.drain(_DRAIN_SECONDS)
         raise
     return no_content()

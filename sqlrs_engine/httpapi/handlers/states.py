@@ -40,7 +40,7 @@ async def delete_state(
     force: bool = False,
     dry_run: bool = False,
 ) -> Reply:
-    """Delete a state, or say what would be deleted or blocks it."""
+    """Delete a state, or show what would be deleted or blocks it."""
     result = await services.call(
         services.deletion.state, state_id, recurse=recurse, force=force, dry_run=dry_run
     )

@@ -7,6 +7,6 @@ from sqlrs_engine.httpapi.services import Services
 
 
 async def list_tasks(services: Services, request: Request, job: str | None = None) -> Reply:
-    """List tasks, all or those of a job."""
+    """List all tasks, or the tasks of a job."""
     tasks = services.store.jobs.tasks(job)
     return list_reply([task_entry(task) for task in tasks], request.media_type)

@@ -94,7 +94,7 @@ def synchronous(services, thing_id, force=False): ...
     [
         (no_force, "does not take force"),
         (another, "takes what the document does not have: colour"),
-        (no_default, "needs what a request may leave out: force"),
+        (no_default, "has no default for what a request may omit: force"),
         (needless_default, "has a default for what every request has: thing_id"),
         (no_services, "does not take the services first"),
         (no_arguments, "does not take the services first"),
