@@ -1,7 +1,7 @@
-r"""Scripts are read as psql reads them: what it opens is what our reader finds, or says it cannot.
+r"""The files that psql opens are those that planning finds, or the step is volatile.
 
-Each script here is run by real psql of each PostgreSQL there is, and the files that it opens
-are seen with inotify.
+The real psql of each PostgreSQL that is installed runs each script here, and inotify reports the
+files that it opens.
 """
 
 import os
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.postgres
 
 
 class Workspace:
-    """A directory of scripts, and what psql and our reader make of them."""
+    """A directory of scripts, which psql runs and planning reads."""
 
     def __init__(self, root: Path, cluster) -> None:
         self.root = root
@@ -43,7 +43,7 @@ class Workspace:
         return [self.root, *(path for path in self.root.rglob("*/") if not path.is_symlink())]
 
     def psql(self, script: bytes, *options: str, kind="file") -> tuple[set[str], int, str]:
-        """Return what psql opens beside the script itself, how it ends, and what it says."""
+        """Return what psql opens besides the script itself, its exit code and its output."""
         line = ["-X", "-v", "ON_ERROR_STOP=1", *options]
         stdin = subprocess.DEVNULL
         if kind == "file":
@@ -64,8 +64,8 @@ class Workspace:
             seen = {os.path.realpath(path) for path in opens.seen()}
         return seen - {str(self.root / "main.sql")}, process.returncode, output.decode("latin1")
 
-    def reader(self, script: bytes, *, kind="file", **variables: str):
-        """Return what our reader finds beside the script itself, and its doubt."""
+    def read(self, script: bytes, *, kind="file", **variables: str):
+        """Return the files that planning finds besides the script itself, and the digest."""
         given = Input("file", str(self.write("main.sql", script)))
         if kind != "file":
             given = Input(kind, os.fsdecode(script) if kind == "command" else "")
@@ -92,7 +92,7 @@ def work(tmp_path, running):
 COPY = "create temp table t (a text);\n"
 QUOTED = "O'Brien\n\\.\n"
 
-# What the reader must find exactly, and without a doubt.
+# Planning must find exactly these files, and have no doubt.
 EXACT = {
     "semicolons": "\\i x.sql;\n\\ir 'a.sql';\n\\set f b.sql\n\\i :f;\n",
     "semicolon after cd": "\\cd sub;\n\\i x.sql ;\n",
@@ -173,7 +173,7 @@ EXACT = {
 
 
 @pytest.mark.parametrize("script", EXACT.values(), ids=EXACT)
-def test_what_psql_opens_is_what_is_found(work, script):
+def test_the_files_that_psql_opens_are_found(work, script):
     work.write("home/h.sql", "select 1;\n")
     work.write("sub/rel.sql", "\\cd sub\n\\set ON_ERROR_STOP off\n\\ir x.sql\n\\i x.sql\n")
     work.write("bom.sql", b"\xef\xbb\xbfcopy s from stdin;\nO'Brien\n\\.\n\\i x.sql\n")
@@ -182,11 +182,11 @@ def test_what_psql_opens_is_what_is_found(work, script):
     work.write("goon.sql", "\\set ON_ERROR_STOP off\n")
     data = script if isinstance(script, bytes) else script.encode()
     opened, _, said = work.psql(data)
-    found, content = work.reader(data)
+    found, content = work.read(data)
     assert (found, content.volatile) == (opened, None), said
 
 
-# Where only psql can know, the reader says so, or finds at least what psql opens.
+# Where only psql can know, the step is volatile, or planning finds at least what psql opens.
 GUARDED = {
     "strings set where it may fail": "\\set ON_ERROR_STOP off\n"
     "set standard_conforming_strings = off; select 'a\\';\n\\i x.sql\n';\n",
@@ -221,9 +221,9 @@ GUARDED = {
 
 
 @pytest.mark.parametrize("script", GUARDED.values(), ids=GUARDED)
-def test_what_only_psql_knows_is_never_left_out(work, script):
+def test_files_that_only_psql_knows_make_the_step_volatile(work, script):
     data = script if isinstance(script, bytes) else script.encode()
-    found, content = work.reader(data, n="0")
+    found, content = work.read(data, n="0")
     opened, _, said = work.psql(data, "-v", "n=0")
     assert content.volatile or found >= opened, said
 
@@ -243,8 +243,8 @@ def test_what_only_psql_knows_is_never_left_out(work, script):
         "\\prompt f\n\\i x.sql\n\\i a.sql\n",
     ],
 )
-def test_commands_and_standard_input(work, kind, script):
-    found, content = work.reader(script.encode(), kind=kind)
+def test_files_of_commands_and_standard_input_are_found(work, kind, script):
+    found, content = work.read(script.encode(), kind=kind)
     opened, _, said = work.psql(script.encode(), kind=kind)
     assert content.volatile or found == opened, said
 
@@ -283,12 +283,12 @@ def pieces_work(tmp_path_factory, running):
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(st.lists(st.sampled_from(PIECES), max_size=25))
-def test_whatever_is_put_together_nothing_is_left_out(pieces_work, pieces):
-    """What psql opens is found, or the reader says that it cannot tell."""
+def test_no_file_of_a_random_script_is_left_out(pieces_work, pieces):
+    """What psql opens is found, or the step is volatile."""
     script = ("create temp table t (a text);\n" + "".join(pieces)).encode()
     opened, code, said = pieces_work.psql(script)
     try:
-        found, content = pieces_work.reader(script)
+        found, content = pieces_work.read(script)
     except InvalidArgument as error:
         refused, known = str(error), False
     else:

@@ -1,4 +1,4 @@
-"""Which files psql opens: seen with inotify(7), so that a script's reader can be held to it."""
+"""The files that psql opens, observed with inotify(7)."""
 
 import ctypes
 import os
