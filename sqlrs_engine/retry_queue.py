@@ -37,7 +37,7 @@ class RetryQueue:
             if self._working or self._stopping.is_set():
                 return
             try:
-                threading.Thread(target=self._work, name="chores", daemon=True).start()
+                threading.Thread(target=self._work, name="retries", daemon=True).start()
             except RuntimeError as error:  # no thread to be had: with the next chore
                 _log.warning("nothing is tried again for now: %s", error)
                 return

@@ -60,7 +60,7 @@ def open_storage(root: Path) -> Storage:
         "snapshot.backend", lambda wanted: _choose_backend(root, wanted, database.meta)
     )
     owner = (os_user.uid, os_user.gid) if os_user else None
-    files = StateFs(root, backend, owner=owner, chores=retries)
+    files = StateFs(root, backend, owner=owner, retries=retries)
     config.check("postgres.osUser", check_os_user)
     config.check("snapshot.backend", partial(probe.choose_backend, root))
     for problem in config.problems:

@@ -62,10 +62,10 @@ class Trash:
     Usually somebody waits for a clone and nobody for a deletion, so clones go first.
     """
 
-    def __init__(self, layout: Layout, chores: RetryQueue) -> None:
-        """``chores`` see to what cannot be deleted at once."""
+    def __init__(self, layout: Layout, retries: RetryQueue) -> None:
+        """``retries`` tries what cannot be deleted at once again."""
         self._layout = layout
-        self._chores = chores
+        self._retries = retries
         self._queue: deque[Path] = deque()
         self._state = threading.Condition()
         self._working = False
@@ -172,7 +172,7 @@ class Trash:
                     _log.exception("cannot delete %s: the engine did not make it", grave)
                     continue
                 _log.exception("cannot delete %s now, trying again", grave)
-                self._chores.later(f"delete {grave}", partial(_remove_at_last, grave))
+                self._retries.later(f"delete {grave}", partial(_remove_at_last, grave))
             finally:
                 self._count()
 

@@ -30,7 +30,12 @@ class StateFs:
     """The containers of one store; safe to use from any thread. See ``StateFiles``."""
 
     def __init__(
-        self, root: Path, backend: Backend, *, owner: Owner | None, chores: RetryQueue | None = None
+        self,
+        root: Path,
+        backend: Backend,
+        *,
+        owner: Owner | None,
+        retries: RetryQueue | None = None,
     ) -> None:
         """Raise StoreDamaged when something else is in the place of a directory.
 
@@ -42,7 +47,7 @@ class StateFs:
         self._owner = owner
         self._layout = Layout(root)
         self._layout.check()
-        self._trash = Trash(self._layout, chores or RetryQueue())
+        self._trash = Trash(self._layout, retries or RetryQueue())
         self._aside = Quarantine(self._layout)
 
     def base_dir(self, image_id: str) -> Path:
