@@ -33,7 +33,8 @@ class Jobs:
     def with_key(self, idempotency_key: str) -> Job | None:
         """Return the job that was submitted with a key."""
         with self._database.reading():
-            row = self._entities.Job.get(idempotency_key=idempotency_key)
+            found = self._entities.Job.select(idempotency_key=idempotency_key)
+            row = self._with_lazy_columns(found).first()
             return row and _JOBS.record(row)
 
     def find(self, id_prefix: str | None = None) -> list[Job]:
@@ -138,8 +139,16 @@ class Jobs:
         with self._database.reading():
             # Spelt as in the index `jobs_unfinished`, which serves only a condition it knows.
             rows = job.select(lambda j: j.status in ("queued", "running"))
-            ordered = rows.order_by(job.created_at, job.job_id)
+            ordered = self._with_lazy_columns(rows).order_by(job.created_at, job.job_id)
             return [(row.job_id, _readable(row)) for row in ordered]
+
+    def _with_lazy_columns(self, jobs: Any) -> Any:
+        """Return a query of whole jobs.
+
+        Pony would read lazy columns job by job, and fail if one is deleted meanwhile.
+        """
+        job = self._entities.Job
+        return jobs.prefetch(job.request, job.idempotency_key)
 
     def put_tasks(self, job_id: str, tasks: Sequence[Task], **changes: Any) -> None:
         """Replace the job's tasks and change these fields of the job.

@@ -112,11 +112,10 @@ class States:
 
     def set_durable(self, state_ids: Iterable[str]) -> None:
         """Record that the files of these states have reached the disk; skip damaged states."""
-        ids = list(state_ids)
+        ids = set(state_ids)
         with self._database.writing():
-            for state_id in ids:
-                row = self._entities.State.get(state_id=state_id)
-                if row is not None and row.boot_id != DAMAGED:
+            for row in self._entities.State.select(lambda s: s.boot_id is not None):
+                if row.state_id in ids and row.boot_id != DAMAGED:
                     row.boot_id = None
         self._relabel(ids)
 
@@ -148,11 +147,16 @@ class States:
 
     def undurable(self) -> list[State]:
         """Return the states whose files may not have reached the disk."""
-        state = self._entities.State
+        state, instance = self._entities.State, self._entities.Instance
         with self._database.reading():
             rows = state.select(lambda s: s.boot_id is not None)
             ordered = rows.order_by(state.created_at, state.state_id)
-            return [_ROWS.record(row, refcount=row.instances.count()) for row in ordered]
+            refcounts = dict(
+                orm.select(
+                    (i.state.state_id, orm.count()) for i in instance if i.state.boot_id is not None
+                )
+            )
+            return [_ROWS.record(r, refcount=refcounts.get(r.state_id, 0)) for r in ordered]
 
     def remove(self, state_id: str) -> bool:
         """Delete a state's row; return whether it was there.

@@ -3,6 +3,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -246,3 +247,26 @@ def test_a_failing_transaction_is_undone_as_a_whole(store: SqliteStore) -> None:
 
     assert store.states.find(StateFilter()) == [state(1)]
     store.names.put(name())  # the next transaction is not disturbed
+
+
+def test_jobs_are_read_whole_while_others_are_deleted(store: SqliteStore) -> None:
+    """A job is there or not: none is found and then gone before all of it was read."""
+    jobs = [replace(job(number), idempotency_key=str(number)) for number in range(20)]
+    reading = threading.Event()
+
+    def renew() -> None:
+        while not reading.is_set():
+            for each in jobs:
+                store.jobs.remove(each.job_id)
+                store.jobs.add(each)
+
+    def read() -> None:
+        try:
+            for _ in range(20):
+                for each in jobs:
+                    assert store.jobs.with_key(each.idempotency_key or "") in (None, each)
+                assert all(each in jobs for each in store.jobs.unfinished())
+        finally:
+            reading.set()
+
+    together(renew, read)
