@@ -121,7 +121,11 @@ class Draft(ABC):
 
     def holds(self, settings: Mapping[str, Any]) -> bool:
         """Return whether nothing that it was made from has changed since."""
-        return settings == self.settings and all(file.unchanged() for file in self.files)
+        return (
+            settings == self.settings
+            and not self.request.lacks_work_dir
+            and all(file.unchanged() for file in self.files)
+        )
 
     @abstractmethod
     def plan(self, distribution: Distribution, context: JobContext) -> Plan:

@@ -1,6 +1,5 @@
 """Drafts the plans of requests, each kind by its own planner."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,16 +46,13 @@ class Planner:
         ``settings`` are the server's, beyond the engine's own. Raises InvalidArgument,
         SourceInputsMissing.
         """
-        if request.source_manifest is None:
-            _check_work_dir(request.work_dir)
+        if request.lacks_work_dir:
+            raise InvalidArgument(
+                "work_dir is not a directory: name an existing directory", request.work_dir
+            )
         planner = self._psql if request.prepare_kind == "psql" else self._liquibase
         return planner.draft(request, settings)
 
     def stop(self) -> None:
         """End the processes that wait for the next plan."""
         self._liquibase.stop()
-
-
-def _check_work_dir(path: str | None) -> None:
-    if path and not os.path.isdir(path):  # noqa: PTH112 - Path's raises, before 3.14
-        raise InvalidArgument("work_dir is not a directory: name an existing directory", path)

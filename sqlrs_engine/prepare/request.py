@@ -1,6 +1,7 @@
 """What a prepare asks for, as submitted and as stored with its job."""
 
 import base64
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,13 @@ class PrepareRequest:
             plan_only=bool(body.get("plan_only")),
         )
 
+    @property
+    def lacks_work_dir(self) -> bool:
+        """Whether ``work_dir`` is to be a directory of this machine and is not there."""
+        if not self.work_dir or self.source_manifest is not None:
+            return False
+        return not os.path.isdir(self.work_dir)  # noqa: PTH112 - Path's raises, before 3.14
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields that are set; ``from_json`` reads them back."""
         fields: dict[str, Any] = {
@@ -98,12 +106,16 @@ def _stdin(text: str | None, encoded: str | None) -> str | None:
     return raw.decode("utf-8", "surrogateescape")
 
 
-def _stdin_json(text: str | None) -> dict[str, str | None]:
-    raw = None if text is None else text.encode("utf-8", "surrogateescape")
+def _stdin_json(text: str | None) -> dict[str, str]:
+    if text is None:
+        return {}
+    raw = text.encode("utf-8", "surrogateescape")
     try:
-        return {"stdin": None if raw is None else raw.decode()}
+        decoded = raw.decode()
     except UnicodeDecodeError:
-        return {"stdin_base64": base64.b64encode(raw or b"").decode()}
+        return {"stdin_base64": base64.b64encode(raw).decode()}
+    # The same object where possible: it may be megabytes, and queued jobs hold both.
+    return {"stdin": text if text == decoded else decoded}
 
 
 def _work_dir(path: str | None, *, remote: bool) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from sqlrs_engine.errors import ENGINE_STOPPING, Unavailable
 from sqlrs_engine.prepare.plan import Draft
 from sqlrs_engine.processes.cancellation import Cancellation
 from sqlrs_engine.store.records import Job
@@ -29,6 +30,7 @@ class JobQueue:
         self._threads = ThreadPoolExecutor(THREADS, "job")
         self._changed = threading.Condition()
         self._cancellations: dict[str, Cancellation] = {}
+        self._planning: set[Cancellation] = set()  # for plans that are no jobs
         self._stopping = False
 
     @contextmanager
@@ -49,10 +51,16 @@ class JobQueue:
         return len(self._cancellations)
 
     def add(self, job: Job, draft: Draft | None = None) -> None:
-        """Have a job run, or change nothing; call it in ``locked``."""
+        """Have a job run, or change nothing; call it in ``locked``.
+
+        ``draft`` is what was read of its request. A job that waits for a thread is read again:
+        thousands may wait, and the drafts of all would fill the memory.
+        """
         self._services.events.open(job.job_id)
         cancellation = self._cancellations[job.job_id] = Cancellation()
         self._retention.started(job.job_id)
+        if len(self._cancellations) > THREADS:
+            draft = None
         if job.status == "queued":
             self._services.events.append(job.job_id, "status", status="queued")
         try:
@@ -67,6 +75,23 @@ class JobQueue:
         cancellation = self._cancellations.get(job_id)
         if cancellation is not None:
             cancellation.cancel()
+
+    @contextmanager
+    def planning(self) -> Iterator[Cancellation]:
+        """Yield the cancellation of a plan that is no job; ``stop`` interrupts it as well.
+
+        Raises Unavailable when the engine is stopping.
+        """
+        cancellation = Cancellation()
+        with self._changed:
+            if self._stopping:
+                raise Unavailable(ENGINE_STOPPING)
+            self._planning.add(cancellation)
+        try:
+            yield cancellation
+        finally:
+            with self._changed:
+                self._planning.discard(cancellation)
 
     def in_background(self, action: Callable[[], object]) -> None:
         """Do something on a thread, after the jobs before it; nothing when stopping."""
@@ -83,13 +108,14 @@ class JobQueue:
             )
 
     def stop(self, seconds: float) -> None:
-        """Take no more jobs and interrupt those that are here; wait at most ``seconds``."""
+        """Refuse jobs and plans and interrupt those that are here; wait at most ``seconds``."""
         with self._changed:
             self._stopping = True
-            cancellations = dict(self._cancellations)
-        for cancellation in cancellations.values():
+            jobs = dict(self._cancellations)
+            planning = list(self._planning)
+        for cancellation in (*jobs.values(), *planning):
             cancellation.interrupt()
-        if not self.wait_for_end(cancellations, seconds):
+        if not self.wait_for_end(jobs, seconds):
             _log.warning("%d jobs did not stop in time", len(self))
         self._threads.shutdown(wait=False, cancel_futures=True)
 

@@ -17,7 +17,7 @@ from sqlrs_engine.postgres.distributions.image_names import parse_image
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Plan
 from sqlrs_engine.prepare.request import PrepareRequest
-from sqlrs_engine.processes.cancellation import Cancellation, Interrupted, job_cancelled
+from sqlrs_engine.processes.cancellation import Interrupted, job_cancelled
 from sqlrs_engine.store.records import Job
 
 from .end import End
@@ -40,7 +40,6 @@ class PrepareService:
             services.jobs, services.config, services.events.followed, services.clock
         )
         self._queue = JobQueue(services, self._retention)
-        self._planning: set[Cancellation] = set()  # for plans that are no jobs
 
     @property
     def events(self) -> EventLog:
@@ -97,21 +96,14 @@ class PrepareService:
         Raises what ``submit`` does, ImageUnavailable, and for changelogs LiquibaseUnavailable
         and StepFailed.
         """
-        services, cancellation = self._services, Cancellation()
-        distribution = services.images.resolve(request.image_id)
-        with self._queue.locked() as accepting:
-            if not accepting:
-                raise Unavailable(ENGINE_STOPPING)
-            self._planning.add(cancellation)
+        distribution = self._services.images.resolve(request.image_id)
         try:
-            context = JobContext(cancellation, lambda line: None)
-            plan = services.draft(request).plan(distribution, context)
-            plan.close()
+            with self._queue.planning() as cancellation:
+                context = JobContext(cancellation, lambda line: None)
+                plan = self._services.draft(request).plan(distribution, context)
+                plan.close()
         except Interrupted:
             raise Unavailable(ENGINE_STOPPING) from None
-        finally:
-            with self._queue.locked():
-                self._planning.discard(cancellation)
         return plan
 
     def cancel(self, job_id: str) -> tuple[Job, bool]:
@@ -170,10 +162,6 @@ class PrepareService:
 
     def shutdown(self, seconds: float) -> None:
         """Interrupt the jobs so that they resume at the next start; wait at most so long."""
-        with self._queue.locked():
-            planning = [*self._planning]
-        for cancellation in planning:
-            cancellation.interrupt()
         self._queue.stop(seconds)
         self._services.planner.stop()
         self._services.events.shut()

@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 from support.prepare_fakes import FULL, IMAGE, Gate, World, in_thread
@@ -27,7 +28,9 @@ from sqlrs_engine.postgres.errors import ServerUnusable
 from sqlrs_engine.prepare.jobs import end as end_module
 from sqlrs_engine.prepare.jobs import queue as queue_module
 from sqlrs_engine.prepare.jobs import service as service_module
+from sqlrs_engine.prepare.psql.draft import PsqlDraft
 from sqlrs_engine.prepare.psql.local_files import LocalFiles
+from sqlrs_engine.prepare.psql.planner import PsqlPlanner
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.store import StateFilter
 
@@ -1021,3 +1024,83 @@ def test_a_job_left_for_the_next_start_breaks_its_stream_off(world, monkeypatch)
     assert world.events.read(job_id, 10**6).state == "open"
     world.service.shutdown(20)
     assert world.events.read(job_id, 10**6).state == "suspended"
+
+
+def test_a_job_whose_working_directory_goes_before_it_runs_says_so(world, tmp_path):
+    directory = tmp_path / "gone"
+    directory.mkdir()
+    gate = Gate()
+    resolve = world.resolve
+
+    def slowly(image):
+        gate()
+        return resolve(image)
+
+    world.resolve = slowly
+    job_id = world.submit("-c", WRITE, work_dir=str(directory))
+    assert gate.reached.wait(20)
+    directory.rmdir()
+    gate.open.set()
+    error = failed(world.wait(job_id), "invalid_argument")
+    assert error["details"] == str(directory)
+
+
+def test_a_job_that_waits_for_a_thread_is_read_again_when_it_gets_one(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(queue_module, "THREADS", 1)
+    world.close()
+    following = World(world.root)
+    read, draft = [], PsqlPlanner.draft
+
+    def counted(planner, request, settings):
+        read.append(request.psql_args[1])
+        return draft(planner, request, settings)
+
+    monkeypatch.setattr(PsqlPlanner, "draft", counted)
+    try:
+        first = following.submit("-c", SLEEP)
+        following.running(first)
+        waiting = following.submit("-c", WRITE)
+        following.service.cancel(first)
+        assert following.wait(waiting).status == "succeeded"
+        assert read == [SLEEP, WRITE, WRITE]
+    finally:
+        following.close()
+        world.begin()
+
+
+def test_a_plan_that_begins_while_the_engine_stops_is_refused(world, monkeypatch):
+    outcomes, begun = [], threading.Event()
+    request = world.request("-c", WRITE)
+
+    def plan():
+        try:
+            world.service.plan(request)
+        except Unavailable:
+            outcomes.append("refused")
+
+    second = threading.Thread(target=plan)
+
+    def slow_plan(draft, distribution, context):
+        if begun.is_set():  # the second: nobody has told it to end
+            outcomes.append("planned")
+            return MagicMock()
+        interrupted = threading.Event()
+
+        def begin_another():
+            second.start()
+            second.join(10)
+            interrupted.set()
+
+        with context.cancellation.calling(begin_another):
+            begun.set()
+            assert interrupted.wait(20)
+        context.cancellation.check()
+        raise AssertionError
+
+    monkeypatch.setattr(PsqlDraft, "plan", slow_plan)
+    first = threading.Thread(target=plan)
+    first.start()
+    assert begun.wait(20)
+    world.service.shutdown(20)
+    first.join()
+    assert outcomes == ["refused", "refused"]
