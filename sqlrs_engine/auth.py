@@ -1,8 +1,8 @@
-"""The engine's token: what clients show to it, and how it shows that it knows it too."""
+"""The engine's token: clients present it, and the engine proves that it knows it."""
 
 import hmac
 
-# What the proof is about, so that it can never pass for anything else made of the token.
+# Distinguishes the proof from anything else that may be derived from the token.
 _PURPOSE = b"sqlrs-engine health\n"
 
 
@@ -25,11 +25,11 @@ class Bearer:
         self._text = token
 
     def prove(self, challenge: str) -> str:
-        """Answer a client that wants to know, before it sends the token, that we have it."""
+        """Return the proof of the token, for a client that checks it before it sends the token."""
         return proof(self._text, challenge)
 
     def accepts(self, authorization: bytes | None) -> bool:
-        """Return whether a raw header value is ``Bearer`` and this token."""
+        """Return whether a raw header value is ``Bearer`` and the token."""
         scheme, _, credentials = (authorization or b"").partition(b" ")
         if scheme.lower() != b"bearer":
             return False

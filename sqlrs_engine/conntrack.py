@@ -1,8 +1,7 @@
-"""Who uses a cluster: asked of PostgreSQL itself, over the unix socket, when needed.
+"""Reads from PostgreSQL, over its unix socket, whether clients use a cluster.
 
-Nothing is watched between two readings. ``pg_stat_database.sessions`` counts every
-session since the statistics were last reset, so two readings tell whether anyone was
-there in between.
+Nothing watches a cluster between two readings. ``pg_stat_database.sessions`` counts all sessions
+since the statistics were last reset, so two readings show whether clients connected in between.
 """
 
 import logging
@@ -18,8 +17,8 @@ __all__ = ["IDLE", "Conntrack", "Reading"]
 _log = logging.getLogger(__name__)
 
 _DATABASES = ("postgres", "template1")  # a user may drop the first
-# libpq reports a refused connection by its text alone, without an SQLSTATE.
-_ADMITS_NOBODY = ("too many clients", "too many connections", "slots are reserved")
+# libpq reports a refused connection only by a text, without an SQLSTATE.
+_NO_CONNECTION_LEFT = ("too many clients", "too many connections", "slots are reserved")
 _NO_DATABASE = "does not exist"
 _STATEMENT_TIMEOUT = "SET statement_timeout = '5s'"
 _QUERY = f"""
@@ -33,18 +32,18 @@ SELECT (SELECT count(*) FROM pg_catalog.pg_stat_activity
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One look at a cluster.
+    """The use of a cluster at one moment.
 
     ``connections`` are the client sessions open now, without the engine's own.
-    ``sessions`` counts all there ever were, **the reading's own included**; None when the
-    cluster could not say.
+    ``sessions`` counts all sessions so far, **including that of the reading**; None when the
+    cluster could not be read.
     """
 
     connections: int
     sessions: int | None = None
 
     def shows_use_since(self, sessions: int) -> bool:
-        """Return whether anyone used the cluster since the reading that saw ``sessions``.
+        """Return whether clients used the cluster since the reading of ``sessions``.
 
         Between two readings the engine opens one session, the later reading itself. A
         counter that went back (a reset, a dropped database) counts as use.
@@ -55,7 +54,7 @@ class Reading:
 
 
 IDLE = Reading(connections=0)
-"""What a cluster that is not running shows."""
+"""The reading of a cluster that does not run."""
 
 _FULL = Reading(connections=1)
 
@@ -64,10 +63,10 @@ class Conntrack:
     """Reads connections and session counters."""
 
     def read(self, cluster: Cluster, port: int) -> Reading:
-        """Ask a running cluster.
+        """Read the connections and the session counter of a running cluster.
 
-        One that admits nobody any more counts as having a connection; one that cannot be
-        asked at all (it is starting, or its user broke it) as idle.
+        A cluster without a free connection counts as having one client. A cluster that cannot
+        be read (it is starting, or its user has broken it) counts as idle.
         """
         import psycopg  # not at the top: it would slow the engine's start
 
@@ -77,7 +76,7 @@ class Conntrack:
                 return _ask(cluster, port, dbname)
             except (psycopg.Error, ClusterFailed) as error:
                 reason = error
-            if any(words in str(reason) for words in _ADMITS_NOBODY):
+            if any(words in str(reason) for words in _NO_CONNECTION_LEFT):
                 return _FULL
             if _NO_DATABASE not in str(reason):
                 break

@@ -1,4 +1,4 @@
-"""Control characters made visible, so that a terminal shows text and does not obey it.
+"""Makes control characters visible, so that a terminal shows them and does not obey them.
 
 Escape sequences in a script's output, in an error or in a name could otherwise rewrite what
 stands on the screen, set the window's title, or fill the clipboard.
@@ -6,7 +6,7 @@ stands on the screen, set the window's title, or fill the clipboard.
 
 import re
 
-# C0 but tab and newline, DEL, C1 (ECMA-48), and what turns the direction of text (UAX #9).
+# C0 without tab and newline, DEL, C1 (ECMA-48), and the controls of text direction (UAX #9).
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 

@@ -1,15 +1,15 @@
-"""Deletes instances and states: what would go, what blocks it, and doing it.
+"""Plans and executes deletions of instances and states.
 
-A dry run and a real one come from the same planner. The codes of ``Node.blocked``:
+The same planner serves dry runs and real ones. The codes of ``Node.blocked``:
 
 * ``active_connections``: clients are connected to the instance (``force`` cuts them off)
 * ``protected``: the instance is protected (``force`` deletes it all the same)
-* ``has_descendants``: instances or states depend on the state and ``recurse`` was not
-  asked for, or a job is using the state now; ``force`` does not help
-* ``blocked_by_descendant``: something below is blocked
+* ``has_descendants``: instances or states depend on the state and ``recurse`` is not set, or a
+  job uses the state now; ``force`` does not help
+* ``blocked_by_descendant``: an instance or state below is blocked
 
-Nothing is deleted when anything is blocked. Leaves go first; a state's row goes before its
-files, so that what a crash leaves behind are files that the next start sweeps away.
+Nothing is deleted when anything is blocked. Leaves are deleted first, and the row of a state before
+its files: the next start sweeps away the files that a crash leaves behind.
 """
 
 from collections.abc import Iterable, Iterator
@@ -49,7 +49,7 @@ Outcome = Literal["deleted", "would_delete", "blocked"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """Something a deletion would remove, with what would go before it as ``children``.
+    """A node of a deletion tree; its ``children`` are deleted before it.
 
     ``connections`` is set for instances; ``blocked`` is a code of this module or None.
     """
@@ -64,7 +64,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeleteResult:
-    """What a deletion did, or would do."""
+    """The result of a deletion, or of a dry run."""
 
     dry_run: bool
     outcome: Outcome
@@ -111,9 +111,9 @@ class Deletion:
         force: bool = False,
         dry_run: bool = False,
     ) -> DeleteResult:
-        """Delete a state; with ``recurse`` all that depends on it as well.
+        """Delete a state, with ``recurse`` including everything that depends on it.
 
-        Raises NotFound, Unavailable when the tree kept changing while it was looked at.
+        Raises NotFound, Unavailable when the tree kept changing.
         """
         if dry_run:
             root = self._plan(self._family(state_id, recurse), recurse, force)
@@ -121,7 +121,7 @@ class Deletion:
         for _ in range(_ATTEMPTS):
             expected = self._family(state_id, recurse)
             with self._claimed(expected, recurse) as claimed:
-                # Looked at again: from here on nothing can be added to a claimed tree.
+                # Read again: nothing can be added to a claimed tree any more.
                 family = self._family(state_id, recurse)
                 root = self._plan(family, recurse, force)
                 if root.blocked is None and not (claimed and family.within(expected)):
@@ -166,7 +166,7 @@ class Deletion:
         try:
             connections = self._usage.connections(instance.instance_id)
         except NotFound:
-            connections = 0  # it has been deleted since it was listed
+            connections = 0  # deleted since it was listed
         blocked = None
         if not force and connections:
             blocked = ACTIVE_CONNECTIONS
@@ -182,7 +182,7 @@ class Deletion:
 
     @contextmanager
     def _claimed(self, family: "_Family", recurse: bool) -> Iterator[bool]:
-        """Keep a family as it is. Leases come first, then the instances' locks."""
+        """Keep a family from changing: leases first, then the locks of instances."""
         with (
             self._leases.retire(state.state_id for state in family.states) as claimed,
             self._held(family.instance_ids() if recurse else ()),

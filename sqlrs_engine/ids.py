@@ -1,4 +1,4 @@
-"""Formats of the ids: parse, validate, generate.
+"""The formats of ids: parsing, validation, generation.
 
 * instance and job ids: 32 lower-case hexadecimal digits, random
 * state ids: 64 lower-case hexadecimal digits, a SHA-256 of the content

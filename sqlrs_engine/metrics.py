@@ -1,4 +1,4 @@
-"""What the engine counts and times, in Prometheus' terms.
+"""The counters and timers of the engine, in Prometheus' terms.
 
 One ``Metrics`` an engine, with a registry of its own: nothing is global. Names, labels and
 meanings are listed in ``docs/metrics.md``.
@@ -29,7 +29,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A value read when it is asked for: by ``label``'s values, or one under ``""``."""
+    """A value that is read at each scrape: by the values of ``label``, or one under ``""``."""
 
     name: str
     description: str
@@ -77,7 +77,7 @@ class Metrics:
         self._tasks.labels(kind, status).inc()
 
     def looked_up(self, *, hit: bool) -> None:
-        """Count a step whose state was in the cache, or was not."""
+        """Count a step, and whether its state was in the cache."""
         self._steps.labels("hit" if hit else "miss").inc()
 
     def evicted(self, size: int) -> None:
@@ -85,12 +85,12 @@ class Metrics:
         self._evictions.inc()
         self._evicted.inc(size)
 
-    def asked_pool(self, *, hit: bool) -> None:
-        """Count an instance that the pool had ready, or had not."""
+    def pool_requested(self, *, hit: bool) -> None:
+        """Count an instance, and whether the pool had a standby for it."""
         self._pool.labels("hit" if hit else "miss").inc()
 
     def request_ended(self, operation: str, status: int, seconds: float) -> None:
-        """Count a request; ``status`` 0 stands for one that got no answer."""
+        """Count a request; ``status`` is 0 when it got no response."""
         ended = self._ended.get((operation, status))
         if ended is None:
             ended = self._requests.labels(operation, str(status)), self._http.labels(operation)
@@ -110,7 +110,7 @@ class Metrics:
         self._registry.register(_GaugeCollector(gauge))
 
     def render(self) -> bytes:
-        """Return everything in the text format."""
+        """Return all metrics in the text format."""
         return generate_latest(self._registry)
 
 
@@ -119,7 +119,7 @@ class _GaugeCollector(Collector):
         self._gauge = gauge
 
     def describe(self) -> list[GaugeMetricFamily]:
-        """Name the metric, so that registering it reads nothing."""
+        """Describe the metric, so that registering it reads nothing."""
         return [self._family()]
 
     def collect(self) -> Iterator[GaugeMetricFamily]:

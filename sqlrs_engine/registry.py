@@ -1,7 +1,6 @@
-"""Lookups of instances by id or name, and the rules of names.
+"""Looks up instances by id or name, and binds names.
 
-An instance is referred to by its id or by a name bound to it. Text in the form of an id
-is tried as an id first, so no name may have that form.
+Text in the form of an id is looked up as an id first, so no name may have that form.
 """
 
 import re
@@ -37,7 +36,7 @@ def check_name(name: str) -> None:
 
 
 class Registry:
-    """Finds what ids and names refer to; binds and unbinds names."""
+    """Looks up instances and names; safe to use from any thread."""
 
     def __init__(
         self,
@@ -58,7 +57,7 @@ class Registry:
     def instance(self, ref: str) -> tuple[Instance, bool]:
         """Return the instance an id or a name refers to, and whether it was a name.
 
-        Found by name is what a lookup over HTTP answers by a redirect. Raises NotFound.
+        HTTP redirects a lookup by name to the instance. Raises NotFound.
         """
         if ids.is_instance_id(ref):
             instance = self._store.instances.get(ref.lower())
@@ -83,7 +82,7 @@ class Registry:
         self._store.names.touch(name, self._clock())
 
     def bind(self, name: str, instance_ref: str) -> tuple[Name, bool]:
-        """Bind a name to an instance, wherever it pointed before; say whether it is new.
+        """Bind a name to an instance, whatever it was bound to; return whether it is new.
 
         Raises InvalidArgument on a name that breaks the rules, NotFound without such an
         instance.
@@ -128,7 +127,7 @@ class Registry:
         )
         is_new = self._store.names.put(binding)
         if self._store.instances.get(instance.instance_id) is None:
-            # It was deleted meanwhile: the name must not be left pointing nowhere.
+            # It was deleted in the meantime: no name may be bound to it.
             self._restore(name, former)
             raise NotFound.of("instance", instance.instance_id)
         if former is not None and former.instance_id != instance.instance_id:

@@ -1,4 +1,4 @@
-"""Work that must be done in the end: when it fails now, it is tried again in the background.
+"""Work that is tried again in the background when it fails.
 
 A passing shortage (of descriptors, of memory, of a disk that answers) must not leave it
 undone until the engine's next start. Every chore can be done twice.
@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class RetryQueue:
-    """Does things, or sees to it that they are done; safe to use from any thread."""
+    """Does work now or later, until it succeeds; safe to use from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,7 +23,7 @@ class RetryQueue:
         self._stopping = threading.Event()
 
     def do(self, what: str, work: Callable[[], object]) -> None:
-        """Do something now, or later if it fails; ``what`` names it in the log."""
+        """Do work now, or later if it fails; ``what`` names it in the log."""
         try:
             work()
         except Exception:
@@ -31,25 +31,25 @@ class RetryQueue:
             self.later(what, work)
 
     def later(self, what: str, work: Callable[[], object]) -> None:
-        """Do something in the background, until it succeeds or the engine stops."""
+        """Do work in the background, until it succeeds or the engine stops."""
         with self._lock:
             self._left[what] = work
             if self._working or self._stopping.is_set():
                 return
             try:
                 threading.Thread(target=self._work, name="retries", daemon=True).start()
-            except RuntimeError as error:  # no thread to be had: with the next chore
+            except RuntimeError as error:  # no thread can be started: the next call starts one
                 _log.warning("nothing is tried again for now: %s", error)
                 return
             self._working = True
 
     def left(self) -> list[str]:
-        """Return what is not done yet."""
+        """Return the names of the work that is not done yet."""
         with self._lock:
             return list(self._left)
 
     def stop(self) -> None:
-        """Leave what is left to the next start."""
+        """Drop the work that is left: the next start of the engine does it."""
         self._stopping.set()
 
     def _work(self) -> None:

@@ -1,4 +1,4 @@
-"""NDJSON: one JSON document a line, each line ended by a newline.
+"""NDJSON: one JSON document per line, each line ended by a newline.
 
 The lines of a stream can be read one by one as they come, which a JSON array cannot.
 Characters that Unicode has for line ends are escaped: many a client splits there as well.
@@ -16,12 +16,12 @@ _LINE_ENDS = {end.encode(): b"\\u%04x" % ord(end) for end in "\x85\u2028\u2029"}
 
 
 def encode_line(value: Any) -> bytes:
-    """Return one line, its newline included. ``value`` is made of JSON's own types."""
+    """Return one line, its newline included. ``value`` consists of JSON types."""
     return one_line_each(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
 
 
 def one_line_each(encoded: bytes) -> bytes:
-    """Return encoded lines with all that could be taken for a line end escaped."""
+    """Return encoded lines with every character escaped that some readers take for a line end."""
     for end, escape in _LINE_ENDS.items():
         encoded = encoded.replace(end, escape)  # bytes of UTF-8, and only within strings
     return encoded
@@ -33,5 +33,5 @@ def encode(values: Iterable[Any]) -> bytes:
 
 
 def join(lines: Sequence[bytes]) -> bytes:
-    """Return lines that are encoded already, but not ended, as one piece of a stream."""
+    """Return encoded lines, which lack their newlines, as one piece of a stream."""
     return b"\n".join(lines) + b"\n" if lines else b""

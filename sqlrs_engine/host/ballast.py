@@ -1,8 +1,8 @@
-"""Space that is only there to be given up: without any, a full disk could not be emptied.
+"""Reserved disk space that is released when the disk is full, so that states can be deleted.
 
-Deleting takes space too: the row's removal goes through SQLite's log, a start writes
-``engine.json``. The ballast is a few files, released one at a time, so that a program that
-fills the disk meanwhile gets no more than one of them.
+Deleting takes space too: SQLite logs the removal of a row, and a start writes ``engine.json``. The
+ballast is a few files, released one at a time, so that another program that fills the disk gets
+only one of them.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from .disk_space import EXHAUSTED_BYTES, exhausted, space_on, sync
 
 PIECES = 4
 PIECE_BYTES = 2 * 1024**2
-_ROOM = 4  # times its own size: the disk must have as much to get it back
+_ROOM = 4  # times its own size must be free before the ballast is restored
 
 _log = logging.getLogger(__name__)
 
@@ -27,13 +27,13 @@ class Ballast:
     """The ballast of one store; safe to use from any thread."""
 
     def __init__(self, store_root: Path, on_release: Callable[[], object] = lambda: None) -> None:
-        """``on_release`` is called when some was given up, to have it restored one day."""
+        """``on_release`` is called when a piece is released, to have it restored later."""
         self._directory = store_root / "ballast"
         self._on_release = on_release
         self._lock = threading.Lock()
 
     def release(self) -> bool:
-        """Give up one piece; False when there is none left."""
+        """Release one piece; return False when none is left."""
         self._on_release()
         with self._lock:
             for piece in self._pieces():
@@ -41,19 +41,19 @@ class Ballast:
                     piece.unlink()
                     self._reach_disk()
                 except OSError as error:
-                    _log.warning("cannot give up %s: %s", piece, error)
+                    _log.warning("cannot release %s: %s", piece, error)
                     continue
-                _log.warning("the disk is full: gave up %s of the ballast", piece.name)
+                _log.warning("the disk is full: released piece %s of the ballast", piece.name)
                 return True
         return False
 
     def release_if_exhausted(self) -> None:
-        """Give up pieces until the disk has a little space, or all of them."""
+        """Release pieces until the disk has a little space, or none is left."""
         while exhausted(self._directory.parent, PIECE_BYTES) and self.release():
             pass
 
     def restore(self) -> None:
-        """Make what is missing. Raises StorageFull unless the disk has plenty of room."""
+        """Make the missing pieces. Raises StorageFull unless the disk has plenty of room."""
         with self._lock, space_on(self._directory):
             missing = [piece for piece in self._names() if not _is_piece(piece)]
             room = len(missing) * PIECE_BYTES * _ROOM + EXHAUSTED_BYTES
@@ -70,7 +70,7 @@ class Ballast:
         return [piece for piece in self._names() if _is_piece(piece)]
 
     def _reach_disk(self) -> None:
-        """Btrfs has the space back only when the deletion has reached the disk."""
+        """Sync: btrfs regains the space only when the deletion has reached the disk."""
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             sync(descriptor)

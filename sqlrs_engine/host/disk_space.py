@@ -1,7 +1,7 @@
-"""A full disk: told from other failures, and said in a way that helps.
+"""A full disk: recognised among other failures, and reported with advice.
 
-Only the filesystem's own word counts: the number of an ``OSError``, or ``statvfs``. The text
-of an error may be anybody's.
+Only the number of an ``OSError`` and ``statvfs`` count: the text of an error may come from any
+program.
 """
 
 import ctypes
@@ -32,7 +32,7 @@ def is_full(error: BaseException) -> bool:
 def exhausted(place: Path, below: int = EXHAUSTED_BYTES) -> bool:
     """Return whether the filesystem of ``place`` has less than ``below`` bytes, or no inode, left.
 
-    False when it cannot be told.
+    False when it cannot be measured.
     """
     try:
         status = os.statvfs(place)
@@ -65,10 +65,10 @@ def sync(directory: int) -> None:
 
 
 def with_relief(work: Callable[[], T], relieve: Callable[[StorageFull, int], bool]) -> T:
-    """Do something that needs space, again and again as long as more can be given back for it.
+    """Do work that needs disk space; repeat it as long as more space can be freed.
 
-    ``relieve`` is given the failure and how many bytes to give back, each time four times as
-    many, and returns whether it gave any.
+    ``relieve`` gets the failure and the bytes to free, four times as many each time, and returns
+    whether it freed any. Raises StorageFull when it did not.
     """
     size = _FIRST_RELIEF
     while True:

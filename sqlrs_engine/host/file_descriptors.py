@@ -1,4 +1,4 @@
-"""Shortages of a process, each reported as itself and not as something that is missing."""
+"""Shortages of file descriptors and memory, recognised behind other failures."""
 
 import errno
 import os
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from sqlrs_engine.errors import Unavailable
 
 MOST_DESCRIPTORS = 65536
-"""As many as are ever asked for: some programs walk through all there could be."""
+"""The highest limit that is requested: some programs loop over all possible descriptors."""
 FEW_DESCRIPTORS = 1024
 
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
 def raise_descriptor_limit() -> int:
-    """Allow this process as many descriptors as it may have; return how many that is."""
+    """Raise the soft limit of this process as far as possible; return the limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
@@ -31,10 +31,10 @@ def descriptor_limit() -> int:
 
 
 def shortage(error: BaseException) -> Unavailable | None:
-    """Return the error for a shortage that is behind a failure; None when none is."""
+    """Return the error for a shortage that caused a failure; return None when none did."""
     for seen in _behind(error):
         if isinstance(seen, Unavailable):
-            return None  # it has been told
+            return None  # it is reported already
         if isinstance(seen, OSError) and seen.errno in _NO_DESCRIPTOR:
             return no_descriptors()
         if isinstance(seen, MemoryError) or getattr(seen, "errno", None) == errno.ENOMEM:
@@ -46,7 +46,7 @@ def shortage(error: BaseException) -> Unavailable | None:
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:
-    """Yield a failure and those that led to it; one may have led to itself."""
+    """Yield a failure and its causes, each once: a chain of causes may have a circle."""
     seen: list[BaseException] = []
     left: BaseException | None = error
     while left is not None and left not in seen:
@@ -65,9 +65,9 @@ def no_descriptors() -> Unavailable:
 
 
 def out_of_descriptors() -> bool:
-    """Return whether this process can open nothing at this moment.
+    """Return whether this process has no file descriptor left at this moment.
 
-    For libraries that only say that they could not open a file.
+    For libraries that only report that they could not open a file.
     """
     try:
         os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))

@@ -1,4 +1,4 @@
-"""The machine's memory, and what a server takes of it; bytes, from ``/proc``."""
+"""The machine's memory and the memory of a server, in bytes, from ``/proc``."""
 
 import re
 from dataclasses import dataclass
@@ -6,31 +6,31 @@ from pathlib import Path
 from typing import Protocol
 
 USUAL_SERVER = 8 * 1024**2
-"""What an idle server takes, where it cannot be measured."""
+"""The memory of an idle server, assumed where it cannot be measured."""
 
 _FIELD = re.compile(r"^(\w+):\s+(\d+) kB$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """How much memory there is, and how much of it programs can still have."""
+    """The memory of the machine, and the part that programs can still get."""
 
     total: int
     available: int
 
 
 class Memory(Protocol):
-    """Measures."""
+    """Measures memory."""
 
     def machine(self) -> Machine | None:
-        """Return the machine's memory, None where it cannot be told."""
+        """Return the machine's memory, None where it cannot be measured."""
 
     def server(self, pid: int) -> int:
-        """Return what a server takes, its processes together."""
+        """Return the memory of a server with all its processes."""
 
 
 class ProcMemory:
-    """``Memory`` as Linux tells it."""
+    """Reads memory from the ``/proc`` of Linux."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
@@ -42,7 +42,7 @@ class ProcMemory:
         return None if total is None or available is None else Machine(total, available)
 
     def server(self, pid: int) -> int:
-        """See ``Memory.server``; what processes share is divided among them."""
+        """See ``Memory.server``; shared memory counts once (PSS)."""
         shares = [
             _fields(self._proc / str(each) / "smaps_rollup").get("Pss")
             for each in self._family(pid)

@@ -1,6 +1,6 @@
-"""Directories that are the engine's alone.
+"""Directories that only the engine's user can change.
 
-Another user who can write in one could replace our files.
+Another user with write access could replace the engine's files.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 def private_directory(path: Path, what: str, *, closed: bool = False) -> None:
     """Create ``path`` (0700), or make sure that no other user can change what is in it.
 
-    ``what`` is its name in messages. A mode that lets others write is tightened; with
-    ``closed`` one that lets them in or read, too. Raises what ``check_owner`` does, and
-    Conflict when it may not be made.
+    ``what`` names it in messages. A mode that lets others write is tightened; with ``closed``,
+    so is a mode that lets them read or enter. Raises what ``check_owner`` raises, and Conflict
+    when the directory may not be made.
     """
     try:
-        with contextlib.suppress(FileExistsError):  # something else: said below
+        with contextlib.suppress(FileExistsError):  # not a directory: reported below
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
@@ -49,9 +49,9 @@ def others_can_change(path: Path) -> bool:
 def check_owner(path: Path, what: str) -> None:
     """Make sure that an existing directory is ours alone.
 
-    Also as root: the owner of a directory can replace everything in it. Raises Conflict for
-    a directory of another user or a shared one such as ``/tmp``, InvalidArgument for
-    something that is not a directory.
+    This holds for root as well: the owner of a directory can replace everything in it. Raises
+    Conflict for a directory of another user or a shared one such as ``/tmp``, InvalidArgument
+    for anything but a directory.
     """
     status = path.stat()
     if not stat.S_ISDIR(status.st_mode):

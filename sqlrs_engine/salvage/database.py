@@ -1,4 +1,4 @@
-"""A damaged database makes way for a new one; its files are kept."""
+"""Opens the database; replaces a damaged one by a new one and keeps its files."""
 
 import logging
 from collections.abc import Callable
@@ -16,13 +16,13 @@ _COMPANIONS = ("", "-wal", "-shm")
 
 
 def open_whole(path: Path, opened: Callable[[Path], S], *, replaceable: bool) -> S:
-    """Open a database, a new one when what is there is damaged and ``replaceable``.
+    """Open a database; open a new one when it is damaged and ``replaceable``.
 
-    Raises StoreDamaged otherwise, and what ``opened`` does.
+    Raises StoreDamaged when it is damaged and not replaceable, and what ``opened`` raises.
     """
     if _is_stranded(path):
         _log.warning(
-            "state.db is gone: what is left of it is kept as %s", set_aside(path, utc_now())
+            "state.db is missing: its remaining files are kept as %s", set_aside(path, utc_now())
         )
     try:
         return opened(path)
@@ -34,7 +34,7 @@ def open_whole(path: Path, opened: Callable[[Path], S], *, replaceable: bool) ->
 
 
 def set_aside(path: Path, now: Timestamp) -> Path:
-    """Rename a database, with what SQLite keeps beside it; return where it is now."""
+    """Rename a database and the files of SQLite beside it; return its new path."""
     stamp = "".join(character for character in now if character.isalnum())
     aside = path.with_name(f"{path.name}.damaged-{stamp}")
     for companion in _COMPANIONS:
@@ -45,7 +45,7 @@ def set_aside(path: Path, now: Timestamp) -> Path:
 
 
 def _is_stranded(path: Path) -> bool:
-    """Return whether a write-ahead log is without its database: SQLite would delete it."""
+    """Return whether a write-ahead log lacks its database: SQLite would delete the log."""
     log = path.with_name(f"{path.name}-wal")
     return _size(path) == 0 and _size(log) > 0
 

@@ -1,16 +1,16 @@
-"""Labels: beside the database, a small file for each row that nothing else could tell.
+"""Labels: a small file beside the database for each row that cannot be computed again.
 
 ::
 
     labels/complete                     every row has its label
-    labels/states/<state id>.json       what a lost row is made of again
+    labels/states/<state id>.json       the fields of a row
     labels/instances/<instance id>.json
     labels/names/<name>.json
 
-A label is written when its row is committed, and deleted when the row is. So a container
-with a label and no row means that the database lost something, while one with neither is
-what a crash left half made. Nothing is synced, so that a label costs some microseconds;
-what a power loss takes from both the database and the labels is set aside, not deleted.
+A label is written when its row is committed, and deleted when the row is deleted. So a container
+with a label and without a row means that the database has lost the row, while a container with
+neither is unfinished. Labels are not synced and cost some microseconds; containers whose row and
+label a power failure has destroyed are set aside, not deleted.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
 _COMPLETE = "complete"
 _SUFFIX = ".json"
 
-# The first field is the key. What is left out is worked out anew, or of no use any more.
+# The first field is the key. The other fields of a row can be computed, or are not needed.
 _FIELDS = MappingProxyType(
     {
         State: (
@@ -56,10 +56,10 @@ _log = logging.getLogger(__name__)
 
 
 class Labels:
-    """The labels of one store: ``store.Watcher``; safe to use from any thread."""
+    """The labels of one store, a ``store.Watcher``; safe to use from any thread."""
 
     def __init__(self, store_root: Path) -> None:
-        """Make the directories. Raises StoreDamaged when something else is in their place."""
+        """Make the directories. Raises what ``private_directory`` raises."""
         self._root = store_root / "labels"
         self._writing = threading.Lock()
         for name in _DIRECTORIES.values():
@@ -72,11 +72,11 @@ class Labels:
 
     @property
     def complete(self) -> bool:
-        """Whether every row had its label when the store was used last."""
+        """Whether every row had its label at the last use of the store."""
         return (self._root / _COMPLETE).exists()
 
     def set_complete(self, complete: bool) -> None:
-        """Note whether every row has its label. Raises OSError."""
+        """Record whether every row has its label. Raises OSError."""
         mark = self._root / _COMPLETE
         if complete:
             mark.touch(_FILE_MODE)
@@ -84,9 +84,9 @@ class Labels:
             mark.unlink(missing_ok=True)
 
     def kept(self, record: Labelled, changed: Collection[str] | None = None) -> None:
-        """Write the label of a row; not when none of its own fields is in ``changed``.
+        """Write the label of a row, unless ``changed`` names none of its fields.
 
-        What cannot be written is noted: the next start writes what is missing.
+        A failure is recorded: the next start writes missing labels.
         """
         fields = _FIELDS[type(record)]
         if changed is not None and not set(changed) & set(fields):
@@ -104,7 +104,7 @@ class Labels:
     def gone(self, kind: type[Labelled], key: str) -> None:
         """Delete the label of a row that was removed.
 
-        One that cannot be deleted does no harm without its container, which goes next.
+        A label that stays does no harm without its container, which is deleted next.
         """
         path = self._path(kind, key)
         try:
@@ -117,7 +117,7 @@ class Labels:
         directory = self._root / _DIRECTORIES[kind]
         try:
             names = [path.name for path in directory.iterdir()]
-        except FileNotFoundError:  # there was no room for it
+        except FileNotFoundError:  # the disk was full when it should have been made
             return set()
         return {name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX)}
 
@@ -126,14 +126,14 @@ class Labels:
         return self._path(kind, key).exists()
 
     def read(self, kind: type[R], key: str) -> R | None:
-        """Return what a label says; None when there is none, or it cannot be read."""
+        """Return the record in a label; return None when it is missing or unreadable."""
         try:
             values = orjson.loads(self._path(kind, key).read_bytes())
         except (OSError, ValueError):
             return None
         if not isinstance(values, dict):
             return None
-        # Another version of the engine may have written more, or less, than this one does.
+        # Another version of the engine may have written more or fewer fields.
         values = {name: values[name] for name in _FIELDS[kind] if name in values}
         hints = get_type_hints(kind)
         if not all(isinstance(value, hints[name]) for name, value in values.items()):
@@ -148,7 +148,7 @@ class Labels:
         return self._root / _DIRECTORIES[kind] / f"{key}{_SUFFIX}"
 
     def _write(self, path: Path, content: bytes) -> None:
-        """Replace a label in one step, so that a reader finds the old or the new one."""
+        """Replace a label in one step, so that readers find the old or the new one."""
         fresh = self._root / "new"  # written by one thread at a time
         descriptor = os.open(fresh, _FLAGS, _FILE_MODE)
         try:

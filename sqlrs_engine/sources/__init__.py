@@ -1,86 +1,16 @@
 """Files of clients on other machines: described by manifests, uploaded, laid out for psql.
 
-* ``paths``, ``manifest``: what a client says of its files, in paths of its own
-* ``missing``: what it is asked for
-* ``blobs``: the contents it uploads
-* ``trees``: the files that psql gets to see
+* ``paths``, ``manifest``: the client's description of its files, with its own paths
+* ``missing``: the files that the client has to upload
+* ``blobs``: the contents that it uploads
+* ``trees``: the files laid out for psql and Liquibase
+* ``sources``: uploads, and the removal of those that nothing uses
 """
 
-import logging
-import threading
-from collections.abc import Callable, Iterable
-from pathlib import Path
-
-from sqlrs_engine.config import Config
-from sqlrs_engine.store.records import Job
-
 from .blobs import Blobs, Upload
-from .manifest import Manifest, digests
+from .manifest import Manifest
 from .missing import Missing
+from .sources import Sources
 from .trees import Trees
 
 __all__ = ["Blobs", "Manifest", "Missing", "Sources", "Trees", "Upload"]
-
-MAX_BYTES = "sources.blobs.maxBytes"
-TTL = "sources.blobs.ttl"
-
-# However short the time to live: a client needs some between its uploads and its job.
-SHORTEST_TTL = 600.0
-COLLECT_EVERY = 600.0
-
-_log = logging.getLogger(__name__)
-
-
-class Sources:
-    """The uploads of an engine and what it makes of them; safe to use from any thread."""
-
-    def __init__(
-        self, store_root: Path, config: Config, unfinished: Callable[[], Iterable[Job]]
-    ) -> None:
-        """``unfinished`` returns the jobs whose files have to stay."""
-        self.blobs = Blobs(store_root / "blobs")
-        self.trees = Trees(store_root / "sources", self.blobs)
-        self._config = config
-        self._unfinished = unfinished
-        self._stopping = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def receive(self, digest: str, declared: int | None = None) -> Upload:
-        """Begin an upload; ``declared`` is its size, where it is known beforehand.
-
-        Raises InvalidArgument, SourceBlobTooLarge, StorageFull.
-        """
-        return self.blobs.receive(digest, int(self._config.value(MAX_BYTES)), declared)
-
-    def collect(self) -> int:
-        """Remove the contents that have outlived their time; return how many went."""
-        ttl = max(self._config.seconds(TTL), SHORTEST_TTL)
-        removed = self.blobs.collect(self._in_use, ttl)
-        if removed:
-            _log.info("removed %d uploaded files that nothing uses", removed)
-        return removed
-
-    def start(self) -> None:
-        """Remove what an earlier engine left; then, in the background, collect now and then."""
-        self.blobs.sweep()
-        self.trees.sweep()
-        self._thread = threading.Thread(target=self._run, name="sources", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End the background thread."""
-        self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _in_use(self) -> set[str]:
-        manifests = (job.request.get("source_manifest") for job in self._unfinished())
-        return {digest for manifest in manifests for digest in digests(manifest)}
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self.collect()
-            except Exception:
-                _log.exception("cannot look for uploads that nothing uses, trying again")
-            self._stopping.wait(COLLECT_EVERY)

@@ -1,4 +1,4 @@
-"""What differs between the ways to clone: how a container is made and how it is filled."""
+"""The interface of the ways to clone: how a container is made and filled."""
 
 from pathlib import Path
 from typing import Protocol
@@ -8,25 +8,25 @@ Owner = tuple[int, int]
 
 
 class Backend(Protocol):
-    """A way to clone. Every backend copes with containers that another one made."""
+    """A way to clone. Every backend accepts containers that another one made."""
 
     @property
     def name(self) -> str:
-        """The value of ``snapshot.backend`` that asks for it."""
+        """The value of ``snapshot.backend`` that selects it."""
 
     @property
     def copy_on_write(self) -> bool:
         """Whether a clone shares its blocks with its source until they are written."""
 
     def create(self, container: Path) -> None:
-        """Make a container of mode 0700 with nothing but the marker in it."""
+        """Make a container of mode 0700 that holds only the marker."""
 
     def clone(self, source: Path, container: Path, owner: Owner | None) -> None:
         """Make ``container`` a writable copy of ``source``, in the same filesystem.
 
-        Its data directory, which belongs to ``owner``, is without the files by which a
-        server says that it runs. Raises OSError; what was made by then is left there.
+        Its data directory belongs to ``owner`` and lacks the files by which a running server is
+        known. Raises OSError and leaves what it has made so far.
         """
 
     def settle(self, root: Path) -> None:
-        """Wait until the filesystem has back the space of what was deleted."""
+        """Wait until the filesystem has regained the space of deleted containers."""

@@ -1,7 +1,7 @@
 """btrfs subvolumes, by ioctl: a clone is one snapshot, whatever its size.
 
-An ordinary user may do all of this, except that deleting a subvolume at once takes root
-or the mount option ``user_subvol_rm_allowed``: others have to empty it first.
+Ordinary users may do all of this, except that deleting a subvolume with its contents takes root or
+the mount option ``user_subvol_rm_allowed``: others have to empty it first.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def snapshot(source: int, parent: int, name: str) -> None:
 
 
 def destroy(parent: int, name: str) -> bool:
-    """Delete a subvolume with all it holds; False when that takes more rights."""
+    """Delete a subvolume with its contents; return False when that takes more rights."""
     try:
         _call(parent, _SNAP_DESTROY, _NAMED.pack(0, os.fsencode(name)))
     except OSError as error:
@@ -58,19 +58,19 @@ def destroy(parent: int, name: str) -> bool:
 
 
 def settle(directory: int) -> None:
-    """Have the space of deleted subvolumes given back; most of it is when this returns.
+    """Commit, so that the space of deleted subvolumes becomes free; most of it is on return.
 
-    The first commit wakes the kernel's cleaner, the second frees what it has dropped.
-    (To wait for the cleaner itself, as Linux 6.13 can, may take for ever on a full disk.)
+    The first commit wakes the kernel's cleaner, the second frees what the cleaner has dropped.
+    Waiting for the cleaner itself, as Linux 6.13 can, may never end on a full disk.
     """
-    with contextlib.suppress(OSError):  # then it comes with the next commit, in seconds
+    with contextlib.suppress(OSError):  # the next commit, some seconds later, frees it
         fcntl.ioctl(directory, _SYNC)
         time.sleep(_CLEANER_SECONDS)
         fcntl.ioctl(directory, _SYNC)
 
 
 def _call(descriptor: int, request: int, argument: bytes) -> bytearray:
-    # A bytearray is handed to the kernel as it is, whatever its size; bytes are not.
+    # The kernel gets a bytearray of any size as it is; bytes it gets only up to 1,024.
     buffer = bytearray(argument)
     fcntl.ioctl(descriptor, request, buffer)
     return buffer

@@ -1,4 +1,4 @@
-"""What makes a directory a container, and a container immutable."""
+"""The marker that makes a directory a container, and the modes that make it immutable."""
 
 import os
 import stat
@@ -15,7 +15,7 @@ _SEALED = 0o500
 
 
 def mark(container: int) -> None:
-    """Put the marker into a container, given by descriptor: the first thing it gets."""
+    """Put the marker into a new container, given by descriptor, before anything else."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     os.close(os.open(MARKER, flags, 0o600, dir_fd=container))
 
@@ -30,9 +30,9 @@ def is_marked(container: int) -> bool:
 
 
 def is_whole(container: Path) -> bool:
-    """Return whether a container has the files without which no cluster is one.
+    """Return whether a container has the files that every cluster has.
 
-    ``PG_VERSION``, and a control file that begins with the number of its cluster.
+    These are ``PG_VERSION`` and a control file that begins with a system identifier.
     """
     try:
         with opened(container) as directory, opened(DATA, within=directory) as data:
@@ -51,7 +51,7 @@ def is_whole(container: Path) -> bool:
 def seal(container: int) -> None:
     """Make a container read-only by the modes of its two directories.
 
-    On btrfs too: a subvolume that is read-only as a whole could not be deleted by ``rm``.
+    This holds for btrfs as well: ``rm`` could not delete a read-only subvolume.
     """
     _set_modes(container, _SEALED)
 
@@ -67,14 +67,14 @@ def _set_modes(container: int, mode: int) -> None:
         with opened(DATA, within=container) as data:
             os.fchmod(data, mode)
     except (FileNotFoundError, NotADirectoryError):
-        return  # a workspace may be without, and what is damaged has who knows what
+        return  # a workspace may lack it, and a damaged container may have something else
 
 
 def check_tablespaces(container: int) -> None:
     """Raise InvalidArgument when the cluster has data outside its data directory.
 
-    A copy would share it with the original, and both would write to it. In-place
-    tablespaces are directories and are copied like any other.
+    A copy would share it with the original, and both would write to it. In-place tablespaces
+    are directories and are copied like all others.
     """
     with opened(DATA, within=container) as data:
         links = _links_in(data, "pg_tblspc")
@@ -88,7 +88,7 @@ def check_tablespaces(container: int) -> None:
 
 
 def _links_in(parent: int, name: str) -> dict[str, str]:
-    """Return the symbolic links in a directory, each with what it names."""
+    """Return the symbolic links in a directory, each with its target."""
     try:
         with opened(name, within=parent) as directory, os.scandir(directory) as entries:
             return {

@@ -1,4 +1,4 @@
-"""Clones by copying, file by file, on two threads; holes stay holes."""
+"""Clones by copying files, with two threads; sparse files stay sparse."""
 
 import errno
 import os
@@ -15,7 +15,7 @@ from .layout import DATA
 from .tree import opened
 
 CopyData = Callable[[int, int, os.stat_result], None]
-"""Fills an empty file: descriptors of source and target, status of the source."""
+"""Fills an empty file: descriptors of source and target, and the status of the source."""
 
 # Fewer files than this are copied before a second thread has even begun.
 _WORTH_A_THREAD = 8
@@ -30,7 +30,7 @@ _CHUNK = 1 << 30
 # Some sandboxes and network filesystems have no such call.
 _NO_COPY_FILE_RANGE = (errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EXDEV)
 
-# By these a server says that it runs, or ran.
+# The files by which a server, running or not, is known.
 _LEFT_BEHIND = ("postmaster.pid", "postmaster.opts")
 _SOCKET_PREFIX = ".s.PGSQL."
 
@@ -41,7 +41,7 @@ _File = tuple[int, int, str]
 
 
 class CopyBackend:
-    """Plain copies: works everywhere."""
+    """Plain copies, which work on every filesystem."""
 
     name = "copy"
     copy_on_write = False
@@ -58,16 +58,16 @@ class CopyBackend:
         copy_cluster(source, container, owner, copy_data)
 
     def settle(self, root: Path) -> None:
-        """Do nothing: the space of deleted files is there at once."""
+        """Do nothing: the space of deleted files is free at once."""
 
 
 def is_left_behind(name: str) -> bool:
-    """Return whether a file of a data directory is of no use in a copy."""
+    """Return whether a file of a data directory is left out of a copy."""
     return name in _LEFT_BEHIND or name.startswith(_SOCKET_PREFIX)
 
 
 def copy_cluster(source: Path, container: Path, owner: Owner | None, copy_data: CopyData) -> None:
-    """Copy the data directory of one container into another that has none."""
+    """Copy the data directory of one container into another that has none yet."""
     with (
         opened(source) as original,
         opened(container) as target,
@@ -87,7 +87,7 @@ class _Copy:
         self._copy_data = copy_data
 
     def subdirectories(self, parent: _Pair, names: list[str]) -> None:
-        """Copy directories, siblings together: two threads in one would hinder each other."""
+        """Copy directories, siblings together: two threads in one directory hinder each other."""
         source, target = parent
         for start in range(0, len(names), _DIRECTORIES_AT_ONCE):
             with ExitStack() as held:
@@ -148,7 +148,7 @@ class _Copy:
             try:
                 self._file(source, target, name)
             except BaseException:
-                files.clear()  # the other thread need not go on
+                files.clear()  # ends the other thread
                 raise
 
     def _file(self, source: int, target: int, name: str) -> None:
@@ -171,7 +171,7 @@ class _Copy:
 
 
 def copy_data(reading: int, writing: int, status: os.stat_result) -> None:
-    """Copy a file's content; what was a hole becomes one."""
+    """Copy a file's content; its holes stay holes."""
     size = status.st_size
     if status.st_blocks * _BLOCK >= size:
         _copy_range(reading, writing, 0, size)
@@ -184,7 +184,7 @@ def copy_data(reading: int, writing: int, status: os.stat_result) -> None:
         except OSError as error:
             if error.errno != errno.ENXIO:
                 raise
-            return  # nothing but a hole up to the end
+            return  # only a hole up to the end
         position = os.lseek(reading, start, os.SEEK_HOLE)
         _copy_range(reading, writing, start, position)
 
@@ -200,5 +200,5 @@ def _copy_range(reading: int, writing: int, start: int, end: int) -> None:
             os.lseek(writing, start, os.SEEK_SET)
             copied = os.sendfile(writing, reading, start, count)
         if not copied:
-            raise OSError(errno.EIO, "a file became shorter while it was copied")
+            raise OSError(errno.EIO, "a file became shorter during the copy")
         start += copied

@@ -1,4 +1,4 @@
-"""Where everything lies below the store's root.
+"""The paths below the root of a state store.
 
 ::
 
@@ -10,8 +10,8 @@
     set-aside/…                                  out of use, under the paths they had
 
 Each of these is a *container*: a directory with the engine's marker, the cluster's data
-directory ``data`` and, while a server uses it, its log. ``run`` is one life of an engine:
-what another run left in ``work`` and ``trash`` is of no use to anyone.
+directory ``data`` and, while a server uses it, its log. ``run`` names one life of an engine:
+nothing needs what an earlier run left in ``work`` and ``trash``.
 """
 
 import os
@@ -35,7 +35,7 @@ def data_dir(container: Path) -> Path:
 
 
 class Layout:
-    """The paths of one store, as one run of an engine names them."""
+    """The paths of one store in one run of an engine."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -44,7 +44,7 @@ class Layout:
         self._run = secrets.token_hex(8)
 
     def check(self) -> None:
-        """Raise StoreDamaged when something else is in the place of one of the directories."""
+        """Raise StoreDamaged when something else is in the place of a directory."""
         for name in ("engines", "instances", "work", "trash", "set-aside"):
             place = self.root / name
             if os.path.lexists(place) and not place.is_dir():
@@ -76,7 +76,7 @@ class Layout:
         return self.root / "instances" / instance_id.lower()
 
     def instance_dirs(self) -> Iterator[Path]:
-        """Yield what has the name of an instance's container."""
+        """Yield the entries of the instances' directory that have an instance id as name."""
         for path in self.root.glob("instances/*"):
             if ids.is_instance_id(path.name):
                 yield path
@@ -86,7 +86,7 @@ class Layout:
         return area / f"{self._run}-{secrets.token_hex(8)}"
 
     def of_earlier_runs(self, area: Path) -> Iterator[Path]:
-        """Yield what lies in ``work`` or ``trash`` and is not this run's."""
+        """Yield the entries of ``work`` or ``trash`` that are not of this run."""
         if area.is_dir():
             for path in area.iterdir():
                 if not path.name.startswith(f"{self._run}-"):

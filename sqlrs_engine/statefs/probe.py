@@ -1,4 +1,4 @@
-"""What the store's filesystem can do, found out by trying."""
+"""Finds out by trying which ways to clone the filesystem of a store supports."""
 
 import tempfile
 from pathlib import Path
@@ -24,11 +24,11 @@ _NEEDS = {
 
 
 def choose_backend(root: Path, wanted: str) -> Backend:
-    """Return the backend that ``snapshot.backend`` asks for, ``auto`` being the fastest.
+    """Return the backend that ``snapshot.backend`` selects; ``auto`` selects the fastest.
 
     ``root`` is an existing, writable directory on the store's filesystem; nothing is left
     there. Raises InvalidArgument when the backend does not work on it, StorageFull when
-    there is no room to find out, OSError when the directory is not writable.
+    the disk is too full to try, OSError when the directory is not writable.
     """
     with space_on(root):
         return _choose(root, wanted)
@@ -77,7 +77,7 @@ def _has_reflinks(root: Path) -> bool:
 
 
 def _has_snapshots(root: Path) -> bool:
-    """Make a subvolume and a snapshot of it, and delete both: all of it must be allowed."""
+    """Make a subvolume and a snapshot and delete both: every step must be allowed."""
     with tempfile.TemporaryDirectory(dir=root, prefix=PROBE) as name:
         directory = Path(name)
         with tree.opened(directory) as parent:
@@ -93,7 +93,7 @@ def _has_snapshots(root: Path) -> bool:
 
 
 def _no(error: OSError) -> bool:
-    """Return False, the answer of a filesystem that cannot. A full one did not answer."""
+    """Return False: the filesystem does not support it. Raise the error of a full disk."""
     if is_full(error):
         raise error
     return False

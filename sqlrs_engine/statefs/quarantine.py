@@ -1,7 +1,7 @@
-"""Containers that the engine neither uses nor deletes, because they may be precious.
+"""Containers that the engine neither uses nor deletes, because their data may be needed.
 
-They lie in ``set-aside`` below the store's root, each under the path that it had. Servers
-in them go on: they know their directory by descriptor, not by name.
+They are in ``set-aside`` below the store's root, each under its former path. Servers in them keep
+running: they use their directory by descriptor, not by name.
 """
 
 import os
@@ -17,14 +17,14 @@ DIRECTORY = "set-aside"
 
 
 class Quarantine:
-    """What is set aside in one store."""
+    """The containers of one store that are out of use."""
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self.root = layout.root / DIRECTORY
 
     def put(self, container: Path) -> Path:
-        """Move a container, or whatever is in its place, out of use; return where it is."""
+        """Move a container, or anything in its place, out of use; return its new path."""
         place = self._of(container)
         if os.path.lexists(place):
             place = place.with_name(f"{place.name}.{secrets.token_hex(4)}")
@@ -33,7 +33,7 @@ class Quarantine:
         return place
 
     def take_back(self, container: Path) -> bool:
-        """Move a container back to its own path, if it is here and nothing is there."""
+        """Move a container back to its own path if that is free; return whether it was moved."""
         place = self._of(container)
         if os.path.lexists(container) or not place.is_dir():
             return False
@@ -42,7 +42,7 @@ class Quarantine:
         return True
 
     def containers(self) -> Iterator[Path]:
-        """Yield the paths that the containers here once had."""
+        """Yield the former paths of the containers."""
         for pattern in ("instances/*", "engines/*/*/states/*", "work/*"):
             for place in self.root.glob(pattern):
                 yield self._layout.root / place.relative_to(self.root)
@@ -52,14 +52,14 @@ class Quarantine:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Rename a directory that may be sealed, which keeps its mode, or anything else."""
+    """Rename a directory, which may be sealed and stays so, or anything else."""
     if source.is_symlink() or not source.is_dir():
         source.rename(target)
         return
     with opened(source) as container:
         sealed = not os.fstat(container).st_mode & 0o200
         if sealed:
-            unseal(container)  # what is read-only cannot be moved
+            unseal(container)  # a read-only directory cannot be moved
         try:
             source.rename(target)
         finally:

@@ -13,7 +13,7 @@ _REFUSALS = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV)
 
 
 class ReflinkBackend(CopyBackend):
-    """One ``FICLONE`` a file."""
+    """Clones with one ``FICLONE`` per file."""
 
     name = "reflink"
     copy_on_write = True
@@ -30,7 +30,7 @@ def share_cluster(source: Path, container: Path, owner: Owner | None) -> None:
 
 
 def share(reading: int, writing: int) -> None:
-    """Let an empty file share another's blocks. Raises OSError where that is impossible."""
+    """Make an empty file share the blocks of another. Raises OSError where it cannot."""
     fcntl.ioctl(writing, _FICLONE, reading)
 
 

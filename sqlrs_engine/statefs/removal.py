@@ -1,8 +1,8 @@
-"""Deleting containers: out of sight at once, from the disk in the background.
+"""Deletes containers: moved out of the way at once, deleted in the background.
 
-What is deleted must be a container: a directory below the root, reached without symbolic
-links, with the engine's marker, and with no filesystem mounted on or in it. The marker
-goes last, so that an interrupted deletion can be taken up again.
+Only containers are deleted: directories below the root, reached without symbolic links, with the
+engine's marker, and with no filesystem mounted on or in them. The marker is deleted last, so that
+an interrupted deletion can be resumed.
 """
 
 import contextlib
@@ -23,7 +23,6 @@ from sqlrs_engine.retry_queue import RetryQueue
 from . import btrfs, tree
 from .containers import MODE, is_marked, unseal
 from .layout import MARKER, Layout
-from .mounts import mounts_in
 
 _NOT_OURS = (errno.ENOTEMPTY, errno.ENOTDIR, errno.ELOOP)
 _LONGEST_PAUSE_SECONDS = 0.5
@@ -34,9 +33,8 @@ _log = logging.getLogger(__name__)
 def remove(container: Path, pause: Callable[[], object] = lambda: None) -> None:
     """Delete a container, or what an interrupted deletion left of one.
 
-    ``pause`` is called now and then, to let more urgent work go first.
-
-    Raises OSError when it cannot be deleted, or has no marker and is not empty.
+    ``pause`` is called before each directory: it may wait for more urgent work. Raises OSError
+    when the container cannot be deleted, or has no marker and is not empty.
     """
     with tree.opened(container.parent) as parent:
         with tree.opened(container.name, within=parent) as directory:
@@ -57,13 +55,13 @@ def remove_directory(parent: int, name: str, pause: Callable[[], object] = lambd
 
 
 class Trash:
-    """The containers being deleted. A thread works on them while there are any.
+    """The containers that are being deleted, by a thread that runs while there are any.
 
-    Usually somebody waits for a clone and nobody for a deletion, so clones go first.
+    Clients wait for clones and rarely for deletions, so deletions pause during clones.
     """
 
     def __init__(self, layout: Layout, retries: RetryQueue) -> None:
-        """``retries`` tries what cannot be deleted at once again."""
+        """``retries`` deletes later what cannot be deleted now."""
         self._layout = layout
         self._retries = retries
         self._queue: deque[Path] = deque()
@@ -76,7 +74,7 @@ class Trash:
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Let deletions rest while the block runs, unless it takes very long."""
+        """Pause deletions during the block, each for half a second at most."""
         with self._state:
             self._urgent += 1
         try:
@@ -87,7 +85,7 @@ class Trash:
                 self._state.notify_all()
 
     def discard(self, container: Path) -> None:
-        """Move a container here and have it deleted; harmless when it is gone.
+        """Move a container to the trash and delete it in the background; do nothing if it is gone.
 
         Raises Conflict when it is not a container of this store.
         """
@@ -106,20 +104,20 @@ class Trash:
         except OSError as error:
             if not is_full(error):
                 raise
-            remove(container)  # not even room for a name: all the more reason to delete
+            remove(container)  # not even room for a name: delete it now
             return
         self._enqueue(grave)
 
     def sweep(self) -> None:
-        """Delete what earlier runs left under construction or half deleted."""
+        """Delete in the background what earlier runs left unfinished or half deleted."""
         for area in (self._layout.work, self._layout.trash):
             for path in self._layout.of_earlier_runs(area):
                 self._enqueue(path)
 
     def wait_idle(self, seconds: float) -> bool:
-        """Wait until all is deleted that is to be now; False when some is left after that time.
+        """Wait until everything in the trash now is deleted; return False on timeout.
 
-        Deletions do not rest meanwhile, and others that are added are not waited for.
+        Deletions do not pause during this time. It does not wait for containers added later.
         """
         with self._state:
             last = self._enqueued
@@ -136,8 +134,8 @@ class Trash:
             raise _refusal("it is outside the state store", container)
 
     def _check(self, container: Path) -> None:
-        """Raise Conflict unless this is a container, with nothing of others in it."""
-        if mounts_in(_real(container)):
+        """Raise Conflict unless this is a container without mounted filesystems."""
+        if tree.mounts_in(_real(container)):
             raise _refusal("a filesystem is mounted there", container)
         try:
             with tree.opened(container) as directory:
@@ -158,7 +156,7 @@ class Trash:
             if self._working:
                 return
             self._working = True
-        # A daemon: what is left at the end of the engine, the next one sweeps away.
+        # A daemon thread: the next start sweeps away what is left when the engine ends.
         threading.Thread(target=self._work, name="trash", daemon=True).start()
 
     def _work(self) -> None:
@@ -171,7 +169,7 @@ class Trash:
                 if getattr(error, "errno", None) in _NOT_OURS:
                     _log.exception("cannot delete %s: the engine did not make it", grave)
                     continue
-                _log.exception("cannot delete %s now, trying again", grave)
+                _log.exception("cannot delete %s now: trying again later", grave)
                 self._retries.later(f"delete {grave}", partial(_remove_at_last, grave))
             finally:
                 self._count()
@@ -200,7 +198,7 @@ def _remove_at_last(grave: Path) -> None:
 
 
 def _real(container: Path) -> Path:
-    """Return the path with the links on the way to the container resolved, not itself."""
+    """Return the path with the links of its parents resolved, but not a link at its end."""
     return container.parent.resolve() / container.name
 
 

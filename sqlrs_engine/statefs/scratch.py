@@ -1,11 +1,11 @@
-"""Directories for programs to work in when nobody has named one.
+"""Working directories for programs that the client has given none.
 
 ::
 
     scratch/<run>-<random>      empty at first, removed with all that is in it
 
-What a program writes to a relative path lands there rather than in the directory the engine
-happens to be in. ``run`` is one life of an engine.
+Relative paths of a program lead there rather than to the working directory of the engine. ``run``
+names one life of an engine.
 """
 
 import secrets
@@ -28,18 +28,18 @@ class Scratch:
 
     @contextmanager
     def directory(self) -> Iterator[Path]:
-        """Make a directory and remove it in the end. Raises StorageFull."""
+        """Make a directory for the block. Raises StorageFull."""
         path = self._root / f"{self._run}-{secrets.token_hex(8)}"
         with space_on(self._root):
             path.mkdir(MODE, parents=True)
         try:
             yield path
         finally:
-            # A program that was left behind may still write: the next start removes the rest.
+            # A program that outlived its run may still write: the next start removes the rest.
             shutil.rmtree(path, ignore_errors=True)
 
     def sweep(self) -> None:
-        """Remove what an earlier engine left."""
+        """Remove the directories of earlier engines."""
         if self._root.is_dir():
             for path in self._root.iterdir():
                 if not path.name.startswith(f"{self._run}-"):

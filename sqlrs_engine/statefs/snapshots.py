@@ -13,7 +13,7 @@ from .reflink import share_cluster
 
 
 class BtrfsBackend:
-    """Every container is a subvolume. The few that are none are cloned file by file."""
+    """Makes each container a subvolume; clones containers that are none file by file."""
 
     name = "btrfs"
     copy_on_write = True
@@ -45,7 +45,7 @@ class BtrfsBackend:
 
 
 def _tidy(container: int, owner: Owner | None) -> None:
-    """Take from a snapshot what a copy would not have, and give it to its owner."""
+    """Remove from a snapshot what a copy would not have, and change its owner."""
     _delete(container, lambda name: name not in (DATA, MARKER))
     with tree.opened(DATA, within=container) as data:
         _delete(data, is_left_behind)

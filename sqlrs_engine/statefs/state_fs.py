@@ -48,7 +48,7 @@ class StateFs:
         self._layout = Layout(root)
         self._layout.check()
         self._trash = Trash(self._layout, retries or RetryQueue())
-        self._aside = Quarantine(self._layout)
+        self._quarantine = Quarantine(self._layout)
 
     def base_dir(self, image_id: str) -> Path:
         """See ``StateFiles.base_dir``."""
@@ -73,16 +73,16 @@ class StateFs:
     def set_aside(self, container: Path) -> Path:
         """See ``StateFiles.set_aside``."""
         with space_on(self.root):
-            return self._aside.put(container)
+            return self._quarantine.put(container)
 
     def take_back(self, container: Path) -> bool:
         """See ``StateFiles.take_back``."""
         with space_on(self.root):
-            return self._aside.take_back(container)
+            return self._quarantine.take_back(container)
 
     def set_aside_dirs(self) -> Iterator[Path]:
         """See ``StateFiles.set_aside_dirs``."""
-        return self._aside.containers()
+        return self._quarantine.containers()
 
     def new_workspace(self) -> Path:
         """See ``StateFiles.new_workspace``."""
@@ -121,7 +121,7 @@ class StateFs:
             check_tablespaces(container)
             if not self._move(workspace, target):
                 return False
-            # Only now: what is read-only cannot be moved. It is complete all the same.
+            # Last, because a read-only directory cannot be moved. It is complete already.
             try:
                 with space_on(self.root):
                     seal(container)
@@ -155,13 +155,13 @@ class StateFs:
             sync(root)
 
     def leftovers(self) -> list[Path]:
-        """Return the workspaces of earlier runs, in which servers may still be running."""
+        """Return the workspaces of earlier runs, in which servers may still run."""
         return list(self._layout.of_earlier_runs(self._layout.work))
 
     def sweep(self) -> None:
         """Delete in the background what earlier runs left unfinished or half deleted.
 
-        To be called when nothing runs in the ``leftovers`` any more.
+        End the servers in the ``leftovers`` first.
         """
         self._trash.sweep()
 
@@ -180,7 +180,7 @@ class StateFs:
         return self._layout.fresh(self._layout.work)
 
     def _move(self, workspace: Path, target: Path) -> bool:
-        """Put a workspace in its place; where there is something already, discard it."""
+        """Move a workspace to its place; drop it and return False when the place is taken."""
         with space_on(self.root):
             try:
                 target.parent.mkdir(MODE, parents=True, exist_ok=True)
@@ -193,10 +193,10 @@ class StateFs:
         return True
 
     def _drop(self, workspace: Path) -> None:
-        """Delete what came to nothing, at once: its space may be what is missing."""
+        """Delete a workspace of no use at once: its space may be needed."""
         try:
             remove(workspace)
         except FileNotFoundError:
             return
         except OSError:
-            _log.exception("cannot delete %s, the next start will", workspace)
+            _log.exception("cannot delete %s: the next start of the engine will", workspace)

@@ -1,4 +1,4 @@
-"""Temporary files of an engine, or a command, that was killed."""
+"""Removes temporary files of engines and commands that were killed."""
 
 import logging
 import time
@@ -9,13 +9,13 @@ from .removal import remove_directory
 
 PROBE = ".sqlrs-probe-"
 
-_OLD_SECONDS = 60.0  # no writer needs as long, and one may be at work
+_OLD_SECONDS = 60.0  # a writer may be at work, but none takes as long
 
 _log = logging.getLogger(__name__)
 
 
 def sweep(directory: Path, *prefixes: str) -> None:
-    """Delete what begins with a prefix and is older than a minute; a failure is logged."""
+    """Delete entries older than a minute whose names have one of the prefixes; log failures."""
     oldest = time.time() - _OLD_SECONDS
     for path in directory.iterdir():
         if not path.name.startswith(prefixes):

@@ -1,11 +1,12 @@
 """Directory trees by descriptor: no step follows a symbolic link or leaves its mount.
 
-When the engine is root, the trees belong to the servers' user, who may change them at any
-moment. A path checked first and used later could lead anywhere by then.
+When the engine is root, the trees belong to the servers' user, which may change them at any
+moment: a path that was checked could lead elsewhere when it is used.
 """
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +17,15 @@ WRITABLE = stat.S_IRWXU
 
 Where = str | Path
 
+MOUNTS = Path("/proc/self/mountinfo")
+
+_MOUNT_POINT = 4
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+
 
 @contextmanager
 def opened(path: Where, *, within: int | None = None) -> Iterator[int]:
-    """Hold a directory open. Raises OSError when it is a link or no directory."""
+    """Open a directory for the block. Raises OSError when it is a link or not a directory."""
     descriptor = os.open(path, DIRECTORY, dir_fd=within)
     try:
         yield descriptor
@@ -28,7 +34,7 @@ def opened(path: Where, *, within: int | None = None) -> Iterator[int]:
 
 
 def usage(directory: int) -> int:
-    """Return the apparent bytes of the regular files below; what vanishes meanwhile is none."""
+    """Return the apparent bytes of the regular files below; files that vanish count nothing."""
     total = 0
     with os.scandir(directory) as entries:
         for entry in entries:
@@ -44,7 +50,7 @@ def usage(directory: int) -> int:
 
 
 def give_to(directory: int, uid: int, gid: int) -> None:
-    """Make a directory and everything below belong to a user."""
+    """Change the owner of a directory and of everything below."""
     os.fchown(directory, uid, gid)
     with os.scandir(directory) as entries:
         for entry in entries:
@@ -60,7 +66,7 @@ def empty(
 ) -> None:
     """Delete everything below a directory, the entry named ``last`` after all others.
 
-    ``pause`` is called before each directory, to let more urgent work go first.
+    ``pause`` is called before each directory: it may wait for more urgent work.
 
     Raises OSError, also when a filesystem is mounted below: it is not entered.
     """
@@ -86,6 +92,16 @@ def _empty(directory: int, mount: str, last: str | None, pause: Callable[[], obj
 
 
 def _mount_id(descriptor: int) -> str:
-    """Return the id of the mount: it tells bind mounts, and not btrfs subvolumes, apart."""
+    """Return the id of the mount. Bind mounts differ in it, btrfs subvolumes do not."""
     lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="utf-8").splitlines()
     return next(line for line in lines if line.startswith("mnt_id:"))
+
+
+def mounts_in(directory: Path) -> list[Path]:
+    """Return the mount points on or below a directory, given by its real path."""
+    return [place for place in _mount_points() if place.is_relative_to(directory)]
+
+
+def _mount_points() -> Iterator[Path]:
+    for line in MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        yield Path(_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), line.split(" ")[_MOUNT_POINT]))

@@ -185,11 +185,6 @@ def test_many_clones_at_once(files):
     assert [contents(clone) for clone in clones] == [expected] * 6
 
 
-def test_a_published_directory_can_be_made_durable(files):
-    publish(files, make(files))
-    files.sync()
-
-
 @needs_root
 def test_a_store_on_btrfs_can_be_deleted_by_ordinary_means(on_btrfs):
     files = StateFs(on_btrfs, BtrfsBackend(), owner=owner())

@@ -92,7 +92,7 @@ class Pool:
         if not self._limits.enabled():
             return None
         clone = self._take(state_id)
-        self._services.metrics.asked_pool(hit=clone is not None)
+        self._services.metrics.pool_requested(hit=clone is not None)
         return clone
 
     def requested(self, state_id: str) -> None:

@@ -190,5 +190,7 @@ def test_a_shutdown_leaves_the_rest_to_the_next_start(world):
     assert world.server_of(instance).running
 
 
-def test_an_empty_store_needs_no_recovery(world):
+def test_recovery_of_an_empty_store_does_and_reports_nothing(world, caplog):
     recover(world)
+    assert caplog.text == ""
+    assert not world.running()

@@ -11,8 +11,9 @@ import pytest
 from support.store_samples import at, instance, name, state
 
 from sqlrs_engine.errors import StoreDamaged
-from sqlrs_engine.salvage import UNKNOWN_KIND, Labels, Salvage, labels
+from sqlrs_engine.salvage import Labels, Salvage, labels
 from sqlrs_engine.salvage.database import open_whole
+from sqlrs_engine.salvage.salvage import UNKNOWN_KIND
 from sqlrs_engine.statefs import StateFs
 from sqlrs_engine.statefs.copying import CopyBackend
 from sqlrs_engine.store import InstanceFilter, StateFilter

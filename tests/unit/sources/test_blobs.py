@@ -12,7 +12,8 @@ import pytest
 
 from sqlrs_engine.config import Config
 from sqlrs_engine.errors import Conflict, InvalidArgument, SourceBlobTooLarge, StorageFull
-from sqlrs_engine.sources import SHORTEST_TTL, Blobs, Sources, Trees
+from sqlrs_engine.sources import Blobs, Sources, Trees
+from sqlrs_engine.sources.sources import SHORTEST_TTL
 
 
 def digest_of(content: bytes) -> str:

@@ -13,7 +13,6 @@ import pytest
 from sqlrs_engine.errors import Conflict, InvalidArgument, StorageFull
 from sqlrs_engine.statefs import StateFs, copying, data_dir
 from sqlrs_engine.statefs.copying import CopyBackend
-from sqlrs_engine.statefs.exchange import exchange
 
 IMAGE = "postgres@sha256:" + "cd" * 32
 STATE = "ab" * 32
@@ -426,9 +425,14 @@ def test_usage_forgives_what_vanishes_meanwhile(files, workspace, monkeypatch):
     assert files.usage(workspace) == expected
 
 
-def test_the_disk_can_be_waited_for(files):
+def test_a_sync_waits_for_the_filesystem_of_the_store(files, monkeypatch):
+    synced = []
+    monkeypatch.setattr(
+        "sqlrs_engine.statefs.state_fs.sync", lambda descriptor: synced.append(os.fstat(descriptor))
+    )
     files.new_workspace()
     files.sync()
+    assert [status.st_ino for status in synced] == [files.root.stat().st_ino]
 
 
 def test_a_failing_disk_is_told(files, monkeypatch):
@@ -468,7 +472,8 @@ def test_two_containers_swap_their_places(files, workspace):
 
 
 def test_where_directories_cannot_be_exchanged_they_are_moved(files, workspace, monkeypatch):
-    monkeypatch.setitem(exchange.__globals__, "_EXCHANGE", 1 << 30)  # no such flag: EINVAL
+    # No such flag: EINVAL.
+    monkeypatch.setattr("sqlrs_engine.statefs.exchange.RENAME_EXCHANGE", 1 << 30)
     test_two_containers_swap_their_places(files, workspace)
 
 

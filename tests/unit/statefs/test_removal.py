@@ -10,7 +10,7 @@ from support.waiting import eventually
 
 from sqlrs_engine import retry_queue
 from sqlrs_engine.errors import Conflict
-from sqlrs_engine.statefs import StateFs, data_dir, mounts, removal, tree
+from sqlrs_engine.statefs import StateFs, data_dir, removal, tree
 from sqlrs_engine.statefs.copying import CopyBackend
 
 IMAGE = "postgres@sha256:" + "cd" * 32
@@ -63,11 +63,14 @@ def test_a_container_is_gone_at_once_and_deleted_in_the_end(files, root):
     assert trash(root) == []
 
 
-def test_discarding_twice_is_harmless(files):
-    workspace = make(files)
+def test_discarding_a_container_that_is_gone_does_nothing(files, root):
+    workspace, other = make(files), make(files)
     files.discard(workspace)
     files.discard(workspace)
     files.discard(files.instance_dir("ef" * 16))
+    assert files.wait_idle()
+    assert trash(root) == []
+    assert other.is_dir()
 
 
 def test_a_workspace_in_which_nothing_was_made_can_be_discarded(files, root):
@@ -173,7 +176,7 @@ def test_a_file_is_refused(files, root):
 def test_another_filesystem_is_refused(files, root, tmp_path, monkeypatch):
     workspace = make(files)
     table = tmp_path / "mountinfo"
-    monkeypatch.setattr(mounts, "_MOUNTS", table)
+    monkeypatch.setattr(tree, "MOUNTS", table)
     for place in (workspace, data_dir(workspace) / "a b"):
         escaped = str(place).replace(" ", "\\040")
         table.write_text(f"36 35 0:1 / {escaped} rw - tmpfs tmpfs rw\n")
