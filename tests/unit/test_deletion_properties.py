@@ -40,7 +40,8 @@ class Model:
     """Store, instances, leases and files of a shape, all in memory."""
 
     def __init__(self, shape):
-        self.states = self.instances = self
+        # The model is each part of the instances that a deletion uses.
+        self.usage = self.removal = self.services = self.locks = self
         self.shape = shape
         self.removed = []
         self.discarded = []
@@ -76,7 +77,7 @@ class Model:
     def connections(self, instance_id):
         return self.shape.instances[int(instance_id[1:])][1]
 
-    def exclusive(self, instance_ids):
+    def hold_all(self, instance_ids):
         return nullcontext()
 
     def remove(self, instance_id):
