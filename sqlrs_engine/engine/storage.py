@@ -52,7 +52,7 @@ def open_storage(root: Path) -> Storage:
     labels = Labels(root)
     database = open_whole(
         root / "state.db",
-        lambda path: SqliteStore(path, watcher=labels, give_up=ballast.release),
+        lambda path: SqliteStore(path, watcher=labels, free_space=ballast.release),
         replaceable=labels.complete,
     )
     os_user = config.settle("postgres.osUser", OsUser.for_engine)

@@ -1,4 +1,4 @@
-"""Files as they were when they were read, and what is remembered of them while they stay so."""
+"""Files that were read, whether they have changed since, and caches of their content."""
 
 import hashlib
 import os
@@ -54,7 +54,7 @@ class FileRead:
 
 
 class FileMemory(Generic[T]):
-    """What is made of files' content, kept while the files stay the same; thread-safe."""
+    """A cache of values made from files, each valid until its file changes; thread-safe."""
 
     def __init__(self, make: Callable[[BufferedReader, FileRead], T]) -> None:
         self._make = make

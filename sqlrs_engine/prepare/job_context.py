@@ -1,4 +1,4 @@
-"""What plans and steps get of the job they are for."""
+"""The part of a job that its plan and steps use."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ OnLog = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """What may end a job, and where its messages go."""
+    """A job's cancellation, and the function that receives its log messages."""
 
     cancellation: Cancellation
     log: OnLog

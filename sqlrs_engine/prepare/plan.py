@@ -22,7 +22,7 @@ class Rewritten(Conflict):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """Where a step runs: a running cluster, which listens on ``port`` if the step wants that.
+    """The place where a step runs: a cluster, which listens on ``port`` if the step needs that.
 
     ``container`` becomes the state, ``parent`` is that of the state that was cloned. Files
     beside their data directories are the steps' own.

@@ -1,4 +1,4 @@
-"""What a prepare asks for, as submitted and as stored with its job."""
+"""The request of a prepare, as submitted and as stored with its job."""
 
 import base64
 import os

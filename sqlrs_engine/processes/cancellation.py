@@ -17,7 +17,7 @@ def job_cancelled() -> Cancelled:
 
 
 class Cancellation:
-    """Says whether work is to end, and wakes it when it waits; thread-safe."""
+    """A request to end work, which also wakes the work when it waits; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,4 +1,4 @@
-"""What a program prints, passed on as it comes: by lines or as pieces of text."""
+"""The output of a program, passed on as it arrives: by lines or as pieces of text."""
 
 import codecs
 from collections.abc import Callable

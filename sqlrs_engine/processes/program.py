@@ -211,7 +211,7 @@ def _read_once(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> 
 
 def _drain(selector: selectors.BaseSelector) -> None:
     """Read what is left in pipes that a process out of reach may still hold open."""
-    room = {key.fd: _PIPE_BYTES for key in selector.get_map().values()}
-    while ready := [key for key, _ in selector.select(0) if key.data and room[key.fd] > 0]:
+    unread = {key.fd: _PIPE_BYTES for key in selector.get_map().values()}
+    while ready := [key for key, _ in selector.select(0) if key.data and unread[key.fd] > 0]:
         for key in ready:
-            room[key.fd] -= _read_once(selector, key)
+            unread[key.fd] -= _read_once(selector, key)

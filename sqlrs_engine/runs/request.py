@@ -1,4 +1,4 @@
-"""What a run asks for, and which requests are refused before anything starts."""
+"""The request of a run, and the checks that refuse it before anything starts."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,7 +14,7 @@ _KINDS: dict[str, RunKind] = {"psql": "psql", "pgbench": "pgbench"}
 
 @dataclass(frozen=True, slots=True)
 class RunStep:
-    """One invocation of the program: its arguments and standard input."""
+    """An invocation of the program: its arguments and standard input."""
 
     args: tuple[str, ...]
     stdin: str | None = None

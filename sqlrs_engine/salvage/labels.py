@@ -83,7 +83,7 @@ class Labels:
         else:
             mark.unlink(missing_ok=True)
 
-    def kept(self, record: Labelled, changed: Collection[str] | None = None) -> None:
+    def stored(self, record: Labelled, changed: Collection[str] | None = None) -> None:
         """Write the label of a row, unless ``changed`` names none of its fields.
 
         A failure is recorded: the next start writes missing labels.
@@ -101,7 +101,7 @@ class Labels:
             with contextlib.suppress(OSError):
                 self.set_complete(False)
 
-    def gone(self, kind: type[Labelled], key: str) -> None:
+    def removed(self, kind: type[Labelled], key: str) -> None:
         """Delete the label of a row that was removed.
 
         A label that stays does no harm without its container, which is deleted next.

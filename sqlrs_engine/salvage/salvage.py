@@ -87,10 +87,10 @@ class Salvage:
         written = True
         for kind, known in rows.items():
             for key in known.keys() - labels[kind]:
-                self._labels.kept(known[key])
+                self._labels.stored(known[key])
                 written = written and self._labels.has(kind, key)
             for key in labels[kind] - known.keys() - unknown - aside:
-                self._labels.gone(kind, key)
+                self._labels.removed(kind, key)
         if written and (self._trusted or not unknown):
             self._labels.set_complete(True)
 

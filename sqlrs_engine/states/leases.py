@@ -32,7 +32,7 @@ class Lease:
 
 
 class Leases:
-    """Which states are in use, and which are being deleted; never both.
+    """Tracks the states in use and those being deleted; no state is both.
 
     A *lease* prevents a deletion. What is only *borrowed* does not: the deletion tells the
     borrowers by ``on_retire`` and waits for them.

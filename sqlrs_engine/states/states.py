@@ -71,16 +71,16 @@ class States:
         state = self._store.get(state_id)
         return state is not None and state.proven
 
-    def reject(self, state_id: str) -> None:
-        """Forget a state of which no instance can be had."""
+    def drop_unproven(self, state_id: str) -> None:
+        """Remove a state whose instances are unusable, unless it is proven."""
         with self._publishing:
             state = self._store.get(state_id)
             if state is not None and not state.proven:
                 _log.warning("state %s cannot be used: dropped", state_id)
                 self._drop(state)
 
-    def doubt(self, state_id: str) -> None:
-        """Note that a state is damaged: it does not exist until it is built again."""
+    def mark_damaged(self, state_id: str) -> None:
+        """Record that a state is damaged: it does not exist until it is built again."""
         with self._publishing:
             _log.warning("state %s does not start any more: it is damaged", state_id)
             self._store.set_damaged(state_id)

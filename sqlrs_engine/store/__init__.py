@@ -42,10 +42,10 @@ class Watcher(Protocol):
     It never raises: the committed change stands.
     """
 
-    def kept(self, record: Labelled, changed: Collection[str] | None = None) -> None:
+    def stored(self, record: Labelled, changed: Collection[str] | None = None) -> None:
         """Note that a row was added, or that these fields of it were changed."""
 
-    def gone(self, kind: type[Labelled], key: str) -> None:
+    def removed(self, kind: type[Labelled], key: str) -> None:
         """Note that a row was removed."""
 
 

@@ -46,8 +46,8 @@ class BaseStates:
                 self._make(plan, base, context)
         return base
 
-    def mend(self, plan: Plan, context: JobContext) -> bool:
-        """Remove a base state that does not start; return whether it was to blame."""
+    def repair(self, plan: Plan, context: JobContext) -> bool:
+        """Remove a base state that does not start; return whether it was damaged."""
         base = self._files.base_dir(plan.image_id)
         with self._build_locks.hold(_key(plan), context.cancellation, lambda: None):
             if self._workspaces.starts(plan.image_id, base, {}):
@@ -67,7 +67,7 @@ class BaseStates:
             self._files.sync()
             self._files.publish(workspace, base)
         except BaseException:
-            self._workspaces.scrap(workspace)
+            self._workspaces.remove(workspace)
             raise
 
     def _initdb(self, cluster: Cluster, context: JobContext) -> None:

@@ -1,4 +1,4 @@
-"""One builder at a time for each state; the others wait and find it built.
+"""Locks that let one job build a state; others wait and then find it built.
 
 In memory alone: a crash leaves no lock behind.
 """

@@ -67,15 +67,14 @@ class Builder:
                 self._build_within_budget(plan, step, context)
         return True
 
-    def mend(self, plan: Plan, state_id: str | None, context: JobContext) -> bool:
-        """Look into a state that does not start (None: the base state).
+    def repair(self, plan: Plan, state_id: str | None, context: JobContext) -> bool:
+        """Have a state that does not start built again at its next use (None: the base state).
 
-        Nothing is changed, and False returned, when the state is not to blame: then the base
-        state does not start either. Otherwise what is damaged is built again at its next
-        use, and it is worthwhile to try once more.
+        Returns whether it is worthwhile to try once more. False means that the state is not
+        damaged, because the base state does not start either; nothing is changed then.
         """
         if state_id is None:
-            return self._base_states.mend(plan, context)
+            return self._base_states.repair(plan, context)
         base = self._base_states.ensure(plan, context)
         if not self._workspaces.starts(plan.image_id, base, plan.settings):
             return False
@@ -84,19 +83,19 @@ class Builder:
             if not self._states.exists(state_id):
                 return True  # another job came to the same end
             if not self._workspaces.starts(plan.image_id, state, plan.settings):
-                self._states.doubt(state_id)
+                self._states.mark_damaged(state_id)
                 context.log(f"state {state_id[:12]} is damaged: building it again")
             return True
 
-    def verdict(
+    def diagnose(
         self, plan: Plan, steps: Sequence[Step], error: ServerUnusable, context: JobContext
     ) -> ClusterFailed | StepFailed:
-        """Return the error to raise when a server of the last step's state is of no use.
+        """Return the error to raise when a server of the last step's state is unusable.
 
         A state that is to blame is dropped. Raises ClusterFailed when the trials that show it fail.
         """
 
-        def guilty(state_id: str) -> bool:
+        def fails_again(state_id: str) -> bool:
             context.log(f"no server starts on state {state_id[:12]}: trying once more")
             state = self._files.state_dir(plan.image_id, state_id)
             serves, settings = self._workspaces.serves, plan.settings
@@ -110,7 +109,7 @@ class Builder:
                     raise
                 return True  # another job came to the same end
 
-        return self._proof.verdict(steps, error, guilty)
+        return self._proof.diagnose(steps, error, fails_again)
 
     def _build_within_budget(self, plan: Plan, step: Step, context: JobContext) -> None:
         """Build; when the disk is full, again after evictions."""
@@ -140,7 +139,7 @@ class Builder:
                 with self._metrics.phase("snapshot"):
                     self._publish(plan, step, workspace)
             except BaseException:
-                self._workspaces.scrap(workspace)
+                self._workspaces.remove(workspace)
                 raise
         context.log(f"state {step.state_id[:12]} is cached")
         self._disk_budget.make_room("metadata_commit", plan.state_ids)
@@ -180,7 +179,7 @@ class Builder:
         if step.from_base:
             return None
         parents = (each for each in plan.steps if each.state_id == step.parent_state_id)
-        return next(filter(self._proof.lacking, parents), None)
+        return next(filter(self._proof.is_missing, parents), None)
 
     @contextmanager
     def _blamed(self, plan: Plan, parent: Step | None, context: JobContext) -> Iterator[None]:
@@ -190,7 +189,7 @@ class Builder:
         except ServerUnusable as error:
             if parent is None:
                 raise
-            raise self.verdict(plan, [parent], error, context) from error
+            raise self.diagnose(plan, [parent], error, context) from error
 
     def _publish(self, plan: Plan, step: Step, workspace: Path) -> None:
         new = NewState(

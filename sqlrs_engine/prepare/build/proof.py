@@ -26,28 +26,29 @@ class Proof:
         self._states = states
         self._disk_budget = disk_budget
 
-    def lacking(self, step: Step) -> bool:
-        """Return whether the state of a step has still to prove itself."""
+    def is_missing(self, step: Step) -> bool:
+        """Return whether the state of a step is not proven yet."""
         return not self._states.proven(step.state_id)
 
-    def verdict(
-        self, steps: Sequence[Step], error: ServerUnusable, guilty: Callable[[str], bool]
+    def diagnose(
+        self, steps: Sequence[Step], error: ServerUnusable, fails_again: Callable[[str], bool]
     ) -> ClusterFailed | StepFailed:
-        """Return the error to raise when a server of the last step's state is of no use.
+        """Return the error to raise when a server of the last step's state is unusable.
 
-        That is ``error`` itself, unless the state has never been of use: then it is dropped.
-        ``guilty`` tries a state again, beside an empty cluster.
+        That is ``error`` itself, unless the state was never proven and fails again: then the
+        state is dropped.
+        ``fails_again`` starts a server on a state again, and one on the base state to compare.
         """
         *before, step = steps
         # In doubt nothing is dropped, so here any text will do.
         full = self._disk_budget.exhausted() or NO_SPACE in (error.details or "")
-        if full or not self.lacking(step) or not guilty(step.state_id):
+        if full or not self.is_missing(step) or not fails_again(step.state_id):
             return error
-        self._states.reject(step.state_id)
-        culprit = step.task()["args_summary"]
-        if any(map(self.lacking, before)):
-            culprit += ", or a step before it"
+        self._states.drop_unproven(step.state_id)
+        summary = step.task()["args_summary"]
+        if any(map(self.is_missing, before)):
+            summary += ", or a step before it"
         return StepFailed(
             "the step leaves a server that does not start or rejects its user: correct the step",
-            f"{culprit}: {error}",
+            f"{summary}: {error}",
         )

@@ -63,7 +63,7 @@ class Workspaces:
         except ServerUnusable:
             return False
         finally:
-            self.scrap(workspace)
+            self.remove(workspace)
         return True
 
     def serves(self, image_id: str, source: Path, settings: Mapping[str, Any]) -> bool:
@@ -80,17 +80,17 @@ class Workspaces:
         except ServerUnusable:
             return False
         finally:
-            self.scrap(workspace)
+            self.remove(workspace)
         return True
 
-    def scrap(self, workspace: Path) -> None:
+    def remove(self, workspace: Path) -> None:
         """End what runs in a workspace and remove it, later if that fails now."""
 
-        def scrap() -> None:
+        def kill_and_discard() -> None:
             self._servers.kill(workspace)
             self.files.discard(workspace)
 
-        self._retries.do(f"clean up {workspace}", scrap)
+        self._retries.do(f"clean up {workspace}", kill_and_discard)
 
 
 def _any_port() -> int:

@@ -1,4 +1,4 @@
-"""How a job ends: its row becomes terminal together with its last events."""
+"""The end of a job: its row becomes terminal together with its last events."""
 
 import errno
 import logging
@@ -22,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a job ends: with a result, with an error, or as a mere plan with neither."""
+    """The outcome of a job: a result, an error, or neither when it was plan-only."""
 
     status: JobStatus
     result: Json | None = None

@@ -1,4 +1,4 @@
-"""One job from its start to its end: resolve, plan, build what is missing, hand over."""
+"""The run of a job: resolve the image, plan, build missing states, start the instance."""
 
 import logging
 from contextlib import closing
@@ -143,7 +143,7 @@ class JobRun:
             return self._hand_over(plan)
         except StateUnusable as damage:
             lease.renew()
-            if not self._services.builder.mend(plan, damage.state_id, self._context):
+            if not self._services.builder.repair(plan, damage.state_id, self._context):
                 raise
         self._build(plan, self._steps_done(plan), lease)
         return self._hand_over(plan)
@@ -173,7 +173,7 @@ class JobRun:
         try:
             instance = with_relief(lambda: self._create(state_id), relieve)
         except ServerUnusable as error:
-            raise services.builder.verdict(plan, plan.steps, error, self._context) from error
+            raise services.builder.diagnose(plan, plan.steps, error, self._context) from error
         self._progress.succeeded(PREPARE_INSTANCE, with_job=True)
         return {
             "dsn": instance.dsn,

@@ -1,7 +1,7 @@
-"""How long finished jobs are kept. Their states and instances are not touched.
+"""The retention of finished jobs; their states and instances are not touched.
 
-Of the jobs with identical inputs the latest few stay (``orchestrator.jobs.maxIdentical``),
-of all jobs the latest many (``maxFinished``), and none for ever (``maxAge``).
+The latest jobs with identical inputs stay (``orchestrator.jobs.maxIdentical``), and so do the
+latest of all jobs (``maxFinished``), each until it is too old (``maxAge``).
 A job whose outcome no client has read yet is spared for a minute: many clients may prepare the
 same at the same time, and each wants its own answer.
 """

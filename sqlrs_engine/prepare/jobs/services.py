@@ -1,4 +1,4 @@
-"""What all jobs share."""
+"""The services that all jobs share."""
 
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -32,7 +32,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What all jobs share; safe to use from any thread."""
+    """The services that all jobs share; safe to use from any thread."""
 
     jobs: JobStore
     events: EventLog

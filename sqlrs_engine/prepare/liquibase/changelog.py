@@ -11,7 +11,7 @@ from sqlrs_engine.store.records import Json
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changeset:
-    """One changeset that the command would run on a new database.
+    """A changeset that the command would run on a new database.
 
     ``files`` are the digests of the files that it reads itself, by path; ``parameters`` are the
     values of the parameters that it may use. ``fields`` are all else that can change its effect.

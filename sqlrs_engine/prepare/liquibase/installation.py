@@ -1,4 +1,4 @@
-"""Where Liquibase and Java are on this machine.
+"""The installation of Liquibase and Java on this machine.
 
 Liquibase is searched in this order: the one that the request names, the one that the
 configuration names, the PATH, the ``liquibase`` package that

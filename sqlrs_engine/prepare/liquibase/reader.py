@@ -1,4 +1,4 @@
-"""One changelog: read by Liquibase or taken from the cache, then applied changeset by changeset."""
+"""Reads a changelog, by Liquibase or from the cache, and applies it changeset by changeset."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -30,7 +30,7 @@ _ROLES = ("session_authorization", "role")
 
 
 class Session:
-    """One run of Liquibase; used by one thread at a time."""
+    """A running Liquibase process; used by one thread at a time."""
 
     def __init__(
         self, command: Sequence[str], directory: Path, environment: Mapping[str, str]

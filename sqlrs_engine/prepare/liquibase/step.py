@@ -1,6 +1,6 @@
-"""One changeset as a step, with the state it makes.
+"""A changeset as a step, and the state that it makes.
 
-What a changeset makes of a state depends on more than its checksum, which leaves white space,
+The effect of a changeset depends on more than its checksum, which leaves white space,
 preconditions and much else out. So all of it is hashed: the changeset as Liquibase has read it,
 the files that it reads, the parameters that it may use, and what the database records of it,
 its path included. What counts for all changesets is part of the first.
@@ -33,7 +33,7 @@ _PASSWORD_BYTES = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangesetStep(Step):
-    """One changeset, the ``index``-th that runs; without one, Liquibase's own tables only."""
+    """The ``index``-th changeset that runs; without one, Liquibase's own tables only."""
 
     tcp = True
 

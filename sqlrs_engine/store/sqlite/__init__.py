@@ -44,11 +44,11 @@ class SqliteStore:
         clock: Clock = utc_now,
         busy_timeout: float = 10.0,
         watcher: Watcher | None = None,
-        give_up: Callable[[], bool] = lambda: False,
+        free_space: Callable[[], bool] = lambda: False,
     ) -> None:
         """Open the database at ``path``, creating it or bringing its schema up to date.
 
-        ``watcher`` follows its rows. ``give_up`` frees some room on a full disk and returns
+        ``watcher`` follows its rows. ``free_space`` frees space on a full disk and returns
         whether it could; rows can be deleted as long as it can.
 
         Raises Conflict when the file belongs to another program or a newer engine, Unavailable
@@ -57,7 +57,7 @@ class SqliteStore:
         """
         with translated(path):
             schema.prepare(path)
-        self.database = Database(path, busy_timeout=busy_timeout, give_up=give_up)
+        self.database = Database(path, busy_timeout=busy_timeout, free_space=free_space)
         watching = watcher or _Unwatched()
         self.states: StateStore = States(self.database, watching)
         self.instances: InstanceStore = Instances(self.database, clock, watching)
@@ -73,8 +73,8 @@ class SqliteStore:
 class _Unwatched:
     """``Watcher`` of a store without one."""
 
-    def kept(self, record: Labelled, changed: Collection[str] | None = None) -> None:
+    def stored(self, record: Labelled, changed: Collection[str] | None = None) -> None:
         """Do nothing."""
 
-    def gone(self, kind: type[Labelled], key: str) -> None:
+    def removed(self, kind: type[Labelled], key: str) -> None:
         """Do nothing."""

@@ -36,14 +36,14 @@ class Connections:
         self._thread = threading.local()
 
     def add(self, connection: sqlite3.Connection) -> None:
-        """Take charge of a connection of the calling thread."""
+        """Adopt a connection of the calling thread, and close it in the end."""
         with self._lock:
             self._open.add(connection)
         guards = self._thread.__dict__.setdefault("guards", [])
         guards.append(_Guard(lambda: self._discard(connection)))
 
     def set_up(self, connection: sqlite3.Connection) -> None:
-        """Set up a connection that Pony has opened, and take charge of it."""
+        """Set up and adopt a connection that Pony has opened."""
         self.add(connection)
         connection.text_factory = str  # Pony's calls Python code for every value
         connection.execute("PRAGMA foreign_keys = ON")

@@ -1,4 +1,4 @@
-"""One SQLite database through Pony: sessions, failures, room on the disk.
+"""An SQLite database through Pony: sessions, failures, disk space.
 
 Reads run outside transactions, beside any writer, each on a connection of the calling
 thread. Writes take the write lock first (``BEGIN IMMEDIATE``), so that what a transaction
@@ -58,17 +58,17 @@ class Database:
     """A Pony database over one file, usable from any thread."""
 
     def __init__(
-        self, path: Path, *, busy_timeout: float, give_up: Callable[[], bool] = lambda: False
+        self, path: Path, *, busy_timeout: float, free_space: Callable[[], bool] = lambda: False
     ) -> None:
         """Open the database at ``path``, which has the current schema.
 
         ``busy_timeout`` is how many seconds a write waits for another process's.
-        ``give_up`` gives some of the disk back and returns whether it could.
+        ``free_space`` frees some space on the disk and returns whether it could.
 
         Raises StoreDamaged when a table or a column is missing, and what ``translated`` does.
         """
         self._path = path
-        self._give_up = give_up
+        self._free_space = free_space
         self._busy_timeout = busy_timeout
         self._connections = Connections()
         self._readers = threading.local()
@@ -107,17 +107,17 @@ class Database:
         with self._in_use(), translated(self._path), orm.db_session(optimistic=False):
             yield Session(self._writer)
 
-    def freeing(self, work: Callable[[], T]) -> T:
-        """Run a write transaction that frees room, giving up other room for it if need be.
+    def freeing(self, transaction: Callable[[], T]) -> T:
+        """Run a write transaction that frees disk space; if it needs some first, free other space.
 
-        ``work`` may be called several times. Raises what ``writing`` does.
+        ``transaction`` may be called several times. Raises what ``writing`` does.
         """
         while True:
             try:
                 with self.writing():
-                    return work()
+                    return transaction()
             except StorageFull:
-                if not self._give_up():
+                if not self._free_space():
                     raise
 
     def shrink(self) -> None:

@@ -59,7 +59,7 @@ class Instances:
         with self._database.writing() as session:
             self._check_references(session, instance.instance_id, attributes)
             self._entities.Instance(**attributes)
-        self._watcher.kept(instance)
+        self._watcher.stored(instance)
 
     def update(self, instance_id: str, **changes: Any) -> Instance | None:
         """Change these fields and return the new record.
@@ -75,7 +75,7 @@ class Instances:
             row.set(**attributes)
             instance = INSTANCES.get(session, instance_id, now=self._clock())
         if instance is not None:
-            self._watcher.kept(instance, changes)
+            self._watcher.stored(instance, changes)
         return instance
 
     def _check_references(
@@ -103,7 +103,7 @@ class Instances:
         removed = self._database.freeing(
             lambda: rows.select(instance_id=instance_id).delete(bulk=True)
         )
-        self._watcher.gone(Instance, instance_id)
+        self._watcher.removed(Instance, instance_id)
         return bool(removed)
 
     def ports(self) -> set[int]:

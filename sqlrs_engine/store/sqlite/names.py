@@ -57,7 +57,7 @@ class Names:
                 if row.instance_id != name.instance_id:
                     row.bound_at = self._clock()
                 row.set(**attributes)
-        self._watcher.kept(name)
+        self._watcher.stored(name)
         return row is None
 
     def touch(self, name: str, used_at: Timestamp) -> None:
@@ -70,5 +70,5 @@ class Names:
     def remove(self, name: str) -> bool:
         """Delete a name; return whether it was there."""
         removed = self._database.freeing(lambda: self._entity.select(name=name).delete(bulk=True))
-        self._watcher.gone(Name, name)
+        self._watcher.removed(Name, name)
         return bool(removed)

@@ -17,7 +17,7 @@ def is_json(field: "Field[Any]") -> bool:
 
 
 class Rows(Generic[R]):
-    """How the records of one class become attributes of an entity, and the reverse.
+    """Converts the records of one class to attributes of an entity, and back.
 
     ``relations`` maps the fields that hold another row's key to the relations of the entity;
     ``derived`` are the fields that are not stored. All others are attributes of their name.

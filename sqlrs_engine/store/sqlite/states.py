@@ -56,7 +56,7 @@ class States:
             else:
                 row.set(size_bytes=state.size_bytes, boot_id=state.boot_id)
         if row is None:
-            self._watcher.kept(state)
+            self._watcher.stored(state)
         else:
             self._relabel([state.state_id])
 
@@ -143,7 +143,7 @@ class States:
 
     def _relabel(self, state_ids: Iterable[str]) -> None:
         for state in filter(None, map(self.get, state_ids)):
-            self._watcher.kept(state)
+            self._watcher.stored(state)
 
     def undurable(self) -> list[State]:
         """Return the states whose files may not have reached the disk."""
@@ -164,7 +164,7 @@ class States:
         Raises Conflict while an instance or a child state refers to it.
         """
         removed = self._database.freeing(lambda: self._remove(state_id))
-        self._watcher.gone(State, state_id)
+        self._watcher.removed(State, state_id)
         return removed
 
     def _remove(self, state_id: str) -> bool:

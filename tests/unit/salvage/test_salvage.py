@@ -290,7 +290,7 @@ def test_a_row_that_cannot_be_restored_does_not_stop_the_others(lives: Lives, ca
     first = life.add_instance(1)
     second = life.add_instance(2)
     life.lose_database()
-    life.labels.kept(replace(second, port=first.port))  # both say they have the same port
+    life.labels.stored(replace(second, port=first.port))  # both say they have the same port
     life = lives.next()
     [row] = life.store.instances.find(InstanceFilter())
     refused = ({first.instance_id, second.instance_id} - {row.instance_id}).pop()

@@ -216,7 +216,7 @@ def test_a_state_dropped_for_room_goes_with_the_last_that_needs_its_row(store):
 
 def test_a_damaged_state_stays_so_until_it_is_built_anew(store):
     state_id = store.publish().state_id
-    store.states.doubt(state_id)
+    store.states.mark_damaged(state_id)
     store.states.make_durable()
     assert not store.exists()
     store.publish(text="anew")

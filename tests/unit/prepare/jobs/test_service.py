@@ -365,7 +365,7 @@ def test_the_step_before_is_to_blame_for_a_server_that_fails_at_once(world):
 
 def test_two_jobs_come_to_the_same_end(world):
     def create(state_id, **_):
-        world.states.reject(state_id)  # the other's verdict
+        world.states.drop_unproven(state_id)  # as the other job does
         raise UNUSABLE
 
     world.instances.create = create
