@@ -17,7 +17,7 @@ class Bearer:
     def __init__(self, token: str) -> None:
         """Keep ``token``.
 
-        Raises ValueError when it is empty: such an engine would let anyone in.
+        Raises ValueError when it is empty: such an engine would accept every client.
         """
         if not token.strip():
             raise ValueError("the engine's token is empty")

@@ -1,7 +1,7 @@
 """The command line: flags of the daemon, or a command for people.
 
-With a flag first this is the daemon other programs start (``commands.daemon``);
-otherwise the first word is a command.
+If the first argument is a flag, this runs the daemon that other programs start
+(``commands.daemon``); otherwise the first word is a command.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Makes control characters visible, so that a terminal shows them and does not obey them.
+"""Makes control characters visible, so that a terminal shows them instead of obeying them.
 
-Escape sequences in a script's output, in an error or in a name could otherwise rewrite what
-stands on the screen, set the window's title, or fill the clipboard.
+Escape sequences in a script's output, in an error or in a name could otherwise rewrite the screen,
+set the window's title, or fill the clipboard.
 """
 
 import re

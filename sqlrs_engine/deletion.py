@@ -3,7 +3,7 @@
 The same planner serves dry runs and real ones. The codes of ``Node.blocked``:
 
 * ``active_connections``: clients are connected to the instance (``force`` cuts them off)
-* ``protected``: the instance is protected (``force`` deletes it all the same)
+* ``protected``: the instance is protected (``force`` deletes it anyway)
 * ``has_descendants``: instances or states depend on the state and ``recurse`` is not set, or a
   job uses the state now; ``force`` does not help
 * ``blocked_by_descendant``: an instance or state below is blocked
@@ -215,7 +215,7 @@ class _Family:
         return {each.instance_id for group in self.instances.values() for each in group}
 
     def within(self, other: "_Family") -> bool:
-        """Return whether all of this family was known to be in another."""
+        """Return whether another family contains all of this one."""
         ours = {state.state_id for state in self.states}
         return (
             ours <= {state.state_id for state in other.states}

@@ -51,8 +51,8 @@ ENGINE_STOPPING = "the engine is stopping: start it again, then repeat the reque
 class EngineError(Exception):
     """A failure with a stable ``code``; the root of the tree above.
 
-    ``facts`` are specifics as values, for programs; without ``details`` of their own, those
-    are the same as JSON text, which is what clients that know only strings show.
+    ``facts`` are specifics as values, for programs; without ``details``, their JSON text takes its
+    place, for clients that show only strings.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -208,7 +208,7 @@ class IdempotencyKeyReused(EngineError):
     def __init__(
         self,
         message: str = "the Idempotency-Key belongs to another request",
-        details: str | None = "repeat that very request, or use a new key for a new one",
+        details: str | None = "repeat the request unchanged, or use a new key for a new request",
     ) -> None:
         super().__init__(message, details)
 

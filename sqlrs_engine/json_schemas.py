@@ -1,6 +1,6 @@
 """JSON schema failures, each explained in one helpful line.
 
-jsonschema is imported on first use: not every engine has something to check at start.
+jsonschema is imported on first use: some engines have nothing to check at start.
 """
 
 import functools

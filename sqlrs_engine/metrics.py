@@ -1,7 +1,7 @@
 """The counters and timers of the engine, in Prometheus' terms.
 
-One ``Metrics`` an engine, with a registry of its own: nothing is global. Names, labels and
-meanings are listed in ``docs/metrics.md``.
+Each engine has one ``Metrics`` with its own registry: nothing is global. Names, labels and meanings
+are listed in ``docs/metrics.md``.
 """
 
 from collections.abc import Callable, Iterator, Mapping

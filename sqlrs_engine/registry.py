@@ -82,7 +82,7 @@ class Registry:
         self._store.names.touch(name, self._clock())
 
     def bind(self, name: str, instance_ref: str) -> tuple[Name, bool]:
-        """Bind a name to an instance, whatever it was bound to; return whether it is new.
+        """Bind a name to an instance, replacing its binding if any; return whether it is new.
 
         Raises InvalidArgument on a name that breaks the rules, NotFound without such an
         instance.

@@ -1,7 +1,7 @@
 """Work that is tried again in the background when it fails.
 
-A passing shortage (of descriptors, of memory, of a disk that answers) must not leave it
-undone until the engine's next start. Every chore can be done twice.
+A temporary shortage (of descriptors or memory, or a disk that does not answer) must not leave it
+undone until the engine's next start. All such work can safely be done twice.
 """
 
 import logging

@@ -1,7 +1,7 @@
 """NDJSON: one JSON document per line, each line ended by a newline.
 
-The lines of a stream can be read one by one as they come, which a JSON array cannot.
-Characters that Unicode has for line ends are escaped: many a client splits there as well.
+Lines can be read one by one as they arrive; the elements of a JSON array cannot. Unicode's line
+separators are escaped, because many clients split lines there as well.
 """
 
 from collections.abc import Iterable, Sequence

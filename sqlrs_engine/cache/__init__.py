@@ -1,10 +1,10 @@
-"""The cache of states: how much it may take, which states are evicted, what a prepare would hit.
+"""The cache of states: its limits, evictions, and whether a prepare would hit.
 
 * ``capacity``: the limits, and when the cache is under pressure
 * ``accounts``: what the states take now, and what could be evicted
 * ``candidates``, ``eviction``, ``last_eviction``: which states are evicted, how, and a summary
 * ``enforcement``: the disk budget of instances and builds, kept by eviction
-* ``report``, ``explain``, ``differences``: what clients are told; on a miss, which input is new
+* ``report``, ``explain``, ``differences``: reports for clients; on a miss, the inputs that differ
 """
 
 from .accounts import Accounts

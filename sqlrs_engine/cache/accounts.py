@@ -1,4 +1,4 @@
-"""What the cached states take, what limits them, and what could be evicted."""
+"""The size of the cached states, its limits, and the bytes that could be evicted."""
 
 from collections.abc import Callable, Collection, Sequence
 
@@ -58,7 +58,7 @@ class Accounts:
         return Limits.configured(self._config, usage.disk.total, shares_blocks=self.shares_blocks)
 
     def rules(self, protect: Sequence[str] = ()) -> Rules:
-        """Return which states have to stay now, besides those to protect."""
+        """Return the rules by which states must stay now; ``protect`` are more to keep."""
         now = self.now()
         return Rules(
             now=now,
@@ -82,12 +82,12 @@ class Accounts:
         return total.size_bytes - held.size_bytes, held.count
 
     def size_of(self, state_ids: Collection[str]) -> int:
-        """Return the size of some states in bytes; states that are gone have none."""
+        """Return the total size of some states in bytes; deleted states count as 0."""
         states = map(self._states.get, state_ids)
         return sum(state.size_bytes or 0 for state in states if state is not None)
 
     def facts(self, phase: Phase, usage: Usage, limits: Limits, need: Need, rules: Rules) -> Json:
-        """Return the facts of an error that refuses a need. Raises CacheUnavailable."""
+        """Return the facts for an error that refuses a need. Raises CacheUnavailable."""
         reclaimable, blocked = self.reclaimable(rules)
         return {
             "phase": phase,

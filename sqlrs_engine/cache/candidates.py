@@ -1,4 +1,4 @@
-"""Which states may be evicted, and in which order."""
+"""The states that may be evicted, in the order of their eviction."""
 
 import heapq
 from collections import Counter
@@ -35,8 +35,8 @@ class Rules:
 class Candidates:
     """The states of a store in the order of their eviction.
 
-    Only leaves are evicted; a state whose last child was evicted is one. The longest unused come
-    first, of equals the larger.
+    Only leaves are evicted; a state becomes a leaf when its last child is evicted. The longest
+    unused come first; among equals, the larger.
     """
 
     def __init__(self, states: Iterable[State], rules: Rules) -> None:

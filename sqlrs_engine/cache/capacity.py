@@ -1,4 +1,4 @@
-"""How much the cached states may take, and when that is too much.
+"""The limits of the cache, and when it is under pressure.
 
 There are two limits: one on the apparent size of the states, and a reserve of free disk space.
 Exceeding the high watermark of the size limit, or falling below the reserve, is *pressure*: states
@@ -101,7 +101,7 @@ class Limits:
         )
 
     def pressure(self, usage: Usage, need: Need = NOTHING) -> list[str]:
-        """Return why states should be evicted; empty without pressure."""
+        """Return the reasons to evict states; empty without pressure."""
         reasons = []
         if self.above(self.high_watermark, usage, need):
             reasons.append(USAGE_ABOVE_HIGH_WATERMARK)
@@ -121,7 +121,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """When an eviction may end.
+    """The condition under which an eviction may end.
 
     ``at_least`` is the number of bytes to free in any case: a quota or the space for metadata
     may be used up while the disk reports free space.

@@ -1,8 +1,8 @@
-"""What differs between the recipes of two steps, in the words of whoever wrote the inputs.
+"""The differences between the recipes of two steps, in terms of their inputs.
 
 A recipe is JSON, as ``prepare`` makes it: ``source`` (file, command, stdin, changeset, nothing) and
-``summary`` say what the step runs, ``files`` with their digests and ``text`` what that
-consists of, ``options`` and ``settings`` what it is run with.
+``summary`` say what the step runs, ``files`` with their digests and ``text`` say what that consists
+of, ``options`` and ``settings`` how it is run.
 """
 
 from collections import Counter
@@ -24,14 +24,14 @@ _TEXTS: dict[str, Kind] = {"stdin": "stdin", "changeset": "changeset"}
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One input that is not what it was: the path of a file, the name of a variable."""
+    """An input that differs: the path of a file or the name of a variable."""
 
     kind: Kind
     name: str
 
 
 def differences(now: Json, before: Json) -> list[Change]:
-    """Return what differs between a step and an earlier one; empty when nothing does."""
+    """Return the differences between a step and an earlier one; empty if there are none."""
     return [
         *_volatile(now),
         *_inputs(now, before),
@@ -93,7 +93,7 @@ def _variables(now: Json, before: Json) -> Iterator[Change]:
 
 
 def _assigned(recipe: Json) -> dict[str, str]:
-    """Return the variables set on the command line; without its ``=`` one is unset."""
+    """Return the variables set on the command line; a name without ``=`` is unset."""
     given = (value or "" for letter, value in recipe.get("options", ()) if letter == _VARIABLE)
     return {text.partition("=")[0]: text for text in given}
 

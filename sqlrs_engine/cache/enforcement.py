@@ -7,7 +7,7 @@ Hard limits and soft limits:
 * Where copies share their blocks, only ``maxBytes`` looks at the states' apparent size.
 * The reserve and the watermarks are soft: states are evicted to meet them, and when that is not
   enough, work continues. Other files may fill the disk.
-* The end of the disk is hard: where a clone copies every block, there has to be room for it.
+* The size of the disk is hard: where a clone copies every block, there has to be room for it.
 * A reserve that leaves nothing of the whole disk is a mistake in the configuration.
 """
 
@@ -47,7 +47,7 @@ class _Build:
 
 
 class Refused(StorageFull):
-    """There is no room even after every possible eviction: trying again does not help."""
+    """There is no room even after every possible eviction: a retry does not help."""
 
 
 class Enforcement:
@@ -65,11 +65,11 @@ class Enforcement:
         release_spare: Callable[[], bool] = lambda: False,
         patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
-        """``release_spare`` gives up space that is only in use in case it is needed.
+        """``release_spare`` frees disk space that is in use only as a precaution.
 
-        It returns whether it gave up any, and is called before states are evicted because the
-        disk is short of space. Evictions that take longer than ``patience_seconds`` continue in
-        the background, as far as the need allows.
+        It returns whether it freed any, and is called before states are evicted because the disk is
+        short of space. Evictions that take longer than ``patience_seconds`` continue in the
+        background, as far as the need allows.
         """
         self._accounts = accounts
         self._evictor = evictor
@@ -166,7 +166,7 @@ class Enforcement:
             _log.warning("cannot continue the eviction: %s", error)
 
     def _evict_the_rest(self, phase: Phase, protect: Sequence[str]) -> None:
-        """Evict in short runs, between which others can, until the goal is met."""
+        """Evict until the goal is met, in short runs that let other evictions in between."""
         try:
             total: Outcome | None = None
             while not self._stopped:
@@ -230,7 +230,7 @@ class Enforcement:
         return min(_BUILD_BYTES, self._accounts.measure().disk.total // _BUILD_SHARE)
 
     def _under_way(self, mine: "_Build | None" = None) -> Need:
-        """Return the disk space that the builds under way, but for one, are about to take."""
+        """Return the disk space that the builds under way, except one, are about to take."""
         others = [build.disk_bytes for build in list(self._builds) if build is not mine]
         return Need(disk_bytes=sum(others))
 
@@ -258,7 +258,7 @@ class Enforcement:
             _log.warning("cannot store the summary of the eviction: %s", error)
 
     def _check(self, phase: Phase, usage: Usage, limits: Limits, need: Need, rules: Rules) -> None:
-        """Raise CacheLimitTooSmall or StorageFull when what is needed does not fit."""
+        """Raise CacheLimitTooSmall or StorageFull when the need does not fit."""
         if limits.effective_max <= 0:
             raise CacheLimitTooSmall(
                 "the reserve leaves no room for the cache: lower cache.capacity.reserveBytes",

@@ -1,8 +1,8 @@
 """Evicts states one by one, while jobs and clients use others.
 
-A state is retired first, so that no lease of it can begin, and checked once more; then its row is
-removed, then its files. Callers hold the lock of no instance: retiring waits for deletions, which
-wait for instances.
+A state is retired first, so that it cannot be leased any more, and checked once more; then its row
+is removed, then its files. Callers hold the lock of no instance: retiring waits for deletions,
+which wait for instances.
 
 The middle states of a chain are only stripped: nothing can be built on a state without a row, but
 a state without files can be built again.
@@ -91,14 +91,14 @@ class Evictor:
 
     @property
     def evicted(self) -> int:
-        """How many states were evicted since the engine started."""
+        """The number of states evicted since the engine started."""
         return self._evicted
 
     def evict(self, rules: Rules, goal: Goal, seconds: float = math.inf) -> Outcome:
         """Evict until the goal is met or nothing more can be evicted.
 
-        Stop after ``seconds`` if what was freed by then is bearable. Waits for another eviction
-        under way first. Raises CacheUnavailable.
+        Stop after ``seconds`` if what was freed by then is bearable. Waits for an eviction under
+        way first. Raises CacheUnavailable.
         """
         end = time.monotonic() + seconds
         with self._running:

@@ -1,9 +1,9 @@
-"""Hit or miss; and on a miss, what is cached of the chain and which inputs are new.
+"""Cache decisions: hit or miss, and for a miss the cached part of the chain and the changed inputs.
 
-The states of a chain are looked for from the last to the first: the first one found is the
-*nearest*. Beside the step that comes next, among the states made of that same parent (of
-any image for the first step), the one made most like it is found, and after it the same
-among its children: what differs in all of them is what has changed.
+The states of a chain are looked up from the last to the first: the first one found is the
+*nearest*. For the next step, the state with the most similar recipe is found among the states made
+of the same parent (of any image for the first step). For each later step, it is found among the
+children of the one before. The inputs that differ in all of them have changed.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ class Step(Protocol):
 
     @property
     def state_id(self) -> str:
-        """The state it makes."""
+        """The id of the state that the step makes."""
 
     @property
     def recipe(self) -> Json:
-        """What it is made of."""
+        """The inputs of the step, as JSON."""
 
 
 class Plan(Protocol):
@@ -41,7 +41,7 @@ class Plan(Protocol):
 
     @property
     def signature(self) -> str:
-        """What identical jobs have in common."""
+        """A hash that identical jobs share."""
 
     @property
     def steps(self) -> Sequence[Step]:
@@ -57,7 +57,7 @@ class _Match:
 def explain(plan: Plan, states: StateStore, exists: Callable[[str], bool]) -> Json:
     """Return the decision about a plan as the API shows it.
 
-    ``exists`` tells whether a state can be used: a row alone does not make it so.
+    ``exists`` returns whether a state can be used: a row alone does not suffice.
     """
     ids = [step.state_id for step in plan.steps]
     if exists(ids[-1]):

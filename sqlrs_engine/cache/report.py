@@ -1,4 +1,4 @@
-"""What clients are told of the cache."""
+"""Reports on the cache for clients."""
 
 from collections.abc import Callable
 from typing import Any

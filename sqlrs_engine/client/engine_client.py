@@ -118,7 +118,7 @@ class EngineClient:
 
 
 def find(path: Path) -> EngineRecord | None:
-    """Return the engine that the engine file names, None unless that very engine answers.
+    """Return the engine that the engine file names, None unless the same engine answers.
 
     Raises:
         Conflict: The engine file belongs to another user.
@@ -224,7 +224,7 @@ def _text(value: str | bool | None) -> str:
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
-    r"""Split at ``\n`` alone: JSON text may hold the other characters str.splitlines knows."""
+    r"""Split at ``\n`` alone: JSON text may contain other separators of str.splitlines."""
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")

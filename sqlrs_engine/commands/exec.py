@@ -53,7 +53,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Replace this process by the program after ``--`` (``args.rest``).
+    """Replace this process with the program after ``--`` (``args.rest``).
 
     Raises NotFound if the instance does not exist, InvalidArgument if the program does not.
     """
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 def environment(environ: Mapping[str, str], dsn: str) -> dict[str, str]:
     """Return an environment in which libpq connects to ``dsn`` and nowhere else.
 
-    PostgreSQL docs, 34.15: the user's own ``PG…`` variables would add to it, or win over it.
+    PostgreSQL docs, 34.15: the user's own ``PG…`` variables would add to it or override it.
     """
     server = urlsplit(dsn)
     kept = {name: text for name, text in environ.items() if not _OF_LIBPQ.fullmatch(name)}

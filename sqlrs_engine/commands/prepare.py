@@ -1,4 +1,4 @@
-"""``prepare``: SQL in, the DSN of a database made of it out."""
+"""``prepare``: make a database from SQL and print its DSN."""
 
 import argparse
 import base64
@@ -149,7 +149,7 @@ def _absolute(option: "Option", cwd: Path) -> "Option":
 
 
 def _stdin_fields(script: bytes) -> dict[str, str]:
-    """Return the fields for standard input, of which psql gets exactly these bytes."""
+    """Return the fields for standard input, which reaches psql byte for byte."""
     try:
         return {"stdin": script.decode()}
     except UnicodeDecodeError:
@@ -168,7 +168,7 @@ def _liquibase(rest: Sequence[str], terminal: Terminal) -> dict[str, Any]:
 
 
 def _watch(engine: "EngineClient", job_id: str, progress: Progress) -> bool:
-    """Follow the job to its end, cancelling it on Ctrl-C; say whether that happened."""
+    """Follow the job to its end, cancelling it on Ctrl-C; return whether Ctrl-C was pressed."""
     interrupted = False
     seen = 0
     while True:

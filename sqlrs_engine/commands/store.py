@@ -184,8 +184,8 @@ def _refuse_in_use(store: Path) -> None:
 def create(kind: Kind, wanted: int, store: Path, image: Path) -> None:
     """Make the image, its filesystem, and mount it; leave nothing behind on failure.
 
-    The store belongs to who owns the directory it is made in. Raises EngineError with what
-    a program said, OSError.
+    The store belongs to the owner of the directory it is made in. Raises EngineError with the
+    output of the program that failed, OSError.
     """
     owner = existing(store).stat()
     with contextlib.ExitStack() as undo:

@@ -21,7 +21,7 @@ SHORT_ID = 12
 class Terminal:
     """The streams, the environment and the working directory of a command.
 
-    What is printed has its control characters made visible: much of it was written by others.
+    Control characters in the output are made visible: much of the text comes from elsewhere.
     """
 
     environ: Mapping[str, str]
@@ -114,8 +114,8 @@ def places(state_dir: Path | None, environ: Mapping[str, str]) -> Places:
 def store_root(engine_file: Path, environ: Mapping[str, str]) -> Path:
     """Return the root of the state store of the engine with this engine file.
 
-    ``$SQLRS_STATE_STORE``, which the sqlrs CLI sets from its configuration; else the store of
-    the last engine; else ``store`` beside ``engine.json``, where ``sqlrs init local`` has it
+    ``$SQLRS_STATE_STORE``, which the sqlrs CLI sets from its configuration; else the store of the
+    last engine; else ``store`` beside ``engine.json``, where ``sqlrs init local`` puts it
     (``state-store``, the name that was used before, when there is one).
     """
     configured = environ.get("SQLRS_STATE_STORE")

@@ -4,7 +4,7 @@
 * ``config``: the values in force, changed at run time and kept in a file
 * ``paths``: paths of values
 * ``validation``, ``reserved``: values that are refused
-* ``problems``: what is wrong in a file that was edited by hand
+* ``problems``: mistakes in a file that was edited by hand
 """
 
 from .config import TEMPORARY, Config

@@ -59,7 +59,7 @@ class Config:
         self._effective = self._merged(self._overrides)
 
     def get(self, path: str, effective: bool = False) -> Any:
-        """Return the override at a path, or with ``effective`` what is in force there.
+        """Return the override at a path, or with ``effective`` the value in force there.
 
         Raises NotFound when there is none, InvalidArgument when it is not a path.
         """

@@ -1,7 +1,7 @@
-"""The problems of a configuration file, and the part of it that can be used all the same.
+"""The problems of a configuration file, and the part of it that is still usable.
 
-An engine starts with any file: a path with a wrong value has its default, and the problem
-is reported.
+An engine starts with any file: a path with a wrong value gets its default, and the problem is
+reported.
 """
 
 import copy
@@ -53,7 +53,7 @@ def read(file: Path, validation: Validation) -> tuple[Tree, list[Problem]]:
 
 
 def _drop(overrides: Tree, fault: Fault) -> None:
-    """Remove what is at fault; each time there is less left."""
+    """Remove the values at fault, so that each further check has fewer of them."""
     for path in fault.paths:
         parent: Any = overrides
         for key in path[:-1]:

@@ -1,9 +1,9 @@
-"""The server settings that ``postgres.settings`` must leave alone.
+"""The server settings that ``postgres.settings`` must not contain.
 
-The engine sets them itself, or they name files, directories, libraries, programs,
-addresses or ways to log in: with them a server would leave its own directory, answer
-listen elsewhere, or ask for no password. The names are those of ``pg_settings`` in
-PostgreSQL 14 to 18, and of the older names that these still understand.
+The engine sets them itself, or they name files, directories, libraries, programs, addresses or ways
+to log in: with them a server would leave its own directory, listen elsewhere, or ask for no
+password. The names are those of ``pg_settings`` in PostgreSQL 14 to 18, and of the older names that
+these still understand.
 """
 
 from collections.abc import Iterable

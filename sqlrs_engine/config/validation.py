@@ -1,4 +1,4 @@
-"""Checks a configuration against the schema, and what the schema cannot say."""
+"""Checks a configuration against the schema, and against rules that the schema cannot express."""
 
 import copy
 import json
@@ -29,7 +29,7 @@ _DEEPEST = 100  # far below what readers and writers of JSON bear (orjson: 254)
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A mistake, and the paths (keys from the root) without which it would not be there."""
+    """A mistake, and the paths (keys from the root) whose removal corrects it."""
 
     reason: str
     paths: tuple[tuple[str, ...], ...]
@@ -51,7 +51,7 @@ class Validation:
             raise InvalidArgument("invalid config value", fault.reason)
 
     def fault(self, overrides: Tree) -> Fault | None:
-        """Return the first thing that is wrong with these overrides, if anything is."""
+        """Return the first fault of these overrides, None if there is none."""
         path = _not_json(overrides, ())
         if path is not None:
             return Fault(
@@ -66,7 +66,7 @@ class Validation:
         return self._unfitting(merge(self._defaults, overrides))
 
     def _unfitting(self, effective: Tree) -> Fault | None:
-        """Return what does not fit together of the values in force."""
+        """Return a fault if values in force contradict each other."""
         for low, high in _BELOW:
             if not _at(effective, low) < _at(effective, high):
                 reason = f"{low} must be less than {high} ({_at(effective, high)})"
@@ -144,7 +144,7 @@ def _is_duration(value: Any) -> bool:
 
 
 def _not_json(value: Any, path: tuple[str, ...], level: int = 0) -> tuple[str, ...] | None:
-    """Return the path of the first value that JSON cannot carry and give back as it is."""
+    """Return the path of the first value that does not survive a round trip through JSON."""
     if level > _DEEPEST:
         return path
     if isinstance(value, dict):
@@ -173,7 +173,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _wrong_paths(error: "ValidationError") -> "Iterator[tuple[str, ...]]":
-    """Yield the paths without which there would be no such error."""
+    """Yield the paths whose removal prevents the error."""
     place = tuple(str(key) for key in error.absolute_path)
     if "propertyNames" in error.schema_path:
         yield (*place, str(error.instance))

@@ -1,7 +1,7 @@
 """``engine.json``: where clients find a running engine and its token.
 
-It holds the token, so only its owner can read it from the first byte on, and nobody else can put
-another file in its place.
+It holds the token, so only its owner can read it from the first byte on, and no other user can
+replace it.
 """
 
 import contextlib
@@ -89,7 +89,7 @@ def make_directory(path: Path) -> None:
 def check_owner(path: Path) -> None:
     """Check that the engine file, if there is one, belongs to the current user.
 
-    Its owner receives the token and the scripts of everyone who follows it.
+    Its owner receives the token and the scripts of every client that uses it.
 
     Raises:
         Conflict: The file belongs to another user.
@@ -112,7 +112,7 @@ def temporary_prefix(path: Path) -> str:
 def write(path: Path, record: EngineRecord) -> None:
     """Write the engine file atomically, readable by its owner only.
 
-    ``store.json`` beside it keeps the place of the store, for the next engine.
+    ``store.json`` beside it records the location of the store, for the next engine.
     """
     make_directory(path.parent)
     if record.state_store and last_store(path) != Path(record.state_store):

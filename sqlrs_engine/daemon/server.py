@@ -1,4 +1,4 @@
-"""The HTTP server around the ASGI app: idle exit, signals, a bounded end."""
+"""The HTTP server around the ASGI app: idle exit, signals, a shutdown within a time limit."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,7 @@ class _LimitedProtocol(GuardedProtocol):
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which a signal, ``stop()`` or idleness ends cleanly.
+    """A uvicorn server that a signal, ``stop()`` or idleness ends cleanly.
 
     ``idle_timeout`` is in seconds, 0 or less for never. ``busy`` returns whether work is under way
     that no request waits for. ``on_stop`` runs once, on a thread of the loop's pool, before the

@@ -12,7 +12,7 @@ ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 @contextlib.contextmanager
 def ending_cleanly() -> Iterator[None]:
-    """Let a signal end the start the way it ends the server: cleanly, with code 0.
+    """Let a signal end the process cleanly, with exit code 0, during the start as well.
 
     A signal that is ignored (``nohup``) stays ignored. Outside the main thread, which alone
     receives signals, nothing happens.

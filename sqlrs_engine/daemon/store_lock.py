@@ -1,7 +1,7 @@
-"""One engine per state store: an exclusive lock on a file that names its holder.
+"""The lock of a state store: one engine per store, and a lock file that names its holder.
 
-The kernel drops the lock with its holder, so a lock is never stale. The text in the file serves
-only the message for the next engine that tries.
+The kernel releases the lock when its holder ends, so a lock is never stale. The text in the file
+serves only the message for the next engine that tries.
 """
 
 import contextlib
@@ -92,7 +92,7 @@ class StoreLock:
             time.sleep(_POLL_SECONDS)
 
     def _lock_directory(self, directory: int) -> None:
-        """Lock the store's directory as well: somebody may have deleted the holder's lock file."""
+        """Lock the store's directory as well: the holder's lock file may have been deleted."""
         deadline = time.monotonic() + _DIRECTORY_SECONDS
         while not _try_lock(directory):
             # A holder that dies releases the file a moment earlier than the directory.

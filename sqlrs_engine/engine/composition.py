@@ -49,7 +49,7 @@ class Engine:
     def __init__(
         self, store_root: Path, *, search_path: str = "", builds: Path | None = None
     ) -> None:
-        """Build the parts; ``start`` sets them to work.
+        """Build the parts; ``start`` starts them.
 
         ``search_path`` and ``builds`` are those of ``EngineOptions``.
 
@@ -177,8 +177,9 @@ class Engine:
     def _recovery_steps(self) -> list[Step]:
         """Return the steps of recovery in their order.
 
-        Doubtful states go before instances are revived from them, servers of half made clusters
-        before instances need their ports, and jobs resume when the cache has space for them.
+        Doubtful states are dropped before instances are revived from them, servers of half-made
+        clusters end before instances need their ports, and jobs resume when the cache has space for
+        them.
         """
         leftovers = Leftovers(self.files, self.servers, self.states)
         retries = self._retries
@@ -200,7 +201,7 @@ class Engine:
         ]
 
     def start(self) -> None:
-        """Begin to recover what an earlier engine left, and to reap, in the background."""
+        """Start recovery and the reaper in the background."""
         self.recovery.start()
 
     def busy(self) -> bool:

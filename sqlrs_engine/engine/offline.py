@@ -1,4 +1,4 @@
-"""What commands can learn about a state store without a running engine."""
+"""Reads a state store for commands, without a running engine."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How to run an engine."""
+"""The options of an engine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOptions:
-    """How to run an engine.
+    """The options of an engine.
 
     ``listen`` is ``HOST:PORT``; ``idle_timeout`` is in seconds, 0 or less for never;
     ``search_path`` is a ``PATH`` in which to look for installed PostgreSQL servers; ``builds`` is

@@ -89,7 +89,7 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
 def exit_if_stuck(engine: "Engine | None") -> None:
     """End the process when threads still work on the store that is about to be unlocked.
 
-    The next engine must not meet them. It takes their work up again as after any other crash.
+    They must not run beside the next engine, which resumes their work as after any other crash.
     """
     if engine is not None and engine.stuck():
         os._exit(0)
@@ -120,7 +120,7 @@ def _write_engine_file(path: Path, record: EngineRecord) -> None:
 def _forget_libpq_environment() -> None:
     """Drop the user's ``PG…`` variables: they would point the engine's sessions elsewhere.
 
-    PostgreSQL docs, 34.15. A process runs one engine, so nothing else misses them.
+    PostgreSQL docs, 34.15. A process runs one engine, so nothing else needs them.
     """
     for name in [name for name in os.environ if name.startswith("PG")]:
         del os.environ[name]

@@ -1,4 +1,4 @@
-"""Recovery: brings back what an earlier engine left, on a thread of its own."""
+"""Recovery: brings back what an earlier engine left, on its own thread."""
 
 import logging
 import threading

@@ -1,4 +1,4 @@
-"""What a state store holds, opened: its configuration, database, filesystem and ballast."""
+"""An opened state store: its configuration, database, filesystem and ballast."""
 
 import contextlib
 import logging

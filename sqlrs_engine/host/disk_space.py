@@ -44,7 +44,7 @@ def exhausted(place: Path, below: int = EXHAUSTED_BYTES) -> bool:
 
 @contextmanager
 def space_on(root: Path) -> Iterator[None]:
-    """Turn a full filesystem, or a quota used up, into StorageFull."""
+    """Turn the error of a full filesystem or an exhausted quota into StorageFull."""
     try:
         yield
     except OSError as error:

@@ -46,7 +46,7 @@ def shortage(error: BaseException) -> Unavailable | None:
 
 
 def _behind(error: BaseException) -> Iterator[BaseException]:
-    """Yield a failure and its causes, each once: a chain of causes may have a circle."""
+    """Yield a failure and its causes, each once: a chain of causes may be circular."""
     seen: list[BaseException] = []
     left: BaseException | None = error
     while left is not None and left not in seen:

@@ -41,13 +41,13 @@ def private_directory(path: Path, what: str, *, closed: bool = False) -> None:
 
 
 def others_can_change(path: Path) -> bool:
-    """Return whether another user could change the programs in a directory; root counts as us."""
+    """Return whether another user could change the programs in a directory; root is trusted."""
     status = path.stat()
     return status.st_uid not in (0, os.geteuid()) or bool(status.st_mode & stat.S_IWOTH)
 
 
 def check_owner(path: Path, what: str) -> None:
-    """Make sure that an existing directory is ours alone.
+    """Make sure that an existing directory belongs to the engine's user alone.
 
     This holds for root as well: the owner of a directory can replace everything in it. Raises
     Conflict for a directory of another user or a shared one such as ``/tmp``, InvalidArgument

@@ -24,7 +24,7 @@ def state_id(input_id: str, kind: str, step: str) -> str:
 
 
 def signature(kind: str, image_id: str, steps: Iterable[str], *, plan_only: bool) -> str:
-    """Return what identical jobs have in common."""
+    """Return a hash that identical jobs share."""
     return _hash({"kind": kind, "image": image_id, "steps": [*steps], "plan_only": plan_only})
 
 
