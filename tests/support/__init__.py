@@ -24,4 +24,5 @@ Clients and observers:
 
 Data:
     ``store_samples``: records
+    ``psql_options``: psql's options, and command lines made of them
 """
