@@ -1,4 +1,4 @@
-"""One error envelope for every failure, wherever it was raised."""
+"""Error responses: every failure has the same envelope, wherever it was raised."""
 
 import logging
 from http import HTTPStatus

@@ -70,7 +70,7 @@ class Heartbeats:
         return min([lines, *(number - place.number for number in following)])
 
     def passed(self, job_id: str, place: Place, *, events: int = 0, beats: int = 0) -> Place:
-        """Record that a stream has moved on from a position; return its new position."""
+        """Record that a stream has passed a position; return its new position."""
         there = Place(place.events + events, place.beats + beats)
         known = self._of(job_id)
         known.furthest = max(known.furthest, there.number)

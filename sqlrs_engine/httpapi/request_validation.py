@@ -24,7 +24,7 @@ REQUEST = "request"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a handler may need besides the parameters of the document.
+    """The properties of a request besides the parameters of the document.
 
     ``media_type`` is the media type of the response. ``method`` is ``HEAD`` if only the headers
     of a ``GET`` are wanted.

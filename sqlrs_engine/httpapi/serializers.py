@@ -105,7 +105,7 @@ _task_extra = _fields("job_id", "status", "args_summary")
 
 
 def instance_details(instance: Instance) -> Json:
-    """Return an instance with what lists do not show, such as the DSN with its password."""
+    """Return an instance with the fields that lists omit, such as the DSN with its password."""
     details = instance_entry(instance)
     details |= {"dsn": instance.dsn, "port": instance.port, "protected": instance.protected}
     if instance.ttl is not None:

@@ -1,4 +1,4 @@
-"""What all handlers share: the services of the engine, and the limits of one application.
+"""The services of the engine, and the limits of one application, that all handlers share.
 
 The services are synchronous, safe to call from any thread, and raise the errors of
 ``sqlrs_engine.errors``. Services that tests replace are protocols.
@@ -95,7 +95,7 @@ class OpenLimit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """What identifies an engine.
+    """The fields that identify an engine.
 
     ``prove`` returns the response to a challenge, which shows that the engine has its token.
     """
@@ -107,11 +107,10 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """What all requests to one engine share.
+    """The services, limits and heartbeats that all requests to one engine share.
 
-    ``warnings`` returns the codes of present problems. ``threads`` limits the number of
-    concurrent calls, ``streams`` the number of open streams. ``heartbeats`` are those of all
-    streams.
+    ``warnings`` returns the codes of current problems. ``threads`` limits the number of concurrent
+    calls, ``streams`` the number of open streams. ``heartbeats`` are those of all streams.
     """
 
     store: Store

@@ -1,7 +1,7 @@
-"""Streams of what happens in other threads: the events of jobs and the output of runs.
+"""Streams from other threads: the events of jobs and the output of runs.
 
-A thread that has something new calls back, and the event loop fetches it. Nothing polls. The
-only state of a stream is its position.
+A thread that has new lines calls back, and the event loop fetches them. Nothing polls. The only
+state of a stream is its position.
 """
 
 import asyncio

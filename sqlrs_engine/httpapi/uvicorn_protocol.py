@@ -49,7 +49,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._left_to_ignore: int | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the time limit of the first request; refuse one connection too many."""
+        """Start the time limit of the first request; refuse connections beyond the limit."""
         super().connection_made(transport)
         self._start_deadline()
         beyond = len(self.connections) - self.max_connections

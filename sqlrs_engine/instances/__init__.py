@@ -1,10 +1,10 @@
 """Instances: writable clones of states, each a running cluster with a DSN of its own.
 
 * ``instances``: the parts below, wired to each other
-* ``create``, ``restart``, ``reset``, ``promote``, ``removal``: what is done to an instance
+* ``create``, ``restart``, ``reset``, ``promote``, ``removal``: the operations on an instance
 * ``expiry``, ``usage``, ``reaper``: deadlines, client connections, removal of expired instances
 * ``supervisor``: restarts servers that end
-* ``recovery``: what the start of an engine does with the instances of an earlier one
+* ``recovery``: brings the instances of an earlier engine back at a start
 * ``provisioner``, ``servers``: running clones, and PostgreSQL in a container
 * ``ports``, ``port_placeholders``: TCP ports, kept for the life of an instance
 * ``keyed_locks``, ``fifo_semaphore``, ``disk_budget``: limits on what runs at the same time

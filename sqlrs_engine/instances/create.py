@@ -78,10 +78,10 @@ class Creation:
         returned, running. ``request_digest``, of lower-case text, tells a repetition from
         another request for the same purpose. ``on_log`` receives progress lines.
 
-        Raises NotFound without such a state, ImageUnavailable without its PostgreSQL, Conflict
-        when the name is taken or the earlier instance is of another state, IdempotencyKeyReused
-        when the earlier request was another one, InvalidArgument, Unavailable when there are
-        enough instances or no port is free, StorageFull, ClusterFailed.
+        Raises NotFound without such a state, ImageUnavailable without its PostgreSQL, Conflict when
+        the name is taken or the earlier instance is of another state, IdempotencyKeyReused when the
+        earlier request was another one, InvalidArgument, Unavailable when there are too many
+        instances or no port is free, StorageFull, ClusterFailed.
         """
         check_ttl(ttl)
         services = self._services
@@ -144,7 +144,7 @@ class Creation:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """Count one more instance. Raises Unavailable when there are enough."""
+        """Count one more instance. Raises Unavailable at the limit."""
         limit = self._services.config.value(MAX_RUNNING)
         with self._counting:
             if limit:
@@ -178,7 +178,7 @@ class Creation:
         )
 
     def _made(self, state: State, held: ExitStack) -> RunningClone:
-        """Make a running clone, at the cost of standbys if there is no other way."""
+        """Make a running clone, removing standbys if there is no other way."""
         instance_id = ids.new_id()
         with ExitStack() as lock, self._clone_semaphore.hold():
             lock.enter_context(self._services.locks.hold(instance_id))
@@ -210,7 +210,7 @@ class Creation:
         return instance
 
     def _record(self, clone: RunningClone, **options: Any) -> Instance:
-        """Add the row of an instance whose life begins now."""
+        """Add the row of a new instance."""
         now = self._services.clock()
         return self._services.expiry.add(
             Instance(
@@ -228,7 +228,7 @@ class Creation:
         )
 
     def _undo(self, clone: RunningClone) -> None:
-        """Remove everything of an instance that failed; log what fails here."""
+        """Remove everything of an instance that failed; log further failures."""
         try:
             self._services.store.instances.remove(clone.instance_id)
         except Exception:
@@ -237,7 +237,7 @@ class Creation:
 
 
 def _purpose(made_for: str | None, request_digest: str | None) -> str | None:
-    """Return the text by which a row says what its instance is for."""
+    """Return the text that records the purpose of an instance in its row."""
     return (
         made_for if made_for is None or request_digest is None else f"{made_for}:{request_digest}"
     )

@@ -10,7 +10,7 @@ Phase = Literal["prepare_step", "snapshot", "metadata_commit", "prepare_instance
 
 
 class DiskBudget(Protocol):
-    """Limits what instances and builds take of the disk; ``cache.enforcement`` implements it.
+    """Limits the disk space of instances and builds; ``cache.enforcement`` implements it.
 
     Callers hold the lock of no existing instance.
     """
@@ -24,14 +24,13 @@ class DiskBudget(Protocol):
     def make_room(self, phase: Phase, protect: Sequence[str] = (), growth: int = 0) -> None:
         """Evict states if the limits are exceeded, or would be by ``growth`` more bytes.
 
-        States that are leased, have dependants, or are younger than ``minStateAge`` stay, and
-        so do those in ``protect``, a chain of states, parents first. When there is no room
-        otherwise, middle states of the chain that nothing leases lose their files, and have to
-        be built again.
+        States that are leased, have dependants, or are younger than ``minStateAge`` stay, and so do
+        those in ``protect``, a chain of states, parents first. When there is no room otherwise,
+        middle states of the chain that are not leased lose their files, and have to be built again.
 
-        In the phases ``prepare_step`` and ``snapshot``, raises StorageFull or
-        CacheLimitTooSmall when there is no room even so, CacheUnavailable when the sizes cannot
-        be read. In the other phases nothing is raised: the state exists already and is of use.
+        In the phases ``prepare_step`` and ``snapshot``, raises StorageFull or CacheLimitTooSmall
+        when there is no room even so, CacheUnavailable when the sizes cannot be read. In the other
+        phases nothing is raised: the state exists already and is useful.
         """
 
     def building(self, protect: Sequence[str], size: int) -> AbstractContextManager[None]:
@@ -46,10 +45,9 @@ class DiskBudget(Protocol):
     ) -> bool:
         """Free ``growth`` bytes or more after a write failed because the disk was full.
 
-        Evicts states, whatever the limits are, and waits until the disk has regained their
-        space. Return whether something was evicted, here or by another thread in the meantime:
-        then it is worth trying once more. Evict nothing when ``failure`` comes from
-        ``make_room``.
+        Evicts states, whatever the limits are, and waits until the disk has regained their space.
+        Return whether something was evicted, here or by another thread in the meantime: then a
+        retry can succeed. Evict nothing when ``failure`` comes from ``make_room``.
         """
 
     def exhausted(self) -> bool:

@@ -1,7 +1,7 @@
 """Deadlines of instances: a time to live after the last activity.
 
-An instance without a time to live of its own has the configured one, unless it is named or
-protected: then it does not expire. Everything that clients do to an instance is activity.
+An instance whose own time to live is not set has the configured one, unless it is named or
+protected: then it does not expire. Every use of an instance by a client is activity.
 """
 
 import threading
@@ -21,7 +21,7 @@ LONGEST_TTL = 100 * 365 * 86400.0  # seconds; dates much later have no ISO forma
 
 
 class Unset(Enum):
-    """The type of ``UNSET``, which leaves a field as it is where None has a meaning."""
+    """The type of ``UNSET``, which leaves a field unchanged where None has a meaning."""
 
     UNSET = "unset"
 
@@ -32,7 +32,7 @@ MaybeFlag = bool | Literal[Unset.UNSET]
 
 
 def check_ttl(ttl: float | None) -> None:
-    """Raise InvalidArgument unless ``ttl`` (seconds) can be an instance's."""
+    """Raise InvalidArgument unless ``ttl`` (seconds) is a valid time to live."""
     if ttl is not None and not 0 <= ttl <= LONGEST_TTL:
         raise InvalidArgument(
             "invalid ttl", "the time to live is 0 (forever) or at most 100 years (876000h)"
@@ -56,7 +56,7 @@ class Expiry:
         self._listeners.append(callback)
 
     def ttl(self, instance: Instance) -> float:
-        """Return how many seconds an instance lives without activity, 0 for without end."""
+        """Return how many seconds an instance lives without activity, 0 for no limit."""
         if instance.ttl is not None:
             return instance.ttl
         if instance.protected or instance.name is not None:

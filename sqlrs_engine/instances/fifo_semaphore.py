@@ -21,12 +21,12 @@ class FifoSemaphore:
         self._on_idle: Callable[[], object] = lambda: None
 
     def on_idle(self, callback: Callable[[], object]) -> None:
-        """Call back when no thread works or waits any more, in the thread that was the last."""
+        """Call back in the last thread when no thread works or waits any longer."""
         self._on_idle = callback
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Work within the block; wait first if there are enough threads at work."""
+        """Work within the block; wait first if the limit of working threads is reached."""
         self._enter()
         try:
             yield

@@ -25,7 +25,7 @@ _MIN_CLONES_AT_ONCE = 2
 
 
 class Instances:
-    """The instances of one engine: a part for each thing that is done to them.
+    """The instances of one engine: one part per operation on them.
 
     All parts are safe to use from any thread.
     """
@@ -40,7 +40,7 @@ class Instances:
     ) -> None:
         """Wire the parts; nothing runs in the background yet.
 
-        The pool measures ``memory``, tells the time by ``monotonic`` (seconds), and makes
+        The pool measures ``memory``, reads the time from ``monotonic`` (seconds), and makes
         standbys in the threads that ``spawn`` starts.
         """
         self.services = services
@@ -78,7 +78,7 @@ class Instances:
         self.recovery = Recovery(services, provisioner, self.restart, self.reaper)
 
     def stop(self) -> None:
-        """End the work in the background but for the pool's; servers keep running.
+        """End the work in the background except the pool's; servers keep running.
 
         A recovery ends after its current steps.
         """

@@ -33,8 +33,8 @@ class Ports:
     ) -> None:
         """``bounds`` returns the first and the last port, ``taken`` the ports of all instances.
 
-        ``choose(n)`` returns where in the range to begin, from 0 to n-1. A random place makes
-        it unlikely that a new instance answers at the port of one just deleted.
+        ``choose(n)`` returns where in the range to begin, from 0 to n-1. A random place makes it
+        unlikely that a new instance has the port of one just deleted.
         """
         self._bounds = bounds
         self._taken = taken

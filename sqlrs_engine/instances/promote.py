@@ -35,7 +35,7 @@ class Promotion:
     def promote(
         self, instance_id: str, *, force: bool = False, on_log: OnLog = discard_line
     ) -> State:
-        """Make a state of an instance, whose server is restarted for it.
+        """Make a state of an instance; its server is restarted.
 
         Raises NotFound, Conflict while clients are connected (``force`` cuts them off),
         ImageUnavailable, InvalidArgument when the cluster has a tablespace outside its data
@@ -117,7 +117,7 @@ class Promotion:
 
 
 def _new_state_id(parent_state_id: str) -> str:
-    """Return the id of a state that no recipe describes: its step is a random number."""
+    """Return the id of a state without a recipe: a random number takes the place of its step."""
     identity = {
         "format": FORMAT,
         "input": parent_state_id,

@@ -9,7 +9,7 @@ from .services import Services
 
 
 class Removal:
-    """Removes an instance whether it is used or not; ``deletion`` decides whether it may go."""
+    """Removes an instance, used or not; ``deletion`` decides whether it may be removed."""
 
     def __init__(self, services: Services, provisioner: Provisioner) -> None:
         self._services = services

@@ -11,7 +11,7 @@ from .usage import Usage
 
 
 class Reset:
-    """Replaces an instance's files by a fresh clone of its state."""
+    """Replaces an instance's files with a fresh clone of its state."""
 
     def __init__(
         self, services: Services, provisioner: Provisioner, restart: Restart, usage: Usage

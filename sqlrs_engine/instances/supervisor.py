@@ -38,7 +38,7 @@ class _Watched:
 
 @dataclass(slots=True)
 class _Attempts:
-    """How often in a row an instance's server was restarted, and when last (monotonic)."""
+    """The consecutive restarts of a server: their number, and the time of the last (monotonic)."""
 
     count: int = 0
     last: float = 0.0
@@ -86,7 +86,7 @@ class Supervisor:
             self.watch(instance)
 
     def stop(self) -> None:
-        """Watch no server any more; finish the restarts under way."""
+        """Stop watching servers; finish the restarts under way."""
         with self._lock:
             if self._poll is None:
                 return
@@ -210,7 +210,7 @@ class Supervisor:
         os.close(watched.descriptor)
 
     def _wake(self) -> None:
-        """Make the thread look again. The caller holds the lock."""
+        """Wake the watching thread. The caller holds the lock."""
         os.write(self._wake_writer, b"x")
 
 

@@ -1,7 +1,7 @@
-"""PostgreSQL itself: where its programs come from, and how a cluster is run.
+"""PostgreSQL: the origin of its programs, and the operation of clusters.
 
 * ``cluster``: one data directory: initialise, start, stop, connect
-* ``errors``: how a server can fail
+* ``errors``: failures of a server
 * ``initdb``, ``settings``: how a cluster is initialised and configured
 * ``launcher``: how the programs are started
 * ``postmaster``, ``control_file``, ``log_file``: the state of a server, from its files

@@ -1,8 +1,8 @@
-"""One data directory: initialise it, run its server, connect to it.
+"""A cluster: initialise its data directory, run its server, connect to it.
 
-A server is started in a session of its own and outlives the engine. Any ``Cluster`` on
-the same directory finds it again, whichever engine started it. At most one thread at a time
-may start or stop the server of a directory.
+A server is started in its own session and outlives the engine. Any ``Cluster`` on the same
+directory finds it again, whichever engine started it. At most one thread at a time may start or
+stop the server of a directory.
 """
 
 import re
@@ -47,8 +47,8 @@ _UNFIT_SETTING = re.compile(r'HINT: +(?:Change|Increase|Set) "?([a-z_]+)"?')
 class Cluster:
     """A PostgreSQL data directory and the programs that serve it.
 
-    ``os_user`` runs the server when the engine is root. The server's output goes to
-    ``log_file``; it is the engine's, beside the data directory rather than in it.
+    ``os_user`` runs the server when the engine is root. The server's output goes to ``log_file``;
+    it belongs to the engine and is beside the data directory rather than in it.
     """
 
     def __init__(
@@ -123,11 +123,11 @@ class Cluster:
         return find_postmaster(self.data_dir)
 
     def stop(self, mode: StopMode, *, seconds: float = STOP_SECONDS) -> None:
-        """Stop the server and wait for its end; nothing happens when none runs.
+        """Stop the server and wait for its end; do nothing when none runs.
 
-        ``fast`` writes everything to the data directory's files, ``immediate`` leaves the
-        next start to recover from the log. A server that does not obey within ``seconds``
-        is killed. After ``fast``, raises ClusterFailed unless all is in the data files.
+        ``fast`` writes everything to the data directory's files, ``immediate`` leaves the next
+        start to recover from the log. A server that does not stop within ``seconds`` is killed.
+        After ``fast``, raises ClusterFailed unless all is in the data files.
         """
         running = self.postmaster()
         if running is None:

@@ -1,4 +1,4 @@
-"""How a data directory's server last ended (``src/include/catalog/pg_control.h``)."""
+"""The control file: whether a server shut down cleanly (``src/include/catalog/pg_control.h``)."""
 
 import os
 import struct

@@ -1,4 +1,4 @@
-"""How a server can fail: kinds of ClusterFailed that callers tell apart.
+"""Failures of a server: the kinds of ClusterFailed that callers distinguish.
 
 ::
 

@@ -70,7 +70,7 @@ def _write(path: Path, text: str, how: int) -> None:
 def _hand_over(data_dir: Path, before: OsUser, after: OsUser) -> None:
     """Make ``after`` the owner of everything that belonged to ``before``, and of nothing else.
 
-    By descriptors, so that nothing which the other user's processes put in the way is followed.
+    Works by descriptors, so that no link that the other user's processes create is followed.
     """
     try:
         for _, directories, files, place in os.fwalk(data_dir):

@@ -46,7 +46,7 @@ class Launcher:
         output: File,
         user_name: UserName = UserName(),  # noqa: B008 - it is immutable
     ) -> Popen:
-        """Start ``initdb`` or ``postgres`` on the data directory, in a session of its own.
+        """Start ``initdb`` or ``postgres`` on the data directory, in its own session.
 
         When the engine is root, it runs as the owner of the data directory, without any other
         group. It sees nothing of the engine's environment. ``user_name`` is for ``initdb`` alone.
@@ -173,8 +173,8 @@ class Launcher:
 def switch_user(user: OsUser, path: str = _SYSTEM_PATH) -> list[str]:
     """Return a command prefix that switches to ``user``; empty when there is no ``setpriv``.
 
-    With a user of its own to switch to, ``subprocess`` has to fork, which copies the page tables
-    of the whole engine (4 ms for 100 MB) with the interpreter locked. Without, it uses vfork.
+    If ``subprocess`` switched the user itself, it would have to fork, which copies the page tables
+    of the whole engine (4 ms for 100 MB) with the interpreter locked. Otherwise it uses vfork.
     """
     tool = shutil.which("setpriv", path=path)
     # That of busybox lacks these options.

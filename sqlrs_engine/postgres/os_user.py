@@ -1,8 +1,8 @@
 """The operating system user that servers run as when the engine is root.
 
-PostgreSQL refuses to run as root. A user that owns other data is not an alternative: SQL can
-run programs as the server's user, and ``postgres`` owns the clusters of the system. So it is
-the user ``sqlrs``, if there is one, else an unused user id.
+PostgreSQL refuses to run as root. A user that owns other data is not an alternative: SQL can run
+programs as the server's user, and ``postgres`` owns the clusters of the system. Therefore servers
+run as the user ``sqlrs``, if there is one, else with an unused user id.
 """
 
 import grp
@@ -29,7 +29,7 @@ ID_MAPS = (Path("/proc/self/uid_map"), Path("/proc/self/gid_map"))
 class OsUser:
     """A user by name, with its user id and the id of its primary group.
 
-    The name of one that has none is ``uid 60706``.
+    A user without a name is called ``uid 60706``, for example.
     """
 
     name: str
@@ -76,7 +76,7 @@ class OsUser:
         return OsUser(f"uid {status.st_uid}", status.st_uid, status.st_gid)
 
     def with_name(self) -> "OsUser":
-        """Return the user itself or, if it has no name, one with a name: ``initdb`` insists.
+        """Return the user itself or, if it has no name, one with a name, which ``initdb`` requires.
 
         Raises OsUserUnknown when there is none.
         """

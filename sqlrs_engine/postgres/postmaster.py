@@ -105,8 +105,8 @@ def find_postmaster(data_dir: Path) -> Postmaster | None:
 def wait_ready(data_dir: Path, process: int, pid: int, seconds: float) -> bool:
     """Wait until the server accepts connections; return False when it ends or time is up.
 
-    ``process`` is a pidfd of the server. It says so by a word in its pid file, so the file is
-    read again and again, while the end of the process is noticed at once.
+    ``process`` is a pidfd of the server. The server announces readiness by a word in its pid file,
+    so the file is read repeatedly; the end of the process is noticed at once.
     """
     pause, longest = _POLL_SECONDS
     begun = time.monotonic()
@@ -122,7 +122,7 @@ def wait_ready(data_dir: Path, process: int, pid: int, seconds: float) -> bool:
 
 
 def kill(process: int) -> None:
-    """End the server behind a pidfd that does not obey.
+    """Kill the server behind a pidfd that does not stop when told to.
 
     At SIGQUIT it may still end its own processes; SIGKILL leaves them behind.
     """

@@ -1,4 +1,4 @@
-"""What a killed server leaves behind: processes, shared memory, its pid and socket files.
+"""The remains of a killed server: processes, shared memory, its pid and socket files.
 
 Those files would stop the next start if their pid has passed to another process.
 """
@@ -15,7 +15,7 @@ from .shared_memory import release
 
 
 def clear_remains(data_dir: Path, container: Path) -> None:
-    """Remove what the dead server of ``data_dir`` left; nothing happens when it left nothing.
+    """Remove what the dead server of ``data_dir`` left, if anything.
 
     A directory in the pid file's place is moved to ``container``. Raises ClusterFailed when a
     process does not end.

@@ -1,8 +1,8 @@
 """SCRAM-SHA-256 verifiers (RFC 5803, RFC 7677) as PostgreSQL stores them.
 
-Made here, the password itself never travels to the server nor into its logs. libpq's
-``PQencryptPasswordConn`` takes twice the time (2.9 ms rather than 1.3) and holds the
-interpreter's lock meanwhile; and with a connection it obeys a script's ``scram_iterations``.
+Verifiers are made here, so the password itself never reaches the server or its logs. libpq's
+``PQencryptPasswordConn`` takes twice the time (2.9 ms rather than 1.3) and holds the interpreter's
+lock meanwhile; and with a connection it obeys a script's ``scram_iterations``.
 """
 
 import base64

@@ -45,9 +45,9 @@ _NEWER_SETTINGS: Mapping[int, Mapping[str, Setting]] = {
 
 
 def initdb_arguments(major: int, locale: str) -> list[str]:
-    """Return the arguments of ``initdb``, the data directory excepted.
+    """Return the arguments of ``initdb``, except the data directory.
 
-    ``locale`` is the one of the C library; from 17 on PostgreSQL brings its own C.UTF-8.
+    ``locale`` is that of the C library; from 17 on PostgreSQL brings its own C.UTF-8.
     """
     arguments = [
         f"--username={SUPERUSER}",

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 def release(data_dir: Path, segment: int) -> None:
     """Remove the shared memory of a dead server, given the id of its System V segment.
 
-    Harmless when the segment is gone or another's.
+    Do nothing when the segment is gone or belongs to another program.
     """
     try:
         status = data_dir.stat()

@@ -55,7 +55,7 @@ def connect(data_dir: Path, port: int, dbname: str, *, autocommit: bool = True) 
 
 
 def log_in(port: int, password: str) -> int:
-    """Log in by TCP and password, as clients do; return as ``sessions_ever``.
+    """Log in by TCP and password, as clients do; return what ``sessions_ever`` returns.
 
     Raises ServerUnusable when the server refuses.
     """

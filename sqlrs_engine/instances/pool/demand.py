@@ -1,4 +1,4 @@
-"""Which states clients request, and how many standbys of each are worth keeping."""
+"""The demand for states, and the number of standbys of each that is worth keeping."""
 
 import math
 from collections.abc import Mapping
@@ -34,8 +34,8 @@ class Demand:
 def shares(scores: Mapping[str, float], limit: int) -> dict[str, int]:
     """Divide ``limit`` standbys among states; a state that gets none is left out.
 
-    Each state gets one, those of the highest scores first, then as many as its score, in
-    proportion.
+    Each state gets one, the highest scores first. The rest are divided in proportion to the scores;
+    no state gets more than its score warrants.
     """
     given = dict.fromkeys(sorted(scores, key=lambda k: scores[k], reverse=True)[:limit], 1)
     for _ in range(limit - len(given)):
@@ -47,14 +47,14 @@ def shares(scores: Mapping[str, float], limit: int) -> dict[str, int]:
 
 
 def most_in_excess(held: Mapping[str, int], wanted: Mapping[str, int]) -> str | None:
-    """Return the state with the most standbys beyond what is wanted, None when none has any."""
+    """Return the state with the most unwanted standbys, None when there are none."""
     excess = {state_id: count - wanted.get(state_id, 0) for state_id, count in held.items()}
     found = max(excess, key=lambda k: excess[k], default=None)
     return found if found is not None and excess[found] > 0 else None
 
 
 def most_lacking(held: Mapping[str, int], wanted: Mapping[str, int]) -> str | None:
-    """Return the state with the smallest part of what is wanted, None when all have enough."""
+    """Return the state with the smallest share of its wanted standbys, None when none lacks any."""
     filled = {k: held.get(k, 0) / count for k, count in wanted.items() if held.get(k, 0) < count}
     return min(filled, key=lambda k: filled[k], default=None)
 

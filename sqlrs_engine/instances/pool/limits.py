@@ -1,4 +1,4 @@
-"""How many standbys the configuration and the machine's memory allow."""
+"""The number of standbys that the configuration and the machine's memory allow."""
 
 from sqlrs_engine.config import Config
 from sqlrs_engine.host.memory import USUAL_SERVER, Memory
@@ -32,7 +32,7 @@ class Limits:
         return min(int(self._config.value(MAX_STANDBYS)), by_memory)
 
     def measure(self, pid: int) -> int:
-        """Return the bytes of memory that a server takes; count on the same for the next ones."""
+        """Return the bytes of memory that a server takes; assume the same for the next ones."""
         size = self._memory.server(pid)
         self._server_size = max(size, 1)
         return size

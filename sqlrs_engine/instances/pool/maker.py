@@ -11,7 +11,7 @@ from .standbys import PendingStandby, Standby, Standbys
 
 
 class Abandoned(Exception):  # noqa: N818  (not an error: the standby is not needed any more)
-    """The standby that is being made is not needed any more."""
+    """The standby that is being made is no longer needed."""
 
 
 class StandbyMaker:
@@ -28,8 +28,8 @@ class StandbyMaker:
     def make(self, pending: PendingStandby) -> None:
         """Make a standby for the thread that waits for it, or for the pool.
 
-        Remove it again when neither needs it any more. Raises Abandoned when that is known
-        before its server starts, StorageFull when the disk has no room for standbys, and what
+        Remove it again when neither needs it any longer. Raises Abandoned when that is known before
+        its server starts, StorageFull when the disk has no room for standbys, and what
         ``Provisioner.make`` raises.
         """
         made = unwanted = None

@@ -1,9 +1,9 @@
 """Hands standbys over and adjusts their number to the demand, in the background.
 
 A standby differs from an instance only in that it has no row: handing it over adds the row. The
-next start of an engine that was killed removes its standbys like all files without a row. No
-other part knows of standbys: they are no reference to their state, and they are removed when
-anything else needs the disk space, memory or ports that they take.
+next start of an engine that was killed removes its standbys like all files without a row. No other
+part knows of standbys: they do not count as references to their state, and they are removed when
+anything else needs their disk space, memory or ports.
 """
 
 import logging
@@ -43,7 +43,7 @@ Spawn = Callable[[Callable[[], None]], None]
 
 
 def in_thread(work: Callable[[], None]) -> None:
-    """Do work in a thread of its own, which does not keep the process alive."""
+    """Do work in a new thread, which does not keep the process alive."""
     threading.Thread(target=work, name="standby", daemon=True).start()
 
 
@@ -105,9 +105,9 @@ class Pool:
         self._wake.set()
 
     def release_all(self) -> bool:
-        """Remove all standbys, for what they take; return whether there were any.
+        """Remove all standbys to free what they use; return whether there were any.
 
-        Their files are gone when this returns, unless that takes more than some seconds.
+        Their files are gone when this returns, unless that takes more than a few seconds.
         """
         if not self._standbys.held():
             return False
@@ -130,7 +130,7 @@ class Pool:
         self._standbys.open()
 
     def stop(self) -> None:
-        """Remove all standbys and make none any more."""
+        """Remove all standbys and make no more."""
         with self._lock:
             self._stopping.set()
         standbys = self._standbys.close()
@@ -194,7 +194,7 @@ class Pool:
         return None
 
     def _usable(self, clone: RunningClone) -> bool:
-        """Return whether a standby runs, and is what a new instance would be."""
+        """Return whether a standby runs and is the same as a new instance."""
         return (
             clone.settings == self._provisioner.settings()
             and self._services.ports.in_range(clone.port)
@@ -248,7 +248,7 @@ class Pool:
             raise
 
     def _make(self, pending: PendingStandby) -> None:
-        """Make a standby; forget the requests of a state of which none can be made."""
+        """Make a standby; forget the requests of a state if that fails."""
         try:
             self._maker.make(pending)
         except Abandoned:

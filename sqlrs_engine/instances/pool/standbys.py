@@ -89,7 +89,7 @@ class Standbys:
             return pending
 
     def settle(self, pending: PendingStandby, made: Standby | None) -> Standby | None:
-        """Hand a new standby to its thread or keep it; return it when it is not needed any more."""
+        """Hand a new standby to its thread or keep it; return it when it is no longer needed."""
         with self._changed:
             wanted = pending.free() and not self._closed
             pending.settle(made if pending.claimed else None)
@@ -107,7 +107,7 @@ class Standbys:
             self._changed.notify_all()
 
     def remove(self, unwanted: Collection[Standby]) -> list[Standby]:
-        """Remove standbys; return those that were still here."""
+        """Remove standbys; return those that were still present."""
         with self._changed:
             removed = [standby for standby in self._standbys if standby in unwanted]
             self._standbys = [standby for standby in self._standbys if standby not in unwanted]
@@ -126,7 +126,7 @@ class Standbys:
             return self.remove([each for each in self._standbys if selected(each.clone.state_id)])
 
     def close(self) -> list[Standby]:
-        """Accept no standbys any more; remove and return all."""
+        """Stop accepting standbys; remove and return all."""
         with self._changed:
             self._closed = True
             return self.clear()

@@ -1,4 +1,4 @@
-"""One set of PostgreSQL programs, and its image id."""
+"""A set of PostgreSQL programs, and its image id."""
 
 import hashlib
 import json

@@ -1,8 +1,7 @@
 """The version and the hash of a server program, cached by file identity.
 
-Asking costs a process and a read of some 10 MB, so answers are kept in memory and in a
-small JSON file, keyed by path and valid while size, modification time and inode are the
-same.
+Taking a fingerprint costs a process and a read of some 10 MB, so answers are kept in memory and in
+a small JSON file, keyed by path and valid while size, modification time and inode are the same.
 """
 
 import hashlib

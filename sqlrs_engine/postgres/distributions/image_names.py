@@ -53,8 +53,8 @@ class Image:
 def parse_image(text: str) -> Image:
     """Parse an image name.
 
-    Raises InvalidArgument when it is not an image name at all. ``Distributions.resolve``
-    finds out whether there is such an image.
+    Raises InvalidArgument when it is not an image name at all. ``Distributions.resolve`` checks
+    whether there is such an image.
     """
     reference = _REFERENCE.fullmatch(text) if len(text) <= _MAX_LENGTH else None
     if reference is None:

