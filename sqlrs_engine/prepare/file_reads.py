@@ -36,7 +36,7 @@ class FileRead:
         return cls(path, _identity(path.stat()))
 
     def unchanged(self) -> bool:
-        """Return whether the file is still as it was."""
+        """Return whether the file is unchanged."""
         try:
             return _identity(self.path.stat()) == self.identity
         except OSError:
@@ -87,7 +87,7 @@ class FileMemory(Generic[T]):
 
 
 class FileDigests:
-    """The SHA-256 of files, remembered; thread-safe."""
+    """The SHA-256 digests of files, cached; thread-safe."""
 
     def __init__(self) -> None:
         self._memory = FileMemory(
@@ -114,7 +114,7 @@ def printable(path: str) -> str:
 
 
 def _unreadable(path: str, error: OSError | ValueError) -> InvalidArgument:
-    """Return the error for a file that cannot be read; one that is not there needs no reason."""
+    """Return the error for a file that cannot be read; no reason is added for a missing file."""
     if isinstance(error, FileNotFoundError):
         return InvalidArgument("cannot read file", path)
     reason = getattr(error, "strerror", None) or str(error)

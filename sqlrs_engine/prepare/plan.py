@@ -1,4 +1,4 @@
-"""The plan of a preparation: its image, and a chain of steps with the states they make."""
+"""The plan of a prepare: its image, and a chain of steps with the states they make."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -38,10 +38,10 @@ class Site:
 class Step(ABC):
     """A change of a cluster, and the state that it makes of its parent (None: the base state).
 
-    ``files`` are those whose content counts in ``state_id``. ``volatile`` is the reason
-    why the state must not be used again, None for the usual case. ``notes`` name what it
-    reads beyond its inputs. ``recipe`` is what the step is made of, as JSON, so that a later
-    step can be compared with it.
+    ``files`` are those whose content counts in ``state_id``. ``volatile`` is the reason why the
+    state must not be used again, None for the usual case. ``notes`` name what the step reads beyond
+    its inputs. ``recipe`` is what the step is made of, as JSON, so that a later step can be
+    compared with it.
     """
 
     # Whether the step needs a server that listens on 127.0.0.1, not on its socket alone.
@@ -98,7 +98,7 @@ class Plan:
         return self.distribution.image_id
 
     def close(self) -> None:
-        """Give up what the plan keeps running or on the disk: by default nothing."""
+        """Release the processes and files that the plan holds: by default none."""
 
     @property
     def state_ids(self) -> list[str]:
@@ -110,8 +110,8 @@ class Plan:
 class Draft(ABC):
     """A request that was read and checked: its plan, once the image is known.
 
-    ``normalized`` is what the arguments are shown as, ``settings`` are the server's beyond the
-    engine's own, ``files`` were read for it.
+    ``normalized`` is the form in which the arguments are shown, ``settings`` are the server's
+    beyond the engine's own, ``files`` were read for it.
     """
 
     request: PrepareRequest
@@ -129,9 +129,9 @@ class Draft(ABC):
 
     @abstractmethod
     def plan(self, distribution: Distribution, context: JobContext) -> Plan:
-        """Return the plan on a distribution; close it in the end.
+        """Return the plan on a distribution; close it after use.
 
-        ``context`` gets the messages of what takes long and may end it. Raises InvalidArgument,
-        SourceInputsMissing, StepFailed when Liquibase cannot read the changelog,
+        ``context`` receives messages about long operations and may end them. Raises
+        InvalidArgument, SourceInputsMissing, StepFailed when Liquibase cannot read the changelog,
         LiquibaseUnavailable, and what ``context.cancellation.check`` does.
         """

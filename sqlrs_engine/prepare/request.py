@@ -39,8 +39,8 @@ class PrepareRequest:
     def from_json(cls, body: Json) -> "PrepareRequest":
         """Read a request whose types the API document has checked; other fields pass.
 
-        Raises InvalidArgument without a known kind or without an image, for a ``work_dir``
-        that is not absolute, and for a manifest that makes no sense.
+        Raises InvalidArgument without a known kind or without an image, for a ``work_dir`` that is
+        not absolute, and for an invalid manifest.
         """
         kind = (body.get("prepare_kind") or "").strip()
         if not kind:

@@ -1,4 +1,4 @@
-"""The tasks of a job: how they are called, and what they say of its plan."""
+"""The tasks of a job: their ids, and what they show of its plan."""
 
 from sqlrs_engine.postgres.distributions.image_names import parse_image
 from sqlrs_engine.store.records import Task
@@ -11,7 +11,7 @@ PREPARE_INSTANCE = "prepare-instance"
 
 
 def execute(number: int) -> str:
-    """Return the id of the task that takes a step, counted from 0."""
+    """Return the id of the task that executes a step, counted from 0."""
     return f"execute-{number}"
 
 
@@ -24,7 +24,7 @@ def is_resolved(image: str) -> bool:
 
 
 def tasks_of(plan: Plan, job_id: str, image: str, done: int) -> list[Task]:
-    """Return the tasks of a job; the first ``done`` steps need not be taken.
+    """Return the tasks of a job; the first ``done`` steps need not run.
 
     The tasks that come before the steps have succeeded by the time there is a plan.
     """

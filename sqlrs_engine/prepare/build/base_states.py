@@ -31,7 +31,7 @@ class BaseStates:
         self._metrics = metrics
 
     def ensure(self, plan: Plan, context: JobContext) -> Path:
-        """Return the container of the plan's base state, made if it is not there.
+        """Return the container of the plan's base state, which is made if it is missing.
 
         Raises ClusterFailed, StorageFull, and what ``context.cancellation.check`` does.
         """

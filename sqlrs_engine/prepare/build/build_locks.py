@@ -39,7 +39,7 @@ class BuildLocks:
 
     @contextmanager
     def permit(self, cancellation: Cancellation) -> Iterator[None]:
-        """Hold one of the permits, after waiting for it if need be; raises as ``hold`` does."""
+        """Hold one of the permits, after waiting for it if necessary; raises as ``hold`` does."""
         self._wait(cancellation, lambda: self._permits > 0, lambda: self._change_permits(-1))
         try:
             yield

@@ -1,4 +1,4 @@
-"""Builds states: a clone of the parent, the step done to it, a clean stop, a snapshot."""
+"""Builds states: clones the parent, runs the step, stops the server, publishes the result."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -49,10 +49,10 @@ class Builder:
         )
 
     def ensure(self, plan: Plan, step: Step, context: JobContext) -> bool:
-        """Build a step's state unless it is there; return whether it was built.
+        """Build a step's state unless it exists; return whether it was built.
 
-        The parent must be there and leased. Raises StepFailed, of the step before when that
-        has left a server of no use, Conflict when a script changed while it ran, StorageFull,
+        The parent must exist and be leased. Raises StepFailed (for the step before, if no server of
+        its state is usable), Conflict when a script changed while it ran, StorageFull,
         ClusterFailed, and what ``context.cancellation.check`` does.
         """
 
@@ -175,7 +175,7 @@ class Builder:
             )
 
     def _unproven_parent(self, plan: Plan, step: Step) -> Step | None:
-        """Return the step before, if its state has not proven itself and is what is cloned."""
+        """Return the step before, if its state is not proven and is the one that is cloned."""
         if step.from_base:
             return None
         parents = (each for each in plan.steps if each.state_id == step.parent_state_id)
@@ -183,7 +183,7 @@ class Builder:
 
     @contextmanager
     def _blamed(self, plan: Plan, parent: Step | None, context: JobContext) -> Iterator[None]:
-        """Blame the step before for a server that it has spoilt."""
+        """Attribute an unusable server in the block to the step before, if that is the cause."""
         try:
             yield
         except ServerUnusable as error:

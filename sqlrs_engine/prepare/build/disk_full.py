@@ -1,7 +1,7 @@
-"""Whether a build failed because the disk was full.
+"""Recognises builds that failed because the disk was full.
 
-Only PostgreSQL's and the filesystem's own word count: the SQLSTATE ``disk_full``, which the
-server's log has before each message, and ``statvfs``. The text of an error may be a script's.
+Only reports of PostgreSQL and of the filesystem count: the SQLSTATE ``disk_full``, which precedes
+each message in the server's log, and ``statvfs``. The text of an error may come from a script.
 """
 
 import os
@@ -42,10 +42,10 @@ def says_disk_full(log: str) -> bool:
 
 
 def was_full(error: ClusterFailed | StepFailed, log: Path, exhausted: bool) -> bool:
-    """Return whether a build failed for want of space; ``exhausted`` is what the disk says now.
+    """Return whether a build failed for lack of space; ``exhausted`` is whether the disk is full.
 
-    A server that has no space for its log cannot say so itself, and dies; a program that says
-    so is believed when the disk agrees.
+    A server that has no space for its log ends without a report. The report of a program is trusted
+    if the disk is full now.
     """
     details = error.details or ""
     if says_disk_full(details) or says_disk_full(_tail(log)):
@@ -54,7 +54,7 @@ def was_full(error: ClusterFailed | StepFailed, log: Path, exhausted: bool) -> b
 
 
 def initdb_was_full(error: ClusterFailed, exhausted: bool) -> bool:
-    """Return whether ``initdb``, which runs no user's code, failed for want of space."""
+    """Return whether ``initdb``, which runs no user's code, failed for lack of space."""
     return exhausted or NO_SPACE in (error.details or "")
 
 

@@ -1,11 +1,11 @@
 """The proof of a state: an instance of it has started and let its user in.
 
-A step can keep every server from starting (``ALTER SYSTEM``) or its user from logging in
-(``ALTER ROLE``, ``DROP DATABASE``, an event trigger). That shows when a server of its state is
-first needed, and then the step has failed and its state is not kept. A state that was proven
-once is never blamed: what goes wrong later comes from elsewhere. Nor is one of which a server
-does well at the second attempt, or while that of an empty cluster fails, too: then the machine
-is short of something.
+A step can keep every server from starting (``ALTER SYSTEM``) or its user from logging in (``ALTER
+ROLE``, ``DROP DATABASE``, an event trigger). That shows when a server of its state is first needed,
+and then the step has failed and its state is not kept. A state that was proven once is never
+blamed: what goes wrong later comes from elsewhere. Nor is a state blamed whose server works at the
+second attempt, or fails while the server of an empty cluster fails as well: then the machine lacks
+some resource.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from .disk_full import NO_SPACE
 
 
 class Proof:
-    """Judges what goes wrong with servers of states."""
+    """Decides whether a state is to blame for the failure of its server."""
 
     def __init__(self, states: States, disk_budget: DiskBudget) -> None:
         self._states = states

@@ -1,4 +1,4 @@
-"""Workspaces: clones that are built on or tried, with a server of their own, and then go."""
+"""Workspaces: temporary clones with servers, in which states are built or tried."""
 
 import secrets
 import socket
@@ -22,7 +22,7 @@ _BUILD_SETTINGS: Mapping[str, Any] = {"shared_buffers": "128MB", "max_wal_size":
 
 
 class Workspaces:
-    """Starts the servers of workspaces, and removes workspaces for certain."""
+    """Starts the servers of workspaces, and removes workspaces, repeatedly if necessary."""
 
     def __init__(
         self, files: StateFiles, servers: Servers, metrics: Metrics, retries: RetryQueue
@@ -94,7 +94,7 @@ class Workspaces:
 
 
 def _any_port() -> int:
-    """Return a free port of 127.0.0.1, of those that the system gives out for a moment."""
+    """Return a free port of 127.0.0.1 from the system's ephemeral range."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

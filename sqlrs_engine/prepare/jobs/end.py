@@ -58,9 +58,9 @@ class End:
     def store_eventually(
         self, job_id: str, services: Services, cancellation: Cancellation
     ) -> Job | None:
-        """Store the end as soon as the store can take it.
+        """Store the end as soon as the store accepts it.
 
-        What prevents that may pass: the disk is full or does not answer, the process has no
+        A failure may be temporary: the disk is full or does not answer, or the process has no
         descriptor left. Returns None when the engine stops before, or when the job is gone.
         """
         end, logged = self, False

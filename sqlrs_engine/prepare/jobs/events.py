@@ -1,8 +1,8 @@
 """The events of jobs: seen by readers at once, written to the store in batches.
 
-A line is in memory until it is in the store, so a reader finds every line in one of the
-two. A thread that appends faster than the writer stores has to store too, so that memory stays
-flat.
+A line is in memory until it is in the store, so a reader finds every line in one of the two. A
+thread that appends faster than the writer stores has to store as well, which limits the memory in
+use.
 """
 
 import json
@@ -147,7 +147,7 @@ class EventLog:
             self._notify(job_id)
 
     def read(self, job_id: str, start: int) -> Batch:
-        """Return the events from index ``start``, all there are or the next of them."""
+        """Return the events from index ``start``, all of them or the next batch."""
         with self._lock:
             live = self._live.get(job_id)
             if live is not None and start >= live.stored:
@@ -165,7 +165,7 @@ class EventLog:
         return Batch(lines, state)
 
     def subscribe(self, job_id: str, callback: Callable[[], None]) -> Callable[[], None]:
-        """Call back, from any thread, after each change; return what ends that."""
+        """Call back, from any thread, after each change; return a function that stops this."""
         with self._lock:
             self._listeners[job_id].append(callback)
 
@@ -199,7 +199,7 @@ class EventLog:
             callback()
 
     def _write(self) -> None:
-        """Store lines as they come; a burst of them in one transaction."""
+        """Store lines as they arrive; a burst of them in one transaction."""
         while not self._closed.is_set():
             self._dirty.wait()
             self._closed.wait(_BATCH_SECONDS)

@@ -86,7 +86,7 @@ class JobRun:
             return self._prepare(request)
 
     def _prepare(self, request: PrepareRequest) -> Json | None:
-        """Plan, build what is missing, and hand over."""
+        """Plan, build the missing states, and create the instance."""
         with closing(self._plan(request)) as plan:
             if request.plan_only:
                 self._progress.only_planned(self._store_plan(plan, self._steps_done(plan)))
@@ -128,16 +128,16 @@ class JobRun:
         return tasks
 
     def _steps_done(self, plan: Plan) -> int:
-        """Return how many steps, from the first, lead to the last state that is there.
+        """Return how many steps, from the first, lead to the last state that exists.
 
-        They need not be done, even where the states before it are gone.
+        They need not run, even where the states before it are gone.
         """
         counted = reversed([*enumerate(plan.state_ids, start=1)])
         exists = self._services.states.exists
         return next((count for count, state_id in counted if exists(state_id)), 0)
 
     def _complete(self, plan: Plan, done: int, lease: Lease) -> Json:
-        """Build what is missing and hand over; once more when something cached was damaged."""
+        """Build missing states and create the instance; repeat once if a state is damaged."""
         try:
             self._build(plan, done, lease)
             return self._hand_over(plan)

@@ -12,7 +12,7 @@ from .events import EventLog
 
 
 class Progress:
-    """Records how far one job is; used by the job's thread alone."""
+    """Records the progress of one job; used by the job's thread alone."""
 
     def __init__(self, job_id: str, jobs: JobStore, events: EventLog, metrics: Metrics) -> None:
         self._job_id = job_id
@@ -33,7 +33,7 @@ class Progress:
         self._events.append(self._job_id, "status", status="running")
 
     def planned(self, tasks: Sequence[Task]) -> None:
-        """Record that planning made these tasks, which the store has by now."""
+        """Record that planning made these tasks, which are stored by now."""
         self._types = {task.task_id: task.type for task in tasks}
         self._settled = {task.task_id for task in tasks if task.status == "succeeded"}
         for task_id in (PLAN, RESOLVE_IMAGE):
@@ -56,7 +56,7 @@ class Progress:
         self._task_event(task_id, "running")
 
     def succeeded(self, task_id: str, *, with_job: bool = False) -> None:
-        """Record that a task has succeeded, ``with_job`` in the store by the job's end alone."""
+        """Record that a task has succeeded; with ``with_job``, the end of the job stores this."""
         self._current = None
         self._count(task_id, "succeeded")
         if not with_job and task_id not in self._settled:

@@ -1,4 +1,4 @@
-"""The jobs that an engine has under way: each waits for a thread, runs on it, and leaves."""
+"""The queue of jobs: each waits for a thread, runs on it, and leaves the queue."""
 
 import logging
 import threading
@@ -35,7 +35,7 @@ class JobQueue:
 
     @contextmanager
     def locked(self) -> Iterator[bool]:
-        """Let no job come or go in the block; yield False when no job may come any more."""
+        """Let no job enter or leave during the block; yield False when no job is accepted."""
         with self._changed:
             yield not self._stopping
 
@@ -51,7 +51,7 @@ class JobQueue:
         return len(self._cancellations)
 
     def add(self, job: Job, draft: Draft | None = None) -> None:
-        """Have a job run, or change nothing; call it in ``locked``.
+        """Queue a job; on failure change nothing. Call it in ``locked``.
 
         ``draft`` is what was read of its request. A job that waits for a thread is read again:
         thousands may wait, and the drafts of all would fill the memory.
@@ -71,7 +71,7 @@ class JobQueue:
             self._services.retries.later("find threads for jobs", self._find_thread)
 
     def cancel(self, job_id: str) -> None:
-        """Cancel a job if it is here; it ends a little later."""
+        """Cancel a job if it is in the queue; it ends soon after."""
         cancellation = self._cancellations.get(job_id)
         if cancellation is not None:
             cancellation.cancel()
@@ -94,21 +94,21 @@ class JobQueue:
                 self._planning.discard(cancellation)
 
     def in_background(self, action: Callable[[], object]) -> None:
-        """Do something on a thread, after the jobs before it; nothing when stopping."""
+        """Do work on a thread, after the jobs before it; do nothing when stopping."""
         try:
             self._threads.submit(action)
         except RuntimeError as error:
             _log.debug("nothing more is done in the background: %s", error)
 
     def wait_for_end(self, job_ids: Collection[str], seconds: float) -> bool:
-        """Wait until none of these jobs is here; return False when that takes longer."""
+        """Wait until none of these jobs is in the queue; return False when that takes longer."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: self._cancellations.keys().isdisjoint(job_ids), seconds
             )
 
     def stop(self, seconds: float) -> None:
-        """Refuse jobs and plans and interrupt those that are here; wait at most ``seconds``."""
+        """Refuse jobs and plans and interrupt those in the queue; wait at most ``seconds``."""
         with self._changed:
             self._stopping = True
             jobs = dict(self._cancellations)

@@ -1,9 +1,9 @@
 """The retention of finished jobs; their states and instances are not touched.
 
 The latest jobs with identical inputs stay (``orchestrator.jobs.maxIdentical``), and so do the
-latest of all jobs (``maxFinished``), each until it is too old (``maxAge``).
-A job whose outcome no client has read yet is spared for a minute: many clients may prepare the
-same at the same time, and each wants its own answer.
+latest of all jobs (``maxFinished``), each until it is too old (``maxAge``). A job whose outcome no
+client has read yet is spared for a minute: many clients may prepare the same at the same time, and
+each needs its own answer.
 """
 
 import logging
@@ -49,9 +49,9 @@ class Retention:
         self._unread: dict[str, float] = {}
 
     def started(self, job_id: str) -> None:
-        """Note a job whose end a client will want to read.
+        """Note a job that starts, because a client will read its outcome.
 
-        Not when it ends: a client may read the end before that is noted.
+        This is not done at its end: a client could read the outcome before that is noted.
         """
         with self._lock:
             self._unread[job_id] = math.inf
@@ -75,17 +75,17 @@ class Retention:
             self._remove(self._jobs.finished_beyond(most, AT_ONCE))
 
     def gone(self, job_id: str) -> None:
-        """Forget a job that did not end: it was deleted, or is left for the next start."""
+        """Forget a job that did not end: it was deleted, or resumes at the next start."""
         with self._lock:
             self._unread.pop(job_id, None)
 
     def is_unread(self, job_id: str) -> bool:
-        """Return whether no client has seen yet how a job ended."""
+        """Return whether no client has read a job's outcome."""
         with self._lock:
             return job_id in self._unread
 
     def read(self, job: Job) -> None:
-        """Note that a client has seen how a job ended."""
+        """Note that a client has read a job's outcome."""
         with self._lock:
             unread = self._unread.pop(job.job_id, None) is not None
         if unread:
@@ -93,7 +93,7 @@ class Retention:
                 self._retire(job.signature)
 
     def _oldest(self) -> Timestamp | None:
-        """Return the moment before which those jobs ended that are too old now."""
+        """Return the time before which finished jobs are too old."""
         age = self._config.seconds(MAX_AGE)
         return shift(self._clock(), -age) if age > 0 else None
 

@@ -1,4 +1,4 @@
-"""Prepare jobs as clients know them: submitted, cancelled, deleted; and resumed at the start."""
+"""Prepare jobs for clients: submits, cancels and deletes them, and resumes them at a start."""
 
 import logging
 from functools import partial
@@ -47,11 +47,11 @@ class PrepareService:
         return self._services.events
 
     def submit(self, request: PrepareRequest, *, idempotency_key: str | None = None) -> Job:
-        """Check and queue a job, or return the one that was submitted with the key before.
+        """Check and queue a job, or return the one submitted earlier with the same key.
 
-        Raises InvalidArgument for anything wrong that can be seen now, SourceInputsMissing,
-        IdempotencyKeyReused when the key belongs to another request, Unavailable when the
-        engine is stopping.
+        Raises InvalidArgument for any mistake that can be detected now, SourceInputsMissing,
+        IdempotencyKeyReused when the key belongs to another request, Unavailable when the engine is
+        stopping.
         """
         if (earlier := self._submitted(request, idempotency_key)) is not None:
             return earlier
@@ -91,7 +91,7 @@ class PrepareService:
         return job
 
     def plan(self, request: PrepareRequest) -> Plan:
-        """Return the plan of a request, without making a job of it.
+        """Return the plan of a request, without creating a job.
 
         Raises what ``submit`` does, ImageUnavailable, and for changelogs LiquibaseUnavailable
         and StepFailed.
@@ -161,7 +161,7 @@ class PrepareService:
         return len(self._queue)
 
     def shutdown(self, seconds: float) -> None:
-        """Interrupt the jobs so that they resume at the next start; wait at most so long."""
+        """Interrupt the jobs so that they resume at the next start; wait ``seconds`` at most."""
         self._queue.stop(seconds)
         self._services.planner.stop()
         self._services.events.shut()
@@ -193,7 +193,7 @@ class PrepareService:
         self._services.retries.later(f"start job {job_id}", partial(self._resume, job_id))
 
     def _resume(self, job_id: str) -> None:
-        """Queue a job, unless it is queued already, or over."""
+        """Queue a job, unless it is queued already or has ended."""
         with self._queue.locked() as accepting:
             if not accepting or job_id in self._queue:
                 return

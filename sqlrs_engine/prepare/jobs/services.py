@@ -24,7 +24,7 @@ from .events import EventLog
 
 
 class Images(Protocol):
-    """Finds PostgreSQL; ``Distributions`` does."""
+    """Finds PostgreSQL; implemented by ``Distributions``."""
 
     def resolve(self, image: str) -> Distribution:
         """Return the distribution of an image. Raises ImageUnavailable."""

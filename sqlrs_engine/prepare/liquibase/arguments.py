@@ -1,4 +1,4 @@
-"""The arguments of Liquibase in a preparation: which are allowed, and the paths in them.
+"""The arguments of Liquibase in a prepare: those that are allowed, and the paths in them.
 
 To Liquibase, ``--changelog-file``, ``--changelogFile`` and ``--changeLogFile`` are the same, so
 names are compared without hyphens and case.

@@ -14,7 +14,8 @@ class Changeset:
     """A changeset that the command would run on a new database.
 
     ``files`` are the digests of the files that it reads itself, by path; ``parameters`` are the
-    values of the parameters that it may use. ``fields`` are all else that can change its effect.
+    values of the parameters that it may use. ``fields`` are everything else that can change its
+    effect.
     """
 
     id: str

@@ -1,7 +1,7 @@
-"""The cache of changelogs: one is valid while nothing that Liquibase looked at has changed.
+"""The cache of changelogs: each is valid while nothing that Liquibase looked at has changed.
 
-It is kept in files, so that the first preparation after a restart is as quick as the second. An
-entry lists every file that Liquibase read or looked for, with what it found.
+It is kept in files, so that the first prepare after a restart is as quick as the second. An entry
+lists every file that Liquibase read or looked for, with what it found.
 """
 
 import hashlib
@@ -73,7 +73,7 @@ class ChangelogCache:
             draft.replace(path)
             self._remove_oldest()
         except OSError as error:
-            _log.warning("cannot keep a changelog for the next preparation: %s", error)
+            _log.warning("cannot keep a changelog for the next prepare: %s", error)
 
     def check(self, changelog: Changelog) -> tuple[FileRead, ...]:
         """Return the files of a changelog as they are now.

@@ -72,7 +72,7 @@ class Installation:
 
 
 def find(given: str | None, configured: str | None, environment: Mapping[str, str]) -> Installation:
-    """Return the Liquibase to use: the one ``given`` by the request, or ``configured``, or found.
+    """Return the Liquibase to use: the one ``given`` by the request, ``configured``, or found.
 
     Of ``environment``, the request's over the engine's, PATH, JAVA_HOME and LIQUIBASE_HOME count.
     Raises LiquibaseUnavailable, which says what to install.

@@ -67,11 +67,11 @@ class LiquibasePlanner:
         self._config = config
 
     def stop(self) -> None:
-        """End the Liquibase that waits for the next job."""
+        """End the Liquibase process that waits for the next job."""
         self._sessions.close()
 
     def draft(self, request: PrepareRequest, settings: Mapping[str, Any]) -> "LiquibaseDraft":
-        """Check a request's arguments; the changelog is read by the plan, which takes Liquibase.
+        """Check a request's arguments; the plan reads the changelog, which needs Liquibase.
 
         Raises InvalidArgument, SourceInputsMissing.
         """

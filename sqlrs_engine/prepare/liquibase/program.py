@@ -1,4 +1,4 @@
-"""Starting Liquibase: a program in a process group of its own, with a small environment."""
+"""Starting Liquibase: a program in its own process group, with a small environment."""
 
 import os
 import subprocess

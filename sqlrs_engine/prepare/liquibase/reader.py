@@ -30,7 +30,7 @@ class Reader:
         cache: ChangelogCache,
         sessions: SessionPool,
     ) -> None:
-        """``key`` is all that ``start`` depends on, ``url`` names the kind of database.
+        """``key`` is everything that ``start`` depends on, ``url`` names the kind of database.
 
         With a ``command``, that applies the changesets and a session only reads the changelog.
         """

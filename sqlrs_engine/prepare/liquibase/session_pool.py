@@ -1,6 +1,6 @@
 """Liquibase processes kept for a while, because a job with the same arguments often follows.
 
-At most one waits, so at most one takes memory in vain.
+At most one process waits, so at most one uses memory unnecessarily.
 """
 
 import threading

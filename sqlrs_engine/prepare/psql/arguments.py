@@ -23,7 +23,7 @@ _ALWAYS = ("-X", "-v", f"{_STOP}=1")
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What psql runs; ``text`` is the path of a file or a command, otherwise empty."""
+    """An input that psql runs; ``text`` is the path of a file or a command, otherwise empty."""
 
     kind: InputKind
     text: str = ""

@@ -26,7 +26,7 @@ _PLAIN = re.compile(r"^(?:psql: )?(?:ERROR|FATAL|PANIC|error):.*")
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """How psql is called: arguments, working directory and standard input.
+    """A call of psql: arguments, working directory and standard input.
 
     ``home`` is ``$HOME``, None for that of the engine's user. ``edit_line`` turns a line of
     psql's output into the one that users see.

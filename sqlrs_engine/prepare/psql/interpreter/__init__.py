@@ -1,4 +1,4 @@
-r"""What psql would do with a script, found out without running it.
+r"""The interpreter of psql scripts: finds out what psql would do, without running it.
 
 * ``interpreter``: follows a script and its includes, and adds up their digest
 * ``conditional_stack``: which ``\if`` branches are taken

@@ -1,4 +1,4 @@
-"""What is found out about a script."""
+"""The findings about a script: its files, and what only psql can know."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""What psql has been told so far: variables, environment, directory, session settings."""
+"""The session of psql at a point of a script: variables, environment, directory, settings."""
 
 import os
 import pwd
@@ -33,7 +33,7 @@ _LASTING = re.compile(r"\s*(?:alter|create|do)\b", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class SessionStart:
-    """How a session begins: with the server's settings, and after earlier steps.
+    """The start of a session: with the server's settings, and after earlier steps.
 
     ``written`` are the files that earlier steps write, ``programs`` the texts of the programs
     they run, which may write others.

@@ -30,7 +30,7 @@ _ENCODINGS = {
 
 @dataclass(frozen=True, slots=True)
 class LexerSettings:
-    r"""How psql reads what follows; None means that only psql knows.
+    r"""The settings with which psql reads what follows; None means that only psql knows.
 
     ``encoding`` is the client's, as ``encoding_family`` returns it. ``active`` is False in an
     ``\if`` branch that is not taken. ``syntax_variables`` are the names and values of the
