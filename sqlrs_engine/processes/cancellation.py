@@ -1,4 +1,4 @@
-"""The request to end a job or a run: because a client wants it, or the engine stops."""
+"""The request to end a job or a run, by a client or because the engine stops."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ class Cancellation:
 
     @contextmanager
     def calling(self, callback: Callable[[], None]) -> Iterator[None]:
-        """Call back, from the thread that ends the work, if that happens within the block.
+        """Call back, in the thread that ends the work, if the work is ended during the block.
 
         Never later: leaving the block waits for a callback under way.
         """

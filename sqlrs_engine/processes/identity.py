@@ -16,7 +16,7 @@ _PROC = Path("/proc")
 def start_ticks(pid: int) -> int | None:
     """Return when a live process started, in clock ticks since boot.
 
-    None when there is no such process or it is dead already (a zombie).
+    None when there is no such process or it has ended already (a zombie).
     """
     try:
         text = (_PROC / str(pid) / "stat").read_bytes()
@@ -59,7 +59,7 @@ def pidfd(pid: int) -> Iterator[int | None]:
 
 
 def wait_exit(process: int, seconds: float) -> bool:
-    """Wait until the process behind a pidfd has ended; False when it has not in time."""
+    """Wait until the process behind a pidfd has ended; return False on timeout."""
     poll = select.poll()
     poll.register(process, select.POLLIN)
     return bool(poll.poll(max(0, int(seconds * 1000))))
@@ -74,7 +74,8 @@ def send(process: int, number: signal.Signals) -> None:
 def kill_working_in(directory: Path, seconds: float) -> list[int]:
     """Kill every process that works in ``directory`` and wait for its end.
 
-    Returns the pids killed. Raises TimeoutError when one lives on (in the kernel).
+    Returns the pids killed. Raises TimeoutError when one does not end (it is blocked in the
+    kernel).
     """
     killed = []
     for pid in working_in(directory):

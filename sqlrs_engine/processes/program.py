@@ -1,8 +1,8 @@
 """A program that the engine runs: its output, its end, and the end of all that it started.
 
-A program leads a process group of its own: start it with ``start_new_session=True``. Its end is
-the end of the group. A process that leaves the group, as a daemon does, escapes: it cannot keep
-the engine waiting, although it may hold the program's pipes open.
+A program leads its own process group: start it with ``start_new_session=True``. Its end is the end
+of the group. A process that leaves the group, as a daemon does, escapes: it cannot keep the engine
+waiting, although it may hold the program's pipes open.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ class Program:
 
     @property
     def running(self) -> bool:
-        """Whether the program has not ended yet."""
+        """Whether the program is running."""
         return not self._closed and not wait_exit(self._pidfd, 0)
 
     def write(self, data: bytes) -> None:
@@ -145,7 +145,7 @@ class Program:
         until: Callable[[], bool],
         signals: Sequence[signal.Signals],
     ) -> None:
-        """Read until ``until`` holds, or all is over, or had the time to be."""
+        """Read until ``until`` holds, all pipes are closed, or the time for that is over."""
         remaining = iter(signals)
         cancelled, ended, deadline = False, False, math.inf
         while not until() and not (ended and not _has_pipes(selector)):
@@ -182,7 +182,7 @@ def input_file(text: str) -> IO[bytes]:
 
 @contextlib.contextmanager
 def _wakeup(cancellation: Cancellation) -> Iterator[int]:
-    """Yield a descriptor that can be read once the work is to end."""
+    """Yield a descriptor that becomes readable when the work is to end."""
     woken = os.eventfd(0, os.EFD_CLOEXEC)
     try:
         with cancellation.calling(lambda: os.eventfd_write(woken, 1)):
@@ -200,7 +200,7 @@ def _has_pipes(selector: selectors.BaseSelector) -> bool:
 
 
 def _read_once(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> int:
-    """Read a pipe that has something, or has ended; return how many bytes there were."""
+    """Read a pipe that is readable or closed; return the number of bytes."""
     chunk = os.read(key.fd, _READ_BYTES)
     if chunk:
         key.data.add(chunk)

@@ -1,7 +1,7 @@
-"""Runs: psql and pgbench against an instance, their output streamed as it comes.
+"""Runs: psql and pgbench against an instance, their output streamed as it arrives.
 
 * ``runs``: starts runs and knows those in progress
-* ``request``: what a run asks for, and which requests are refused
+* ``request``: the request of a run, and the checks that refuse it
 * ``arguments``, ``program_options``: arguments that name a connection, and how to find them
 * ``run``: one run: programs one after another, as events
 * ``event_queue``: the events that the client has not read yet

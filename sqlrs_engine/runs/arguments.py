@@ -1,4 +1,4 @@
-"""Arguments that name a connection: the engine refuses them, for it connects programs itself.
+"""Arguments that name a connection: the engine refuses them, because it connects programs itself.
 
 They are read as the programs read them (getopt_long), so that neither a bundle such as
 ``-Ath`` nor an abbreviation hides an option, and no option's value is taken for one.

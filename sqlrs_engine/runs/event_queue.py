@@ -54,7 +54,7 @@ class EventQueue:
         return events
 
     def unblock(self) -> None:
-        """Never block writers from now on: nobody may be reading any more."""
+        """Never block writers from now on, because the reader may be gone."""
         with self._changed:
             self._unbounded = True
             self._changed.notify_all()

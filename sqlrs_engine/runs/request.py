@@ -62,9 +62,9 @@ class RunRequest:
     def invocations(self) -> tuple[RunStep, ...]:
         """Return the steps to run, one after another.
 
-        This is not part of ``from_json`` because an unknown instance is reported before any
-        of it. Raises Conflict when arguments name a connection of their own, InvalidArgument
-        when steps are combined with fields that they exclude.
+        This is not part of ``from_json`` because an unknown instance is reported before any of it.
+        Raises Conflict when arguments name a connection, InvalidArgument when steps are combined
+        with fields that they exclude.
         """
         for step in (self.once, *self.steps):
             argument = connection_argument(self.program, step.args)

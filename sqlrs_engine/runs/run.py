@@ -1,4 +1,4 @@
-"""A run in progress: programs one after another, their output read as it comes.
+"""A run in progress: programs one after another, their output read as it arrives.
 
 A thread reads what they print and passes it on as events. The queue in between is bounded: a
 client that reads slowly slows the programs down.
@@ -41,8 +41,8 @@ _log = logging.getLogger(__name__)
 class Run:
     """Programs run one after another against an instance; the first failure ends the run.
 
-    The constructor starts the first program, so that a program which cannot start is an error
-    of the request; the others start in turn. Call ``start`` to begin reading.
+    The constructor starts the first program, so that a failure to start is an error of the request;
+    the others start in turn. Call ``start`` to begin reading.
 
     When all processes are gone, ``settle`` is called before the last event with whether the
     run was cut short; what it returns becomes ``log`` events. ``on_end`` is called after the
@@ -97,13 +97,13 @@ class Run:
             _log.error("a run against %s does not end", self.instance_id)
 
     def interrupt(self, reason: EngineError) -> None:
-        """End the processes without waiting for them; the client is told the first ``reason``."""
+        """End the processes without waiting for them; the client receives the first ``reason``."""
         self._cancellation.cancel(reason)
         self._queue.unblock()
         self._begin()  # a run that was never started has processes to end, too
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the end of a run that was started or interrupted; return whether it came."""
+        """Wait for the end of a run that was started or interrupted; return whether it ended."""
         if self._thread is None:
             return False
         self._thread.join(max(seconds, 0))

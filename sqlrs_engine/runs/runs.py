@@ -1,4 +1,4 @@
-"""The runs in progress: each a program of PostgreSQL's against an instance."""
+"""The runs in progress: each executes programs of PostgreSQL against an instance."""
 
 import errno
 import logging
@@ -62,7 +62,7 @@ class Runs:
         self._is_closed = False
 
     def open(self, body: dict[str, Any]) -> Run:
-        """Start what the body of ``POST /v1/runs`` asks for.
+        """Start the run that the body of ``POST /v1/runs`` describes.
 
         An instance whose server is down is restarted first, on the same port. Read the run to
         its end or cancel it.

@@ -32,9 +32,9 @@ _log = logging.getLogger(__name__)
 def end_sessions(cluster: "Cluster", port: int, application: str, patience: float) -> None:
     """Wait until a run's sessions, known by their application name, are gone.
 
-    Terminate those left after ``patience`` seconds. Leave a cluster that refuses connections
-    alone: it is down, or it has no connection to spare, and then its servers look after their
-    clients themselves (``client_connection_check_interval``).
+    Terminate those left after ``patience`` seconds. Leave a cluster that refuses connections alone:
+    it is down, or it has no free connection, and then its server detects lost clients itself
+    (``client_connection_check_interval``).
     """
     import psycopg  # not at the top: it would slow the engine's start
 

@@ -102,9 +102,9 @@ class Labels:
                 self.set_complete(False)
 
     def removed(self, kind: type[Labelled], key: str) -> None:
-        """Delete the label of a row that was removed.
+        """Delete the label of a removed row.
 
-        A label that stays does no harm without its container, which is deleted next.
+        A remaining label does no harm without its container, which is deleted next.
         """
         path = self._path(kind, key)
         try:

@@ -69,7 +69,7 @@ class Salvage:
             )
 
     def keeps(self, kind: type[Labelled], key: str) -> bool:
-        """Return whether a container without a row is to be kept."""
+        """Return whether a container without a row must be kept."""
         return not self._trusted or self._labels.has(kind, key)
 
     def settle(self) -> None:
@@ -122,7 +122,7 @@ class Salvage:
     def _add_state(self, state_id: str) -> bool:
         """Add the rows of a state's ancestors and its own; return whether it has a row now.
 
-        Ancestors whose files were dropped long ago have no label any more.
+        Ancestors whose files were dropped long ago have no label.
         """
         lineage: dict[str, State] = {}
         wanted: str | None = state_id

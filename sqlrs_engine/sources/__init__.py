@@ -1,4 +1,4 @@
-"""Files of clients on other machines: described by manifests, uploaded, laid out for psql.
+"""Files of clients on other machines: described by manifests, uploaded, staged for programs.
 
 * ``paths``, ``manifest``: the client's description of its files, with its own paths
 * ``missing``: the files that the client has to upload

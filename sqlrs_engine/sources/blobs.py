@@ -1,12 +1,12 @@
-"""Contents of clients' files, by their SHA-256: uploaded, checked, used, collected.
+"""The contents of clients' files, stored by their SHA-256.
 
 ::
 
     blobs/sha256/<2 digits>/<64 digits>     contents
     blobs/tmp/<run>-<random>                uploads under way
 
-Nothing is forced to the disk, so a content is checked again wherever it is read: what a
-power failure has damaged is as good as missing, and is asked for again.
+Nothing is forced to the disk, so a content is checked whenever it is read: a content that a power
+failure has damaged counts as missing, and the client is asked for it again.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class Upload:
-    """A content on its way in. Leave it (``with``) without ``finish`` and nothing stays."""
+    """An upload in progress. Leaving the ``with`` block without ``finish`` discards it."""
 
     def __init__(self, blobs: "Blobs", digest: str, max_bytes: int) -> None:
         self._blobs = blobs
@@ -52,7 +52,7 @@ class Upload:
         self._path.unlink(missing_ok=True)
 
     def write(self, chunk: bytes) -> None:
-        """Take more of it. Raises SourceBlobTooLarge, StorageFull."""
+        """Append a piece. Raises SourceBlobTooLarge, StorageFull."""
         self._size += len(chunk)
         if self._size > self._max_bytes:
             raise too_large(self._max_bytes)
@@ -61,7 +61,7 @@ class Upload:
             self._file.write(chunk)
 
     def finish(self) -> None:
-        """Store it. Raises InvalidArgument when its digest is another one, StorageFull."""
+        """Store the content. Raises InvalidArgument when its digest differs, StorageFull."""
         if self._seen.hexdigest() != self._digest:
             raise InvalidArgument(
                 "the body does not match the digest: send the file that the digest names",
@@ -83,7 +83,7 @@ class Blobs:
         self._lock = threading.Lock()  # between use and collection
 
     def receive(self, digest: str, max_bytes: int, declared: int | None = None) -> Upload:
-        """Begin an upload; ``declared`` is its size, where it is known beforehand.
+        """Begin an upload; ``declared`` is its size in bytes, if the client has declared it.
 
         Raises InvalidArgument, SourceBlobTooLarge, StorageFull.
         """
@@ -96,12 +96,12 @@ class Blobs:
         return Upload(self, digest, max_bytes)
 
     def use(self, digest: str) -> bool:
-        """Return whether a content is there; if so it counts as used now."""
+        """Return whether a content is stored; if so, it counts as used now."""
         with self._lock:
             return self._touch(digest)
 
     def read(self, digest: str) -> bytes | None:
-        """Return a content; None when it is not there, or damaged (then it is removed)."""
+        """Return a content; None when it is missing or damaged (then it is removed)."""
         try:
             content = self._path(digest).read_bytes()
         except FileNotFoundError:
@@ -112,7 +112,7 @@ class Blobs:
         return content
 
     def copy(self, digest: str, target: BinaryIO) -> bool:
-        """Copy a content; False when it is not there or damaged, as for ``read``."""
+        """Copy a content; return False when it is missing or damaged, as for ``read``."""
         try:
             file = self._path(digest).open("rb")
         except FileNotFoundError:
@@ -125,10 +125,10 @@ class Blobs:
         return True
 
     def collect(self, keep: Callable[[], Collection[str]], older_than: float) -> int:
-        """Remove what has not been used for so many seconds; return how many went.
+        """Remove the contents that were not used for this many seconds; return their number.
 
-        What ``keep`` returns stays. It is asked when there is something to remove, and
-        what it returns need not have what is used after that: its age protects it.
+        The contents that ``keep`` returns stay. It is called when there is something to remove. It
+        need not return contents that are used after that: their age protects them.
         """
         limit = self._clock() - older_than
         old = [path for path in self._all() if _used(path) < limit]
@@ -159,7 +159,7 @@ class Blobs:
             return os.fdopen(os.open(path, flags, FILE_MODE), "wb"), path
 
     def take(self, path: Path, digest: str) -> None:
-        """Make a finished upload a content."""
+        """Store a finished upload under its digest."""
         target = self._path(digest)
         target.parent.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
         with self._lock:
@@ -197,7 +197,7 @@ def too_large(max_bytes: int) -> SourceBlobTooLarge:
 
 
 def _used(path: Path) -> float:
-    """Return when a content was last used; never, when it is gone."""
+    """Return when a content was last used; infinity when it is gone: it needs no removal."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a client on another machine says of its files: hashes, directories, its workspace."""
+"""The manifest of a client on another machine: hashes of files, directories, its workspace."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,10 +20,10 @@ _DIRECTORY = "directory"
 class Manifest:
     """A ``source_manifest``; absent fields and ``null`` are the same as empty ones.
 
-    ``root`` and ``work_dir`` are absolute paths in the client's own syntax. ``files`` maps
-    keys to SHA-256 digests. ``directories`` maps keys to the names in a directory, and
-    ``subdirectories`` to those of them that are directories; only those whose listing is
-    complete are kept, as others cannot tell what is not there.
+    ``root`` and ``work_dir`` are absolute paths in the client's own syntax. ``files`` maps keys to
+    SHA-256 digests. ``directories`` maps keys to the names in a directory, and ``subdirectories``
+    to those of them that are directories; only those whose listing is complete are kept, as others
+    do not show what is missing.
     """
 
     root: str | None = None
@@ -94,7 +94,7 @@ class Manifest:
         return _DIRECTORY if name in self.subdirectories.get(directory, ()) else "file"
 
     def key_of(self, path: str) -> str:
-        """Return the key of an absolute path of the client's.
+        """Return the key of an absolute path of the client.
 
         Raises InvalidArgument when it is outside the workspace, or there is none.
         """
@@ -106,7 +106,7 @@ class Manifest:
         return paths.key_in(self.root, path)
 
     def holds(self, key: str) -> bool | str:
-        """Return whether something is there, or which directory's listing would tell more."""
+        """Return whether something exists, or the directory whose listing would show it."""
         unlisted: str | None = None
         while not self._is_known(key):
             above = paths.parent(key)

@@ -1,4 +1,4 @@
-"""What a client has to send before its files are all there."""
+"""The parts of a request that a client still has to send."""
 
 from sqlrs_engine.errors import SourceInputsMissing
 
@@ -6,7 +6,7 @@ from .manifest import HASH
 
 
 class Missing:
-    """Collects what is missing, so that one answer asks for all that is known to be."""
+    """Collects what is missing, so that one response asks for everything known to be missing."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], dict[str, str]] = {}
@@ -20,7 +20,7 @@ class Missing:
         self._entry(key, "file_hash")
 
     def listing_of(self, key: str) -> None:
-        """Ask what a directory holds."""
+        """Ask for the listing of a directory."""
         self._entry(key, "directory_listing")
 
     def blob(self, key: str, digest: str) -> None:

@@ -1,4 +1,4 @@
-"""Paths of the client's machine, as text: they say what is meant and are never opened here.
+"""Paths of the client's machine, as text: they identify files and are never opened here.
 
 A path is POSIX or Windows by how it begins. *Keys* are relative to the client's workspace,
 with slashes, without ``.`` and ``..``; ``.`` is the workspace itself.
@@ -45,7 +45,7 @@ def key_in(root: str, path: str) -> str:
 
 
 def key(text: str) -> str:
-    """Return a key that a client has sent. Raises InvalidArgument when it is none."""
+    """Return a key that a client has sent. Raises InvalidArgument when it is not a key."""
     if text == ROOT:
         return text
     if len(text) > _MAX_KEY or text.count("/") >= _MAX_DEPTH:

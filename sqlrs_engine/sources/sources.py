@@ -44,7 +44,7 @@ class Sources:
         return self.blobs.receive(digest, int(self._config.value(MAX_BYTES)), declared)
 
     def collect(self) -> int:
-        """Remove the contents whose time to live is over; return how many were removed."""
+        """Remove the contents whose time to live is over; return their number."""
         ttl = max(self._config.seconds(TTL), SHORTEST_TTL)
         removed = self.blobs.collect(self._in_use, ttl)
         if removed:

@@ -1,11 +1,11 @@
-"""Clients' files laid out as files of this machine, for psql to read: one tree a job.
+"""Clients' files as files of this machine, for psql and Liquibase: one tree per job.
 
 ::
 
     sources/<run>-<job id>      the workspace, as much of it as the job needs
 
-A script may write to its tree as to the client's own files, so these are copies. ``run`` is one
-life of an engine: the trees of another are of no use.
+A script may write to its tree as to the client's own files, so these are copies. ``run`` is one run
+of an engine: the trees of other runs are useless.
 """
 
 import logging
@@ -34,9 +34,9 @@ class Trees:
         self._run = secrets.token_hex(8)
 
     def lay_out(self, job_id: str, files: Mapping[str, str]) -> Path:
-        """Make a job's tree of files, digests by keys, and return where it is.
+        """Create a job's tree from its files (digests by key), and return its path.
 
-        Raises Conflict when a content is not there, StorageFull; then there is no tree.
+        Raises Conflict when a content is missing, StorageFull; no tree remains then.
         """
         place = self.place(job_id)
         try:
@@ -61,7 +61,7 @@ class Trees:
                     self._remove(path.name)
 
     def place(self, job_id: str) -> Path:
-        """Return where a job's tree is, or would be."""
+        """Return the path of a job's tree, whether it exists or not."""
         return self._root / f"{self._run}-{job_id}"
 
     def _lay_out(self, path: Path, key: str, digest: str) -> None:

@@ -1,4 +1,4 @@
-"""The state filesystem: where state directories lie, how they are cloned, published, deleted.
+"""The state filesystem: state directories and how they are cloned, published and deleted.
 
 * ``state_files``: ``StateFiles``, what other packages need of it
 * ``state_fs``: ``StateFs``, which provides that by a ``Backend``

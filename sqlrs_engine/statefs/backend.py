@@ -1,4 +1,4 @@
-"""The interface of the ways to clone: how a container is made and filled."""
+"""The interface of the backends, which create and clone containers."""
 
 from pathlib import Path
 from typing import Protocol

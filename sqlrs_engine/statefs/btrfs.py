@@ -1,7 +1,7 @@
 """btrfs subvolumes, by ioctl: a clone is one snapshot, whatever its size.
 
-Ordinary users may do all of this, except that deleting a subvolume with its contents takes root or
-the mount option ``user_subvol_rm_allowed``: others have to empty it first.
+Ordinary users may do all of this, except that deleting a subvolume with its contents requires root
+or the mount option ``user_subvol_rm_allowed``: other users have to empty it first.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ def snapshot(source: int, parent: int, name: str) -> None:
 
 
 def destroy(parent: int, name: str) -> bool:
-    """Delete a subvolume with its contents; return False when that takes more rights."""
+    """Delete a subvolume with its contents; return False when that requires more rights."""
     try:
         _call(parent, _SNAP_DESTROY, _NAMED.pack(0, os.fsencode(name)))
     except OSError as error:

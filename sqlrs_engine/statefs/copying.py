@@ -77,7 +77,7 @@ def copy_cluster(source: Path, container: Path, owner: Owner | None, copy_data: 
 
 
 class _Copy:
-    """One copy under way. The caller's thread and a helper share the files."""
+    """A copy under way. The caller's thread and a helper share the files."""
 
     def __init__(
         self, helper: ThreadPoolExecutor, owner: Owner | None, copy_data: CopyData
@@ -87,7 +87,7 @@ class _Copy:
         self._copy_data = copy_data
 
     def subdirectories(self, parent: _Pair, names: list[str]) -> None:
-        """Copy directories, siblings together: two threads in one directory hinder each other."""
+        """Copy directories, siblings in parallel: threads in one directory hinder each other."""
         source, target = parent
         for start in range(0, len(names), _DIRECTORIES_AT_ONCE):
             with ExitStack() as held:

@@ -9,9 +9,9 @@
     trash/<run>-<random>                         being deleted
     set-aside/…                                  out of use, under the paths they had
 
-Each of these is a *container*: a directory with the engine's marker, the cluster's data
-directory ``data`` and, while a server uses it, its log. ``run`` names one life of an engine:
-nothing needs what an earlier run left in ``work`` and ``trash``.
+Each of these is a *container*: a directory with the engine's marker, the cluster's data directory
+``data`` and, while a server uses it, its log. ``run`` names one run of an engine: what an earlier
+run left in ``work`` and ``trash`` is not needed.
 """
 
 import os
@@ -44,7 +44,7 @@ class Layout:
         self._run = secrets.token_hex(8)
 
     def check(self) -> None:
-        """Raise StoreDamaged when something else is in the place of a directory."""
+        """Raise StoreDamaged when something other than a directory is in the place of one."""
         for name in ("engines", "instances", "work", "trash", "set-aside"):
             place = self.root / name
             if os.path.lexists(place) and not place.is_dir():

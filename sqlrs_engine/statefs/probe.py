@@ -1,4 +1,4 @@
-"""Finds out by trying which ways to clone the filesystem of a store supports."""
+"""Tries out which ways to clone the filesystem of a store supports."""
 
 import tempfile
 from pathlib import Path

@@ -46,7 +46,7 @@ def remove(container: Path, pause: Callable[[], object] = lambda: None) -> None:
 
 
 def remove_directory(parent: int, name: str, pause: Callable[[], object] = lambda: None) -> None:
-    """Delete a directory or subvolume with all it holds, a marker last."""
+    """Delete a directory or subvolume with its contents, a marker last."""
     with tree.opened(name, within=parent) as directory:
         if btrfs.is_subvolume(directory) and btrfs.destroy(parent, name):
             return

@@ -1,11 +1,11 @@
-"""Working directories for programs that the client has given none.
+"""Working directories for programs for which the client names none.
 
 ::
 
     scratch/<run>-<random>      empty at first, removed with all that is in it
 
 Relative paths of a program lead there rather than to the working directory of the engine. ``run``
-names one life of an engine.
+names one run of an engine.
 """
 
 import secrets

@@ -1,4 +1,4 @@
-"""What other packages need of the state filesystem; ``StateFs`` provides it."""
+"""The interface of the state filesystem for other packages; ``StateFs`` implements it."""
 
 from collections.abc import Iterator
 from pathlib import Path

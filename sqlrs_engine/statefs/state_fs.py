@@ -37,7 +37,7 @@ class StateFs:
         owner: Owner | None,
         retries: RetryQueue | None = None,
     ) -> None:
-        """Raise StoreDamaged when something else is in the place of a directory.
+        """Raise StoreDamaged when something other than a directory is in the place of one.
 
         ``owner`` is the user and group id that servers run as when the engine is root: they
         own the data directories, the engine owns the containers.
@@ -180,7 +180,7 @@ class StateFs:
         return self._layout.fresh(self._layout.work)
 
     def _move(self, workspace: Path, target: Path) -> bool:
-        """Move a workspace to its place; drop it and return False when the place is taken."""
+        """Move a workspace to its place; delete it and return False when the place is taken."""
         with space_on(self.root):
             try:
                 target.parent.mkdir(MODE, parents=True, exist_ok=True)
@@ -193,7 +193,7 @@ class StateFs:
         return True
 
     def _drop(self, workspace: Path) -> None:
-        """Delete a workspace of no use at once: its space may be needed."""
+        """Delete a useless workspace at once: its space may be needed."""
         try:
             remove(workspace)
         except FileNotFoundError:

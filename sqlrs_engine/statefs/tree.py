@@ -34,7 +34,7 @@ def opened(path: Where, *, within: int | None = None) -> Iterator[int]:
 
 
 def usage(directory: int) -> int:
-    """Return the apparent bytes of the regular files below; files that vanish count nothing."""
+    """Return the apparent bytes of the regular files below; files that vanish are not counted."""
     total = 0
     with os.scandir(directory) as entries:
         for entry in entries:

@@ -1,1 +1,1 @@
-"""States: published, looked up and leased; their ids."""
+"""States: publication, look-up, leases and ids."""

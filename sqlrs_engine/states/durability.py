@@ -1,4 +1,4 @@
-"""New states reach the disk in the background: a thread waits for it, not their jobs."""
+"""Writes new states to the disk in the background, so that jobs do not wait for it."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ _log = logging.getLogger(__name__)
 
 
 class Durability:
-    """Makes states durable when it is told that there are new ones."""
+    """Makes states durable on request."""
 
     def __init__(self, states: States) -> None:
         self._states = states
@@ -18,11 +18,11 @@ class Durability:
         threading.Thread(target=self._run, name="durability", daemon=True).start()
 
     def request(self) -> None:
-        """Have the states that are published by now written to the disk soon."""
+        """Schedule the write of all states published so far."""
         self._wanted.set()
 
     def stop(self) -> None:
-        """End the thread; what is not known to be on the disk is written after the next start."""
+        """End the thread; what may not have reached the disk is written after the next start."""
         self._stopping = True
         self._wanted.set()
 

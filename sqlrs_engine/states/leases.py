@@ -20,12 +20,12 @@ class Lease:
         self._held: frozenset[str] = frozenset()
 
     def renew(self) -> None:
-        """Keep those again that were released; waits as ``Leases.lease`` does."""
+        """Keep the released states again; waits as ``Leases.lease`` does."""
         self._leases._take(self._wanted - self._held)
         self._held = self._wanted
 
     def release(self, *state_ids: str) -> None:
-        """Keep these states no longer; those that are not kept do not matter."""
+        """Stop keeping these states; those that are not kept are ignored."""
         released = self._held.intersection(state_ids)
         self._held -= released
         self._leases._give_back(self._leases._leased, released)
@@ -46,14 +46,14 @@ class Leases:
         self._listeners: list[OnRetire] = []
 
     def on_retire(self, callback: OnRetire) -> None:
-        """Call back, in the thread of a deletion, with the states that are to go."""
+        """Call back, in the thread of a deletion, with the states that are about to be deleted."""
         self._listeners.append(callback)
 
     @contextmanager
     def lease(self, *state_ids: str) -> Iterator[Lease]:
         """Keep states from being deleted.
 
-        Waits for a deletion under way, so look whether the states exist *inside*.
+        Waits for a deletion under way, so check *inside* the block whether the states exist.
         """
         lease = Lease(self, state_ids)
         lease.renew()

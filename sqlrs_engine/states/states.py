@@ -47,7 +47,7 @@ class States:
         boot_id_file: Path = BOOT_ID,
         keeps: Callable[[str], bool] = lambda state_id: False,
     ) -> None:
-        """``keeps`` returns whether a state without a row may be precious nevertheless."""
+        """``keeps`` returns whether a state without a row must be kept nevertheless."""
         self._store = store
         self._files = files
         self._clock = clock
@@ -67,7 +67,7 @@ class States:
         )
 
     def proven(self, state_id: str) -> bool:
-        """Return whether an instance of a state was seen to start and to let its user in."""
+        """Return whether an instance of a state has started and let its user in."""
         state = self._store.get(state_id)
         return state is not None and state.proven
 
@@ -117,7 +117,7 @@ class States:
         return state
 
     def publish_durably(self, workspace: Path, new: NewState) -> State:
-        """Publish a state that nothing could make again, and wait until the disk has it."""
+        """Publish a state that cannot be built again, and wait until it has reached the disk."""
         state = self.publish(workspace, new)
         try:
             self.make_durable()
@@ -141,7 +141,7 @@ class States:
     def drop_doubtful(self) -> None:
         """Drop the files that a power loss may have damaged, before anything else.
 
-        And what is left of those that were being dropped when an engine was killed.
+        This includes the rest of those that were being dropped when an engine was killed.
         """
         for state_id in [state.state_id for state in reversed(self._store.undurable())]:
             with self._publishing:
@@ -160,7 +160,7 @@ class States:
                     self._remove_stray(directory)
 
     def _make_way(self, target: Path) -> None:
-        """Remove what is left of a state by a crash or a damage, whatever it is now."""
+        """Remove whatever a crash or damage has left of a state."""
         try:
             self._files.discard(target)
         except Conflict as refusal:
@@ -180,7 +180,7 @@ class States:
             _log.warning("unknown state %s is kept, as it is, in %s", directory.name, place)
 
     def _doubtful(self, state: State) -> bool:
-        """Return whether a state's files are not to be trusted, as after a power loss."""
+        """Return whether a state's files cannot be trusted, as after a power loss."""
         return state.boot_id not in (None, self._boot_id)
 
     def _drop(self, state: State) -> None:

@@ -61,7 +61,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:
-    """A writable clone of a state with a running cluster of its own.
+    """A writable clone of a state with its own running cluster.
 
     ``ttl`` is None when the configured default applies and 0 when the instance never expires;
     ``expires_at`` is derived from it and from the last activity. ``runtime_id`` is
@@ -108,7 +108,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One asynchronous prepare.
+    """An asynchronous prepare.
 
     ``request`` is the request as submitted; a client that repeats it sends the same
     ``idempotency_key``. ``result`` and ``error`` are the JSON objects of the API; one of them
@@ -139,7 +139,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """One step of a job's plan."""
+    """A unit of a job's work, with its own status."""
 
     job_id: str
     task_id: str

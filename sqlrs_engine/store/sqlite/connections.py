@@ -1,4 +1,4 @@
-"""Connections to the database: how each is opened, and who closes it."""
+"""Connections to the database: each is opened with the right settings and closed in time."""
 
 import sqlite3
 import threading

@@ -35,7 +35,7 @@ _CLOSE_PATIENCE = 10.0  # seconds to let calls in progress end
 
 
 class Session:
-    """Plain SELECTs past Pony, for ``hot_reads``; in a transaction, on what it has written."""
+    """Plain SELECTs, for ``hot_reads``, that bypass Pony; in a transaction, they see its writes."""
 
     __slots__ = ("_connect",)
 
@@ -121,9 +121,9 @@ class Database:
                     raise
 
     def shrink(self) -> None:
-        """Give what deleted rows have left back to the filesystem, a little at a time.
+        """Return the space of deleted rows to the filesystem, a little at a time.
 
-        Some of it stays for the rows to come. A failure is logged.
+        Some of it stays for new rows. A failure is logged.
         """
         try:
             while self._shrink_a_little():
@@ -132,7 +132,7 @@ class Database:
             _log.info("the state store does not shrink now: %s", error)
 
     def _shrink_a_little(self) -> bool:
-        """Give some pages back; return whether there are more."""
+        """Return some pages to the filesystem; return whether there are more."""
         with self.reading_past_pony() as session:
             free = int(session.row("PRAGMA freelist_count") or 0)
         if free <= _SPARE_PAGES:
@@ -151,7 +151,7 @@ class Database:
         self._connections.close()
 
     def _reader(self) -> sqlite3.Connection:
-        """Return the calling thread's connection for reads past Pony."""
+        """Return the calling thread's connection for reads that bypass Pony."""
         try:
             connection: sqlite3.Connection = self._readers.connection
         except AttributeError:

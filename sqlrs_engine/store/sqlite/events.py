@@ -1,7 +1,7 @@
 """Events in the database: blocks of consecutive lines, joined by newlines and compressed.
 
-A line of its own takes several times the space. Small batches join the last block as long
-as that is small.
+A row per line would take several times the space. Small batches join the last block as long as it
+is small.
 """
 
 import zlib

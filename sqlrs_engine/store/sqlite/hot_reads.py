@@ -1,4 +1,4 @@
-"""The raw SQL of the store: the reads whose speed clients notice. All else goes through Pony.
+"""The raw SQL of the store: the reads whose speed clients notice. All others go through Pony.
 
 Microseconds per read through Pony's entities, and here (Python 3.11, two shared cores):
 

@@ -1,4 +1,4 @@
-"""Between records and the entities of their rows."""
+"""Converts records to entities of the database and back."""
 
 from collections.abc import Mapping
 from dataclasses import Field, fields
@@ -20,7 +20,7 @@ class Rows(Generic[R]):
     """Converts the records of one class to attributes of an entity, and back.
 
     ``relations`` maps the fields that hold another row's key to the relations of the entity;
-    ``derived`` are the fields that are not stored. All others are attributes of their name.
+    ``derived`` are the fields that are not stored. All others are attributes of the same name.
     """
 
     def __init__(

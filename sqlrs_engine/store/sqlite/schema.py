@@ -1,4 +1,4 @@
-"""The database schema: how a new file gets it, and how an older one is brought up to date.
+"""The database schema: creates it in new files and brings older files up to date.
 
 New databases are created from ``entities``. ``PRAGMA user_version`` holds the version of a
 file's schema, which starts at 1; each upgrade takes it to the next. Released upgrades are never
@@ -81,8 +81,8 @@ UPGRADES: tuple[Step, ...] = (
 def creation() -> Step:
     """Return the statements that create the current schema.
 
-    Pony writes the tables. A foreign key that does not cascade refuses instead (Pony would
-    have it forget the parent): it keeps a state alive while something is built on it.
+    Pony writes the tables. A foreign key that does not cascade refuses the deletion instead (Pony
+    would set it to NULL): a state stays while something is built on it.
     """
     database = orm.Database()
     define(database)
@@ -148,7 +148,7 @@ def _create_file(path: Path) -> None:
 
 
 def _check(connection: sqlite3.Connection, path: Path) -> None:
-    """Raise StoreDamaged unless the precious tables are readable.
+    """Raise StoreDamaged unless the tables that cannot be rebuilt are readable.
 
     The others may be large, and hold what a new prepare makes again.
     """
@@ -191,7 +191,7 @@ def _switch_to_wal(connection: sqlite3.Connection) -> str:
 
 
 def _make_shrinkable(connection: sqlite3.Connection, path: Path) -> None:
-    """Let a database of an earlier version give free pages back: at a start with room for it."""
+    """Let a database of an earlier version return free pages, if the disk has room for that."""
     if connection.execute("PRAGMA auto_vacuum").fetchone() == (2,):
         return
     if exhausted(path.parent, _VACUUM_ROOM * path.stat().st_size):
