@@ -121,7 +121,7 @@ class Deletion:
         for _ in range(_ATTEMPTS):
             expected = self._family(state_id, recurse)
             with self._claimed(expected, recurse) as claimed:
-                # Read again: nothing can be added to a claimed tree any more.
+                # Read again: nothing can be added to a claimed tree.
                 family = self._family(state_id, recurse)
                 root = self._plan(family, recurse, force)
                 if root.blocked is None and not (claimed and family.within(expected)):

@@ -52,18 +52,26 @@ class Metrics:
 
         self._jobs = counter("sqlrs_jobs", "Jobs that ended.", "kind", "status")
         self._tasks = counter("sqlrs_tasks", "Tasks that ended.", "type", "status")
-        self._steps = counter("sqlrs_cache_lookups", "Steps, found cached or not.", "result")
-        self._evictions = counter("sqlrs_evictions", "States evicted.")
-        self._evicted = counter("sqlrs_evicted_bytes", "Bytes of the states evicted.")
-        self._pool = counter("sqlrs_pool_requests", "Instances, from the pool or not.", "result")
-        self._requests = counter("sqlrs_http_requests", "Requests.", "operation", "status")
+        self._steps = counter(
+            "sqlrs_cache_lookups", "Steps by whether their state was cached.", "result"
+        )
+        self._evictions = counter("sqlrs_evictions", "Evicted states.")
+        self._evicted = counter("sqlrs_evicted_bytes", "Apparent size of the evicted states.")
+        self._pool = counter(
+            "sqlrs_pool_requests", "Instances by whether the pool had a standby.", "result"
+        )
+        self._requests = counter("sqlrs_http_requests", "HTTP requests.", "operation", "status")
         self._prepare = histogram(
-            "sqlrs_prepare_seconds", "From the submission of a job to its end.", "result"
+            "sqlrs_prepare_seconds", "Time from the submission of a job to its end.", "result"
         )
         self._phases = histogram(
-            "sqlrs_phase_seconds", "What building states and instances consists of.", "phase"
+            "sqlrs_phase_seconds", "Time of the phases of building states and instances.", "phase"
         )
-        self._http = histogram("sqlrs_http_request_seconds", "Time to the end.", "operation")
+        self._http = histogram(
+            "sqlrs_http_request_seconds",
+            "Time of an HTTP request until its response has ended.",
+            "operation",
+        )
         # Finding them by their labels costs more than counting.
         self._ended: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
@@ -81,7 +89,7 @@ class Metrics:
         self._steps.labels("hit" if hit else "miss").inc()
 
     def evicted(self, size: int) -> None:
-        """Count an evicted state of so many bytes."""
+        """Count an evicted state of this many bytes."""
         self._evictions.inc()
         self._evicted.inc(size)
 

@@ -39,7 +39,7 @@ class RetryQueue:
             try:
                 threading.Thread(target=self._work, name="retries", daemon=True).start()
             except RuntimeError as error:  # no thread can be started: the next call starts one
-                _log.warning("nothing is tried again for now: %s", error)
+                _log.warning("cannot retry failed work now: %s", error)
                 return
             self._working = True
 
@@ -68,7 +68,7 @@ class RetryQueue:
         except Exception as error:
             _log.debug("still cannot %s: %s", what, error)
             return
-        _log.info("done at last: %s", what)
+        _log.info("succeeded after retries: %s", what)
         with self._lock:
             if self._left.get(what) is work:
                 del self._left[what]

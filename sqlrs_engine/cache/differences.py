@@ -18,7 +18,7 @@ Kind = Literal[
 ]
 
 _VARIABLE = "v"
-# What a text is called, by where it comes from.
+# The names of texts, by their origin.
 _TEXTS: dict[str, Kind] = {"stdin": "stdin", "changeset": "changeset"}
 
 
@@ -56,7 +56,7 @@ def _inputs(now: Json, before: Json) -> Iterator[Change]:
     if now.get("text") != before.get("text"):
         yield Change(_TEXTS.get(now.get("source", ""), "command"), now.get("summary", ""))
     elif not changed:
-        # Something in how the files are put together.
+        # The files are combined differently.
         yield Change("argument", now.get("summary", ""))
     yield from changed
 

@@ -25,7 +25,7 @@ from .capacity import NOTHING, Goal, Limits, Need, Phase, Usage
 from .eviction import Evictor, Outcome
 from .last_eviction import Eviction, LastEviction
 
-# The phases that can be refused; in later phases the state exists already and is of use.
+# The phases that can be refused; in later phases the state exists already and is useful.
 _REFUSABLE: Collection[Phase] = ("prepare_step", "snapshot")
 
 _COPYING: Collection[Phase] = ("prepare_step", "prepare_instance")

@@ -62,7 +62,7 @@ def explain(plan: Plan, states: StateStore, exists: Callable[[str], bool]) -> Js
     ids = [step.state_id for step in plan.steps]
     if exists(ids[-1]):
         return _decision(plan, "hit", "exact_state_match", matched_state_id=ids[-1])
-    # What is before the last state that is there is not needed, and may be gone.
+    # States before the last one that exists are not needed and may be gone.
     cached = next((count for count in range(len(ids), 0, -1) if exists(ids[count - 1])), 0)
     decision = _decision(plan, "miss", "no_matching_state")
     if cached:

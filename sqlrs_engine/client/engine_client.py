@@ -165,7 +165,7 @@ def _start(
 ) -> EngineRecord:
     engine_file.make_directory(path.parent)
     before = engine_file.read(path)
-    # -P: a file in the current directory must not stand in for one of our modules.
+    # -P: a file in the current directory must not replace one of the engine's modules.
     command = [sys.executable, "-P", "-m", "sqlrs_engine", "--run-dir", str(path.parent / "run")]
     command += ["--listen", "127.0.0.1:0", "--write-engine-json", str(path)]
     command += ["--idle-timeout", durations.format(idle_timeout)]

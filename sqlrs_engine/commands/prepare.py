@@ -77,7 +77,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from sqlrs_engine.client.engine_client import connect, connect_or_start
     from sqlrs_engine.registry import check_name
 
-    # Checked first: nobody wants to hear of it when the work is done.
+    # Checked first: an error is of little use when the work is done.
     ttl = None if args.ttl is None else durations.format(durations.parse(args.ttl))
     if args.name:
         check_name(args.name)

@@ -124,7 +124,7 @@ def progress_on(terminal: Terminal, *, verbose: bool) -> Iterator[Progress]:
 
     console = Console(file=terminal.stderr, markup=False, highlight=False)
     with console.status("preparing") as status:
-        # Printed through the console, so that the spinner makes way.
+        # Printed through the console, so that the spinner moves down.
 
         def update(line: str) -> None:
             status.update(Text(line))  # plain text would be taken for rich's markup

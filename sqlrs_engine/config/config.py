@@ -239,5 +239,5 @@ class Config:
             try:
                 callback(path)
             except Exception:
-                # The change is saved: the failure of a listener does not concern its author.
+                # The change is saved: the failure of a listener does not undo it.
                 _log.exception("cannot apply the change of %s", path)

@@ -35,7 +35,7 @@ def read(file: Path, validation: Validation) -> tuple[Tree, list[Problem]]:
     A file that does not exist has neither.
     """
     try:
-        # Copied here, as it will be later, so that what is nested too deeply shows at once.
+        # Copied here, as it will be later, so that excessive nesting fails at once.
         overrides = copy.deepcopy(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}, []

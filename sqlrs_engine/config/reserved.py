@@ -78,7 +78,7 @@ _LOGIN = (
     "ssl_prefer_server_ciphers",
     "ssl_tls13_ciphers",
 )
-# Built in or decided by initdb: a server that is told one does not start.
+# Built in or decided by initdb: a server that is given one of these does not start.
 _PRESET = (
     "block_size",
     "data_checksums",

@@ -156,7 +156,7 @@ def _not_json(value: Any, path: tuple[str, ...], level: int = 0) -> tuple[str, .
                 return found
         return None
     if isinstance(value, list):
-        # An element is no path of its own: the list goes as a whole.
+        # A list element is not a separate path: the whole list is removed.
         broken = any(_not_json(item, path, level + 1) is not None for item in value)
         return path if broken else None
     return None if _is_plain(value) else path

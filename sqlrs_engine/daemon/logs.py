@@ -130,7 +130,7 @@ class QuietStart(logging.handlers.MemoryHandler):
         super().__init__(_HELD_RECORDS, logging.WARNING, target)
 
     def let_go(self) -> None:
-        """Write the records held back, and each later record at once."""
+        """Write the records held back, and write later records immediately."""
         self.capacity = 0
         self.flush()
 

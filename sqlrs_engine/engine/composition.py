@@ -1,4 +1,4 @@
-"""An engine: all the parts, put together over a state store of its own."""
+"""An engine: all the parts, wired together on its own state store."""
 
 import logging
 import os

@@ -30,21 +30,25 @@ def add_gauges(
         return sum(each.memory_bytes for each in instances.pool.standbys())
 
     for gauge in (
-        Gauge("sqlrs_jobs_active", "Jobs now.", lambda: {"": prepare.active()}),
-        Gauge("sqlrs_runs_active", "Runs now.", lambda: {"": runs.active()}),
+        Gauge("sqlrs_jobs_active", "Queued and running jobs.", lambda: {"": prepare.active()}),
+        Gauge("sqlrs_runs_active", "Runs in progress.", lambda: {"": runs.active()}),
         Gauge("sqlrs_instances", "Instances by status.", instances_by_status, "status"),
         Gauge(
             "sqlrs_pool_standbys",
-            "Clones that run before anyone asks.",
+            "Standbys of the warm pool.",
             lambda: {"": len(instances.pool.standbys())},
         ),
         Gauge(
             "sqlrs_pool_bytes",
-            "The memory they took when they started.",
+            "Memory of the standbys, as measured at their start.",
             lambda: {"": pool_bytes()},
         ),
         Gauge("sqlrs_states", "Cached states.", lambda: {"": store.states.totals().count}),
-        Gauge("sqlrs_state_bytes", "Their size.", lambda: {"": store.states.totals().size_bytes}),
+        Gauge(
+            "sqlrs_state_bytes",
+            "Apparent size of the cached states.",
+            lambda: {"": store.states.totals().size_bytes},
+        ),
         Gauge(
             "sqlrs_store_free_bytes",
             "Free space of the store's filesystem.",

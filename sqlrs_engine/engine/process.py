@@ -147,7 +147,9 @@ def _serve(
     from sqlrs_engine.httpapi.app import create_app
 
     if not listener.loopback:
-        _log.warning("%s can be reached from other machines: mind the token", record.endpoint)
+        _log.warning(
+            "%s can be reached from other machines: keep the token secret", record.endpoint
+        )
 
     def on_stop() -> None:
         lock.announce_stop()

@@ -51,7 +51,7 @@ class Recovery:
         self._stopping.set()
 
     def join(self, seconds: float) -> None:
-        """Wait until the thread has ended, at most so many seconds."""
+        """Wait until the thread has ended, at most this many seconds."""
         if self._thread.is_alive():
             self._thread.join(seconds)
 

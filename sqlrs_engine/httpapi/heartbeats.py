@@ -14,7 +14,7 @@ import orjson
 SECONDS = 1.0
 
 _JOBS = 1000
-# Repeating a page of output every second would add nothing.
+# Repeating a page of output every second would be useless.
 _LONGEST = 16 * 1024
 
 

@@ -33,7 +33,7 @@ _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[,\[{]', re.DOTALL)
 
 _BODY = frozenset({"required", "content"})
 # Keywords of JSON Schema's draft 4 as in OpenAPI 3.0. Not ``format``: it would not be checked.
-# A ``default`` is the handler's business.
+# Handlers apply any ``default``.
 _SCHEMA = (
     frozenset({"type", "nullable", "enum", "default", "allOf", "anyOf", "oneOf", "not"})
     | {"properties", "required", "additionalProperties", "minProperties", "maxProperties"}

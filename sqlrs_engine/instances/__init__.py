@@ -1,4 +1,4 @@
-"""Instances: writable clones of states, each a running cluster with a DSN of its own.
+"""Instances: writable clones of states, each a running cluster with its own DSN.
 
 * ``instances``: the parts below, wired to each other
 * ``create``, ``restart``, ``reset``, ``promote``, ``removal``: the operations on an instance

@@ -86,7 +86,7 @@ class Provisioner:
         """
         files = self._services.files
         container = files.instance_dir(instance_id)
-        # First, for without its binaries there is no reason to copy the state.
+        # First, because without its binaries there is no reason to copy the state.
         server = self._services.servers.server(state.image_id, container)
         try:
             with self._services.metrics.phase("clone"):

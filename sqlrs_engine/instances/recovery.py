@@ -43,7 +43,7 @@ class Recovery:
         """
         self._attempt(self._remove_strays, "cannot remove the files of deleted instances")
         self._attempt(self._drop_rows_without_files, "cannot check the instances' files")
-        # Before anything is started: expired instances need no server any more.
+        # Before anything is started: expired instances need no server.
         self._attempt(self._reaper.reap, "cannot remove expired instances")
         rows = self._services.store.instances.find(InstanceFilter())
         with ThreadPoolExecutor(_RESTARTS_AT_ONCE, "instance-restart") as pool:

@@ -55,5 +55,5 @@ class Reset:
         except BaseException:
             files.discard(workspace)
             raise
-        # Now nothing can fail any more: end the server that runs in the former files.
+        # From here on nothing can fail: end the server that runs in the former files.
         self._provisioner.clear(workspace)

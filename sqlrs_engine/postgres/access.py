@@ -98,7 +98,7 @@ def _copy(distribution: Distribution, common: Path, home: Path) -> None:
 
 
 def _make_public(directory: Path) -> None:
-    """Create a directory that everyone may enter, regardless of the engine's umask."""
+    """Create a directory that all users may enter, regardless of the engine's umask."""
     for step in reversed((directory, *directory.parents)):
         with contextlib.suppress(FileExistsError):
             step.mkdir()

@@ -179,11 +179,10 @@ class Cluster:
     ) -> Popen:
         """Start a client program (``psql``, ``pgbench``, …), set to connect to this cluster.
 
-        It runs as the engine's own user, leads a session and process group of its own,
-        and sees only a small environment plus ``environment``. ``stdin`` None is empty;
-        ``stdout`` and ``stderr`` None are the engine's. Raises InvalidArgument unless
-        ``program`` is the plain name of a program of the distribution, ClusterFailed when
-        it cannot be run.
+        It runs as the engine's own user, leads its own session and process group, and sees only a
+        small environment plus ``environment``. ``stdin`` None is empty; ``stdout`` and ``stderr``
+        None are the engine's. Raises InvalidArgument unless ``program`` is the plain name of a
+        program of the distribution, ClusterFailed when it cannot be run.
         """
         return self._launcher.client(
             program,
@@ -265,7 +264,7 @@ class Cluster:
             if handle is not None and not wait_exit(handle, 0):
                 kill(handle)
                 self._clear_remains()
-                # No content of a cluster makes its server slow: the machine is.
+                # The content of a cluster does not make its server slow: the machine is slow.
                 raise ClusterFailed(
                     f"PostgreSQL was not ready within {seconds:g} s: try again when the machine is "
                     "less busy",

@@ -27,7 +27,7 @@ def initialise(
     launcher: Launcher, data_dir: Path, major: int, os_user: OsUser | None, on_line: OnLine
 ) -> None:
     """Run ``initdb`` and write the configuration; see ``Cluster.initdb``."""
-    # initdb insists on a name of its user, the server does not.
+    # initdb requires a name of its user, the server does not.
     maker = os_user and os_user.with_name()
     _make_data_dir(data_dir, maker)
     lines = _with_best_locale(launcher, data_dir, major, on_line, UserName())

@@ -24,7 +24,7 @@ def clear_remains(data_dir: Path, container: Path) -> None:
     if not os.path.lexists(stale):
         return
     if stale.is_dir() and not stale.is_symlink():
-        # No server made it, and it may be somebody's: it is kept.
+        # No server created it, and it may be in use elsewhere: it is kept.
         stale.rename(container / f"{stale.name}.{secrets.token_hex(4)}")
         return
     found = read_pid_file(data_dir)

@@ -121,9 +121,9 @@ def _connect(
         autocommit=autocommit,
         application_name=APPLICATION_NAME,
         connect_timeout=10,
-        # Said here so that no PG… variable of the engine's environment says it.
+        # Set here so that no PG… variable of the engine's environment sets it.
         hostaddr="",
-        # Nor what a script has set for the role or the database.
+        # These override what a script has set for the role or the database.
         options="-c default_transaction_read_only=off -c statement_timeout=0",
         client_encoding="UTF8",
         # With a password it connects as clients do, which accept what the server asks for.

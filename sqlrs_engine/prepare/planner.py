@@ -30,8 +30,8 @@ class Planner:
     ) -> None:
         """``blobs`` are the contents that clients on other machines have uploaded.
 
-        ``trees`` is where they are laid out, ``changelogs`` the directory of remembered
-        changelogs, ``home`` the user's ``$HOME``.
+        ``trees`` is where they are staged, ``changelogs`` the directory of remembered changelogs,
+        ``home`` the user's ``$HOME``.
         """
         digests = FileDigests()
         staged = None

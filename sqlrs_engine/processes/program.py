@@ -210,7 +210,7 @@ def _read_once(selector: selectors.BaseSelector, key: selectors.SelectorKey) -> 
 
 
 def _drain(selector: selectors.BaseSelector) -> None:
-    """Read what is left in pipes that a process out of reach may still hold open."""
+    """Read the rest of pipes that a process outside the group may still hold open."""
     unread = {key.fd: _PIPE_BYTES for key in selector.get_map().values()}
     while ready := [key for key, _ in selector.select(0) if key.data and unread[key.fd] > 0]:
         for key in ready:

@@ -34,7 +34,7 @@ PROGRAMS = {
             "command field-separator file log-file output pset record-separator set table-attr"
             " variable"
         ),
-        # psql has no --database, but many believe that it has.
+        # psql has no --database, although many users expect it.
         database_words="dbname database",
     ),
     "pgbench": ProgramOptions(

@@ -103,7 +103,7 @@ class Runs:
         self, program: str, steps: Sequence[RunStep], instance: Instance, notes: Sequence[str]
     ) -> Run:
         cluster = self._clusters(instance)
-        # Told apart from all other sessions: the run's own are ended with it.
+        # Identifies the sessions of the run, which are ended with it.
         application = f"{program}-{secrets.token_hex(6)}"
         environment = {"PGAPPNAME": application}
         if cluster.distribution.major >= _CHECKS_CLIENTS_SINCE:

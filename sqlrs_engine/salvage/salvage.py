@@ -147,7 +147,7 @@ class Salvage:
             self._store.states.add(_remnant(label, self._clock()))
             self._states.add(label.state_id)
         name = next((name.name for name in self._names() if name.instance_id == instance_id), None)
-        # Its time to live starts anew: its last use is not known.
+        # Its time to live starts again: its last use is not known.
         instance = replace(label, name=name, activity_at=self._clock())
         self._store.instances.add(replace(instance, expires_at=self._deadline(instance)))
         return True

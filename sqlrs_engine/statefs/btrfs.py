@@ -70,7 +70,7 @@ def settle(directory: int) -> None:
 
 
 def _call(descriptor: int, request: int, argument: bytes) -> bytearray:
-    # The kernel gets a bytearray of any size as it is; bytes it gets only up to 1,024.
+    # A bytearray of any size reaches the kernel unchanged; bytes do so only up to 1,024.
     buffer = bytearray(argument)
     fcntl.ioctl(descriptor, request, buffer)
     return buffer

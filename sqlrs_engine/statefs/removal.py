@@ -1,4 +1,4 @@
-"""Deletes containers: moved out of the way at once, deleted in the background.
+"""Deletes containers: moves them to the trash at once, deletes them in the background.
 
 Only containers are deleted: directories below the root, reached without symbolic links, with the
 engine's marker, and with no filesystem mounted on or in them. The marker is deleted last, so that

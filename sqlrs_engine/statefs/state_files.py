@@ -53,7 +53,7 @@ class StateFiles(Protocol):
         """Swap a container and a workspace in one step: a crash leaves one or the other."""
 
     def discard(self, path: Path) -> None:
-        """Remove a container: out of sight at once, deleted in the background.
+        """Remove a container: move it to the trash at once, delete it in the background.
 
         Do nothing when it is gone. Raises Conflict when it is not a container of this store,
         or when something is mounted on it or in it.

@@ -54,7 +54,7 @@ class States:
         self._keeps = keeps
         self._boot_id = boot_id_file.read_text().strip()
         self._syncing = threading.Lock()
-        # Held while files and row may disagree, which is not what a sweep is for.
+        # Held while files and row may disagree, so that a sweep does not interfere.
         self._publishing = threading.Lock()
 
     def exists(self, state_id: str) -> bool:

@@ -225,7 +225,7 @@ class Pool:
     def _fill(self, wanted: dict[str, int], limit: int) -> None:
         """Begin to make missing standbys, unless clients wait for clones.
 
-        The pool adjusts again when a standby is made, and when no client waits any more.
+        The pool adjusts again when a standby is made, and when no client waits any longer.
         """
         for _ in range(MADE_AT_ONCE - self._standbys.being_made()):
             held = self._standbys.held()

@@ -115,6 +115,6 @@ def _ask(pg_config: Path) -> Path | None:
         return None
     bin_dir = Path(answer.stdout.strip())
     if not bin_dir.is_absolute():
-        _log.warning("%s answers no place: %r", pg_config, answer.stdout)
+        _log.warning("%s names no directory: %r", pg_config, answer.stdout)
         return None
     return bin_dir

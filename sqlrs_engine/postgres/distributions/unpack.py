@@ -46,7 +46,7 @@ def unpack(wheel: Path, home: Path) -> None:
 
 
 def open_to_all(root: Path) -> None:
-    """Let everyone read all below ``root``, and enter or run what the owner can."""
+    """Let all users read everything below ``root``, and enter or run what the owner can."""
     root.chmod(0o755)
     for path in root.rglob("*"):
         if not path.is_symlink():

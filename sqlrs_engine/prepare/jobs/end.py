@@ -72,7 +72,7 @@ class End:
                     _log.warning("the end of job %s waits: %s", job_id, problem)
                     logged = True
                 if isinstance(problem, TypeError | ValueError) and end != _INEXPRESSIBLE:
-                    _log.error("the end of job %s is no JSON", job_id, exc_info=problem)
+                    _log.error("JSON cannot express the end of job %s", job_id, exc_info=problem)
                     end = _INEXPRESSIBLE
                     continue
                 if cancellation.interrupted_within(RETRY_SECONDS):
@@ -88,7 +88,7 @@ class End:
         return found
 
 
-# What an end becomes that JSON cannot express.
+# Replaces an end that JSON cannot express.
 _INEXPRESSIBLE = End.failure(
     EngineError(ENGINE_FAILED, "the outcome of the job could not be stored")
 )

@@ -91,7 +91,7 @@ class JobRun:
             if request.plan_only:
                 self._progress.only_planned(self._store_plan(plan, self._steps_done(plan)))
                 return None
-            # Whatever is there now stays as long as it is needed.
+            # States that exist now stay as long as they are needed.
             with self._services.leases.lease(*plan.state_ids) as lease:
                 done = self._steps_done(plan)
                 self._progress.planned(self._store_plan(plan, done))
@@ -149,7 +149,7 @@ class JobRun:
         return self._hand_over(plan)
 
     def _build(self, plan: Plan, done: int, lease: Lease) -> None:
-        """Build the states after the first ``done``; release those that no step needs any more."""
+        """Build the states after the first ``done``; release those that no step still needs."""
         lease.release(*plan.state_ids[: max(done - 1, 0)])
         for number, step in enumerate(plan.steps):
             self._cancellation.check()

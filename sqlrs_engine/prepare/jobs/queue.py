@@ -15,7 +15,7 @@ from .job import JobRun
 from .retention import Retention
 from .services import Services
 
-# Jobs that run at once; how many of them run SQL is decided by the build locks.
+# Jobs that run at the same time; the build locks limit how many of them run SQL.
 THREADS = 64
 
 _log = logging.getLogger(__name__)

@@ -127,7 +127,7 @@ class PrepareService:
         if not blocked and not dry_run:
             if active:
                 self.cancel(job_id)
-            # Also when it is over: its thread may have a last thing to do.
+            # Also when it has ended: its thread may still be finishing.
             if not self._queue.wait_for_end([job_id], DELETE_PATIENCE_SECONDS):
                 raise Unavailable("the job does not end: try again in a moment", job_id)
             self._services.events.keep(job_id)

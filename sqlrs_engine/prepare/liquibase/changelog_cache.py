@@ -48,7 +48,7 @@ class ChangelogCache:
             files = self.check(changelog)
             os.utime(path)
         except (OSError, ValueError, KeyError, TypeError, Conflict, InvalidArgument):
-            # Missing, damaged or outdated: Liquibase reads the changelog anew.
+            # Missing, damaged or outdated: Liquibase reads the changelog again.
             return None
         return changelog, files
 

@@ -45,7 +45,7 @@ class Command:
         """
         url, user, password = connection
         arguments = [f"--url={url}", f"--username={user}", *self._arguments.counting(count)]
-        # Not on the command line, which everybody on the machine can read.
+        # Not on the command line, which every user of the machine can read.
         environment = {**self._environment, "LIQUIBASE_COMMAND_PASSWORD": password}
         tail: deque[str] = deque(maxlen=_TAIL_LINES)
 

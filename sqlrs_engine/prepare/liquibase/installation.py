@@ -67,7 +67,7 @@ class Installation:
         return [str(self.java), *_JVM_OPTIONS, *options, "-cp", classpath, MAIN_CLASS]
 
     def _jars(self) -> list[str]:
-        # Sorted: the order decides which of two classes of one name is taken.
+        # Sorted: the order decides which of two classes of the same name is loaded.
         return [str(jar) for pattern in _JARS for jar in sorted(self.home.glob(pattern))]
 
 

@@ -60,7 +60,7 @@ class ChangesetStep(Step):
     def run(self, site: Site, context: JobContext) -> None:
         """Have Liquibase apply the changeset over TCP, with a password for this step alone."""
         context.log(f"liquibase: start {_name(self.changeset)}")
-        # Nobody else learns it, and the next start of the cluster sets another.
+        # It is not passed on, and the next start of the cluster sets another.
         password = secrets.token_urlsafe(_PASSWORD_BYTES)
         site.cluster.set_password(site.port, password)
         url = f"jdbc:postgresql://127.0.0.1:{site.port}/postgres"

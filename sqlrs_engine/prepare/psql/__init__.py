@@ -14,6 +14,6 @@ Where the files come from:
 
 * ``source_files``: what the above asks of the files of a request
 * ``local_files``: files on this machine
-* ``remote_files``, ``prefetch``: files on a client's machine, and which of them to ask it for
-* ``staged_files``: a client's files, laid out on this machine for psql
+* ``remote_files``, ``prefetch``: files on a client's machine, and which of them to request
+* ``staged_files``: a client's files, staged on this machine for psql
 """

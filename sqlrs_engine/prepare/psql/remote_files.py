@@ -1,7 +1,7 @@
 """Files on a client's machine, as its manifest describes them and as it has uploaded them.
 
-No path of the request is opened on this machine. Missing files are collected rather than raised
-one by one: a missing script counts as empty until the client has been asked for everything else.
+No path of the request is opened on this machine. Missing files are collected rather than raised one
+by one: a missing script counts as empty until everything else has been requested from the client.
 """
 
 import posixpath

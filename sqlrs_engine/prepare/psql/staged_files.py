@@ -1,4 +1,4 @@
-"""A client's files, staged: laid out on this machine for psql while a job runs."""
+"""A client's files, staged on this machine for psql while a job runs."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,7 +13,7 @@ from .remote_files import BlobRead
 
 
 class StagedFiles:
-    """The files of a plan on this machine, laid out once the first step needs them."""
+    """The files of a plan on this machine, staged when the first step needs them."""
 
     def __init__(self, root: Path, files: Iterable[FileRead], trees: Trees) -> None:
         """``root`` is the client's workspace, ``files`` are those that the steps read."""

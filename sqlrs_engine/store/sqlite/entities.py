@@ -63,7 +63,7 @@ def define(db: Any) -> Entities:
         recipe = orm.Optional("Recipe", cascade_delete=True)
 
     class Recipe(db.Entity):  # type: ignore[misc]
-        # A table of its own: lists of states need not read past what may be large.
+        # A separate table: lists of states need not read past values that may be large.
         _table_ = "recipes"
         state = orm.PrimaryKey(State, column="state_id")
         recipe = _text()

@@ -45,7 +45,7 @@ def _sqlite_error(error: BaseException) -> BaseException:
 def _translate(error: BaseException, path: Path) -> EngineError | None:
     code = getattr(error, "sqlite_errorcode", None)
     primary = code & 0xFF if code is not None else None  # the upper bits refine it
-    # On a full disk SQLite may also fail to open, to lock, or to write in ways of its own.
+    # On a full disk SQLite may also fail to open, to lock, or to write with other errors.
     if primary == sqlite3.SQLITE_FULL or (primary in _DISK and exhausted(path.parent)):
         return _full(path)
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):

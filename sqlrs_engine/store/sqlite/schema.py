@@ -50,7 +50,7 @@ UPGRADES: tuple[Step, ...] = (
         "ALTER TABLE instances ADD COLUMN made_for TEXT",
         "CREATE UNIQUE INDEX instances_by_purpose ON instances (made_for)",
     ),
-    # States of earlier engines prove themselves at their next use.
+    # States of earlier engines are proven at their next use.
     ("ALTER TABLE states ADD COLUMN proven BOOLEAN NOT NULL DEFAULT 0",),
     (
         # Stored behind `request`, but look-ups read the index only.

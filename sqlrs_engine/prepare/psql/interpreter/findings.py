@@ -44,7 +44,7 @@ class Findings:
         self.notes.append(f"{location}: the output of a program: {printable(command)}")
 
     def note_server_files(self, location: str, statement: str) -> None:
-        """Note that the server reads or writes files of its own for a statement."""
+        """Note that the server reads or writes its own files for a statement."""
         shown = printable(" ".join(statement.split())[:_SHOWN_CHARACTERS])
         self.notes.append(f"{location}: files of the server: {shown}")
 

@@ -14,7 +14,7 @@ WRITES_FILE = OUTPUTS | {"!", "lo_export", "s"}
 CONDITIONALS = frozenset({"if", "elif", "else", "endif"})
 CONNECTS = frozenset({"c", "connect"})
 QUITS = frozenset({"q", "quit"})
-# The query buffer passes through an editor, and what comes back is read anew.
+# The query buffer passes through an editor, and the result is read again.
 EDITS = frozenset({"e", "edit", "ef", "ev"})
 # After gset, prompt and getenv, only psql knows what a variable holds.
 CHANGES_SESSION = frozenset(

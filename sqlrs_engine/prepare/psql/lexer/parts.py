@@ -44,7 +44,7 @@ class Doubt:
 
 
 Part = Text | Command | Statement | Doubt
-# Whoever iterates sends back the settings that are in force after each part.
+# The caller sends back the settings that are in force after each part.
 Parts = Generator[Part, LexerSettings, None]
 
 

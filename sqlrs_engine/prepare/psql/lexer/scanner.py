@@ -38,7 +38,7 @@ def scan(script: bytes, settings: LexerSettings) -> Parts:
 
 
 class _Scanner:
-    """One pass over a script.
+    """A pass over a script.
 
     ``_text`` is the script as psql looks at it, with the same positions: in some encodings,
     characters that could be mistaken are masked, and so is the data of COPY.
@@ -263,7 +263,7 @@ class _Scanner:
         )
         end = tokens.string_end(self._text, start, escapes=escapes is not False)
         if escapes is None and end != tokens.string_end(self._text, start, escapes=False):
-            reason = "it depends on standard_conforming_strings where a string ends"
+            reason = "where a string ends depends on standard_conforming_strings"
             yield from self._doubt(reason, start)
         self._position = end
 

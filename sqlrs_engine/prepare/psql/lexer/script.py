@@ -26,7 +26,7 @@ class Script:
             deque(self._scan(content, [_INITIAL], lambda: _INITIAL), maxlen=0)
 
     def parts(self, current_settings: Callable[[], LexerSettings]) -> Iterator[Part]:
-        """Yield the parts; ``current_settings`` is asked before each how to read it.
+        """Yield the parts; ``current_settings`` returns how to read each and is called before it.
 
         Raises what ``load`` does.
         """

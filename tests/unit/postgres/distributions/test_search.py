@@ -110,9 +110,9 @@ def test_a_pg_config_is_asked_once_until_it_changes(tmp_path: Path) -> None:
     ("script", "words"),
     [
         ("exit 1", "does not answer"),
-        ("true", "answers no place: ''"),
-        ("echo bin", "answers no place"),
-        ("printf '\\377'", "answers no place"),
+        ("true", "names no directory: ''"),
+        ("echo bin", "names no directory"),
+        ("printf '\\377'", "names no directory"),
     ],
 )
 def test_a_broken_pg_config_is_ignored(
