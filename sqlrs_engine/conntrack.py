@@ -45,8 +45,8 @@ class Reading:
     def shows_use_since(self, sessions: int) -> bool:
         """Return whether clients used the cluster since the reading of ``sessions``.
 
-        Between two readings the engine opens one session, the later reading itself. A
-        counter that went back (a reset, a dropped database) counts as use.
+        Between two readings the engine opens one session, the later reading itself. A counter that
+        has decreased (a reset, a dropped database) counts as use.
         """
         if self.connections:
             return True

@@ -31,9 +31,9 @@
     ├── IdempotencyKeyReused    idempotency_key_reused        422
     └── Cancelled               cancelled                     409
 
-The last five mostly surface in the ``error`` of a failed job rather than as an
-HTTP answer. ``message`` says what happened, then what to do; ``details`` gives the
-specifics (the argument, the path, PostgreSQL's error).
+The last five mostly appear in the ``error`` of a failed job rather than as an HTTP response.
+``message`` says what happened, then what to do; ``details`` gives the specifics (the argument, the
+path, PostgreSQL's error).
 """
 
 import json

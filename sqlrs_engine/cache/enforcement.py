@@ -53,7 +53,7 @@ class Refused(StorageFull):
 class Enforcement:
     """The disk budget of instances and builds, kept by evicting states: see ``DiskBudget``.
 
-    Safe to use from any thread that holds the lock of no instance.
+    Safe to use from any thread that does not hold the lock of an instance.
     """
 
     def __init__(

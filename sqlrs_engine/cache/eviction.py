@@ -1,8 +1,8 @@
 """Evicts states one by one, while jobs and clients use others.
 
 A state is retired first, so that it cannot be leased any more, and checked once more; then its row
-is removed, then its files. Callers hold the lock of no instance: retiring waits for deletions,
-which wait for instances.
+is removed, then its files. Callers must not hold the lock of an instance: retiring waits for
+deletions, which wait for instances.
 
 The middle states of a chain are only stripped: nothing can be built on a state without a row, but
 a state without files can be built again.

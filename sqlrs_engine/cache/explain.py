@@ -112,9 +112,9 @@ def _most_alike(step: Step, image_id: str, recipes: Sequence[Recipe]) -> _Match 
 
 
 def _akin(now: Json, before: Json) -> bool:
-    """Return whether two steps have anything in common, so that a comparison says something.
+    """Return whether two steps have enough in common for a useful comparison.
 
-    The same content, the same kind of text, a file or a changeset of the same name.
+    This is the same content, the same kind of text, or a file or changeset of the same name.
     """
     if now.get("content") == before.get("content"):
         return True

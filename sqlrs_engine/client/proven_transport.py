@@ -1,7 +1,7 @@
 """Connections to an engine that proves its identity before anything else is sent to it.
 
-A killed engine leaves its ``engine.json`` behind. Another user's program that has taken its port
-and pid since would otherwise receive the token and the scripts.
+A killed engine leaves its ``engine.json`` behind. Without the proof, another user's program that
+has since taken its port and pid would receive the token and the scripts.
 """
 
 import hmac

@@ -32,7 +32,7 @@ _MARKS = {"ok": "ok     ", "note": "note   ", "problem": "PROBLEM"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check. ``advice`` says what to do if the result could be better."""
+    """The result of one check. ``advice`` is how to improve the result, if it can be improved."""
 
     subject: str
     verdict: Verdict

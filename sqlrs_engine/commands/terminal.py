@@ -175,7 +175,7 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def short(text: str | None) -> str:
-    """Shorten an id, or the digest in an image id; ``-`` stands for nothing."""
+    """Shorten an id, or the digest in an image id; return ``-`` if there is none."""
     if not text:
         return "-"
     name, separator, digest = text.partition("@sha256:")

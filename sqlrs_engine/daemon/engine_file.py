@@ -1,4 +1,4 @@
-"""``engine.json``: where clients find a running engine and its token.
+"""``engine.json``, which tells clients the address of a running engine and its token.
 
 It holds the token, so only its owner can read it from the first byte on, and no other user can
 replace it.
@@ -24,7 +24,8 @@ _PIDS = 2**31
 class EngineRecord:
     """A running engine: ``endpoint`` is ``host:port`` without a scheme.
 
-    ``state_store`` is the root of its state store; engines other than this one leave it out.
+    ``state_store`` is the root of its state store; other implementations of the engine leave it
+    out.
     """
 
     endpoint: str

@@ -1,4 +1,4 @@
-"""The heap of the process, tuned for a server that returns long lists again and again."""
+"""The heap of the process, tuned for a server that repeatedly returns long lists."""
 
 import ctypes
 import gc

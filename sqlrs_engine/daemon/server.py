@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Requests(Protocol):
-    """Tells the server how long no request has been open."""
+    """The open requests, as far as the server needs them to detect idleness."""
 
     def touch(self) -> None:
         """Restart the idle time."""
@@ -85,11 +85,11 @@ class Server(uvicorn.Server):
         self.run(sockets=[listener])
 
     def stop(self) -> None:
-        """Make the server end soon; safe from any thread and from signal handlers."""
+        """Ask the server to end; safe from any thread and from signal handlers."""
         self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """Return whether to end; uvicorn calls this ten times a second."""
+        """Return whether to stop serving; uvicorn calls this ten times per second."""
         if counter == _SETTLED_TICKS:
             self._on_settled()
         if self._idle_timeout > 0 and not self.should_exit:

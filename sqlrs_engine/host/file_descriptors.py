@@ -67,7 +67,7 @@ def no_descriptors() -> Unavailable:
 def out_of_descriptors() -> bool:
     """Return whether this process has no file descriptor left at this moment.
 
-    For libraries that only report that they could not open a file.
+    This is for libraries that only report that they could not open a file.
     """
     try:
         os.close(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))

@@ -103,7 +103,7 @@ class Operations(RoutedMiddleware[BoundAPI]):  # type: ignore[misc]
 
 
 def bind(app: ConnexionMiddleware, document: Json, services: Services) -> None:
-    """Bind the document to its handlers, now and not at the first request.
+    """Bind the document to its handlers now rather than at the first request.
 
     This is ``app.add_api`` without its validation of the document. Raises DocumentError.
     """

@@ -75,7 +75,7 @@ class Creation:
         ``ttl`` is in seconds: None for the configured one (none at all for a named or protected
         instance), 0 for never. ``made_for`` names the purpose of the instance and makes the call
         idempotent: when an earlier call made an instance for the same purpose, that one is
-        returned, running. ``request_digest``, of lower-case text, tells a repetition from
+        returned, running. ``request_digest``, of lower-case text, distinguishes a repetition from
         another request for the same purpose. ``on_log`` receives progress lines.
 
         Raises NotFound without such a state, ImageUnavailable without its PostgreSQL, Conflict when

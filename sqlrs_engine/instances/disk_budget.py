@@ -12,7 +12,7 @@ Phase = Literal["prepare_step", "snapshot", "metadata_commit", "prepare_instance
 class DiskBudget(Protocol):
     """Limits the disk space of instances and builds; ``cache.enforcement`` implements it.
 
-    Callers hold the lock of no existing instance.
+    Callers must not hold the lock of an existing instance.
     """
 
     def has_room(self, size: int) -> bool:

@@ -68,7 +68,7 @@ def _write(path: Path, text: str, how: int) -> None:
 
 
 def _hand_over(data_dir: Path, before: OsUser, after: OsUser) -> None:
-    """Make ``after`` the owner of everything that belonged to ``before``, and of nothing else.
+    """Make ``after`` the owner of everything that belonged to ``before``, and only of that.
 
     Works by descriptors, so that no link that the other user's processes create is followed.
     """

@@ -23,7 +23,7 @@ _PID_LINE, _PORT_LINE, _SEGMENT_LINE, _STATUS_LINE = 0, 3, 6, 7
 class Postmaster:
     """A live server: its process, its port, and whether it is about to end.
 
-    ``start_ticks`` tells the process from a later one of the same pid.
+    ``start_ticks`` distinguishes the process from a later one with the same pid.
     """
 
     pid: int

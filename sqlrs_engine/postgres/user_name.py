@@ -1,4 +1,4 @@
-"""A name for the engine's user if it has none, as in containers with an arbitrary user id.
+"""Provides a name for the engine's user if it has none, as in containers with an arbitrary user id.
 
 ``initdb`` asks the system for the name of its user and gives up when there is none
 (``get_user_name`` in PostgreSQL's username.c); the server itself does not ask.

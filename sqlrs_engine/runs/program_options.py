@@ -10,10 +10,10 @@ from dataclasses import dataclass
 class ProgramOptions:
     """The options of a program that take a value, and those that name a database.
 
-    ``letters`` and ``words`` take a value; host, port and user do so everywhere and are left
-    out. ``flags`` take none, although they begin like a word that does. An option that names a
-    database accepts a connection string as well; ``positional`` says that a bare word does too.
-    Words are separated by spaces.
+    ``letters`` and ``words`` take a value; host, port and user do so everywhere and are left out.
+    ``flags`` take none, although they begin like a word that does. An option that names a database
+    accepts a connection string as well; ``positional`` is whether a bare word does too. Words are
+    separated by spaces.
     """
 
     letters: str = ""

@@ -3,7 +3,7 @@
 * ``paths``, ``manifest``: the client's description of its files, with its own paths
 * ``missing``: the files that the client has to upload
 * ``blobs``: the contents that it uploads
-* ``trees``: the files laid out for psql and Liquibase
+* ``trees``: the files staged for psql and Liquibase
 * ``sources``: uploads, and the removal of those that nothing uses
 """
 

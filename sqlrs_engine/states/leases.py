@@ -34,7 +34,7 @@ class Lease:
 class Leases:
     """Tracks the states in use and those being deleted; no state is both.
 
-    A *lease* prevents a deletion. What is only *borrowed* does not: the deletion tells the
+    A *lease* prevents a deletion. A *borrowed* state can be deleted: the deletion notifies the
     borrowers by ``on_retire`` and waits for them.
     """
 

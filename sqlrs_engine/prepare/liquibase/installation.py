@@ -137,7 +137,7 @@ def _packaged() -> Path | None:
 
 
 def _home(launcher: Path, environment: Mapping[str, str]) -> Path:
-    """Return the directory of Liquibase's jars: near its launcher, or as the launcher says."""
+    """Return the directory of Liquibase's jars: near its launcher, or as the launcher reports."""
     given = environment.get("LIQUIBASE_HOME")
     beside = launcher.resolve().parent
     candidates = [Path(given)] if given else [beside, beside.parent, beside.parent / "libexec"]

@@ -1,9 +1,9 @@
 """Changelogs of a client on another machine: which of its files Liquibase may read.
 
-Liquibase reads files of this machine only, so the files of a changelog are found beforehand, by
-the names in them: every text in a place where a format puts the name of a file, if there is
-such a file. A file more than Liquibase reads does no harm. Names that only Liquibase can work
-out (with ``${…}``) are left out, and Liquibase reports those files as missing.
+Liquibase reads files of this machine only, so the files of a changelog are found in advance, by the
+names in them: every text in a place where a format puts the name of a file, if there is such a
+file. A file more than Liquibase reads does no harm. Names that only Liquibase can work out (with
+``${…}``) are left out, and Liquibase reports those files as missing.
 """
 
 import posixpath

@@ -46,7 +46,7 @@ class Session:
 
     @property
     def idle(self) -> bool:
-        """Whether it waits for a request; False once a request was given up halfway."""
+        """Whether the process waits for a request; False after a request was abandoned."""
         return not self._asked and self._program.running
 
     def plan(self, url: str, cancellation: Cancellation, on_line: OnLine) -> Changelog:

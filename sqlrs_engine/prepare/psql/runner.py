@@ -77,7 +77,7 @@ def run_psql(
 def _last_error(tail: list[str]) -> int | None:
     """Return the index of the error that ended psql, which may have continued after others.
 
-    A lost connection makes several errors at one line of the script; the first says why.
+    A lost connection causes several errors at one line of the script; the first gives the reason.
     """
     places = {
         at: (match["file"], match["line"])

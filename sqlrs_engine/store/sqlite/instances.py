@@ -81,7 +81,7 @@ class Instances:
     def _check_references(
         self, session: Session, instance_id: str, attributes: dict[str, Any]
     ) -> None:
-        """Refuse what the schema would refuse too, with a message that says why."""
+        """Refuse what the schema would refuse as well, with a message that gives the reason."""
         state_id, port = attributes.get("state"), attributes.get("port")
         if state_id is not None and not STATES.has(session, state_id):
             raise NotFound.of("state", state_id)

@@ -108,7 +108,7 @@ class Interpreter:
     def script(self, script: Script, shown_name: str, name: str | None) -> str:
         r"""Return the digest of a script.
 
-        ``shown_name`` stands in messages; ``\ir`` looks beside ``name``.
+        ``shown_name`` appears in messages; ``\ir`` looks beside ``name``.
         """
         digest, session = ContentDigest(), self._session
         conditionals, outer_active = ConditionalStack(), session.settings.active

@@ -170,7 +170,7 @@ class Session:
     # -- session settings --
 
     def reconnect(self, *, certain: bool) -> None:
-        """Begin a new session, for which the settings start afresh."""
+        """Begin a new session with the initial settings."""
         for setting in _SETTINGS:
             self._set(setting, self._value_of(setting, "default"), certain=certain)
 

@@ -1,7 +1,7 @@
-r"""Quick searches: does a script contain anything that the digest of its text does not cover?
+r"""Quick searches for anything in a script that the digest of its text does not cover.
 
-Most scripts do not, so the full pass (``scanner``) is spared. These searches may find something
-in a comment or a string, but never miss anything.
+Most scripts contain nothing of this kind and do not need the full pass (``scanner``). These
+searches may find something in a comment or a string, but never miss anything.
 """
 
 import re
