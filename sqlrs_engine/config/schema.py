@@ -87,12 +87,12 @@ _SCHEMA: Schema = {
             ),
         ),
         snapshot=_object(
-            "How states are cloned.",
+            "The cloning of states.",
             backend=_choice(
                 "auto",
                 ("auto", "overlay", "btrfs", "reflink", "copy"),
-                "How state directories are cloned; auto uses the fastest method that the state "
-                "store's filesystem supports.",
+                "The method of cloning state directories; auto uses the fastest one that the "
+                "state store's filesystem supports.",
                 restart=True,
             ),
         ),
@@ -125,7 +125,7 @@ _SCHEMA: Schema = {
                 ),
                 maxAge=_duration(
                     "720h",
-                    "How long a finished job and its events are kept; its states and its instance "
+                    "The retention of a finished job and its events; its states and its instance "
                     "stay. 0 keeps it forever.",
                 ),
                 workers=_leaf(
@@ -142,7 +142,7 @@ _SCHEMA: Schema = {
         cache=_object(
             "Cached states.",
             capacity=_object(
-                "How much disk the cached states may take.",
+                "The disk space of the cached states.",
                 maxBytes=_leaf(
                     "integer",
                     0,
@@ -193,7 +193,7 @@ _SCHEMA: Schema = {
                 ),
                 ttl=_duration(
                     "24h",
-                    "How long an uploaded file is kept after its last use if no unfinished job "
+                    "The retention of an uploaded file after its last use if no unfinished job "
                     "needs it; at least 10 minutes.",
                 ),
             ),
@@ -203,7 +203,7 @@ _SCHEMA: Schema = {
             closed=True,
             ttl=_duration(
                 "24h",
-                "How long an instance lives after its last activity, unless it has a name, is "
+                "The time to live of an instance after its last activity, unless it has a name, is "
                 "protected or has an explicit time to live; 0 means forever.",
             ),
             ports=_object(
@@ -231,8 +231,9 @@ _SCHEMA: Schema = {
             mode=_choice(
                 "session",
                 ("session", "command"),
-                "How changesets are applied: session uses one Liquibase process per job, command "
-                "runs Liquibase's own command line once per changeset. The states are the same.",
+                "The way changesets are applied: session uses one Liquibase process per job, "
+                "command runs Liquibase's own command line once per changeset. The states are the "
+                "same.",
             ),
         ),
         pool=_object(
@@ -260,9 +261,7 @@ _SCHEMA: Schema = {
                 "keeps no standby. null means a tenth of the memory.",
                 minimum=0,
             ),
-            idle=_duration(
-                "10m", "How long the standbys of a state are kept after its last request."
-            ),
+            idle=_duration("10m", "The retention of a state's standbys after its last request."),
         ),
         postgres=_object(
             "PostgreSQL servers.",
