@@ -74,9 +74,20 @@ class Ports:
         """Let a server begin to listen on a held port within the block."""
         return self._placeholders.admitting(port)
 
-    def release(self, port: int) -> None:
-        """Release the port of an instance that was deleted."""
-        self._placeholders.release(port)
+    @contextmanager
+    def releasing(self, port: int) -> Iterator[None]:
+        """Release a port after a block in which its instance's row stops naming it.
+
+        Until then no other instance gets it. The port stays held when the block raises.
+        """
+        with self._lock:
+            self._reserved.add(port)
+        try:
+            yield
+            self._placeholders.release(port)
+        finally:
+            with self._lock:
+                self._reserved.discard(port)
 
     def close(self) -> None:
         """Release all ports."""

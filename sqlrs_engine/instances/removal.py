@@ -22,9 +22,8 @@ class Removal:
             instance = services.store.instances.get(instance_id)
             if instance is None:
                 return False
-            # While the row still keeps the port from new instances: one may get it right after.
-            services.ports.release(instance.port)
             # The step that fails on a full disk comes before those that cannot be undone.
-            services.store.instances.remove(instance_id)
+            with services.ports.releasing(instance.port):
+                services.store.instances.remove(instance_id)
             self._provisioner.clear(services.files.instance_dir(instance_id))
             return True

@@ -123,14 +123,14 @@ class Restart:
         password. So the password changes before the server can be reached, and in the row
         before that, in case of a crash.
         """
-        with self._services.ports.reserved() as port:
+        ports = self._services.ports
+        with ports.releasing(instance.port), ports.reserved() as port:
             moved = self._services.store.instances.update(
                 instance.instance_id, port=port, password=new_password()
             )
             if moved is None:
                 raise NotFound.of("instance", instance.instance_id)
-            self._services.ports.keep(port)
-        self._services.ports.release(instance.port)
+            ports.keep(port)
         message = (
             f"another program has port {instance.port} of instance {instance.instance_id}, which"
             f" gets port {port} and another password: ask for its DSN again"
@@ -144,6 +144,6 @@ class Restart:
         """Set the port in a row to that of its running server, which its clients know."""
         if port == instance.port:
             return instance
-        self._services.ports.release(instance.port)
-        changed = self._services.store.instances.update(instance.instance_id, port=port)
+        with self._services.ports.releasing(instance.port):
+            changed = self._services.store.instances.update(instance.instance_id, port=port)
         return changed or instance

@@ -13,6 +13,7 @@ from sqlrs_engine.errors import (
     ImageUnavailable,
     InvalidArgument,
     NotFound,
+    StorageFull,
     StoreDamaged,
     Unavailable,
 )
@@ -347,6 +348,18 @@ def test_an_instance_whose_port_was_taken_gets_another_and_another_password(worl
     assert moved.password not in "".join(lines)
     server.crash()
     assert world.instances.restart.ensure_running(instance.instance_id).dsn == moved.dsn
+
+
+def test_an_instance_that_cannot_be_removed_keeps_its_port(world, monkeypatch):
+    def full(*_args):
+        raise StorageFull("the disk is full")
+
+    instance = world.create(world.add_state())
+    monkeypatch.setattr(world.store.instances, "remove", full)
+    with pytest.raises(StorageFull):
+        world.instances.removal.remove(instance.instance_id)
+    assert instance.port in world.port_placeholders.held
+    assert world.server_of(instance).running
 
 
 def test_the_port_of_a_removed_instance_is_given_up(world):

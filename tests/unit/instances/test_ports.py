@@ -61,5 +61,24 @@ def test_a_port_is_held_until_it_is_given_back():
     with some.reserved() as port:
         some.keep(port)
     assert held == {port}
-    some.release(port)
+    with some.releasing(port):
+        assert held == {port}
     assert held == set()
+
+
+def test_a_port_that_is_being_released_goes_to_nobody():
+    some = ports(last=1)
+    with some.releasing(1), pytest.raises(Unavailable), some.reserved():
+        pass
+    with some.reserved() as port:
+        assert port == 1
+
+
+def test_a_port_stays_held_when_its_instance_stays():
+    placeholders = Busy()
+    some = ports(last=1, placeholders=placeholders)
+    with some.reserved() as port:
+        some.keep(port)
+    with pytest.raises(OSError, match="full"), some.releasing(port):
+        raise OSError("the disk is full")
+    assert placeholders.held == {port}
