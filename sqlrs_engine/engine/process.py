@@ -1,8 +1,8 @@
 """The engine's process: from the store's lock to the last clean-up.
 
 Start: lock the store, listen, open the store, write ``engine.json``, serve; recovery runs in the
-background meanwhile. End (a signal, idleness): stop accepting, interrupt the jobs so that they
-resume at the next start, let the requests end, remove ``engine.json``. Instances keep running.
+background. End (a signal, idleness): stop accepting, interrupt the jobs so that they resume at the
+next start, let the requests end, remove ``engine.json``. Instances keep running.
 """
 
 import contextlib

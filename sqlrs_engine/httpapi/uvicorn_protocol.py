@@ -45,7 +45,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._header_bytes = 0
         self._unreported = 0  # bytes that the parser may be keeping
         self._in_headers = False
-        self._is_going_on = False
+        self._is_resuming = False
         self._left_to_ignore: int | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -98,20 +98,20 @@ class GuardedProtocol(HttpToolsProtocol):
                 # The parser takes what follows the headers for another protocol. It is the
                 # body, and a parser that does not know of the upgrade can continue with it.
                 rest = rest[upgrade.args[0] :]
-                self._go_on()
+                self._resume_with_body()
             else:
                 return
 
-    def _go_on(self) -> None:
+    def _resume_with_body(self) -> None:
         framing = [b"%s: %s\r\n" % field for field in self.headers if field[0] in _FRAMING]
         self.parser = httptools.HttpRequestParser(self)
-        self._is_going_on = True
+        self._is_resuming = True
         self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
-        self._is_going_on = False
+        self._is_resuming = False
 
     def on_message_begin(self) -> None:
         """Reset the counters for the next request, whose time limit starts at its first byte."""
-        if self._is_going_on:
+        if self._is_resuming:
             return
         # Not at any data: the rest of a body that was refused has no longer than a new request.
         self._unset_keepalive_if_required()
@@ -121,7 +121,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Count the bytes of the target."""
-        if self._is_going_on:
+        if self._is_resuming:
             return
         self._count(len(url))
         super().on_url(url)
@@ -136,7 +136,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """End the time limit; the guards limit the rest of the request."""
-        if self._is_going_on:
+        if self._is_resuming:
             return
         self._stop_deadline()
         self._in_headers = False

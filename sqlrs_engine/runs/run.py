@@ -160,7 +160,7 @@ class Run:
 
     def _put_text(self, stream: Stream, text: str) -> None:
         if self._cancellation.ended:
-            return  # nobody waits for it any more
+            return  # no client reads it any more
         for start in range(0, len(text), _CHUNK_CHARS):
             data = text[start : start + _CHUNK_CHARS]
             self._put(stream, size=len(data) if data.isascii() else 4 * len(data), data=data)
