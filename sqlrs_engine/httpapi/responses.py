@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 import orjson
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -46,6 +47,10 @@ class CutShort(Exception):  # noqa: N818 - the stream is at fault, not its sourc
     """Raised by the source of a stream that must not look complete."""
 
 
+# A client can also leave before it has sent all of a body that it declared.
+_ENDS = (CutShort, ClientDisconnect)
+
+
 class StreamReply(StreamingResponse):
     """A chunked response, by default of NDJSON, that calls ``on_end`` when it ends in any way.
 
@@ -73,10 +78,10 @@ class StreamReply(StreamingResponse):
         """Send the chunks until the source ends or the client disconnects."""
         try:
             await super().__call__(scope, receive, send)
-        except CutShort:
+        except _ENDS:
             return
         except BaseExceptionGroup as group:
-            if group.split(CutShort)[1] is not None:
+            if group.split(_ENDS)[1] is not None:
                 raise
         finally:
             self._end()

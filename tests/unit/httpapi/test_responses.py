@@ -1,10 +1,13 @@
 """httpapi.responses: lists of any length, as JSON and as NDJSON."""
 
+import asyncio
 import json
 
 import pytest
+from starlette.requests import ClientDisconnect
 from support.http_fakes import Api
 
+from sqlrs_engine.httpapi.responses import StreamReply
 from sqlrs_engine.store.sqlite import hot_reads
 
 
@@ -34,3 +37,22 @@ def test_every_empty_list_is_an_empty_array_or_no_lines(api, path):
     assert api.get(f"/v1/{path}").content == b"[]\n"
     lines = api.get(f"/v1/{path}", headers={"Accept": "application/x-ndjson"})
     assert lines.content == b""
+
+
+def test_a_stream_ends_when_its_client_leaves_in_the_middle_of_a_body():
+    ended = []
+
+    async def endless():
+        yield b"first"
+        await asyncio.Event().wait()
+
+    async def receive():
+        raise ClientDisconnect
+
+    async def send(_message):
+        pass
+
+    reply = StreamReply(endless(), on_end=lambda: ended.append(True))
+    scope = {"type": "http", "asgi": {"spec_version": "2.3"}}
+    asyncio.run(asyncio.wait_for(reply(scope, receive, send), 30))
+    assert ended == [True]
