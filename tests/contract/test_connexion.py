@@ -1,4 +1,4 @@
-"""What the engine uses of connexion beyond its documentation is still there.
+"""The parts of connexion that the engine uses beyond its documentation still exist.
 
 CONTRIBUTING.md ("What connexion does here") lists what is replaced. A new connexion that
 breaks one of these tests needs a look at ``sqlrs_engine.httpapi`` before the pin moves.

@@ -284,7 +284,7 @@ def pieces_work(tmp_path_factory, running):
 )
 @given(st.lists(st.sampled_from(PIECES), max_size=25))
 def test_no_file_of_a_random_script_is_left_out(pieces_work, pieces):
-    """What psql opens is found, or the step is volatile."""
+    """Planning finds every file that psql opens, or marks the step volatile."""
     script = ("create temp table t (a text);\n" + "".join(pieces)).encode()
     opened, code, said = pieces_work.psql(script)
     try:

@@ -1,4 +1,4 @@
-"""What tests share. Doubles stand only at the edges; whatever is between them is the real code.
+"""Shared parts of the tests. Doubles stand only at the edges; between them is the real code.
 
 Waiting:
     ``waiting``: ``eventually``, the only way in which tests wait

@@ -1,4 +1,4 @@
-"""What a prepare asks for, and what is refused before anything is read."""
+"""Prepare requests, and those that are refused before anything is read."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a pipe gives, as lines and as text."""
+"""The output of a pipe, as lines and as text."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The ids of states, pinned: whoever changes one makes every cached state unreachable."""
+"""The ids of states, pinned: a change to one makes every cached state unreachable."""
 
 from sqlrs_engine.ids import is_state_id
 from sqlrs_engine.states import state_ids

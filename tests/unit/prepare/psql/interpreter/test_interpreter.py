@@ -1,4 +1,4 @@
-"""What psql would do with a script: includes, statements, notes, settings that outlast it."""
+"""Scripts as psql would follow them: includes, statements, notes, lasting settings."""
 
 import pytest
 
