@@ -9,8 +9,8 @@ Beside the standard keywords (draft 2020-12):
 * ``x-restart``: a change takes effect when the engine starts next.
 
 Paths that are not described here are accepted with any value, except below
-``instances``, ``liquibase``, ``pool``, ``postgres`` and ``sources``, where they can only be
-typing errors.
+``images``, ``instances``, ``liquibase``, ``pool``, ``postgres`` and ``sources``, where they can
+only be typing errors.
 """
 
 import copy
@@ -72,6 +72,9 @@ def _port(default: int, description: str) -> Schema:
     return _leaf("integer", default, description, minimum=1024, maximum=65535)
 
 
+# A host as image references have it: a name, an IPv4 address, or an IPv6 address in brackets.
+_HOST = r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(:[0-9]{1,5})?"
+
 _SCHEMA: Schema = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "title": "sqlrs engine configuration",
@@ -97,13 +100,53 @@ _SCHEMA: Schema = {
             ),
         ),
         container=_object(
-            "Containers.",
+            "Containers, which this engine does not use.",
             runtime=_choice(
                 "auto",
                 ("auto", "docker", "podman"),
-                "The container runtime for images that no installed PostgreSQL provides.",
-                restart=True,
+                "No effect, whatever the value: nothing is run in a container. The engine unpacks "
+                "an image and runs its PostgreSQL as an ordinary program; see images.pull. The "
+                "values are those that the sqlrs CLI knows.",
             ),
+        ),
+        images=_object(
+            "Images of registries.",
+            closed=True,
+            pull=_choice(
+                "missing",
+                ("missing", "never", "always"),
+                "When a prepare pulls an image that no PostgreSQL of this machine answers: missing "
+                "pulls what is not here yet, never fails instead, always also looks up the tag in "
+                "the registry each time and pulls it again when it has changed.",
+            ),
+            registries={
+                "type": ["object", "null"],
+                "default": {},
+                "description": (
+                    "Registries by host, such as docker.io or localhost:5000. mirrors are tried in "
+                    "their order before the registry itself; insecure allows plain HTTP and "
+                    "certificates that cannot be verified, as is always allowed for loopback."
+                ),
+                "propertyNames": {
+                    "pattern": f"^{_HOST}$",
+                    "description": "the host of a registry, such as docker.io or localhost:5000",
+                },
+                "additionalProperties": {
+                    "type": "object",
+                    "properties": {
+                        "mirrors": {
+                            "type": "array",
+                            "description": "Hosts, each with a path if its repositories have one.",
+                            "items": {
+                                "type": "string",
+                                "pattern": f"^{_HOST}(/[A-Za-z0-9._/-]+)?$",
+                            },
+                        },
+                        "insecure": {"type": "boolean"},
+                    },
+                    "additionalProperties": False,
+                },
+            },
         ),
         orchestrator=_object(
             "Prepare jobs.",
@@ -285,6 +328,7 @@ _SCHEMA: Schema = {
                 ),
                 "propertyNames": {
                     "pattern": r"^[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?$",
+                    "description": "a setting's name",
                 },
                 "x-reserved-names": list(reserved.NAMES),
                 "additionalProperties": {

@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from sqlrs_engine import durations
@@ -174,7 +175,9 @@ def _is_plain(value: Any) -> bool:
 
 def _wrong_paths(error: "ValidationError") -> "Iterator[tuple[str, ...]]":
     """Yield the paths whose removal prevents the error."""
-    place = tuple(str(key) for key in error.absolute_path)
+    # A list element is not a separate path: the whole list is removed.
+    keys = takewhile(lambda key: isinstance(key, str), error.absolute_path)
+    place = tuple(str(key) for key in keys)
     if "propertyNames" in error.schema_path:
         yield (*place, str(error.instance))
     elif error.validator == "additionalProperties":
@@ -191,7 +194,8 @@ def _explain(error: "ValidationError") -> str:
         place.pop()  # its message has the name
     path = paths.join(place) or "the configuration"
     if "propertyNames" in error.schema_path:
-        return f"{path}: {json.dumps(error.instance)} is not a setting's name"
+        names: Any = error.schema
+        return f"{path}: {json.dumps(error.instance)} is not {names['description']}"
     if error.validator == "format":
         return f"{path} must be a duration that is not negative, such as 90s, 10m or 24h"
     return explain(error, path)

@@ -81,6 +81,9 @@ def test_a_returned_value_is_the_callers_own_copy(config: Config) -> None:
         ("log.level", None),
         ("snapshot.backend", "reflink"),
         ("container.runtime", "podman"),
+        ("images.pull", "always"),
+        ("images.registries", {"docker.io": {"mirrors": ["harbor.lan/hub", "[::1]:5000"]}}),
+        ('images.registries["registry.lan:5000"].insecure', True),
         ("orchestrator.jobs.maxIdentical", 0),
         ("orchestrator.jobs.workers", 1),
         ("cache.capacity.maxBytes", 2**50),
@@ -147,6 +150,19 @@ def test_a_valid_value_is_kept_as_given(config: Config, path: str, value: Any) -
         ("postgres.settings.jit", "on\n", "postgres.settings.jit must match .*"),
         ("postgres.osUser", "bob\n", "postgres.osUser must match .*"),
         ("postgres.settings.jit", "o\nn", "postgres.settings.jit must match .*"),
+        ("images.pull", "often", "images.pull must be one of missing, never, always, null"),
+        (
+            "images.registries",
+            {"https://ghcr.io": {}},
+            "images.registries: .* is not the host of a registry, such as .*",
+        ),
+        (
+            'images.registries["ghcr.io"].mirror',
+            "x",
+            r".*has an unknown field .mirror.; known fields: mirrors, insecure",
+        ),
+        ('images.registries["a.b"].mirrors', ["http://c"], r".*mirrors\[0\] must match .*"),
+        ('images.registries["a.b"].insecure', "yes", ".*insecure must be true or false"),
         # A parent is checked like its leaves.
         ("cache", {"capacity": {"lowWatermark": 0.99}}, r".*lowWatermark must be less than .*"),
         ("cache.capacity", {"maxBytes": -1}, "cache.capacity.maxBytes must be at least 0"),
@@ -435,8 +451,12 @@ def test_a_broken_file_stays_when_it_cannot_be_replaced(
         ({"postgres": {"osUser": "a b", "settings": {"port\n": 1}}}, ["postgres.osUser"]),
         ({"postgres": {"settings": {"HBA_FILE": "x", "a b": 1}}}, ["postgres.settings.HBA_FILE"]),
         ({"postgres": {"settings": {"jit": 1, "JIT": 0}}}, ["postgres.settings.JIT"]),
+        (
+            {"images": {"registries": {"a.b": {"mirrors": ["c", "http://d"], "insecure": True}}}},
+            ['images.registries["a.b"].mirrors'],
+        ),
     ],
-    ids=range(11),
+    ids=range(12),
 )
 def test_a_wrong_value_in_the_file_is_told_of_and_the_others_are_used(
     file: Path, written: dict[str, Any], paths: list[str]
