@@ -112,6 +112,7 @@ class Promotion:
             image_id=instance.image_id,
             prepare_kind=KIND,
             prepare_args_normalized=f"snapshot of {instance.instance_id}",
+            size_bytes=self._services.files.usage(workspace),
         )
         return self._services.states.publish_durably(workspace, new)
 

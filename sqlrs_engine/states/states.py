@@ -31,6 +31,7 @@ class NewState:
     image_id: str
     prepare_kind: str
     prepare_args_normalized: str
+    size_bytes: int
     recipe: Json | None = None
 
 
@@ -96,7 +97,7 @@ class States:
             prepare_kind=new.prepare_kind,
             prepare_args_normalized=new.prepare_args_normalized,
             created_at=self._clock(),
-            size_bytes=self._files.usage(workspace),
+            size_bytes=new.size_bytes,
             boot_id=self._boot_id,
         )
         target = self._dir(state)

@@ -137,7 +137,7 @@ class Builder:
                 size = self._files.usage(workspace)
                 self._disk_budget.make_room("snapshot", plan.state_ids, size)
                 with self._metrics.phase("snapshot"):
-                    self._publish(plan, step, workspace)
+                    self._publish(plan, step, workspace, size)
             except BaseException:
                 self._workspaces.remove(workspace)
                 raise
@@ -191,13 +191,14 @@ class Builder:
                 raise
             raise self.diagnose(plan, [parent], error, context) from error
 
-    def _publish(self, plan: Plan, step: Step, workspace: Path) -> None:
+    def _publish(self, plan: Plan, step: Step, workspace: Path, size: int) -> None:
         new = NewState(
             state_id=step.state_id,
             parent_state_id=step.parent_state_id,
             image_id=plan.image_id,
             prepare_kind=plan.kind,
             prepare_args_normalized=plan.normalized,
+            size_bytes=size,
             recipe=step.recipe,
         )
         self._states.publish(workspace, new)

@@ -42,6 +42,7 @@ class Store:
             image_id=row.image_id,
             prepare_kind=row.prepare_kind,
             prepare_args_normalized=row.prepare_args_normalized,
+            size_bytes=self.files.usage(workspace),
         )
         return self.states.publish(workspace, new)
 
