@@ -19,6 +19,7 @@ from sqlrs_engine.config import Config
 from sqlrs_engine.errors import ClusterFailed, Conflict, ImageUnavailable
 from sqlrs_engine.ids import new_id
 from sqlrs_engine.instances.disk_budget import DiskBudget, Unlimited
+from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.build.build_locks import BuildLocks
 from sqlrs_engine.prepare.build.builder import Builder
@@ -266,6 +267,7 @@ class World:
         self.states = States(self.store.states, self.files, utc_now)
         self.durability = Durability(self.states)
         self.leases = Leases()
+        self.metrics = Metrics()
         self.retries = RetryQueue()
         self.events = EventLog(self.store.jobs, utc_now)
         self.service = PrepareService(
@@ -281,6 +283,7 @@ class World:
                 creation=self.instances,
                 config=self.config,
                 clock=utc_now,
+                metrics=self.metrics,
                 disk_budget=self.disk_budget,
                 retries=self.retries,
             )

@@ -4,21 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from support.http_fakes import Api
+from support.metric_samples import sample
 
 from sqlrs_engine.metrics import Gauge, Metrics
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "metrics.md"
-
-
-def sample(metrics, name, **labels):
-    """Return one value of the text format, None when it is not there."""
-    for family in text_string_to_metric_families(metrics.render().decode()):
-        for each in family.samples:
-            if each.name == name and each.labels == labels:
-                return each.value
-    return None
 
 
 def test_jobs_are_counted_and_timed():

@@ -154,10 +154,13 @@ class JobRun:
         for number, step in enumerate(plan.steps):
             self._cancellation.check()
             cached = number < done
-            self._services.metrics.looked_up(hit=cached)
+            built = False
             if not cached:
                 self._progress.begin(execute(number))
-                self._built |= self._services.builder.ensure(plan, step, self._context)
+                # Another job may have built it since the plan was made.
+                built = self._services.builder.ensure(plan, step, self._context)
+                self._built |= built
+            self._services.metrics.looked_up(hit=not built)
             self._progress.succeeded(execute(number))
             if not cached and step.parent_state_id is not None:
                 lease.release(step.parent_state_id)

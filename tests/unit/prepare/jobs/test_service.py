@@ -5,13 +5,15 @@ import logging
 import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
+from support.metric_samples import sample
 from support.prepare_fakes import FULL, IMAGE, Gate, World, in_thread
-from support.waiting import eventually
+from support.waiting import PATIENCE, eventually
 
 from sqlrs_engine import retry_queue
 from sqlrs_engine.errors import (
@@ -50,6 +52,13 @@ def statuses(world, job_id):
     return {task.task_id: task.status for task in world.store.jobs.tasks(job_id)}
 
 
+def lookups(world):
+    return {
+        result: sample(world.metrics, "sqlrs_cache_lookups_total", result=result)
+        for result in ("hit", "miss")
+    }
+
+
 def shape(world, job_id):
     """Return the job's events without times, logs left out."""
     return [
@@ -57,6 +66,25 @@ def shape(world, job_id):
         for event in world.lines(job_id)
         if event["type"] != "log"
     ]
+
+
+@contextmanager
+def submitted(world, *args, **fields):
+    """Submit a job, which waits before its plan until the end of the block; yield its id."""
+    gate, resolve = Gate(), world.resolve
+
+    def resolve_later(image):
+        gate()
+        return resolve(image)
+
+    world.resolve = resolve_later
+    try:
+        job_id = world.submit(*args, **fields)
+        assert gate.reached.wait(PATIENCE)
+        yield job_id
+    finally:
+        gate.open.set()
+        world.resolve = resolve
 
 
 def states(world):
@@ -422,18 +450,8 @@ def test_a_full_disk_is_no_fault_of_the_step(world):
 def test_a_script_changed_before_the_job_ran_is_planned_anew(world, tmp_path):
     script = tmp_path / "one.sql"
     script.write_text(WRITE)
-    gate = Gate()
-    resolve = world.resolve
-
-    def slowly(image):
-        gate()
-        return resolve(image)
-
-    world.resolve = slowly
-    job_id = world.submit("-f", str(script))
-    assert gate.reached.wait(20)
-    script.unlink()
-    gate.open.set()
+    with submitted(world, "-f", str(script)) as job_id:
+        script.unlink()
     error = failed(world.wait(job_id), "invalid_argument")
     assert error["details"] == str(script)
 
@@ -456,18 +474,8 @@ def test_a_script_is_read_once(world, tmp_path, monkeypatch):
 def test_what_runs_is_the_script_as_it_is_when_the_job_starts(world, tmp_path):
     script = tmp_path / "one.sql"
     script.write_text(WRITE)
-    gate = Gate()
-    resolve = world.resolve
-
-    def slowly(image):
-        gate()
-        return resolve(image)
-
-    world.resolve = slowly
-    job_id = world.submit("-f", str(script))
-    assert gate.reached.wait(20)
-    script.write_text("echo changed >> $DATA")
-    gate.open.set()
+    with submitted(world, "-f", str(script)) as job_id:
+        script.write_text("echo changed >> $DATA")
     changed = world.wait(job_id).result["state_id"]
     assert world.content(changed) == "changed\n"
     script.write_text(WRITE)
@@ -574,6 +582,7 @@ def test_identical_jobs_build_once(world):
         eventually(lambda job=other: any("waiting for another" in m for m in world.logs(job)))
     hold.touch()
     jobs = [world.wait(job_id) for job_id in (first, *others)]
+    assert lookups(world) == {"hit": 3, "miss": 1}
     assert [job.status for job in jobs] == ["succeeded"] * 4
     assert len(states(world)) == 1
     assert world.content(states(world)[0]) == "one\n"
@@ -1029,18 +1038,8 @@ def test_a_job_left_for_the_next_start_breaks_its_stream_off(world, monkeypatch)
 def test_a_job_whose_working_directory_goes_before_it_runs_says_so(world, tmp_path):
     directory = tmp_path / "gone"
     directory.mkdir()
-    gate = Gate()
-    resolve = world.resolve
-
-    def slowly(image):
-        gate()
-        return resolve(image)
-
-    world.resolve = slowly
-    job_id = world.submit("-c", WRITE, work_dir=str(directory))
-    assert gate.reached.wait(20)
-    directory.rmdir()
-    gate.open.set()
+    with submitted(world, "-c", WRITE, work_dir=str(directory)) as job_id:
+        directory.rmdir()
     error = failed(world.wait(job_id), "invalid_argument")
     assert error["details"] == str(directory)
 
