@@ -10,6 +10,7 @@ from sqlrs_engine.host.file_descriptors import shortage
 from sqlrs_engine.host.private_directories import others_can_change
 
 from .distribution import NEWEST_MAJOR, OLDEST_MAJOR, Distribution, Origin, image_id
+from .extensions import extension_dir, extensions_in
 from .fingerprints import Fingerprints
 from .image_names import ENGINE, Image, parse_image
 from .search import (
@@ -73,6 +74,7 @@ class Distributions:
         places = list(self._places())
         programs = [path for each in places for path in (each.bin_dir, each.bin_dir / "postgres")]
         before |= _looks(programs)
+        before |= _looks(filter(None, (extension_dir(each.bin_dir) for each in places)))
         found, complete = self._inspect_all(places)
         # A program that does not run may lack a library, and libraries are not watched.
         self._found = (before, found) if complete else None
@@ -139,6 +141,7 @@ class Distributions:
             bin_dir=place.bin_dir,
             library_dirs=place.library_dirs,
             origin=place.origin,
+            extensions=extensions_in(extension_dir(place.bin_dir)),
         )
 
     def _complain(self, text: str) -> None:

@@ -25,7 +25,8 @@ class Distribution:
     ``image_id`` is ``postgres@sha256:<64 hex>``; ``version`` is like ``15.18``.
     ``library_dirs`` are outside the distribution's own directory; the programs find them
     relative to it, so a copy needs them too. ``origin``: in a Python package (wheel),
-    downloaded by the engine (installed), or the machine's own (system).
+    downloaded by the engine (installed), or the machine's own (system). ``extensions`` are the
+    names that ``CREATE EXTENSION`` knows, sorted.
     """
 
     image_id: str
@@ -34,6 +35,7 @@ class Distribution:
     bin_dir: Path
     library_dirs: tuple[Path, ...] = ()
     origin: Origin = "system"
+    extensions: tuple[str, ...] = ()
 
     @property
     def root(self) -> Path:

@@ -26,6 +26,7 @@ from sqlrs_engine.errors import ClusterFailed, EngineError, ImageUnavailable, Un
 from sqlrs_engine.host.private_directories import check_owner
 
 from .distribution import Distribution, image_id
+from .extensions import extension_dir, extensions_in
 from .fingerprints import take_fingerprint
 from .libraries import how_to_get, missing_libraries
 from .unpack import unpack
@@ -274,6 +275,7 @@ def _inspect(home: Path) -> tuple[Distribution, str]:
         major=fingerprint.major,
         bin_dir=bin_dir,
         origin="installed",
+        extensions=extensions_in(extension_dir(bin_dir)),
     )
     return distribution, fingerprint.build
 

@@ -229,3 +229,13 @@ def test_root_runs_no_downloads_of_another_user(machine: Machine, tmp_path: Path
     found = machine(installed=("17.2",), wheel="18.1")
     os.chown(tmp_path / "store", 65534, 65534)
     assert [each.version for each in found.available()] == ["18.1"]
+
+
+def test_an_extension_installed_meanwhile_is_seen_at_once(machine: Machine, tmp_path: Path) -> None:
+    directory = tmp_path / "root/usr/share/postgresql/15.9/extension"
+    directory.mkdir(parents=True)
+    distributions = machine(system=("15.9",))
+    assert distributions.resolve("postgres:15").extensions == ()
+    (directory / "postgis.control").touch()
+    os.utime(directory, ns=(1, 1))  # another time, however coarse the file system's clock is
+    assert distributions.resolve("postgres:15").extensions == ("postgis",)
