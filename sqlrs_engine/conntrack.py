@@ -16,10 +16,8 @@ __all__ = ["IDLE", "Conntrack", "Reading"]
 
 _log = logging.getLogger(__name__)
 
-_DATABASES = ("postgres", "template1")  # a user may drop the first
 # libpq reports a refused connection only by a text, without an SQLSTATE.
 _NO_CONNECTION_LEFT = ("too many clients", "too many connections", "slots are reserved")
-_NO_DATABASE = "does not exist"
 _STATEMENT_TIMEOUT = "SET statement_timeout = '5s'"
 _QUERY = f"""
 SELECT (SELECT count(*) FROM pg_catalog.pg_stat_activity
@@ -70,22 +68,17 @@ class Conntrack:
         """
         import psycopg  # not at the top: it would slow the engine's start
 
-        reason: Exception | None = None
-        for dbname in _DATABASES:
-            try:
-                return _ask(cluster, port, dbname)
-            except (psycopg.Error, ClusterFailed) as error:
-                reason = error
-            if any(words in str(reason) for words in _NO_CONNECTION_LEFT):
+        try:
+            return _ask(cluster, port)
+        except (psycopg.Error, ClusterFailed) as error:
+            if any(words in str(error) for words in _NO_CONNECTION_LEFT):
                 return _FULL
-            if _NO_DATABASE not in str(reason):
-                break
-        _log.warning("cannot read the connections on port %d: %s", port, reason)
-        return IDLE
+            _log.warning("cannot read the connections on port %d: %s", port, error)
+            return IDLE
 
 
-def _ask(cluster: Cluster, port: int, dbname: str) -> Reading:
-    with cluster.connect(port, dbname=dbname) as connection:
+def _ask(cluster: Cluster, port: int) -> Reading:
+    with cluster.connect_to_any(port) as connection:
         connection.execute(_STATEMENT_TIMEOUT)
         row: tuple[Any, ...] | None = connection.execute(_QUERY, (APPLICATION_NAME,)).fetchone()
     if row is None:

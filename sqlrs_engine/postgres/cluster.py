@@ -206,6 +206,10 @@ class Cluster:
         """
         return superuser.connect(self.data_dir, port or DEFAULT_PORT, dbname, autocommit=autocommit)
 
+    def connect_to_any(self, port: int | None) -> "Connection":
+        """Return a connection like ``connect``, even if a user has dropped ``postgres``."""
+        return superuser.connect_to_any(self.data_dir, port or DEFAULT_PORT)
+
     def set_password(self, port: int | None, password: str | None) -> int:
         """Set the superuser's password; None means no login by TCP.
 

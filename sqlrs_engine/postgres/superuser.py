@@ -25,6 +25,9 @@ APPLICATION_NAME = "sqlrs-engine"
 
 SESSIONS_EVER = "SELECT coalesce(sum(sessions), 0)::bigint FROM pg_catalog.pg_stat_database"
 
+_DATABASES = ("postgres", "template1")  # a user may drop the first
+_NO_DATABASE = "does not exist"  # libpq reports a refusal only by a text, without an SQLSTATE
+
 # What ALTER ROLE does, without the 3 ms in which it makes sure that the verifier is not one
 # of an empty password.
 _ALTER_ROLE = "UPDATE pg_catalog.pg_authid SET rolpassword = %s WHERE rolname = %s"
@@ -52,6 +55,17 @@ def connect(data_dir: Path, port: int, dbname: str, *, autocommit: bool = True) 
         # To cancel a query, the connection comes back to this path.
         weakref.finalize(connection, os.close, descriptor)
         return connection
+
+
+def connect_to_any(data_dir: Path, port: int) -> "Connection":
+    """Return a connection like ``connect``, to a database that exists."""
+    first, second = _DATABASES
+    try:
+        return connect(data_dir, port, first)
+    except ServerUnusable as error:
+        if _NO_DATABASE not in str(error):
+            raise
+    return connect(data_dir, port, second)
 
 
 def log_in(port: int, password: str) -> int:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 GONE_SECONDS = 5.0
 POLL_SECONDS = 0.005
 
-_DATABASES = ("postgres", "template1")  # a user may drop the first
 _LEFT = """
 SELECT count(*), count(CASE WHEN %s THEN pg_catalog.pg_terminate_backend(pid) END)
   FROM pg_catalog.pg_stat_activity
@@ -39,7 +38,7 @@ def end_sessions(cluster: "Cluster", port: int, application: str, patience: floa
     import psycopg  # not at the top: it would slow the engine's start
 
     try:
-        with _connect(cluster, port) as connection:
+        with cluster.connect_to_any(port) as connection:
             is_over = _wait_until_gone(connection, application, patience)
     except (psycopg.Error, ClusterFailed, OSError) as error:
         _log.info("cannot look for the sessions of %s: %s", application, error)
@@ -58,13 +57,3 @@ def _wait_until_gone(
             return True
         time.sleep(POLL_SECONDS)
     return False
-
-
-def _connect(cluster: "Cluster", port: int) -> "psycopg.Connection[Any]":
-    first, second = _DATABASES
-    try:
-        return cluster.connect(port, dbname=first)
-    except ClusterFailed as error:
-        if "does not exist" not in str(error):
-            raise
-        return cluster.connect(port, dbname=second)

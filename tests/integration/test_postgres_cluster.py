@@ -551,6 +551,19 @@ def test_a_server_that_does_not_run_refuses(cluster: Cluster) -> None:
         cluster.connect(None)
 
 
+def test_a_cluster_whose_users_dropped_a_database_is_reached_through_another(
+    cluster: Cluster, free_port: int
+) -> None:
+    cluster.start(port=free_port)
+    with cluster.connect_to_any(free_port) as connection:
+        assert value(connection, "SELECT current_database()") == "postgres"
+    with cluster.connect(free_port, "template1") as connection:
+        connection.execute("DROP DATABASE postgres")
+    with cluster.connect_to_any(free_port) as connection:
+        assert value(connection, "SELECT current_database()") == "template1"
+    assert Conntrack().read(cluster, free_port).sessions is not None
+
+
 def test_setting_the_password_counts_the_sessions(cluster: Cluster, free_port: int) -> None:
     """The engine's next look finds one more session, its own, unless somebody was there."""
     cluster.start(port=free_port)

@@ -172,9 +172,6 @@ class FakeServer:
         self.running = None
         self.connections = 0
 
-    def connect(self, port, dbname="postgres"):
-        raise NotImplementedError
-
     def log_in(self, port, password) -> int:
         if self.world.fail_login:
             raise ServerUnusable("cannot log in to PostgreSQL", "no")

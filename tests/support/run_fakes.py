@@ -25,8 +25,8 @@ INSTANCE = Instance(
 
 
 class FakeConnection:
-    def __init__(self, client, dbname):
-        self.client, self.dbname = client, dbname
+    def __init__(self, client):
+        self.client = client
 
     def __enter__(self):
         return self
@@ -97,11 +97,11 @@ class RunsWorld:
         self.started.append((program, list(arguments), dict(environment)))
         return shell(self.script, *arguments, stdin=stdin or subprocess.DEVNULL, cwd=cwd)
 
-    def connect(self, port, dbname="postgres"):
+    def connect_to_any(self, port):
         if self.fail_connect:
-            raise self.fail_connect.pop(0)
+            raise self.fail_connect
         self.connected += 1
-        return FakeConnection(self, dbname)
+        return FakeConnection(self)
 
     def open(self, **fields):
         return self.runs.open({"instance_ref": IDENT, "kind": "psql", **fields})

@@ -10,19 +10,15 @@ from sqlrs_engine.errors import ClusterFailed
 
 
 class Answers:
-    """A cluster whose connections and readings are given, by database."""
+    """A cluster whose reading, or failure, is given."""
 
-    def __init__(self, **by_database):
-        self.by_database = by_database
-        self.asked = []
+    def __init__(self, answer):
+        self.answer = answer
 
     @contextmanager
-    def connect(self, port, dbname="postgres"):
-        self.asked.append(dbname)
-        answer = self.by_database[dbname]
-        if isinstance(answer, Exception):
-            raise answer
-        self.answer = answer
+    def connect_to_any(self, port):
+        if isinstance(self.answer, Exception):
+            raise self.answer
         yield self
 
     def execute(self, statement, parameters=()):
@@ -54,13 +50,7 @@ def test_use_since_ten_sessions(reading, used):
 
 
 def test_a_reading():
-    assert Conntrack().read(Answers(postgres=(2, 7)), 5432) == Reading(2, 7)
-
-
-def test_another_database_is_asked_when_the_first_was_dropped():
-    cluster = Answers(postgres=refused('database "postgres" does not exist'), template1=(0, 3))
-    assert Conntrack().read(cluster, 5432) == Reading(0, 3)
-    assert cluster.asked == ["postgres", "template1"]
+    assert Conntrack().read(Answers((2, 7)), 5432) == Reading(2, 7)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +62,7 @@ def test_another_database_is_asked_when_the_first_was_dropped():
     ],
 )
 def test_a_full_cluster_is_in_use(text):
-    assert Conntrack().read(Answers(postgres=refused(text)), 5432).connections == 1
+    assert Conntrack().read(Answers(refused(text)), 5432).connections == 1
 
 
 @pytest.mark.parametrize(
@@ -84,5 +74,5 @@ def test_a_full_cluster_is_in_use(text):
     ],
 )
 def test_a_cluster_that_cannot_answer_is_idle(failure, caplog):
-    assert Conntrack().read(Answers(postgres=failure), 5432) == IDLE
+    assert Conntrack().read(Answers(failure), 5432) == IDLE
     assert "cannot read" in caplog.text

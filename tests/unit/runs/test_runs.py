@@ -181,7 +181,7 @@ def test_the_engines_end_ends_the_runs_and_says_so():
 def test_the_engines_end_is_bounded(caplog):
     world = RunsWorld(script="sleep 100")
     release = threading.Event()
-    world.connect = lambda port, dbname="postgres": release.wait(PATIENCE) and 1 / 0
+    world.connect_to_any = lambda port: release.wait(PATIENCE) and 1 / 0
     run = world.open()
     began = time.monotonic()
     world.runs.shutdown(0.3)
