@@ -1,11 +1,12 @@
-"""Clients' files as files of this machine, for psql and Liquibase: one tree per job.
+"""Clients' files as files of this machine, for psql and Liquibase.
 
 ::
 
-    sources/<run>-<job id>      the workspace, as much of it as the job needs
+    sources/<run>-<name>        the tree of a job, or of all jobs with the same changelog:
+                                as much of the client's workspace as they need
 
-A script may write to its tree as to the client's own files, so these are copies. ``run`` is one run
-of an engine: the trees of other runs are useless.
+A script may write to its tree as to the client's own files, so these are copies. ``run`` is a
+random id of the running engine; the trees of other runs are left over.
 """
 
 import logging
@@ -33,25 +34,25 @@ class Trees:
         self._blobs = blobs
         self._run = secrets.token_hex(8)
 
-    def lay_out(self, job_id: str, files: Mapping[str, str]) -> Path:
-        """Create a job's tree from its files (digests by key), and return its path.
+    def stage(self, name: str, files: Mapping[str, str]) -> Path:
+        """Create a tree of files (digests by key), and return its path.
 
         Raises Conflict when a content is missing, StorageFull; no tree remains then.
         """
-        place = self.place(job_id)
+        place = self.place(name)
         try:
             with space_on(self._root):
                 place.mkdir(DIRECTORY_MODE, parents=True)
                 for key, digest in files.items():
-                    self._lay_out(place / key, key, digest)
+                    self._copy(place / key, key, digest)
         except BaseException:
             self._remove(place.name)
             raise
         return place
 
-    def remove(self, job_id: str) -> None:
-        """Remove a job's tree, if there is one."""
-        self._remove(self.place(job_id).name)
+    def remove(self, name: str) -> None:
+        """Remove a tree, if there is one."""
+        self._remove(self.place(name).name)
 
     def sweep(self) -> None:
         """Remove the trees that an earlier engine left."""
@@ -60,11 +61,11 @@ class Trees:
                 if not path.name.startswith(f"{self._run}-"):
                     self._remove(path.name)
 
-    def place(self, job_id: str) -> Path:
-        """Return the path of a job's tree, whether it exists or not."""
-        return self._root / f"{self._run}-{job_id}"
+    def place(self, name: str) -> Path:
+        """Return the path of a tree, whether it exists or not."""
+        return self._root / f"{self._run}-{name}"
 
-    def _lay_out(self, path: Path, key: str, digest: str) -> None:
+    def _copy(self, path: Path, key: str, digest: str) -> None:
         path.parent.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(path, flags, FILE_MODE), "wb") as file:

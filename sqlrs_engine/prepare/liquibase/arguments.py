@@ -6,7 +6,7 @@ names are compared without hyphens and case.
 
 import os.path
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,14 @@ _CONNECTION = frozenset({"url", "username", "password", "driverpropertiesfile"})
 _RUNTIME = frozenset({"classpath", "driver", "databaseclass", "propertyproviderclass"})
 CHANGELOG, DEFAULTS, SEARCH = "changelogfile", "defaultsfile", "searchpath"
 _PATHS = (CHANGELOG, DEFAULTS, SEARCH)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +61,22 @@ class LiquibaseArguments:
         return words
 
     @classmethod
-    def parse(cls, args: Sequence[str], work_dir: str | None) -> "LiquibaseArguments":
+    def parse(
+        cls,
+        args: Sequence[str],
+        work_dir: str | None,
+        exists: Callable[[Path], bool] = _exists,
+    ) -> "LiquibaseArguments":
         """Parse the arguments; relative paths are relative to ``work_dir``.
 
-        Raises InvalidArgument for arguments that are not allowed and paths that do not exist.
+        ``exists`` returns whether there is a file or a directory. Raises InvalidArgument for
+        arguments that are not allowed and paths that do not exist.
         """
         given = [word for word in args if word and word != "--"]
         if any("\0" in word for word in given):
             raise InvalidArgument("arguments must not contain a NUL character")
         command = _command(given)
-        places = _Places(work_dir, given)
+        places = _Places(work_dir, given, exists)
         # The search path and the defaults file are Liquibase's rather than the command's, and
         # have to come before it.
         first: list[str] = []
@@ -96,7 +110,10 @@ _SPELLED = {SEARCH: "--searchPath"}
 class _Places:
     """Resolves paths: the working directory and the search path."""
 
-    def __init__(self, work_dir: str | None, words: Sequence[str]) -> None:
+    def __init__(
+        self, work_dir: str | None, words: Sequence[str], exists: Callable[[Path], bool]
+    ) -> None:
+        self._exists = exists
         self._work_dir = Path(work_dir) if work_dir else None
         self.defaults_file: Path | None = None
         lists = [value for flag, value in flagged_paths(words) if flag == SEARCH]
@@ -116,7 +133,7 @@ class _Places:
         if flag == CHANGELOG:
             return self._changelog(value)
         found = self._below_work_dir(value)
-        if not _exists(found):
+        if not self._exists(found):
             raise InvalidArgument("path does not exist", value)
         self.defaults_file = found
         return str(found)
@@ -129,10 +146,10 @@ class _Places:
         path = Path(os.path.normpath(value))
         roots = [Path(each) for each in self._searched if not is_url(each)]
         if not path.is_absolute():
-            if any(_exists(root / path) for root in roots or [self._below_work_dir("")]):
+            if any(self._exists(root / path) for root in roots or [self._below_work_dir("")]):
                 return value
             raise InvalidArgument("path does not exist", value)
-        if not _exists(path):
+        if not self._exists(path):
             raise InvalidArgument("path does not exist", value)
         for root in roots or [self.directory]:
             if path.is_relative_to(root):
@@ -150,7 +167,7 @@ class _Places:
         if is_url(value):
             return value
         path = self._below_work_dir(value.strip())
-        if not _exists(path):
+        if not self._exists(path):
             raise InvalidArgument("searchPath path does not exist", value)
         return str(path)
 
@@ -207,11 +224,3 @@ def _plain(name: str) -> str:
 def is_url(value: str) -> bool:
     """Return whether a path is a URL or on the class path, so none of the filesystem's."""
     return "://" in value or value.startswith("classpath:")
-
-
-def _exists(path: Path) -> bool:
-    try:
-        path.stat()
-    except (OSError, ValueError):
-        return False
-    return True

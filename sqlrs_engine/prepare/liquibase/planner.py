@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from .arguments import LiquibaseArguments
 from .changelog_cache import ChangelogCache
 from .command import Command
 from .program import program_environment
-from .reader import Reader
+from .reader import Invocation, Reader
 from .remote_reader import RemoteReader
 from .session import Session
 from .session_pool import SessionPool
@@ -82,28 +81,30 @@ class LiquibasePlanner:
     def _check(self, request: PrepareRequest) -> str:
         """Return a request's arguments as they are shown."""
         if request.source_manifest is None:
-            return self._arguments(request).normalized
-        staged = self._stage(request, request.source_manifest)
-        try:
-            with staged.client_errors():
-                return staged.client_text(self._arguments(staged.request).normalized)
-        finally:
-            staged.close()
+            return self._arguments(request, None).normalized
+        staged = self._find(request, request.source_manifest)
+        with staged.client_errors():
+            return staged.client_text(self._arguments(staged.request, staged).normalized)
 
-    def _stage(self, request: PrepareRequest, manifest: Manifest) -> StagedChangelog:
+    def _find(self, request: PrepareRequest, manifest: Manifest) -> StagedChangelog:
         if self._staged is None:
             raise NotImplementedYet(
                 "this engine prepares only from its own files: leave out source_manifest"
             )
-        return self._staged.open(request, manifest)
+        return self._staged.find(request, manifest)
 
-    def _arguments(self, request: PrepareRequest) -> LiquibaseArguments:
+    def _arguments(
+        self, request: PrepareRequest, staged: StagedChangelog | None
+    ) -> LiquibaseArguments:
         for name, value in (request.liquibase_env or {}).items():
             if not name or "=" in name or "\0" in f"{name}{value}":
                 raise InvalidArgument(
                     "liquibase_env has an invalid variable name: correct it", name
                 )
-        return LiquibaseArguments.parse(request.liquibase_args, request.work_dir)
+        args, work_dir = request.liquibase_args, request.work_dir
+        if staged is not None:
+            return LiquibaseArguments.parse(args, work_dir, staged.exists)
+        return LiquibaseArguments.parse(args, work_dir)
 
     def plan(
         self,
@@ -119,11 +120,13 @@ class LiquibasePlanner:
         staged = None
         shown: Callable[[str], str] = str
         if request.source_manifest is not None:
-            staged = self._stage(request, request.source_manifest)
+            staged = self._find(request, request.source_manifest)
             request, shown = staged.request, staged.client_text
         try:
+            if staged is not None:
+                staged.stage()
             with staged.client_errors() if staged else nullcontext():
-                arguments = self._arguments(request)
+                arguments = self._arguments(request, staged)
                 reader = self._reader(request, arguments, distribution, staged)
         except BaseException:
             if staged is not None:
@@ -174,8 +177,7 @@ class LiquibasePlanner:
         command = None
         if self._config.value("liquibase.mode") == COMMAND:
             command = Command(found.plain(), environment, arguments)
-        make = partial(RemoteReader, staged) if staged else Reader
-        return make(
+        invocation = Invocation(
             key=[
                 line,
                 str(arguments.directory),
@@ -187,9 +189,10 @@ class LiquibasePlanner:
             command=command,
             url=url,
             defaults_files=[defaults, defaults.with_suffix(f".local{defaults.suffix}")],
-            cache=self._cache,
-            sessions=self._sessions,
         )
+        if staged is not None:
+            return RemoteReader(invocation, self._cache, self._sessions, staged)
+        return Reader(invocation, self._cache, self._sessions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +17,28 @@ from .session import Session
 from .session_pool import SessionPool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invocation:
+    """How Liquibase is started for a changelog.
+
+    ``key`` is everything that ``start`` depends on, ``url`` names the kind of database. With a
+    ``command``, that applies the changesets and a session only reads the changelog.
+    """
+
+    key: Sequence[Any]
+    start: Callable[[], Session]
+    command: Command | None
+    url: str
+    defaults_files: Sequence[Path]
+
+
 class Reader:
     """Reads one changelog and applies its changesets; starts Liquibase when it is needed."""
 
     def __init__(
-        self,
-        *,
-        key: Sequence[Any],
-        start: Callable[[], Session],
-        command: Command | None,
-        url: str,
-        defaults_files: Sequence[Path],
-        cache: ChangelogCache,
-        sessions: SessionPool,
+        self, invocation: Invocation, cache: ChangelogCache, sessions: SessionPool
     ) -> None:
-        """``key`` is everything that ``start`` depends on, ``url`` names the kind of database.
-
-        With a ``command``, that applies the changesets and a session only reads the changelog.
-        """
-        self._key = key
-        self._start = start
-        self._command = command
-        self._url = url
-        self._defaults_files = defaults_files
+        self._invocation = invocation
         self._cache = cache
         self._sessions = sessions
         self._session: Session | None = None
@@ -52,19 +52,19 @@ class Reader:
         Raises StepFailed with Liquibase's error, Conflict when a file changes meanwhile,
         LiquibaseUnavailable, and what ``context.cancellation.check`` does.
         """
-        known = self._cache.get(self._key)
+        known = self._cache.get(self._invocation.key)
         if known is not None:
             self._changelog = known[0]
             return known
         since = time.time()
-        defaults = self._cache.digests(self._defaults_files)
+        defaults = self._cache.digests(self._invocation.defaults_files)
         changelog = self._changelog = self._plan(context)
         files = self._cache.check(changelog)
-        if self._cache.digests(self._defaults_files) != defaults:
+        if self._cache.digests(self._invocation.defaults_files) != defaults:
             # Liquibase may have read either.
             self._discard()
             raise Conflict("the defaults file changed while Liquibase started: prepare again")
-        self._cache.put(self._key, changelog, defaults, since)
+        self._cache.put(self._invocation.key, changelog, defaults, since)
         return changelog, files
 
     def apply(
@@ -80,10 +80,10 @@ class Reader:
         See ``Session.apply``. Raises Conflict when the changelog has changed since ``read``.
         """
         on_line = _log(context)
-        if self._command is not None:
+        if self._invocation.command is not None:
             count = 0 if index is None else index + 1
             name = changeset.name if changeset else "no changesets"
-            self._command.update(count, connection, name, context.cancellation, on_line)
+            self._invocation.command.update(count, connection, name, context.cancellation, on_line)
             return {}
         if self._session is None and self._plan(context) != self._changelog:
             raise Conflict("the changelog changed while it was prepared: prepare again")
@@ -108,7 +108,7 @@ class Reader:
         On the command line a second update would not do what the first did: it runs again
         the changesets that run always, and lacks the settings that the first session had made.
         """
-        return self._command is not None
+        return self._invocation.command is not None
 
     def close(self) -> None:
         """End Liquibase if it runs, or leave it to the next job."""
@@ -124,10 +124,13 @@ class Reader:
             self._session = None
 
     def _plan(self, context: JobContext) -> Changelog:
-        self._session_key = [*self._key, self._cache.digests(self._defaults_files)]
-        self._session = self._sessions.take(self._session_key, self._start)
+        self._session_key = [
+            *self._invocation.key,
+            self._cache.digests(self._invocation.defaults_files),
+        ]
+        self._session = self._sessions.take(self._session_key, self._invocation.start)
         context.log("liquibase: reading the changelog")
-        return self._session.plan(self._url, context.cancellation, _log(context))
+        return self._session.plan(self._invocation.url, context.cancellation, _log(context))
 
 
 def _log(context: JobContext) -> Callable[[str], None]:

@@ -2,22 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from sqlrs_engine.prepare.file_reads import FileRead
 from sqlrs_engine.prepare.job_context import JobContext
 
 from .changelog import Changelog, Changeset
-from .reader import Reader
+from .changelog_cache import ChangelogCache
+from .reader import Invocation, Reader
+from .session_pool import SessionPool
 from .staged_changelogs import StagedChangelog
 
 
 class RemoteReader(Reader):
     """A reader whose messages have the client's paths; closing it closes the staged files."""
 
-    def __init__(self, staged: StagedChangelog, **options: Any) -> None:
-        super().__init__(**options)
-        self._staged: StagedChangelog = staged
+    def __init__(
+        self,
+        invocation: Invocation,
+        cache: ChangelogCache,
+        sessions: SessionPool,
+        staged: StagedChangelog,
+    ) -> None:
+        super().__init__(invocation, cache, sessions)
+        self._staged = staged
 
     def read(self, context: JobContext) -> tuple[Changelog, tuple[FileRead, ...]]:
         """See ``Reader.read``."""

@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,24 +33,26 @@ class StagedChangelogs:
         """Return the files of a request, digests by key; see ``RemoteChangelog.files``."""
         return RemoteChangelog(manifest, self._blobs).files(request)
 
-    def open(self, request: PrepareRequest, manifest: Manifest) -> "StagedChangelog":
-        """Stage a request's files; close them after use.
+    def find(self, request: PrepareRequest, manifest: Manifest) -> "StagedChangelog":
+        """Return a request's files, with the paths that they get when they are staged.
 
-        Raises InvalidArgument, SourceInputsMissing, Conflict when an uploaded file is gone,
-        StorageFull.
+        Raises InvalidArgument, SourceInputsMissing.
         """
         files = self.files(request, manifest)
         named = json.dumps([sorted(files.items()), manifest.root, request.work_dir])
         name = f"lb-{hashlib.sha256(named.encode()).hexdigest()[:32]}"
+        return StagedChangelog(self, name, self._trees.place(name), files, request, manifest)
+
+    def stage(self, name: str, files: Mapping[str, str]) -> None:
+        """Stage the files of one more user of a tree; see ``Trees.stage``."""
         with self._lock:
-            root = self._trees.place(name)
             if not self._used[name]:
                 self._trees.remove(name)
-                self._trees.lay_out(name, files)
+                self._trees.stage(name, files)
             self._used[name] += 1
-        return StagedChangelog(root, request, manifest, lambda: self._close(name))
 
-    def _close(self, name: str) -> None:
+    def release(self, name: str) -> None:
+        """Remove a tree after its last user."""
         with self._lock:
             self._used[name] -= 1
             if not self._used[name]:
@@ -62,10 +64,19 @@ class StagedChangelog:
     """A client's files below ``root``, and its request with the paths there."""
 
     def __init__(
-        self, root: Path, request: PrepareRequest, manifest: Manifest, close: Callable[[], None]
+        self,
+        changelogs: StagedChangelogs,
+        name: str,
+        root: Path,
+        files: Mapping[str, str],
+        request: PrepareRequest,
+        manifest: Manifest,
     ) -> None:
         self.root = root
-        self._remove: Callable[[], None] | None = close
+        self._changelogs = changelogs
+        self._name = name
+        self._files = files
+        self._is_staged = False
         self._manifest = manifest
         self._client_root = (manifest.root or "").rstrip("/\\")
         work_dir = client_work_dir(request, manifest)
@@ -76,20 +87,40 @@ class StagedChangelog:
             liquibase_args=arguments,
             liquibase_exec=None,
             liquibase_env=None,
-            work_dir=None if work_dir is None else str(self._directory(work_dir)),
+            work_dir=None if work_dir is None else str(root / work_dir),
             source_manifest=None,
         )
-        for flag, value in flagged_paths(arguments):
-            if flag == SEARCH:
-                for each in value.split(","):
-                    if Path(each).is_relative_to(root):
-                        Path(each).mkdir(parents=True, exist_ok=True)
+        searched = [
+            Path(each)
+            for flag, value in flagged_paths(arguments)
+            if flag == SEARCH
+            for each in value.split(",")
+        ]
+        # They may hold no file that Liquibase needs.
+        self._directories = [path for path in searched if path.is_relative_to(root)]
+        if work_dir is not None:
+            self._directories.append(root / work_dir)
+
+    def exists(self, path: Path) -> bool:
+        """Return whether a path is among the files and directories, staged or not."""
+        staged = [*(self.root / key for key in self._files), *self._directories]
+        return any(each.is_relative_to(path) for each in staged) and path.is_relative_to(self.root)
+
+    def stage(self) -> None:
+        """Stage the files; close them after use.
+
+        Raises Conflict when an uploaded file is gone, StorageFull.
+        """
+        self._changelogs.stage(self._name, self._files)
+        self._is_staged = True
+        for directory in self._directories:
+            directory.mkdir(parents=True, exist_ok=True)
 
     def close(self) -> None:
         """Remove the files unless another request uses them; harmless when repeated."""
-        remove, self._remove = self._remove, None
-        if remove is not None:
-            remove()
+        if self._is_staged:
+            self._is_staged = False
+            self._changelogs.release(self._name)
 
     def client_text(self, text: str) -> str:
         """Return ``text`` with the client's paths in place of the staged ones."""
@@ -104,11 +135,6 @@ class StagedChangelog:
             error.message = self.client_text(error.message)
             error.details = error.details and self.client_text(error.details)
             raise
-
-    def _directory(self, key: str) -> Path:
-        directory = self.root / key
-        directory.mkdir(parents=True, exist_ok=True)
-        return directory
 
     def _arguments(self, words: Sequence[str]) -> Iterator[str]:
         """Yield the arguments with staged paths in place of the client's absolute ones."""

@@ -22,7 +22,7 @@ class StagedFiles:
         self._trees = trees
         self._name = ids.new_id()
         self._tree: Path | None = None
-        self._laid_out: dict[str, FileRead] = {}
+        self._staged: dict[str, FileRead] = {}
 
     def stage(self, arguments: StepArguments, directory: Path | None) -> tuple[StepArguments, Path]:
         """Return a step's arguments and working directory on this machine.
@@ -30,8 +30,8 @@ class StagedFiles:
         Raises Conflict if an uploaded file is gone, StorageFull.
         """
         if self._tree is None:
-            self._tree = self._trees.lay_out(self._name, self._files)
-            self._laid_out = {key: FileRead.now(self._tree / key) for key in self._files}
+            self._tree = self._trees.stage(self._name, self._files)
+            self._staged = {key: FileRead.now(self._tree / key) for key in self._files}
         if arguments.input.kind == "file":
             file = self._tree / self._relative(Path(arguments.input.text))
             arguments = replace(arguments, input=replace(arguments.input, text=str(file)))
@@ -42,7 +42,7 @@ class StagedFiles:
     def changed(self, files: Iterable[FileRead]) -> list[Path]:
         """Return those of a step's files that are no longer what the client sent."""
         inputs = (file for file in files if isinstance(file, BlobRead) and not file.rewritable)
-        return [file.path for file in inputs if not self._laid_out[file.key].unchanged()]
+        return [file.path for file in inputs if not self._staged[file.key].unchanged()]
 
     def with_client_paths(self, line: str) -> str:
         """Return a line of psql's output with the client's paths in place of the staged ones."""

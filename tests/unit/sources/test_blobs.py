@@ -150,7 +150,7 @@ def test_uploads_of_an_earlier_engine_are_swept(tmp_path: Path) -> None:
 def test_a_tree_has_the_files_in_their_places(blobs: Blobs, tmp_path: Path) -> None:
     one, two = put(blobs, b"one", 9), put(blobs, b"two", 9)
     trees = Trees(tmp_path / "sources", blobs)
-    place = trees.lay_out("job", {"a.sql": one, "sub/dir/b.sql": two})
+    place = trees.stage("job", {"a.sql": one, "sub/dir/b.sql": two})
     assert (place / "a.sql").read_bytes() == b"one"
     assert (place / "sub/dir/b.sql").read_bytes() == b"two"
     assert stat.S_IMODE((place / "a.sql").stat().st_mode) == 0o600
@@ -168,7 +168,7 @@ def test_removal_follows_no_link(blobs: Blobs, tmp_path: Path) -> None:
     outside.mkdir()
     (outside / "precious").write_text("mine")
     trees = Trees(tmp_path / "sources", blobs)
-    place = trees.lay_out("job", {})
+    place = trees.stage("job", {})
     (place / "link").symlink_to(outside)
     trees.remove("job")
     assert not place.exists()
@@ -178,15 +178,15 @@ def test_removal_follows_no_link(blobs: Blobs, tmp_path: Path) -> None:
 def test_a_tree_needs_its_contents(blobs: Blobs, tmp_path: Path) -> None:
     trees = Trees(tmp_path / "sources", blobs)
     with pytest.raises(Conflict, match="prepare again"):
-        trees.lay_out("job", {"a.sql": "ab" * 32})
+        trees.stage("job", {"a.sql": "ab" * 32})
     assert list((tmp_path / "sources").iterdir()) == []
-    trees.lay_out("job", {"a.sql": put(blobs, b"there by now", 100)})
+    trees.stage("job", {"a.sql": put(blobs, b"there by now", 100)})
 
 
 def test_trees_of_an_earlier_engine_are_swept(blobs: Blobs, tmp_path: Path) -> None:
     earlier, later = (Trees(tmp_path / "sources", blobs) for _ in range(2))
     later.sweep()
-    old, new = earlier.lay_out("job", {}), later.lay_out("job", {})
+    old, new = earlier.stage("job", {}), later.stage("job", {})
     later.sweep()
     assert (old.exists(), new.exists()) == (False, True)
 
@@ -217,7 +217,7 @@ def test_the_limit_is_configured(tmp_path: Path) -> None:
 
 def test_sources_are_swept_and_collected_in_the_background(tmp_path: Path) -> None:
     earlier = Sources(tmp_path, Config(tmp_path / "config.json"), list)
-    tree = earlier.trees.lay_out("job", {})
+    tree = earlier.trees.stage("job", {})
     sources = Sources(tmp_path, Config(tmp_path / "config.json"), list)
     sources.start()
     sources.stop()

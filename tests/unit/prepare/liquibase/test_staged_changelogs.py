@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 from support.remote_client import RemoteClient
 
+from sqlrs_engine.config import Config
+from sqlrs_engine.prepare.planner import Planner
+
 
 @pytest.mark.parametrize("root", ["/c/app", r"C:\work\app"])
 def test_a_staged_request_has_staged_paths_and_its_files_go_with_the_last_user(
@@ -16,9 +19,11 @@ def test_a_staged_request_has_staged_paths_and_its_files_go_with_the_last_user(
         "--changelog-file", f"{root}{join}db{join}m.xml", "-Dplace=/c/app/db", work_dir=root
     )
     assert request.source_manifest is not None
-    staged = client.staged.open(request, request.source_manifest)
-    again = client.staged.open(request, request.source_manifest)
+    staged = client.staged.find(request, request.source_manifest)
+    again = client.staged.find(request, request.source_manifest)
     here = staged.root
+    for each in (staged, again):
+        each.stage()
     assert staged.request.liquibase_args == (
         "update",
         "--changelog-file",
@@ -34,3 +39,37 @@ def test_a_staged_request_has_staged_paths_and_its_files_go_with_the_last_user(
     assert here.is_dir()
     again.close()
     assert not here.exists()
+
+
+def test_what_will_be_staged_is_known_before_it_is_staged(tmp_path: Path) -> None:
+    client = RemoteClient(tmp_path, {"db/m.xml": "<x/>", "other/unused/x.sql": ""})
+    search = "--search-path=/c/app/db,/c/app/other/unused"
+    request = client.sync("--changelog-file=m.xml", search)
+    assert request.source_manifest is not None
+    staged = client.staged.find(request, request.source_manifest)
+    places = ["", "db", "db/m.xml", "other", "other/unused", "db/n.xml", "db/m.xml/x", "..", "../x"]
+
+    def found() -> dict[str, bool]:
+        return {place: staged.exists(Path(f"{staged.root}/{place}")) for place in places}
+
+    before = found()
+    assert not staged.root.exists()
+    staged.stage()
+    try:
+        inside = {place: (staged.root / place).exists() for place in places if ".." not in place}
+    finally:
+        staged.close()
+    assert before == inside | {"..": False, "../x": False} == found()
+
+
+def test_a_draft_stages_nothing(tmp_path: Path) -> None:
+    client = RemoteClient(tmp_path, {"db/m.xml": "<x/>"})
+    request = client.sync("--changelog-file=db/m.xml")
+    planner = Planner(
+        client.blobs,
+        trees=client.trees,
+        changelogs=tmp_path / "changelogs",
+        config=Config(tmp_path / "config.json"),
+    )
+    assert planner.draft(request, {}).normalized == "update --changelog-file=db/m.xml"
+    assert not client.trees.place("").parent.exists()
