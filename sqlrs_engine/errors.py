@@ -23,6 +23,10 @@
     ├── CacheLimitTooSmall      cache_limit_too_small         507
     ├── StorageFull             cache_full_unreclaimable      507
     ├── ImageUnavailable        image_unavailable             409
+    ├── ImageUnusable           image_unusable                409
+    ├── ImageCorrupt            image_corrupt                 422
+    ├── RegistryUnauthorized    registry_unauthorized         409
+    ├── RegistryUnavailable     registry_unavailable          502
     ├── LiquibaseUnavailable    liquibase_unavailable         409
     ├── StoreDamaged            store_damaged                 500
     ├── OsUserUnknown           os_user_unknown               409
@@ -269,6 +273,34 @@ class ImageUnavailable(EngineError):
 
     code = "image_unavailable"
     status = 409
+
+
+class ImageUnusable(EngineError):
+    """The image is here, but the engine cannot run a PostgreSQL from it."""
+
+    code = "image_unusable"
+    status = 409
+
+
+class ImageCorrupt(EngineError):
+    """A part of the image does not match its digest, or is not what an image consists of."""
+
+    code = "image_corrupt"
+    status = 422
+
+
+class RegistryUnauthorized(EngineError):
+    """The registry refuses the image with the credentials at hand, or without any."""
+
+    code = "registry_unauthorized"
+    status = 409
+
+
+class RegistryUnavailable(EngineError):
+    """The registry cannot be reached, fails or limits the rate of requests."""
+
+    code = "registry_unavailable"
+    status = 502
 
 
 class LiquibaseUnavailable(EngineError):

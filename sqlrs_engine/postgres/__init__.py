@@ -9,4 +9,5 @@
 * ``superuser``, ``scram``: the engine's own sessions, and the password of the DSN
 * ``os_user``, ``user_name``, ``access``: the user that runs the servers when the engine is root
 * ``distributions``: the sets of PostgreSQL programs, and the images that name them
+* ``images``: images of registries, unpacked into root file systems
 """

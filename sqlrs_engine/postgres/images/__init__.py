@@ -1,0 +1,12 @@
+"""Images of registries: pulled, unpacked and made runnable without a container.
+
+* ``references``: the names of images, such as ``postgis/postgis:17-3.5``
+* ``registry``, ``registry_hosts``, ``registry_auth``, ``credentials``: the client of registries
+* ``manifests``, ``platforms``: what an image consists of, for this machine
+* ``layers``, ``tar_stream``, ``decompression``: a layer becomes entries and contents of files
+* ``root_files``: entries become a root file system
+* ``image_store``, ``image_layout``, ``file_locks``: the images on disk, shared by processes
+* ``downloads``, ``pull``, ``archives``: an image comes from a registry or from a file
+* ``programs``: the PostgreSQL of an image, as something that runs
+* ``progress``: how far a pull is
+"""
