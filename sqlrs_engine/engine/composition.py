@@ -14,6 +14,7 @@ from sqlrs_engine.httpapi.services import Services
 from sqlrs_engine.instances import Expiry, Instances, Servers, configured_ports
 from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.cluster import Cluster
+from sqlrs_engine.postgres.distributions.listing import ImageList
 from sqlrs_engine.prepare.build.build_locks import BuildLocks
 from sqlrs_engine.prepare.build.builder import Builder
 from sqlrs_engine.prepare.jobs.events import EventLog
@@ -160,6 +161,7 @@ class Engine:
             config=config,
             metrics=metrics,
             runs=self.runs,
+            images=ImageList(found),
             cache=report,
             sources=sources,
             warnings=lambda: ["disk_full"] if exhausted(store_root) else [],

@@ -72,6 +72,17 @@ JOB_FIELDS = (
     "finished_at",
     "plan_only",
 )
+image_entry = _fields(
+    "image_id",
+    "references",
+    "digest",
+    "version",
+    "major",
+    "origin",
+    "extensions",
+    "size_bytes",
+    "bin_dir",
+)
 name_entry = _fields(*NAME_FIELDS)
 instance_entry = _fields(*INSTANCE_FIELDS)
 state_entry = _fields(*STATE_FIELDS)

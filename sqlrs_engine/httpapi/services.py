@@ -5,7 +5,7 @@ The services are synchronous, safe to call from any thread, and raise the errors
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ParamSpec, Protocol, TypeVar
 
@@ -18,6 +18,7 @@ from sqlrs_engine.deletion import DeleteResult, Deletion
 from sqlrs_engine.errors import Unavailable
 from sqlrs_engine.instances import Instances
 from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.postgres.distributions.listing import ListedImage
 from sqlrs_engine.prepare.jobs.events import Batch
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.registry import Registry
@@ -75,6 +76,13 @@ class Runs(Protocol):
         """Start a run. Raises InvalidArgument, NotFound, Conflict."""
 
 
+class Images(Protocol):
+    """The images of this machine."""
+
+    def list(self) -> Sequence[ListedImage]:
+        """Return the images, best first."""
+
+
 class OpenLimit:
     """A limit on the number of open streams. Only the event loop's thread uses it."""
 
@@ -120,6 +128,7 @@ class Services:
     prepare: Prepare
     config: Config
     runs: Runs
+    images: Images
     cache: CacheReport
     sources: Sources
     metrics: Metrics = field(default_factory=Metrics)

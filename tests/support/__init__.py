@@ -13,8 +13,8 @@ Real things, as fixtures or context managers:
     ``directories``: deletes what engines leave
 
 Doubles of PostgreSQL, psql and Liquibase, by package:
-    ``cache_fakes``, ``http_fakes``, ``instance_fakes``, ``liquibase_fakes``, ``prepare_fakes``,
-    ``run_fakes``, ``programs``
+    ``cache_fakes``, ``http_fakes``, ``image_fakes``, ``instance_fakes``, ``liquibase_fakes``,
+    ``prepare_fakes``, ``run_fakes``, ``programs``
 
 Clients and observers:
     ``cli_replay``: the unmodified sqlrs CLI, from recordings

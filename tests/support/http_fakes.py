@@ -279,6 +279,7 @@ def services(directory: Path, **changes) -> Services:
         config=Config(directory / "config.json"),
         # Tests that call them bring their own.
         runs=None,
+        images=None,
         cache=None,
         sources=None,
     )

@@ -257,7 +257,7 @@ class World:
         self.cluster_failures: dict[str, BaseException] = {}
         self.spoilt: dict[str, BaseException] = {}
         self.killed: list[Path] = []
-        self.resolve: Callable[[str], Distribution] = self._resolve
+        self.resolve: Callable[..., Distribution] = self._resolve
         self.instances = FakeInstances(self)
         self.disk_budget = disk_budget or Unlimited()
         self.begin()
@@ -306,7 +306,7 @@ class World:
     def kill(self, container: Path) -> None:
         self.killed.append(container)
 
-    def _resolve(self, image: str) -> Distribution:
+    def _resolve(self, image: str, work: JobContext | None = None) -> Distribution:
         if image.startswith("postgres:9"):
             raise ImageUnavailable("no PostgreSQL for the image", image)
         return Distribution(image_id=IMAGE, version="17.1", major=17, bin_dir=self.programs)

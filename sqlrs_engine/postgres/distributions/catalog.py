@@ -9,10 +9,12 @@ from sqlrs_engine.errors import ClusterFailed, ImageUnavailable
 from sqlrs_engine.host.file_descriptors import shortage
 from sqlrs_engine.host.private_directories import others_can_change
 
-from .distribution import NEWEST_MAJOR, OLDEST_MAJOR, Distribution, Origin, image_id
+from .advice import advice
+from .distribution import OLDEST_MAJOR, Distribution, Origin, image_id
 from .extensions import extension_dir, extensions_in
 from .fingerprints import Fingerprints
-from .image_names import ENGINE, Image, parse_image
+from .image_names import Image, parse_image
+from .pulled_images import NoImages, PulledImage, PulledImages, Work
 from .search import (
     PROGRAMS,
     WHEEL_PACKAGE,
@@ -29,7 +31,10 @@ __all__ = ["Distribution", "Distributions"]
 
 # Of several distributions of one version, the one that the user installed, then the one
 # with the most extensions.
-_PREFERENCE: tuple[Origin, ...] = ("installed", "system", "wheel")
+_PREFERENCE: tuple[Origin, ...] = ("installed", "system", "wheel", "image")
+
+# The errors of a pull for which an installed version is a way out.
+_ELSEWHERE = (ImageUnavailable,)
 
 _Looks = dict[Path, tuple[int, ...] | None]
 
@@ -41,7 +46,8 @@ class Distributions:
 
     ``builds`` are places of downloaded versions besides ``install_root``, which also keeps the
     cache of fingerprints. ``search`` are directories to search besides the usual ones, by
-    default those of ``PATH``. ``system_root`` and ``package`` are seams for tests.
+    default those of ``PATH``. ``images`` are those of registries. ``system_root`` and ``package``
+    are seams for tests.
     """
 
     def __init__(
@@ -52,7 +58,9 @@ class Distributions:
         search: Iterable[Path] | None = None,
         system_root: Path = Path("/"),
         package: str = WHEEL_PACKAGE,
+        images: PulledImages | None = None,
     ) -> None:
+        self._images = images or NoImages()
         self._install_roots = (*builds, install_root)
         self._search = tuple(search or ())
         self._system_root = system_root
@@ -64,6 +72,18 @@ class Distributions:
 
     def available(self) -> list[Distribution]:
         """Return the distributions that run, best first: by version, then by origin."""
+        pulled = self.pulled()
+        if not pulled:
+            return self.installed()
+        found = [*self.installed(), *(each.distribution for each in pulled)]
+        return sorted(found, key=_rank, reverse=True)
+
+    def pulled(self) -> list[PulledImage]:
+        """Return the images of registries that are here."""
+        return self._images.available()
+
+    def installed(self) -> list[Distribution]:
+        """Return the distributions that are no images of registries, best first."""
         known = self._found
         if known is not None and _looks(known[0]) == known[0]:
             return known[1]
@@ -102,24 +122,50 @@ class Distributions:
                 found[program] = distribution
         return sorted(found.values(), key=_rank, reverse=True), complete
 
-    def resolve(self, image: str) -> Distribution:
-        """Return the distribution that an image name means; never one of another major.
+    def resolve(self, image: str, work: Work | None = None) -> Distribution:
+        """Return the distribution that an image means; never one of another major.
 
-        Raises InvalidArgument when it is no image name, ImageUnavailable (naming what is
-        available and the command that installs more) when nothing matches.
+        In this order: the one with exactly this image id; for the official image, one that is
+        installed; an image that was pulled for this reference; for the sake of some ``work``, the
+        image pulled now.
+
+        Raises InvalidArgument when it is no image, ImageUnavailable (naming what is available and
+        the command that installs more) when nothing matches, and what a pull raises.
         """
         wanted = parse_image(image)
-        if wanted.repository != ENGINE:
-            raise ImageUnavailable("unknown image: use a postgres image such as postgres:17", image)
-        available = self.available()
-        for distribution in available:
-            if _matches(distribution, wanted):
-                return distribution
-        raise ImageUnavailable(f"no PostgreSQL for {image}", _advice(wanted, available))
+        if wanted.digest is not None:
+            found = self._with_id(wanted.image_id)
+        else:
+            fitting = (each for each in self.installed() if _matches(each, wanted))
+            found = next(fitting, None) if wanted.official else None
+        if found is not None:
+            return found
+        if wanted.official and wanted.major is not None and wanted.major < OLDEST_MAJOR:
+            raise ImageUnavailable(f"no PostgreSQL for {image}", advice(wanted, self.available()))
+        try:
+            return self._images.resolve(image, work)
+        except _ELSEWHERE as error:
+            if not wanted.official:
+                raise
+            reasons = filter(None, (error.details, advice(wanted, self.installed())))
+            raise type(error)(error.message, "; ".join(reasons)) from error
 
     def get(self, image_id: str) -> Distribution:
-        """Return the distribution with exactly this id; raises as ``resolve`` does."""
-        return self.resolve(image_id)
+        """Return the distribution with exactly this id.
+
+        Raises InvalidArgument when it is no image, ImageUnavailable when it is gone.
+        """
+        wanted = parse_image(image_id)
+        found = self._with_id(wanted.image_id)
+        if found is None:
+            raise ImageUnavailable(
+                f"no PostgreSQL for {image_id}",
+                self._images.advice(image_id) or advice(wanted, self.available()),
+            )
+        return found
+
+    def _with_id(self, image_id: str | None) -> Distribution | None:
+        return next((each for each in self.available() if each.image_id == image_id), None)
 
     def _places(self) -> Iterable[Place]:
         for root in self._install_roots:
@@ -179,35 +225,6 @@ def _rank(distribution: Distribution) -> tuple[int, int, int]:
 
 
 def _matches(distribution: Distribution, wanted: Image) -> bool:
-    if wanted.image_id is not None:
-        return distribution.image_id == wanted.image_id
     if wanted.version is not None:
         return distribution.version == wanted.version
     return wanted.known_tag and wanted.major in (None, distribution.major)
-
-
-def _advice(wanted: Image, available: list[Distribution]) -> str:
-    versions = [each.version for each in available]
-    listed = ", ".join(versions) if versions else "nothing"
-    if wanted.digest is not None:
-        return (
-            f"available: {listed}; a digest names an exact build that this engine has run, "
-            "not an image of a registry: use a tag such as postgres:17"
-        )
-    if not wanted.known_tag:
-        return f"available: {listed}; use a version as tag, such as postgres:17"
-    if wanted.major is not None and wanted.major < OLDEST_MAJOR:
-        return (
-            f"available: {listed}; the oldest supported version is PostgreSQL {OLDEST_MAJOR}: "
-            f"sqlrs-engine postgres install {OLDEST_MAJOR}"
-        )
-    if wanted.major is not None and wanted.major > NEWEST_MAJOR:
-        return (
-            f"available: {listed}; the newest version to install is PostgreSQL "
-            f"{NEWEST_MAJOR}: sqlrs-engine postgres install {NEWEST_MAJOR}"
-        )
-    same_major = [each for each in available if each.major == wanted.major]
-    if same_major:
-        return f"available: {listed}; use postgres:{wanted.major} for any minor version"
-    major = wanted.major or 17
-    return f"available: {listed}; to install it: sqlrs-engine postgres install {major}"

@@ -8,7 +8,7 @@ from typing import Literal
 
 from .image_names import ENGINE
 
-Origin = Literal["wheel", "installed", "system"]
+Origin = Literal["wheel", "installed", "system", "image"]
 
 OLDEST_MAJOR = 14
 NEWEST_MAJOR = 18
@@ -25,8 +25,8 @@ class Distribution:
     ``image_id`` is ``postgres@sha256:<64 hex>``; ``version`` is like ``15.18``.
     ``library_dirs`` are outside the distribution's own directory; the programs find them
     relative to it, so a copy needs them too. ``origin``: in a Python package (wheel),
-    downloaded by the engine (installed), or the machine's own (system). ``extensions`` are the
-    names that ``CREATE EXTENSION`` knows, sorted.
+    downloaded by the engine (installed), the machine's own (system), or in an image of a registry
+    (image). ``extensions`` are the names that ``CREATE EXTENSION`` knows, sorted.
     """
 
     image_id: str

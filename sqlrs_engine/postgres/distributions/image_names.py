@@ -35,6 +35,11 @@ class Image:
     known_tag: bool = True
 
     @property
+    def official(self) -> bool:
+        """Whether this is the official image, which any PostgreSQL of its version answers."""
+        return self.repository == ENGINE
+
+    @property
     def image_id(self) -> str | None:
         """The image id in the name, None unless it has a digest."""
         return f"{self.repository}@{self.digest}" if self.digest else None

@@ -102,7 +102,7 @@ class JobRun:
         services = self._services
         if not is_resolved(request.image_id):
             self._context.log(f"resolve image {request.image_id}")
-        distribution = services.images.resolve(request.image_id)
+        distribution = services.images.resolve(request.image_id, self._context)
         self._context.log(f"resolved image {distribution.image_id}")
         self._cancellation.check()
         draft, self._draft = self._draft, None

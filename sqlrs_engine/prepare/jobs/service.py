@@ -91,7 +91,7 @@ class PrepareService:
         return job
 
     def plan(self, request: PrepareRequest) -> Plan:
-        """Return the plan of a request, without creating a job.
+        """Return the plan of a request, without creating a job and without pulling an image.
 
         Raises what ``submit`` does, ImageUnavailable, and for changelogs LiquibaseUnavailable
         and StepFailed.

@@ -10,6 +10,7 @@ from sqlrs_engine.instances.disk_budget import DiskBudget, Unlimited
 from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.build.builder import Builder
+from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Draft
 from sqlrs_engine.prepare.planner import Planner
 from sqlrs_engine.prepare.request import PrepareRequest
@@ -26,8 +27,11 @@ from .events import EventLog
 class Images(Protocol):
     """Finds PostgreSQL; implemented by ``Distributions``."""
 
-    def resolve(self, image: str) -> Distribution:
-        """Return the distribution of an image. Raises ImageUnavailable."""
+    def resolve(self, image: str, work: JobContext | None = None) -> Distribution:
+        """Return the distribution of an image, which a job may pull.
+
+        Raises ImageUnavailable, what a pull raises, Cancelled, Interrupted.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,6 +52,7 @@ ADDED = {
     "updateInstance": "patch /v1/instances/{instance}",
     "resetInstance": "post /v1/instances/{instance}/reset",
     "promoteInstance": "post /v1/instances/{instance}/snapshot",
+    "listImages": "get /v1/images",
     "putName": "put /v1/names/{name}",
     "deleteName": "delete /v1/names/{name}",
     "getMetrics": "get /metrics",

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.image_fakes import FakeImages
 
 from sqlrs_engine.errors import ImageUnavailable, InvalidArgument
 from sqlrs_engine.postgres.distributions.catalog import Distributions
 from sqlrs_engine.postgres.distributions.distribution import image_id
+from sqlrs_engine.prepare.job_context import JobContext
+from sqlrs_engine.processes.cancellation import Cancellation
 
 FakePrograms = Callable[..., Path]
 Machine = Callable[..., Distributions]
@@ -22,7 +25,11 @@ def machine(
     """Make a machine with PostgreSQL of the given versions."""
 
     def make(
-        *, system: tuple[str, ...] = (), installed: tuple[str, ...] = (), wheel: str | None = None
+        *,
+        system: tuple[str, ...] = (),
+        installed: tuple[str, ...] = (),
+        wheel: str | None = None,
+        images: FakeImages | None = None,
     ) -> Distributions:
         root = tmp_path / "root"
         for version in system:
@@ -34,7 +41,9 @@ def machine(
             fake_programs(package / "pginstall" / "bin", wheel)
             (package / "__init__.py").touch()
             monkeypatch.syspath_prepend(package.parent)
-        return Distributions(tmp_path / "store", system_root=root, package="pretended_wheel")
+        return Distributions(
+            tmp_path / "store", system_root=root, package="pretended_wheel", images=images
+        )
 
     return make
 
@@ -126,7 +135,7 @@ def test_an_image_id_depends_on_version_and_build() -> None:
         ("postgres:13", "the oldest supported version is PostgreSQL 14"),
         ("postgres:9.6", "the oldest supported version is PostgreSQL 14"),
         ("postgres:stable", "use a version as tag, such as postgres:17"),
-        ("postgres@sha256:" + "0" * 64, "available: 18.1, 15.9; a digest names an exact build"),
+        ("postgres@sha256:" + "0" * 64, "available: 18.1, 15.9; no PostgreSQL here has this dig"),
     ],
 )
 def test_a_missing_version_is_an_error_with_advice(
@@ -144,10 +153,81 @@ def test_a_machine_without_distributions_says_how_to_install_one(machine: Machin
         machine().resolve("postgres")
 
 
-@pytest.mark.parametrize("image", ["mysql:8", "postgis/postgis:17-3.5", "quay.io/x/postgres:15"])
-def test_an_image_other_than_postgres_is_an_error(machine: Machine, image: str) -> None:
-    with pytest.raises(ImageUnavailable, match="unknown image: use a postgres image"):
-        machine(system=("15.9",)).resolve(image)
+# Images of registries
+
+
+def work() -> JobContext:
+    return JobContext(Cancellation(), lambda line: None)
+
+
+@pytest.mark.parametrize("image", ["postgis/postgis:17-3.5", "quay.io/x/postgres:15"])
+def test_only_images_of_registries_answer_what_is_not_the_official_image(
+    machine: Machine, image: str
+) -> None:
+    images = FakeImages()
+    distributions = machine(system=("15.9", "17.2"), images=images)
+    with pytest.raises(ImageUnavailable, match=f"no PostgreSQL for {image}: it is nowhere"):
+        distributions.resolve(image, work())
+    images.registry[image] = "17.5"
+    found = distributions.resolve(image, work())
+    assert (found.version, found.origin) == ("17.5", "image")
+    assert found in distributions.available()
+    assert distributions.get(found.image_id) == distributions.resolve(found.image_id) == found
+
+
+def test_what_is_installed_answers_the_official_image_before_any_pulled_image(
+    machine: Machine,
+) -> None:
+    images = FakeImages()
+    images.add("postgis/postgis:17-3.5", "17.9")
+    images.add("postgres:16", "16.9")
+    distributions = machine(system=("17.2",), images=images)
+    for image in ("postgres", "postgres:17", "docker.io/library/postgres:17-bookworm"):
+        assert resolved(distributions, image) == ("17.2", "system")
+    assert images.asked == []
+    assert resolved(distributions, "postgres:16") == ("16.9", "image")
+
+
+def test_an_official_image_of_a_major_that_is_not_installed_is_pulled(machine: Machine) -> None:
+    images = FakeImages()
+    images.registry["postgres:17-bookworm"] = "17.2"
+    distributions = machine(system=("15.9",), images=images)
+    assert distributions.resolve("postgres:17-bookworm", work()).version == "17.2"
+
+
+def test_nothing_is_pulled_without_work_that_needs_it(machine: Machine) -> None:
+    images = FakeImages()
+    images.registry["postgis/postgis:17-3.5"] = "17.2"
+    with pytest.raises(ImageUnavailable):
+        machine(images=images).resolve("postgis/postgis:17-3.5")
+    assert images.asked == [("postgis/postgis:17-3.5", False)]
+
+
+def test_an_official_image_too_old_to_run_is_not_pulled(machine: Machine) -> None:
+    images = FakeImages()
+    with pytest.raises(ImageUnavailable, match="the oldest supported version is PostgreSQL 14"):
+        machine(images=images).resolve("postgres:9.6", work())
+    assert images.asked == []
+
+
+def test_an_official_image_that_cannot_be_pulled_can_be_installed(machine: Machine) -> None:
+    with pytest.raises(ImageUnavailable) as failure:
+        machine(wheel="18.1", images=FakeImages()).resolve("postgres:17", work())
+    assert failure.value.details == (
+        "it is nowhere; available: 18.1; to install it: sqlrs-engine postgres install 17"
+    )
+
+
+def test_an_image_that_is_gone_is_not_pulled_for_its_instances(machine: Machine) -> None:
+    images = FakeImages()
+    gone = "postgres@sha256:" + "1" * 64
+    distributions = machine(wheel="18.1", images=images)
+    with pytest.raises(ImageUnavailable, match="no PostgreSQL here has this digest"):
+        distributions.get(gone)
+    images.known[gone] = "sqlrs-engine postgres pull postgis/postgis:17-3.5"
+    with pytest.raises(ImageUnavailable, match=r"postgres pull postgis/postgis:17-3\.5"):
+        distributions.get(gone)
+    assert images.asked == []
 
 
 def test_an_empty_image_is_an_error(machine: Machine) -> None:

@@ -73,9 +73,9 @@ def submitted(world, *args, **fields):
     """Submit a job, which waits before its plan until the end of the block; yield its id."""
     gate, resolve = Gate(), world.resolve
 
-    def resolve_later(image):
+    def resolve_later(image, work=None):
         gate()
-        return resolve(image)
+        return resolve(image, work)
 
     world.resolve = resolve_later
     try:
@@ -340,7 +340,7 @@ def test_a_failed_clean_up_does_not_hide_the_failure(world, caplog):
 
 
 def test_the_unexpected_is_the_jobs_error_without_a_traceback(world, caplog):
-    def resolve(image):
+    def resolve(image, work=None):
         raise KeyError("surprise")
 
     world.resolve = resolve
