@@ -27,6 +27,7 @@ class RetryQueue:
         try:
             work()
         except Exception:
+            # Whatever it is may pass; that is what the queue is for.
             _log.exception("cannot %s now, trying again", what)
             self.later(what, work)
 
@@ -66,6 +67,7 @@ class RetryQueue:
         try:
             work()
         except Exception as error:
+            # The thread lives on.
             _log.debug("still cannot %s: %s", what, error)
             return
         _log.info("succeeded after retries: %s", what)

@@ -111,6 +111,7 @@ class PrivateRotatingFile(logging.handlers.RotatingFileHandler):
             self.stream.write(line)
             self.flush()
         except Exception:
+            # As every handler of logging does.
             self.handleError(record)
 
 

@@ -234,6 +234,7 @@ class Engine:
             try:
                 step()
             except Exception:
+                # Whatever is wrong with one part, the others are stopped.
                 _log.exception("a part of the engine did not stop as it should")
 
     def close(self) -> None:

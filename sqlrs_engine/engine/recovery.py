@@ -39,6 +39,7 @@ class Recovery:
             try:
                 step()
             except Exception:
+                # The next step does not depend on this one.
                 _log.exception("recovery of the %s failed", name)
         _log.info("recovered")
 

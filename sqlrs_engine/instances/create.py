@@ -11,7 +11,14 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 from sqlrs_engine import ids
-from sqlrs_engine.errors import Conflict, IdempotencyKeyReused, NotFound, StorageFull, Unavailable
+from sqlrs_engine.errors import (
+    Conflict,
+    EngineError,
+    IdempotencyKeyReused,
+    NotFound,
+    StorageFull,
+    Unavailable,
+)
 from sqlrs_engine.host.disk_space import with_relief
 from sqlrs_engine.store import InstanceFilter
 from sqlrs_engine.store.records import Instance, State
@@ -231,9 +238,10 @@ class Creation:
         """Remove everything of an instance that failed; log further failures."""
         try:
             self._services.store.instances.remove(clone.instance_id)
-        except Exception:
+        except EngineError:
             _log.exception("cannot remove the row of instance %s", clone.instance_id)
-        self._provisioner.discard(clone)
+        finally:
+            self._provisioner.discard(clone)
 
 
 def _purpose(made_for: str | None, request_digest: str | None) -> str | None:

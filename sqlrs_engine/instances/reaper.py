@@ -79,6 +79,7 @@ class Reaper:
                 self.reap()
                 sleep = self._sleep()
             except Exception:
+                # The thread lives on.
                 _log.exception("cannot look for expired instances: trying again in a minute")
                 sleep = LONGEST_SLEEP
             self._wake.wait(sleep)

@@ -136,6 +136,7 @@ class Supervisor:
                     try:
                         self._on_end(instance_id)
                     except Exception:
+                        # The thread lives on, and the server is restarted all the same.
                         _log.exception("cannot hold the port of instance %s", instance_id)
                 for instance_id in self._now_due():
                     pool.submit(self._try, instance_id)
@@ -159,6 +160,7 @@ class Supervisor:
         try:
             was_down = self._revive(instance_id)
         except Exception as error:
+            # Nothing waits for this; whatever it is may pass.
             _log.warning("cannot restart instance %s: %s", instance_id, error)
             with self._lock:
                 self._note_end(instance_id)

@@ -131,6 +131,7 @@ class Run:
         try:
             return hook(argument)
         except Exception:
+            # The thread goes on to close the stream.
             _log.exception("a run against %s was not ended properly", self.instance_id)
             return None
 
@@ -141,6 +142,7 @@ class Run:
         except EngineError as error:
             return _error_event(error)
         except Exception:
+            # The top of a thread, for which a client waits.
             _log.exception("a run against %s broke", self.instance_id)
             return _error_event(EngineError(ENGINE_FAILED))
         # As in a shell.

@@ -73,5 +73,6 @@ class Sources:
             try:
                 self.collect()
             except Exception:
+                # The thread lives on.
                 _log.exception("cannot look for unused uploads: trying again later")
             self._stopping.wait(COLLECT_EVERY)

@@ -166,6 +166,7 @@ class Trash:
             except FileNotFoundError:
                 continue
             except Exception as error:
+                # The thread lives on, for the other containers.
                 if getattr(error, "errno", None) in _NOT_OURS:
                     _log.exception("cannot delete %s: the engine did not make it", grave)
                     continue

@@ -32,4 +32,5 @@ class Durability:
             try:
                 self._states.make_durable()
             except Exception:
+                # The thread lives on: the next state asks for it again.
                 _log.exception("states are not known to be on the disk yet")

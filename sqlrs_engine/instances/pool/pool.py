@@ -179,6 +179,7 @@ class Pool:
             try:
                 pause = self.adjust()
             except Exception:
+                # The thread lives on.
                 _log.exception("cannot adjust the warm pool: trying again")
                 pause = CHECK_SECONDS
             self._wake.wait(pause)
@@ -256,6 +257,7 @@ class Pool:
         except (EngineError, OSError) as error:
             self._give_up_on(pending.state_id, error)
         except Exception as error:
+            # The top of a thread.
             _log.exception("cannot make a standby: an error in the engine")
             self._give_up_on(pending.state_id, error)
         finally:

@@ -68,6 +68,7 @@ class End:
             try:
                 return end.store(job_id, services.jobs, services.events, services.clock)
             except Exception as problem:
+                # A job has to end, so whatever it is, it is tried again.
                 if not logged:
                     _log.warning("the end of job %s waits: %s", job_id, problem)
                     logged = True

@@ -130,6 +130,7 @@ class JobQueue:
             if ended is not None:
                 self._retention.finished(ended)
         except Exception:
+            # The top of a job's thread.
             _log.exception("job %s is left for the next start", job.job_id)
         finally:
             if ended is None:

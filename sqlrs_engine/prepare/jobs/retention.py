@@ -121,4 +121,5 @@ def _failing_softly(job: Job) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        # It follows the end of a job, or runs in the background: it spoils nothing.
         _log.warning("older jobs like %s are not retired now: %s", job.job_id, error)

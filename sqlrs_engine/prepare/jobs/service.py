@@ -146,11 +146,13 @@ class PrepareService:
             try:
                 self._write_off(job_id)
             except Exception:
+                # Whatever is wrong with one job, the others are resumed.
                 _log.exception("job %s can neither be resumed nor ended", job_id)
         for found in self._services.jobs.unfinished():
             try:
                 self._resume(found.job_id)
             except Exception:
+                # Likewise.
                 _log.exception("job %s cannot be resumed now", found.job_id)
                 self._resume_later(found.job_id)
         self._services.durability.request()
