@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 from support.directories import remove_tree
 
-pytest_plugins = ["support.fix_mounts", "support.fix_postgres", "support.fix_engine"]
+pytest_plugins = [
+    "support.fix_mounts",
+    "support.fix_postgres",
+    "support.fix_engine",
+    "support.fix_images",
+]
 
 MEMORY = Path("/dev/shm")
 ROOM = 6 * 2**30  # bytes; a whole run needs a third of it

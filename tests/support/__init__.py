@@ -9,6 +9,8 @@ Real things, as fixtures or context managers:
     ``fix_postgres``: distributions and clusters
     ``fix_liquibase``: Liquibase by itself
     ``fix_mounts``: filesystems in loop-mounted files
+    ``fix_images``: a registry with images; made of ``registry``, ``token_server``,
+        ``fault_proxy``, ``images``, ``postgres_images`` and ``debian_packages``
     ``base_states``: base states, made once per run
     ``directories``: deletes what engines leave
 
