@@ -1,6 +1,7 @@
 """Loads the fixture plugins, one by concern, that stand beside this file."""
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def _rank(item: pytest.Item) -> int:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make the directory that all processes of the run share; it goes with the run."""
+    # A shell starts background commands with SIGINT ignored, which their programs would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         shared = Path(tempfile.mkdtemp(prefix="sqlrs-test-shared-"))
         os.environ["SQLRS_TEST_SHARED"] = str(shared)

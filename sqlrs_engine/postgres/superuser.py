@@ -137,8 +137,10 @@ def _connect(
         connect_timeout=10,
         # Set here so that no PG… variable of the engine's environment sets it.
         hostaddr="",
-        # These override what a script has set for the role or the database.
-        options="-c default_transaction_read_only=off -c statement_timeout=0",
+        # These override what a script has set for the role or the database, and the settings of
+        # clusters: the password must outlive a crash of the server right after it was set.
+        options="-c default_transaction_read_only=off -c statement_timeout=0"
+        " -c synchronous_commit=on",
         client_encoding="UTF8",
         # With a password it connects as clients do, which accept what the server asks for.
         sslmode="disable" if password is None else "prefer",

@@ -25,7 +25,7 @@ from sqlrs_engine.errors import ClusterFailed, InvalidArgument
 from sqlrs_engine.postgres import cluster as cluster_module
 from sqlrs_engine.postgres import postmaster as postmaster_module
 from sqlrs_engine.postgres import remains
-from sqlrs_engine.postgres.cluster import Cluster
+from sqlrs_engine.postgres.cluster import Cluster, StopMode
 from sqlrs_engine.postgres.control_file import shut_down_cleanly
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.postgres.errors import PortTaken, ServerUnusable
@@ -594,10 +594,13 @@ def test_tcp_takes_the_password_and_nothing_else(cluster: Cluster, free_port: in
     assert "another" not in log
 
 
-def test_a_password_survives_a_kill(cluster: Cluster, free_port: int) -> None:
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_password_outlives_the_server_that_ends_at_once(
+    cluster: Cluster, free_port: int, mode: StopMode
+) -> None:
     cluster.start(port=free_port)
     cluster.set_password(free_port, "kept")
-    cluster.stop("fast")
+    cluster.stop(mode)
     cluster.start(port=free_port)
     over_tcp(free_port, "kept").close()
 
