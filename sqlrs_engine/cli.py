@@ -35,13 +35,13 @@ def main(argv: Sequence[str] | None = None, environ: Mapping[str, str] | None = 
     """Run the command line and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     environment = dict(os.environ if environ is None else environ)
-    _mend_streams()
+    _repair_streams()
     if arguments and arguments[0].startswith("-") and not _asks_for_help(arguments):
         return _daemon(arguments, environment)
     return _command(arguments, environment)
 
 
-def _mend_streams() -> None:
+def _repair_streams() -> None:
     """Replace closed streams, and escape characters that an encoding lacks.
 
     Otherwise other files would get the descriptors of streams that a caller has closed.
@@ -68,7 +68,7 @@ def _daemon(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         flags = daemon.parse(arguments)
     except InvalidArgument as error:
-        _complain(error)
+        _print_error(error)
         return commands.USAGE
     from sqlrs_engine.engine.options import EngineOptions
     from sqlrs_engine.engine.process import run_engine
@@ -87,7 +87,7 @@ def _daemon(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
             )
         )
     except (EngineError, OSError) as error:
-        _complain(error)
+        _print_error(error)
         return commands.FAILURE
     return commands.SUCCESS
 
@@ -109,24 +109,24 @@ def _command(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         code: int = args.run(args, system_terminal(environ))
     except InvalidArgument as error:
-        _complain(error)
+        _print_error(error)
         return commands.USAGE
     except UnicodeEncodeError as error:
-        _complain(
+        _print_error(
             InvalidArgument(
                 "an argument is not UTF-8: retype it, or rename the file", repr(error.object)[:200]
             )
         )
         return commands.USAGE
     except Unavailable as error:
-        _complain(error)
+        _print_error(error)
         return commands.NO_ENGINE
     except BrokenPipeError:
         # The reader of the output has gone (`| head`).
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return commands.FAILURE
     except (EngineError, OSError) as error:
-        _complain(error)
+        _print_error(error)
         return commands.FAILURE
     except KeyboardInterrupt:
         return commands.INTERRUPTED
@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _complain(error: BaseException) -> None:
+def _print_error(error: BaseException) -> None:
     """Print one line on standard error."""
     from sqlrs_engine.control_characters import visible
 

@@ -106,12 +106,12 @@ def _most_alike(step: Step, image_id: str, recipes: Sequence[Recipe]) -> _Match 
     for recipe in recipes:
         changes = differences(step.recipe, recipe.step)
         count = len(changes) + (recipe.image_id != image_id)
-        if (best is None or count < fewest) and _akin(step.recipe, recipe.step):
+        if (best is None or count < fewest) and _are_comparable(step.recipe, recipe.step):
             best, fewest = _Match(recipe, changes), count
     return best
 
 
-def _akin(now: Json, before: Json) -> bool:
+def _are_comparable(now: Json, before: Json) -> bool:
     """Return whether two steps have enough in common for a useful comparison.
 
     This is the same content, the same kind of text, or a file or changeset of the same name.

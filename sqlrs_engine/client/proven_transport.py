@@ -74,14 +74,14 @@ class _ProvingBackend(httpcore.SyncBackend):
                 "the engine does not answer: check it with `sqlrs-engine status`", str(error)
             ) from error
         except (http.client.HTTPException, ValueError) as error:
-            raise _stranger(host, port) from error
+            raise _not_ours(host, port) from error
         given = health.get("proof") if isinstance(health, dict) else None
         expected = auth.proof(self._token, challenge)
         if not isinstance(given, str) or not hmac.compare_digest(given.encode(), expected.encode()):
-            raise _stranger(host, port)
+            raise _not_ours(host, port)
 
 
-def _stranger(host: str, port: int) -> Unavailable:
+def _not_ours(host: str, port: int) -> Unavailable:
     return Unavailable(
         "another program answers on the engine's port, so the token was not sent",
         f"{host}:{port} belongs to another program or to an older engine: stop it, and "

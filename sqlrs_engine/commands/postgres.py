@@ -77,7 +77,7 @@ def run_install(args: argparse.Namespace, terminal: Terminal) -> int:
     from sqlrs_engine.postgres.distributions.install import install
 
     where = places(args.state_dir, terminal.environ)
-    installed = install(args.major, where.builds, terminal.tell)
+    installed = install(args.major, where.builds, terminal.report)
     terminal.print(f"PostgreSQL {installed.version}: --image {_tag(installed)}")
     return SUCCESS
 

@@ -192,11 +192,11 @@ def _explain(job: dict[str, Any], args: argparse.Namespace, terminal: Terminal) 
     if args.json:
         terminal.print_json({"job_id": job["job_id"], "status": job["status"], "error": error})
     elif job["status"] == "failed":
-        terminal.tell(f"prepare failed: {error.get('message', 'no reason given')}")
+        terminal.report(f"prepare failed: {error.get('message', 'no reason given')}")
         if error.get("details"):
-            terminal.tell(str(error["details"]))
+            terminal.report(str(error["details"]))
     else:
-        terminal.tell(
+        terminal.report(
             f"the engine stopped while job {short(job['job_id'])} was {job['status']}; start "
             "the engine again, and the job resumes"
         )

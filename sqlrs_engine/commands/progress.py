@@ -115,7 +115,7 @@ class LiveProgress:
 def progress_on(terminal: Terminal, *, verbose: bool) -> Iterator[Progress]:
     """Show progress on standard error: a spinner on a terminal, plain lines elsewhere."""
     if not terminal.stderr.isatty():
-        plain = PlainProgress(terminal.tell, verbose=verbose)
+        plain = PlainProgress(terminal.report, verbose=verbose)
         yield plain
         plain.end()
         return

@@ -72,7 +72,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         targets = [(reference, _resolve(engine, reference)) for reference in args.references]
         for reference, target in targets:
             if target is None:
-                terminal.tell(
+                terminal.report(
                     f"warning: nothing matches {reference}; sqlrs-engine ls lists what exists"
                 )
                 continue
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             except Unavailable:
                 raise  # the others would fare no better
             except EngineError as error:
-                terminal.tell(f"{reference}: {error}")
+                terminal.report(f"{reference}: {error}")
                 failed = True
                 continue
             results.append(result)
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     if args.json:
         terminal.print_json(results)
     if blocked:
-        terminal.tell("blocked: objects marked kept were not removed; see sqlrs-engine rm --help")
+        terminal.report("blocked: objects marked kept were not removed; see sqlrs-engine rm --help")
     if failed:
         return FAILURE
     return BLOCKED if blocked else SUCCESS

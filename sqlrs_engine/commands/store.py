@@ -104,7 +104,7 @@ def run_create(args: argparse.Namespace, terminal: Terminal) -> int:
     check(kind, wanted, store, image, search_path=terminal.environ.get("PATH", ""))
     free = shutil.disk_usage(existing(store)).free
     if free < wanted:
-        terminal.tell(
+        terminal.report(
             f"warning: the disk of the file has {size(free)} free, less than {size(wanted)}: "
             "it can fill up before the filesystem does"
         )

@@ -36,7 +36,7 @@ class Terminal:
             self.stdout.write(f"{visible(line)}\n")
         self.stdout.flush()
 
-    def tell(self, *lines: str) -> None:
+    def report(self, *lines: str) -> None:
         """Print progress, warnings and errors to standard error."""
         for line in lines:
             self.stderr.write(f"{visible(line)}\n")

@@ -107,14 +107,16 @@ def _validator(schema: Schema) -> "Validator":
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
     kind = extend(  # type: ignore[no-untyped-call]
         Draft202012Validator,
-        {"pattern": match_whole, "x-reserved-names": _leaves_alone},
+        {"pattern": match_whole, "x-reserved-names": _reserved_names},
         type_checker=types,
     )
     validator: Validator = kind(schema, format_checker=formats)
     return validator
 
 
-def _leaves_alone(_: Any, names: list[str], instance: Any, __: Any) -> "Iterator[ValidationError]":
+def _reserved_names(
+    _: Any, names: list[str], instance: Any, __: Any
+) -> "Iterator[ValidationError]":
     from jsonschema import ValidationError
 
     if not isinstance(instance, dict):

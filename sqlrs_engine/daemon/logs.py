@@ -130,7 +130,7 @@ class QuietStart(logging.handlers.MemoryHandler):
     def __init__(self, target: logging.Handler) -> None:
         super().__init__(_HELD_RECORDS, logging.WARNING, target)
 
-    def let_go(self) -> None:
+    def stop_holding(self) -> None:
         """Write the records held back, and write later records immediately."""
         self.capacity = 0
         self.flush()
@@ -140,7 +140,7 @@ class QuietStart(logging.handlers.MemoryHandler):
 def logging_to(path: Path, level: str | None = None) -> Iterator[QuietStart]:
     """Send the process's log to ``path``, and to standard error when that is a terminal.
 
-    Yields the handler that holds records below a warning back until its ``let_go`` is called.
+    Yields the handler that holds records below a warning back until its ``stop_holding`` is called.
     """
     private_directory(path.parent, "the directory of the log")
     file = PrivateRotatingFile(path, maxBytes=MAX_BYTES, backupCount=KEEP, encoding="utf-8")

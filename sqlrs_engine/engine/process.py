@@ -82,7 +82,7 @@ def run_engine(options: EngineOptions, announce: Announce | None = None) -> None
         cleanup.callback(engine_file.remove_if_ours, options.engine_file, record.instance_id)
         _write_engine_file(options.engine_file, record)
         _log.info("engine %s listens on %s", options.version, record.endpoint)
-        _serve(engine, options, listener, record, lock, announce, log.let_go)
+        _serve(engine, options, listener, record, lock, announce, log.stop_holding)
         _log.info("engine stopped")
 
 

@@ -32,7 +32,7 @@ def descriptor_limit() -> int:
 
 def shortage(error: BaseException) -> Unavailable | None:
     """Return the error for a shortage that caused a failure; return None when none did."""
-    for seen in _behind(error):
+    for seen in _causes(error):
         if isinstance(seen, Unavailable):
             return None  # it is reported already
         if isinstance(seen, OSError) and seen.errno in _NO_DESCRIPTOR:
@@ -45,7 +45,7 @@ def shortage(error: BaseException) -> Unavailable | None:
     return None
 
 
-def _behind(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: BaseException) -> Iterator[BaseException]:
     """Yield a failure and its causes, each once: a chain of causes may be circular."""
     seen: list[BaseException] = []
     left: BaseException | None = error

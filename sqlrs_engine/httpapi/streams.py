@@ -22,30 +22,30 @@ _LAST_EVENTS = 2  # the status, and the result or the error
 _RANGE = re.compile(r"\s*events\s*=\s*([0-9]{1,12})\s*-\s*")
 
 
-class Bell:
+class Wakeup:
     """Wakes one coroutine of the event loop that it was created in, from any thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._event = asyncio.Event()
-        self._rung = False
+        self._woken = False
 
-    def ring(self, *_: object) -> None:
-        """Wake the listener, now or when it next listens. Do nothing after the loop has ended."""
-        # Waking the loop costs a system call, and some ring for each of 100,000 lines.
-        if not self._rung and not self._loop.is_closed():
-            self._rung = True
+    def wake(self, *_: object) -> None:
+        """Wake the coroutine, now or when it next waits. Do nothing after the loop has ended."""
+        # Waking the loop costs a system call, and some threads call this for each of 100,000 lines.
+        if not self._woken and not self._loop.is_closed():
+            self._woken = True
             self._loop.call_soon_threadsafe(self._event.set)
 
-    async def listen(self, seconds: float | None = None) -> bool:
-        """Wait for a ring since the last call; return False if there is none in ``seconds``."""
+    async def wait(self, seconds: float | None = None) -> bool:
+        """Wait for a call of ``wake`` since the last wait; return False on timeout."""
         try:
             async with asyncio.timeout(seconds):
                 await self._event.wait()
         except TimeoutError:
             return False
         self._event.clear()
-        self._rung = False  # before the listener looks: what comes later rings anew
+        self._woken = False  # before the coroutine looks: what comes later wakes it again
         return True
 
 
@@ -87,8 +87,8 @@ async def _nothing() -> AsyncIterator[bytes]:
 async def _job_lines(services: Services, job_id: str, start: int) -> AsyncIterator[bytes]:
     """Yield a job's events after the first ``start`` lines, with heartbeats while it is silent."""
     events, beats = services.prepare.events, services.heartbeats
-    bell = Bell()
-    unsubscribe = events.subscribe(job_id, bell.ring)
+    wakeup = Wakeup()
+    unsubscribe = events.subscribe(job_id, wakeup.wake)
     try:
         place = await _existing(services, job_id, beats.place(job_id, start))
         beats.passed(job_id, place)
@@ -117,7 +117,7 @@ async def _job_lines(services: Services, job_id: str, start: int) -> AsyncIterat
             elif batch.state == "suspended":
                 raise CutShort
             else:
-                silent = not await bell.listen(heartbeats.SECONDS)
+                silent = not await wakeup.wait(heartbeats.SECONDS)
                 last = last or await _event_before(services, job_id, place)
     finally:
         unsubscribe()
@@ -159,14 +159,14 @@ async def run_stream(services: Services, body: Json) -> StreamReply:
 
 
 async def _run_lines(run: Run) -> AsyncIterator[bytes]:
-    bell = Bell()
-    run.start(bell.ring)
+    wakeup = Wakeup()
+    run.start(wakeup.wake)
     while not run.finished:
         events = run.take()
         if events:
             yield stream.encode(events)
         else:
-            await bell.listen()
+            await wakeup.wait()
 
 
 def _ending(run: Run, give_back: Callable[[], None]) -> Callable[[], None]:

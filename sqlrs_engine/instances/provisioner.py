@@ -166,9 +166,9 @@ class Provisioner:
 
     def clear(self, container: Path) -> None:
         """End the server in files without a row and remove them; retry later what fails."""
-        self._services.retries.do(f"clean up {container}", lambda: self.scrap(container))
+        self._services.retries.do(f"clean up {container}", lambda: self.clear_now(container))
 
-    def scrap(self, container: Path) -> None:
+    def clear_now(self, container: Path) -> None:
         """End the server in files without a row and remove them.
 
         Set aside what is not a container. Raises ClusterFailed, StorageFull, OSError.

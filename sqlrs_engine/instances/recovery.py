@@ -74,7 +74,7 @@ class Recovery:
             return
         # Half made, half deleted, or a standby of an engine that was killed.
         _log.warning("removing the files of unknown instance %s", container.name)
-        self._provisioner.scrap(container)
+        self._provisioner.clear_now(container)
 
     def _drop_rows_without_files(self) -> None:
         for row in self._services.store.instances.find(InstanceFilter()):

@@ -144,7 +144,7 @@ class Salvage:
         if label is None or not self._is_here(self._files.instance_dir(instance_id)):
             return False
         if not self._add_state(label.state_id):
-            self._store.states.add(_remnant(label, self._clock()))
+            self._store.states.add(_state_without_files(label, self._clock()))
             self._states.add(label.state_id)
         name = next((name.name for name in self._names() if name.instance_id == instance_id), None)
         # Its time to live starts again: its last use is not known.
@@ -173,7 +173,7 @@ class Salvage:
             return False
 
 
-def _remnant(instance: Instance, now: Timestamp) -> State:
+def _state_without_files(instance: Instance, now: Timestamp) -> State:
     """Return the row of a state of which only an instance is left."""
     return State(
         state_id=instance.state_id,

@@ -93,12 +93,12 @@ class Trash:
         if not os.path.lexists(container):
             return
         self._check(container)
-        grave = self._layout.fresh(self._layout.trash)
+        doomed = self._layout.fresh(self._layout.trash)
         try:
             self._layout.trash.mkdir(MODE, exist_ok=True)
             with tree.opened(container) as directory:
                 unseal(directory)  # what is read-only cannot be moved
-            container.rename(grave)
+            container.rename(doomed)
         except FileNotFoundError:
             return  # another thread was faster
         except OSError as error:
@@ -106,7 +106,7 @@ class Trash:
                 raise
             remove(container)  # not even room for a name: delete it now
             return
-        self._enqueue(grave)
+        self._enqueue(doomed)
 
     def sweep(self) -> None:
         """Delete in the background what earlier runs left unfinished or half deleted."""
@@ -149,9 +149,9 @@ class Trash:
         if not marked:
             raise _refusal("it does not have the engine's marker", container)
 
-    def _enqueue(self, grave: Path) -> None:
+    def _enqueue(self, doomed: Path) -> None:
         with self._state:
-            self._queue.append(grave)
+            self._queue.append(doomed)
             self._enqueued += 1
             if self._working:
                 return
@@ -160,18 +160,18 @@ class Trash:
         threading.Thread(target=self._work, name="trash", daemon=True).start()
 
     def _work(self) -> None:
-        while (grave := self._next()) is not None:
+        while (doomed := self._next()) is not None:
             try:
-                remove(grave, self._pause)
+                remove(doomed, self._pause)
             except FileNotFoundError:
                 continue
             except Exception as error:
                 # The thread lives on, for the other containers.
                 if getattr(error, "errno", None) in _NOT_OURS:
-                    _log.exception("cannot delete %s: the engine did not make it", grave)
+                    _log.exception("cannot delete %s: the engine did not make it", doomed)
                     continue
-                _log.exception("cannot delete %s now: trying again later", grave)
-                self._retries.later(f"delete {grave}", partial(_remove_at_last, grave))
+                _log.exception("cannot delete %s now: trying again later", doomed)
+                self._retries.later(f"delete {doomed}", partial(_remove_at_last, doomed))
             finally:
                 self._count()
 
@@ -193,9 +193,9 @@ class Trash:
             return None
 
 
-def _remove_at_last(grave: Path) -> None:
+def _remove_at_last(doomed: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
-        remove(grave)
+        remove(doomed)
 
 
 def _real(container: Path) -> Path:

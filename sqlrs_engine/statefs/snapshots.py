@@ -36,7 +36,7 @@ class BtrfsBackend:
             btrfs.snapshot(original, parent, container.name)
             with tree.opened(container.name, within=parent) as directory:
                 unseal(directory)
-                _tidy(directory, owner)
+                _make_like_a_copy(directory, owner)
 
     def settle(self, root: Path) -> None:
         """See ``Backend.settle``."""
@@ -44,14 +44,14 @@ class BtrfsBackend:
             btrfs.settle(directory)
 
 
-def _tidy(container: int, owner: Owner | None) -> None:
+def _make_like_a_copy(container: int, owner: Owner | None) -> None:
     """Remove from a snapshot what a copy would not have, and change its owner."""
     _delete(container, lambda name: name not in (DATA, MARKER))
     with tree.opened(DATA, within=container) as data:
         _delete(data, is_left_behind)
         status = os.fstat(data)
         if owner is not None and (status.st_uid, status.st_gid) != owner:
-            tree.give_to(data, *owner)
+            tree.change_owner(data, *owner)
 
 
 def _delete(directory: int, doomed: Callable[[str], bool]) -> None:

@@ -49,14 +49,14 @@ def usage(directory: int) -> int:
     return total
 
 
-def give_to(directory: int, uid: int, gid: int) -> None:
+def change_owner(directory: int, uid: int, gid: int) -> None:
     """Change the owner of a directory and of everything below."""
     os.fchown(directory, uid, gid)
     with os.scandir(directory) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 with opened(entry.name, within=directory) as below:
-                    give_to(below, uid, gid)
+                    change_owner(below, uid, gid)
             else:
                 os.chown(entry.name, uid, gid, dir_fd=directory, follow_symlinks=False)
 

@@ -166,16 +166,16 @@ class Reader:
     def __init__(self, run):
         self.run = run
         self.events = []
-        self._bell = threading.Event()
-        run.start(self._bell.set)
+        self._woken = threading.Event()
+        run.start(self._woken.set)
 
     def until(self, condition):
         deadline = time.monotonic() + PATIENCE
         self.events += self.run.take()
         while not condition():
             assert not self.run.finished, self.events
-            assert self._bell.wait(deadline - time.monotonic()), self.events
-            self._bell.clear()
+            assert self._woken.wait(deadline - time.monotonic()), self.events
+            self._woken.clear()
             self.events += self.run.take()
         return self
 

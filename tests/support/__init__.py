@@ -23,6 +23,7 @@ Clients and observers:
     ``remote_client``: a client on another machine
     ``run_reader``: reads the output of a run
     ``psql_opens``: the files that psql opens
+    ``metric_samples``: values of metrics
 
 Data:
     ``store_samples``: records

@@ -16,9 +16,9 @@ class RunReader:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.bell = threading.Event()
+        self.woken = threading.Event()
         self.events: Events = []
-        run.start(self.bell.set)
+        run.start(self.woken.set)
 
     def until(self, condition: Callable[[Events], object]) -> None:
         """Read until there are events for which the condition holds."""
@@ -29,8 +29,8 @@ class RunReader:
                 assert condition(self.events), self.events
                 return
             if not self.events or not condition(self.events):
-                assert self.bell.wait(deadline - time.monotonic()), self.events
-                self.bell.clear()
+                assert self.woken.wait(deadline - time.monotonic()), self.events
+                self.woken.clear()
 
     def rest(self) -> Events:
         """Read to the end and return all events."""

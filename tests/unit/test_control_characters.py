@@ -65,7 +65,7 @@ def test_commands_print_nothing_that_a_terminal_obeys() -> None:
     stream = io.StringIO()
     screen = terminal(stream)
     screen.print(NASTY)
-    screen.tell(NASTY)
+    screen.report(NASTY)
     screen.print_json({NASTY: NASTY})
     screen.print_table(("NAME",), [(NASTY,), ("two\nlines",)])
     assert obeyed(stream.getvalue()) == []

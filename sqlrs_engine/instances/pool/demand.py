@@ -16,7 +16,7 @@ class Demand:
     def count(self, state_id: str, now: float) -> None:
         """Count a request."""
         score, since = self._requests.get(state_id, (0.0, now))
-        self._requests[state_id] = _faded(score, now - since) + 1, now
+        self._requests[state_id] = _decayed(score, now - since) + 1, now
 
     def forget(self, state_id: str) -> None:
         """Forget the requests of a state."""
@@ -28,7 +28,7 @@ class Demand:
         The requests of the other states are forgotten.
         """
         self._requests = {k: v for k, v in self._requests.items() if now - v[1] < idle}
-        return {k: _faded(score, now - since) for k, (score, since) in self._requests.items()}
+        return {k: _decayed(score, now - since) for k, (score, since) in self._requests.items()}
 
 
 def shares(scores: Mapping[str, float], limit: int) -> dict[str, int]:
@@ -39,10 +39,12 @@ def shares(scores: Mapping[str, float], limit: int) -> dict[str, int]:
     """
     given = dict.fromkeys(sorted(scores, key=lambda k: scores[k], reverse=True)[:limit], 1)
     for _ in range(limit - len(given)):
-        hungry = [state_id for state_id, count in given.items() if count < _worth(scores[state_id])]
-        if not hungry:
+        below_cap = [
+            state_id for state_id, count in given.items() if count < _cap(scores[state_id])
+        ]
+        if not below_cap:
             break
-        given[max(hungry, key=lambda k: scores[k] / (given[k] + 1))] += 1
+        given[max(below_cap, key=lambda k: scores[k] / (given[k] + 1))] += 1
     return given
 
 
@@ -59,9 +61,9 @@ def most_lacking(held: Mapping[str, int], wanted: Mapping[str, int]) -> str | No
     return min(filled, key=lambda k: filled[k], default=None)
 
 
-def _faded(score: float, seconds: float) -> float:
+def _decayed(score: float, seconds: float) -> float:
     return float(score * 0.5 ** (seconds / HALF_LIFE))
 
 
-def _worth(score: float) -> int:
+def _cap(score: float) -> int:
     return max(1, math.ceil(score - 0.5))

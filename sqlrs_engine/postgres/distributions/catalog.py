@@ -67,7 +67,7 @@ class Distributions:
         self._package = package
         self._pg_configs = PgConfigs()
         self._fingerprints = Fingerprints(install_root / "fingerprints.json")
-        self._complaints: set[str] = set()
+        self._warned: set[str] = set()
         self._found: tuple[_Looks, list[Distribution]] | None = None
 
     def available(self) -> list[Distribution]:
@@ -115,7 +115,7 @@ class Distributions:
             except (ClusterFailed, OSError) as error:
                 if (lack := shortage(error)) is not None:
                     raise lack from error
-                self._complain(f"ignoring PostgreSQL in {place.bin_dir}: {error}")
+                self._warn_once(f"ignoring PostgreSQL in {place.bin_dir}: {error}")
                 complete = False
                 continue
             if distribution.major >= OLDEST_MAJOR:
@@ -172,7 +172,7 @@ class Distributions:
             for place in installed_places(root):
                 # The engine runs these programs, as root if it is root.
                 if others_can_change(root) or others_can_change(place.bin_dir):
-                    self._complain(f"ignoring PostgreSQL in {place.bin_dir}: others can change it")
+                    self._warn_once(f"ignoring PostgreSQL in {place.bin_dir}: others can change it")
                 else:
                     yield place
         yield from system_places(self._search, self._pg_configs, self._system_root)
@@ -190,10 +190,10 @@ class Distributions:
             extensions=extensions_in(extension_dir(place.bin_dir)),
         )
 
-    def _complain(self, text: str) -> None:
+    def _warn_once(self, text: str) -> None:
         """Log a problem once, although every search finds it."""
-        if text not in self._complaints:
-            self._complaints.add(text)
+        if text not in self._warned:
+            self._warned.add(text)
             _log.warning(text)
 
 

@@ -136,7 +136,7 @@ class EventLog:
                 if job_id in self._listeners:
                     self._kept[job_id] = lines
 
-    def shut(self) -> None:
+    def stop(self) -> None:
         """Store what is left, and suspend all logs: the engine stops."""
         self._closed.set()
         self._dirty.set()

@@ -166,7 +166,7 @@ class PrepareService:
         """Interrupt the jobs so that they resume at the next start; wait ``seconds`` at most."""
         self._queue.stop(seconds)
         self._services.planner.stop()
-        self._services.events.shut()
+        self._services.events.stop()
 
     def _get(self, job_id: str) -> Job:
         job = self._services.jobs.get(job_id)

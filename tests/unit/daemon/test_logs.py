@@ -20,7 +20,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def logfile(path: Path) -> Iterator[Path]:
     with logs.logging_to(path, "debug") as held:
-        held.let_go()
+        held.stop_holding()
         yield path
     logging.getLogger("sqlrs_engine").setLevel(logging.NOTSET)
 
@@ -135,7 +135,7 @@ def test_a_usual_start_writes_nothing_until_it_is_over(path: Path) -> None:
     with logs.logging_to(path) as held:
         log.info("listening")
         assert path.read_text() == ""
-        held.let_go()
+        held.stop_holding()
         log.info("serving")
         lines = path.read_text().splitlines()
     assert [line.rpartition("msg=")[2] for line in lines] == ['"listening"', '"serving"']

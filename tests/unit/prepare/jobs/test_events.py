@@ -55,7 +55,7 @@ def log(jobs):
     log = EventLog(jobs, utc_now)
     log.open(JOB)
     yield log
-    log.shut()
+    log.stop()
 
 
 def messages(log, start=0):
@@ -231,7 +231,7 @@ def test_the_end_may_fail_after_the_lines_are_stored(log, jobs, monkeypatch):
 
 def test_a_log_continues_after_a_restart(log, jobs):
     log.append(JOB, "log", message="before")
-    log.shut()
+    log.stop()
     assert jobs.event_count(JOB) == 1
     following = EventLog(jobs, utc_now)
     following.open(JOB)
@@ -240,14 +240,14 @@ def test_a_log_continues_after_a_restart(log, jobs):
     assert messages(following) == ["before", "after"]
     finish(following, jobs, "succeeded", result={})
     assert messages(following) == ["before", "after", "succeeded", "result"]
-    following.shut()
+    following.stop()
 
 
 def test_a_stop_ends_all_readers(log):
     calls = []
     log.subscribe(JOB, lambda: calls.append(1))
     assert log.read(JOB, 0).state == "open"
-    log.shut()
+    log.stop()
     assert calls
     assert log.read(JOB, 0).state == "suspended"
 
@@ -289,7 +289,7 @@ def test_what_cannot_be_stored_of_one_job_does_not_hold_up_another(jobs, monkeyp
         log.append(job_id, "log", message="hello")
     eventually(lambda: jobs.event_count(other.job_id) == 1)
     assert "cannot be stored" in caplog.text
-    log.shut()
+    log.stop()
 
 
 def test_a_flood_is_stored_by_who_appends_in_few_transactions(jobs, log, monkeypatch):
