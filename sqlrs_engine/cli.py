@@ -84,6 +84,7 @@ def _daemon(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
                 version=flags.version,
                 search_path=environ.get("PATH", ""),
                 builds=terminal.builds_root(environ, flags.engine_file.parent),
+                images=terminal.images_root(environ, flags.engine_file.parent),
             )
         )
     except (EngineError, OSError) as error:

@@ -55,6 +55,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             version=__version__,
             search_path=terminal.environ.get("PATH", ""),
             builds=where.builds,
+            images=where.images,
         ),
         announce,
     )

@@ -15,6 +15,7 @@ from sqlrs_engine.daemon.engine_file import last_store
 from sqlrs_engine.errors import InvalidArgument
 
 SHORT_ID = 12
+IMAGES_OF_ROOT = Path("/var/lib/sqlrs-engine/images")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,12 +82,14 @@ def system_terminal(environ: Mapping[str, str]) -> Terminal:
 class Places:
     """The locations of an engine: ``engine.json``, logs and the state store.
 
-    ``builds`` is where the user's downloads of PostgreSQL are, whatever the store.
+    ``builds`` is where the user's downloads of PostgreSQL are, ``images`` where those of
+    registries are unpacked, whatever the store.
     """
 
     state_dir: Path
     store: Path
     builds: Path
+    images: Path
 
     @property
     def engine_file(self) -> Path:
@@ -108,7 +111,9 @@ def places(state_dir: Path | None, environ: Mapping[str, str]) -> Places:
         state_dir = _xdg(environ, "XDG_STATE_HOME", "state") / "sqlrs"
     state_dir = state_dir.absolute()
     store = store_root(state_dir / "engine.json", environ)
-    return Places(state_dir, store, builds_root(environ, state_dir))
+    return Places(
+        state_dir, store, builds_root(environ, state_dir), images_root(environ, state_dir)
+    )
 
 
 def store_root(engine_file: Path, environ: Mapping[str, str]) -> Path:
@@ -137,6 +142,20 @@ def builds_root(environ: Mapping[str, str], state_dir: Path) -> Path:
         return _xdg(environ, "XDG_DATA_HOME", "share") / "sqlrs" / "postgres"
     except InvalidArgument:
         return state_dir / "postgres"
+
+
+def images_root(environ: Mapping[str, str], state_dir: Path) -> Path:
+    """Return where images of registries are: ``$SQLRS_IMAGE_STORE``, else the user's own place.
+
+    It is beside the downloads of ``builds_root``. The servers of an engine that is root run as
+    another user, who has to reach it: then it is in ``/var/lib``.
+    """
+    configured = environ.get("SQLRS_IMAGE_STORE")
+    if configured:
+        return Path(configured).absolute()
+    if os.geteuid() == 0:
+        return IMAGES_OF_ROOT
+    return builds_root(environ, state_dir).with_name("images")
 
 
 def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:

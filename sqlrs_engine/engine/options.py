@@ -10,7 +10,8 @@ class EngineOptions:
 
     ``listen`` is ``HOST:PORT``; ``idle_timeout`` is in seconds, 0 or less for never;
     ``search_path`` is a ``PATH`` in which to look for installed PostgreSQL servers; ``builds`` is
-    the directory of the servers that the user has downloaded.
+    the directory of the servers that the user has downloaded, ``images`` that of the images of
+    registries.
     """
 
     listen: str
@@ -21,3 +22,4 @@ class EngineOptions:
     version: str = "dev"
     search_path: str = ""
     builds: Path | None = None
+    images: Path | None = None

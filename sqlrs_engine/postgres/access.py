@@ -53,6 +53,12 @@ def accessible(distribution: Distribution, user: OsUser, public_root: Path) -> D
             f"the programs of PostgreSQL {distribution.version} are missing: install it again",
             str(error),
         ) from error
+    if distribution.origin == "image":
+        raise ClusterFailed(
+            f"the user {user.name} cannot reach the images: set SQLRS_IMAGE_STORE to a directory "
+            "that others may enter, or set postgres.osUser",
+            str(distribution.bin_dir),
+        )
     if not any((distribution.root / "share").glob(f"**/{_CATALOG}")):
         raise ClusterFailed(
             f"the user {user.name} cannot reach PostgreSQL {distribution.version}: "

@@ -30,6 +30,7 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
     """Return a small environment in which the package under test can be imported."""
     return {
         "HOME": str(home),
+        "SQLRS_IMAGE_STORE": str(home / "images"),
         "PATH": os.environ.get("PATH", os.defpath),
         "LANG": "C.UTF-8",
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),

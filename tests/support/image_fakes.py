@@ -1,11 +1,16 @@
 """Images of registries without a registry: a pull makes a record, or fails as told."""
 
 import hashlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from sqlrs_engine.errors import EngineError, ImageUnavailable
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.postgres.distributions.pulled_images import PulledImage, Work
+from sqlrs_engine.postgres.images.image_store import ImageStore, StoredImage
+from sqlrs_engine.postgres.images.manifests import ImageConfig, digest_of
+from sqlrs_engine.postgres.images.programs import ImagePrograms
+from sqlrs_engine.postgres.images.references import parse_reference
+from sqlrs_engine.processes.cancellation import Cancellation
 
 
 class FakeImages:
@@ -52,3 +57,40 @@ class FakeImages:
 
     def advice(self, image_id: str) -> str | None:
         return self.known.get(image_id)
+
+
+def store_image(
+    store: ImageStore, reference: str, version: str = "17.2", content: str = ""
+) -> StoredImage:
+    """Put an image into a real store, whose programs only tell their version.
+
+    Another ``content`` makes another image of the same reference.
+    """
+    digest = digest_of(f"{reference} {version} {content}".encode())
+    programs = ImagePrograms(
+        bin_dir=PurePosixPath("usr/lib/postgresql/bin"),
+        banner=f"postgres (PostgreSQL) {version}",
+        version=version,
+        major=int(version.partition(".")[0]),
+        extensions=("plpgsql", "postgis"),
+    )
+    with store.pulling(Cancellation()), store.workspace() as made:
+        rootfs = made / "image" / "rootfs"
+        (rootfs / programs.bin_dir).mkdir(parents=True)
+        for name in ("postgres", "initdb", "psql"):
+            program = rootfs / programs.bin_dir / name
+            program.write_text(f"#!/bin/sh\necho '{name} (PostgreSQL) {version}'\n")
+            program.chmod(0o755)
+        image = StoredImage(
+            digest=digest,
+            rootfs=rootfs,
+            config=ImageConfig(os="linux", architecture="amd64"),
+            programs=programs,
+            size_bytes=12_345_678,
+            origin="docker.io",
+        )
+        store.publish(made / "image", image)
+    store.remember(parse_reference(reference), digest)
+    found = store.by_digest(digest)
+    assert found is not None
+    return found

@@ -5,7 +5,12 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from sqlrs_engine.errors import ClusterFailed, ImageUnavailable
+from sqlrs_engine.errors import (
+    ClusterFailed,
+    ImageUnavailable,
+    RegistryUnauthorized,
+    RegistryUnavailable,
+)
 from sqlrs_engine.host.file_descriptors import shortage
 from sqlrs_engine.host.private_directories import others_can_change
 
@@ -34,7 +39,7 @@ __all__ = ["Distribution", "Distributions"]
 _PREFERENCE: tuple[Origin, ...] = ("installed", "system", "wheel", "image")
 
 # The errors of a pull for which an installed version is a way out.
-_ELSEWHERE = (ImageUnavailable,)
+_ELSEWHERE = (ImageUnavailable, RegistryUnauthorized, RegistryUnavailable)
 
 _Looks = dict[Path, tuple[int, ...] | None]
 

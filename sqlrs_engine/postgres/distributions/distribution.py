@@ -49,6 +49,15 @@ def image_id(banner: str, build: str) -> str:
     ``banner`` is what ``postgres --version`` prints, ``build`` the SHA-256 of the server
     program in hexadecimal.
     """
-    identity = {"engine": ENGINE, "version": banner, "build": build, "initdb": INITDB_FORMAT}
+    return _id({"version": banner, "build": build})
+
+
+def image_id_of(digest: str) -> str:
+    """Return the image id of an image of a registry: ``digest`` is that of its manifest."""
+    return _id({"image": digest})
+
+
+def _id(facts: dict[str, str]) -> str:
+    identity = {"engine": ENGINE, **facts, "initdb": INITDB_FORMAT}
     canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return f"{ENGINE}@sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"

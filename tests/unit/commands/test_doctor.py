@@ -7,7 +7,9 @@ from sqlrs_engine.commands.terminal import Places
 
 
 def recovery(store: Path) -> Finding:
-    where = Places(state_dir=store.parent, store=store, builds=store / "builds")
+    where = Places(
+        state_dir=store.parent, store=store, builds=store / "builds", images=store / "images"
+    )
     return next(finding for finding in examine(where, "") if finding.subject == "recovery")
 
 

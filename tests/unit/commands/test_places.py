@@ -76,6 +76,22 @@ def test_downloads_are_the_users_whatever_the_store(tmp_path: Path) -> None:
         assert places(state_dir, data).builds == tmp_path / "data" / "sqlrs" / "postgres"
 
 
+@pytest.mark.parametrize(
+    ("uid", "environ", "images"),
+    [
+        (1000, {}, "/data/sqlrs/images"),
+        (0, {}, "/var/lib/sqlrs-engine/images"),
+        (1000, {"SQLRS_IMAGE_STORE": "/srv/images"}, "/srv/images"),
+        (0, {"SQLRS_IMAGE_STORE": "/srv/images"}, "/srv/images"),
+    ],
+)
+def test_images_are_where_the_servers_can_reach_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, uid: int, environ: dict, images: str
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: uid)
+    assert places(tmp_path, {"XDG_DATA_HOME": "/data", **environ}).images == Path(images)
+
+
 def test_downloads_of_the_user_and_of_the_store_are_listed(
     tmp_path: Path, fake_programs, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -143,6 +143,12 @@ def test_programs_that_lie_apart_from_their_files_cannot_be_copied(
         accessible(hidden, STRANGER, tmp_path / "public")
 
 
+def test_an_image_of_a_registry_is_not_copied(hidden: Distribution, tmp_path: Path) -> None:
+    image = replace(hidden, origin="image")
+    with pytest.raises(ClusterFailed, match=r"stranger cannot reach the images: set SQLRS_IMAGE_"):
+        accessible(image, STRANGER, tmp_path / "public")
+
+
 def test_a_distribution_without_its_programs_is_an_error(
     hidden: Distribution, tmp_path: Path
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.image_fakes import FakeImages
 
-from sqlrs_engine.errors import ImageUnavailable, InvalidArgument
+from sqlrs_engine.errors import ImageUnavailable, InvalidArgument, RegistryUnavailable
 from sqlrs_engine.postgres.distributions.catalog import Distributions
 from sqlrs_engine.postgres.distributions.distribution import image_id
 from sqlrs_engine.prepare.job_context import JobContext
@@ -160,7 +160,9 @@ def work() -> JobContext:
     return JobContext(Cancellation(), lambda line: None)
 
 
-@pytest.mark.parametrize("image", ["postgis/postgis:17-3.5", "quay.io/x/postgres:15"])
+@pytest.mark.parametrize(
+    "image", ["postgis/postgis:17-3.5", "quay.io/x/postgres:15", "localhost:5000/postgres:15"]
+)
 def test_only_images_of_registries_answer_what_is_not_the_official_image(
     machine: Machine, image: str
 ) -> None:
@@ -211,10 +213,12 @@ def test_an_official_image_too_old_to_run_is_not_pulled(machine: Machine) -> Non
 
 
 def test_an_official_image_that_cannot_be_pulled_can_be_installed(machine: Machine) -> None:
-    with pytest.raises(ImageUnavailable) as failure:
-        machine(wheel="18.1", images=FakeImages()).resolve("postgres:17", work())
+    images = FakeImages()
+    images.fail = RegistryUnavailable("docker.io does not answer", "connection refused")
+    with pytest.raises(RegistryUnavailable, match=r"docker\.io does not answer") as failure:
+        machine(wheel="18.1", images=images).resolve("postgres:17", work())
     assert failure.value.details == (
-        "it is nowhere; available: 18.1; to install it: sqlrs-engine postgres install 17"
+        "connection refused; available: 18.1; to install it: sqlrs-engine postgres install 17"
     )
 
 

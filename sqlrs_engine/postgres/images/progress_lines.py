@@ -1,0 +1,56 @@
+"""The progress of a pull as lines for people, at most a few a second."""
+
+import time
+from collections.abc import Callable
+
+from .progress import Progress
+
+_SECONDS_BETWEEN = 0.5
+_MEGABYTE = 1_000_000
+
+_WORDS = {
+    "resolving": "looking it up",
+    "waiting": "waiting for another pull of the same",
+    "unpacking": "putting its files together",
+    "finishing": "making its PostgreSQL runnable",
+}
+
+
+class ProgressLines:
+    """Writes a line for each phase and, while layers are downloaded, for what is done so far."""
+
+    def __init__(
+        self,
+        name: str,
+        write: Callable[[str], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``name`` is that of the image or the file."""
+        self._name = name
+        self._write = write
+        self._clock = clock
+        self._last = ""
+        self._phase = ""
+        self._due = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Write a line unless it is too soon for one, or would repeat the last."""
+        now = self._clock()
+        if progress.phase == self._phase and now < self._due:
+            return
+        line = f"{self._name}: {describe(progress)}"
+        if line != self._last:
+            self._write(line)
+        self._last, self._phase, self._due = line, progress.phase, now + _SECONDS_BETWEEN
+
+
+def describe(progress: Progress) -> str:
+    """Return what the pull does now, in a few words."""
+    if progress.phase == "downloading":
+        return f"{megabytes(progress.done_bytes)} of {megabytes(progress.total_bytes)} MB"
+    return _WORDS[progress.phase]
+
+
+def megabytes(number: int) -> str:
+    """Return a number of bytes in megabytes, with one decimal."""
+    return f"{number / _MEGABYTE:.1f}"
