@@ -3,8 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from sqlrs_engine.postgres.distributions.distribution import NEWEST_MAJOR, OLDEST_MAJOR
 from sqlrs_engine.postgres.distributions.image_names import ENGINE
+from sqlrs_engine.postgres.majors import NEWEST_MAJOR, OLDEST_MAJOR
 
 from . import SUCCESS
 from .terminal import Terminal, add_json, add_state_dir, places

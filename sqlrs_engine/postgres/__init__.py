@@ -8,6 +8,7 @@
 * ``remains``, ``shared_memory``: what a killed server leaves behind
 * ``superuser``, ``scram``: the engine's own sessions, and the password of the DSN
 * ``os_user``, ``user_name``, ``access``: the user that runs the servers when the engine is root
+* ``majors``: the versions that are supported
 * ``distributions``: the sets of PostgreSQL programs, and the images that name them
 * ``images``: images of registries, unpacked into root file systems
 """

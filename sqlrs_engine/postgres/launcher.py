@@ -1,6 +1,7 @@
 """Starting PostgreSQL's programs: their user, their environment, their path to the data."""
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
@@ -22,6 +23,7 @@ Popen = subprocess.Popen[bytes]
 File = int | IO[bytes] | None
 
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+_FIRST_DESCRIPTOR = 10
 _SOCKET_PATH_LIMIT = 107
 # The longest name of a socket below the data directory.
 _SOCKET_NAME = "/.s.PGSQL.65535"
@@ -186,7 +188,12 @@ def switch_user(user: OsUser, path: str = _SYSTEM_PATH) -> list[str]:
 @contextlib.contextmanager
 def open_directory(path: Path) -> Iterator[int]:
     """Hold a descriptor that only names the directory, for ``/proc/self/fd/<n>``."""
-    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY)
+    low = os.open(path, os.O_PATH | os.O_DIRECTORY)
+    try:
+        # Those below are for shells: the programs of images come with open ones.
+        descriptor = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, _FIRST_DESCRIPTOR)
+    finally:
+        os.close(low)
     try:
         yield descriptor
     finally:

@@ -1,6 +1,8 @@
 """Advice for an image that nothing on this machine answers."""
 
-from .distribution import NEWEST_MAJOR, OLDEST_MAJOR, Distribution
+from sqlrs_engine.postgres.majors import NEWEST_MAJOR, OLDEST_MAJOR
+
+from .distribution import Distribution
 from .image_names import Image
 
 

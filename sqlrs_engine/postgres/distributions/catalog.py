@@ -13,9 +13,10 @@ from sqlrs_engine.errors import (
 )
 from sqlrs_engine.host.file_descriptors import shortage
 from sqlrs_engine.host.private_directories import others_can_change
+from sqlrs_engine.postgres.majors import OLDEST_MAJOR
 
 from .advice import advice
-from .distribution import OLDEST_MAJOR, Distribution, Origin, image_id
+from .distribution import Distribution, Origin, image_id
 from .extensions import extension_dir, extensions_in
 from .fingerprints import Fingerprints
 from .image_names import Image, parse_image

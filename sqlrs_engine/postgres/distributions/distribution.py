@@ -10,10 +10,6 @@ from .image_names import ENGINE
 
 Origin = Literal["wheel", "installed", "system", "image"]
 
-OLDEST_MAJOR = 14
-NEWEST_MAJOR = 18
-"""The major versions of which there are packages; an installed one may be newer."""
-
 INITDB_FORMAT = 1
 """Raised whenever the way clusters are initialised changes what they contain."""
 

@@ -8,5 +8,8 @@
 * ``image_store``, ``image_layout``, ``file_locks``: the images on disk, shared by processes
 * ``downloads``, ``pull``, ``archives``: an image comes from a registry or from a file
 * ``programs``: the PostgreSQL of an image, as something that runs
+* ``relocation``: makes it run in place, with ``redirection``, ``library_cache``, ``wrappers``
+* ``server_programs``, ``server_data``, ``server_environment``, ``locales``: what it consists of
+* ``root_tree``, ``elf``: a root file system and its programs, as files
 * ``progress``: how far a pull is
 """

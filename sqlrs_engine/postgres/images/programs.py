@@ -15,7 +15,7 @@ class ImagePrograms:
     ``extensions`` are the names of the control files, sorted; ``preloads`` the libraries in
     ``shared_preload_libraries`` of the image's configuration sample; ``initdb_scripts`` the files
     of ``/docker-entrypoint-initdb.d``, relative to the root file system, in the order in which
-    they run.
+    they run. ``locale`` is the one that the image sets for its programs, None for the C locale.
     """
 
     bin_dir: PurePosixPath
@@ -25,6 +25,7 @@ class ImagePrograms:
     extensions: tuple[str, ...] = ()
     preloads: tuple[str, ...] = ()
     initdb_scripts: tuple[str, ...] = ()
+    locale: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return what JSON can keep."""

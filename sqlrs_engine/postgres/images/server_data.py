@@ -1,0 +1,59 @@
+"""What a server finds relative to its program, and what its image says about extensions."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from .root_tree import RootTree
+
+_CATALOG = "postgres.bki"
+_A_MODULE = "dict_snowball.so"  # initdb needs it
+_SAMPLE = "postgresql.conf.sample"
+_SCRIPTS = "/docker-entrypoint-initdb.d"
+_SCRIPT = re.compile(r".*\.(sh|sql|sql\.gz|sql\.xz|sql\.zst)")
+_CONTROL = ".control"
+_DIRECTORY = re.compile(rb"\0(/[\x20-\x7e]{1,250})(?=\0)")
+_PRELOADS = re.compile(r"^\s*shared_preload_libraries\s*=?\s*'([^']*)'", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerData:
+    """The directories that a server was built for: of its libraries, and of all other data."""
+
+    libraries: PurePosixPath
+    share: PurePosixPath
+
+
+def find_data(tree: RootTree, server: Path) -> ServerData | None:
+    """Return the directories that a server names, None when the image lacks one of them."""
+    names = [match[1].decode("ascii") for match in _DIRECTORY.finditer(server.read_bytes())]
+    libraries = next((each for each in names if tree.file(f"{each}/{_A_MODULE}")), None)
+    share = next((each for each in names if tree.file(f"{each}/{_CATALOG}")), None)
+    if libraries is None or share is None:
+        return None
+    return ServerData(PurePosixPath(libraries), PurePosixPath(share))
+
+
+def extensions(tree: RootTree, data: ServerData) -> tuple[str, ...]:
+    """Return the names of the extensions that have a control file."""
+    files = tree.files(data.share / "extension")
+    return tuple(name.removesuffix(_CONTROL) for name, _ in files if name.endswith(_CONTROL))
+
+
+def preloads(tree: RootTree, data: ServerData) -> tuple[str, ...]:
+    """Return what the sample of the configuration sets ``shared_preload_libraries`` to."""
+    sample = tree.file(data.share / _SAMPLE)
+    if sample is None:
+        return ()
+    found = _PRELOADS.findall(sample.read_bytes().decode("utf-8", "replace"))
+    words = (word.strip().strip('"') for word in (found[-1] if found else "").split(","))
+    return tuple(filter(None, words))
+
+
+def initdb_scripts(tree: RootTree) -> tuple[str, ...]:
+    """Return the files that the image's entry point runs in a new cluster, in that order."""
+    place = tree.directory(_SCRIPTS)
+    if place is None:
+        return ()
+    names = [name for name, _ in tree.files(_SCRIPTS) if _SCRIPT.fullmatch(name)]
+    return tuple(f"{place.relative_to(tree.root)}/{name}" for name in names)
