@@ -11,6 +11,7 @@ Real things, as fixtures or context managers:
     ``fix_mounts``: filesystems in loop-mounted files
     ``fix_images``: a registry with images; made of ``registry``, ``token_server``,
         ``fault_proxy``, ``images``, ``postgres_images`` and ``debian_packages``
+    ``image_engines``: what tests of images ask of an engine
     ``base_states``: base states, made once per run
     ``directories``: deletes what engines leave
 
@@ -20,6 +21,7 @@ Doubles of PostgreSQL, psql and Liquibase, by package:
 
 Clients and observers:
     ``cli_replay``: the unmodified sqlrs CLI, from recordings
+    ``shell``: the commands, as processes
     ``remote_client``: a client on another machine
     ``run_reader``: reads the output of a run
     ``psql_opens``: the files that psql opens

@@ -8,6 +8,8 @@ import contextlib
 import fcntl
 import os
 import pickle
+import subprocess
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,8 +19,10 @@ import pytest
 
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from support.base_states import SHARED
+from support.directories import remove_tree
 from support.fault_proxy import FaultyRegistry, faulty
-from support.images import Image, Index, push
+from support.fix_engine import EngineFactory, EngineProcess
+from support.images import Image, Index, LayerWriter, push
 from support.postgres_images import postgis_image, small_image, small_layers
 from support.registry import Registry, find_program, registries
 
@@ -26,6 +30,10 @@ POSTGIS = "postgis/postgis"
 POSTGIS_TAG = "15-3"
 SMALL = "library/postgres"
 SMALL_TAG = "18-small"
+MUSL_FILES = "SQLRS_TEST_MUSL_POSTGRES"
+
+
+PushImage = Callable[..., "PushedImage"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,28 @@ def postgis(registry: Registry) -> PushedImage:
 
 
 @pytest.fixture
-def push_image(registry: Registry) -> Callable[..., PushedImage]:
+def musl_postgres(push_image: PushImage, tmp_path: Path) -> PushedImage:
+    """An image like Alpine's: PostgreSQL on musl.
+
+    No package of Debian, PyPI or npm has such a build, and making one takes minutes. So the
+    variable ``SQLRS_TEST_MUSL_POSTGRES`` names an archive with the root file system: the output of
+    ``make install-world-bin`` below ``usr/local``, built with ``CC=musl-gcc`` (Debian's musl-tools)
+    and ``--with-system-tzdata=/usr/share/zoneinfo``; musl's ``libc.so`` as
+    ``lib/ld-musl-x86_64.so.1``; and ``usr/share/zoneinfo``.
+    """
+    files = os.environ.get(MUSL_FILES)
+    if files is None:
+        pytest.skip(f"{MUSL_FILES} names no root file system with PostgreSQL on musl")
+    unpacked = tmp_path / "musl"
+    unpacked.mkdir()
+    subprocess.run(["tar", "xf", files, "-C", unpacked], check=True)
+    with LayerWriter(tmp_path / "musl.tar") as tree:
+        tree.tree(unpacked, ".")
+    return push_image(small_image((tree.layer,), "LANG=en_US.utf8", "PG_MAJOR=15"))
+
+
+@pytest.fixture
+def push_image(registry: Registry) -> PushImage:
     """Push an image to a repository of the test's own, or to the named one."""
 
     def push_it(
@@ -136,3 +165,36 @@ def _locked(directory: Path) -> Iterator[None]:
     with directory.with_suffix(".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+@pytest.fixture
+def image_store() -> Iterator[Path]:
+    """A directory for the images of the test's own engines, which the servers' user reaches."""
+    with _public_directory() as store:
+        yield store
+
+
+@pytest.fixture(scope="session")
+def shared_image_store() -> Path:
+    """A directory for the images that the whole run shares: what was pulled stays."""
+    store = _shared().parent / "image-store"
+    store.parent.chmod(0o755)
+    store.mkdir(exist_ok=True)
+    return store
+
+
+@pytest.fixture
+def pulling_engine(engine_factory: EngineFactory, image_store: Path) -> EngineProcess:
+    """A running engine that has no image yet."""
+    environ = {"SQLRS_IMAGE_STORE": str(image_store)}
+    return engine_factory("--idle-timeout", "0", environ=environ).start()
+
+
+@contextlib.contextmanager
+def _public_directory() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="sqlrs-test-images-"))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        remove_tree(directory)
