@@ -12,6 +12,7 @@ Real things, as fixtures or context managers:
     ``fix_images``: a registry with images; made of ``registry``, ``token_server``,
         ``fault_proxy``, ``images``, ``postgres_images`` and ``debian_packages``
     ``image_engines``: what tests of images ask of an engine
+    ``image_roots``, ``elf_files``: root file systems of images, and small programs for them
     ``base_states``: base states, made once per run
     ``directories``: deletes what engines leave
 

@@ -12,6 +12,8 @@ _SAMPLE = "postgresql.conf.sample"
 _SCRIPTS = "/docker-entrypoint-initdb.d"
 _SCRIPT = re.compile(r".*\.(sh|sql|sql\.gz|sql\.xz|sql\.zst)")
 _CONTROL = ".control"
+# Relative to the directory of the programs, if these were moved after they had been built.
+_NEAR = ("../lib", "../lib/postgresql", "../lib64/postgresql", "../share", "../share/postgresql")
 _DIRECTORY = re.compile(rb"\0(/[\x20-\x7e]{1,250})(?=\0)")
 _PRELOADS = re.compile(r"^\s*shared_preload_libraries\s*=?\s*'([^']*)'", re.MULTILINE)
 
@@ -25,8 +27,9 @@ class ServerData:
 
 
 def find_data(tree: RootTree, server: Path) -> ServerData | None:
-    """Return the directories that a server names, None when the image lacks one of them."""
+    """Return the directories that a server names or has near, None when one of them is missing."""
     names = [match[1].decode("ascii") for match in _DIRECTORY.finditer(server.read_bytes())]
+    names += [f"{tree.name(server).parent}/{each}" for each in _NEAR]
     libraries = next((each for each in names if tree.file(f"{each}/{_A_MODULE}")), None)
     share = next((each for each in names if tree.file(f"{each}/{_CATALOG}")), None)
     if libraries is None or share is None:

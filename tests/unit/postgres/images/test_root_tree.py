@@ -1,0 +1,80 @@
+"""Paths in a root file system that is a directory."""
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+from support.elf_files import write
+
+from sqlrs_engine.postgres.images.root_tree import RootTree, replace
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> RootTree:
+    root = tmp_path / "root"
+    write(root / "usr/lib/a.so", b"a")
+    (root / "lib").symlink_to("usr/lib")
+    (root / "etc").mkdir()
+    write(tmp_path / "outside", b"secret")
+    return RootTree(root)
+
+
+def test_links_are_followed_inside_the_tree(tree):
+    (tree.root / "etc/absolute").symlink_to("/lib/a.so")
+    (tree.root / "etc/relative").symlink_to("../lib/./a.so")
+    for path in ("/usr/lib/a.so", "/lib/a.so", "/etc/absolute", "etc/relative", "/etc/../lib/a.so"):
+        assert tree.file(path) == tree.root / "usr/lib/a.so"
+
+
+@pytest.mark.parametrize("target", ["../../outside", "../../../../outside", "/../outside"])
+def test_no_link_leads_outside(tree, target):
+    (tree.root / "etc/link").symlink_to(target)
+    assert tree.resolve("/etc/link") is None
+    assert tree.resolve("/../outside") is None
+
+
+def test_links_in_a_circle_lead_nowhere(tree):
+    (tree.root / "etc/a").symlink_to("b")
+    (tree.root / "etc/b").symlink_to("a")
+    assert tree.resolve("/etc/a") is None
+
+
+def test_a_file_is_no_directory_and_the_other_way_round(tree):
+    assert tree.directory("/lib/a.so") is None
+    assert tree.file("/lib") is None
+    assert tree.directory("/lib") == tree.root / "usr/lib"
+
+
+def test_files_come_sorted_with_links_resolved(tree):
+    (tree.root / "usr/lib/Z.so").symlink_to("a.so")
+    (tree.root / "usr/lib/broken.so").symlink_to("missing")
+    (tree.root / "usr/lib/directory").mkdir()
+    target = tree.root / "usr/lib/a.so"
+    assert list(tree.files("/lib")) == [("Z.so", target), ("a.so", target)]
+    assert list(tree.files("/missing")) == []
+
+
+def test_glob_matches_inside_links(tree):
+    write(tree.root / "usr/lib/postgresql/17/bin/postgres", b"")
+    assert tree.glob("/lib/postgresql/*/bin") == [PurePosixPath("/lib/postgresql/17/bin")]
+    assert tree.glob("/lib/*.conf") == []
+
+
+def test_absolute_links_become_relative_and_mean_the_same(tree):
+    for link, target in {"a": "/etc", "usr/lib/b": "/lib/a.so", "etc/c": "/", "d": "lib"}.items():
+        (tree.root / link).symlink_to(target)
+    tree.make_links_relative()
+    assert (tree.root / "a").samefile(tree.root / "etc")
+    assert (tree.root / "usr/lib/b").samefile(tree.root / "usr/lib/a.so")
+    assert (tree.root / "etc/c").samefile(tree.root)
+    assert (tree.root / "d").readlink() == Path("lib")
+    assert not [each for each in tree.root.rglob("*") if each.name.startswith(".sqlrs")]
+
+
+def test_a_replaced_file_leaves_its_other_names_alone(tree):
+    file = tree.root / "usr/lib/a.so"
+    file.chmod(0o751)
+    (tree.root / "shared").hardlink_to(file)
+    replace(file, b"new")
+    assert file.read_bytes() == b"new"
+    assert file.stat().st_mode & 0o777 == 0o751
+    assert (tree.root / "shared").read_bytes() == b"a"
