@@ -27,6 +27,7 @@
     ├── ImageCorrupt            image_corrupt                 422
     ├── RegistryUnauthorized    registry_unauthorized         409
     ├── RegistryUnavailable     registry_unavailable          502
+    ├── LocaleUnavailable       locale_unavailable            409
     ├── LiquibaseUnavailable    liquibase_unavailable         409
     ├── StoreDamaged            store_damaged                 500
     ├── OsUserUnknown           os_user_unknown               409
@@ -301,6 +302,13 @@ class RegistryUnavailable(EngineError):
 
     code = "registry_unavailable"
     status = 502
+
+
+class LocaleUnavailable(EngineError):
+    """The C library of the distribution lacks the locale ``postgres.locale``."""
+
+    code = "locale_unavailable"
+    status = 409
 
 
 class LiquibaseUnavailable(EngineError):

@@ -92,6 +92,7 @@ _REASONS: dict[str, Callable[["ValidationError"], str]] = {
     "minProperties": lambda _: "must not be empty",
     "minItems": lambda _: "must not be empty",
     "maxLength": lambda e: f"is longer than {e.validator_value} characters",
+    "uniqueItems": lambda _: "must not have an item twice",
     "maxItems": lambda e: f"has more than {e.validator_value} items",
     "minimum": lambda e: f"must be at least {e.validator_value}",
     "maximum": lambda e: f"must be at most {e.validator_value}",

@@ -2,7 +2,8 @@
 
 A recipe is JSON, as ``prepare`` makes it: ``source`` (file, command, stdin, changeset, nothing) and
 ``summary`` say what the step runs, ``files`` with their digests and ``text`` say what that consists
-of, ``options`` and ``settings`` how it is run.
+of, ``options`` and ``settings`` how it is run. The first step of a chain has the recipe of its base
+state as ``base``.
 """
 
 from collections import Counter
@@ -38,6 +39,7 @@ def differences(now: Json, before: Json) -> list[Change]:
         *_variables(now, before),
         *_arguments(now, before),
         *_settings(now, before),
+        *_bases(now, before),
     ]
 
 
@@ -127,3 +129,16 @@ def _settings(now: Json, before: Json) -> Iterator[Change]:
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):
             yield Change("setting", name)
+
+
+def _bases(now: Json, before: Json) -> Iterator[Change]:
+    """Compare base states, by the settings that they follow."""
+    if "base" not in now:
+        return
+    ours, theirs = now["base"], before.get("base")
+    if theirs is None:
+        yield Change("image", "the empty cluster of an earlier version of the engine")
+        return
+    for name in sorted(ours.keys() | theirs.keys()):
+        if ours.get(name) != theirs.get(name):
+            yield Change("setting", f"postgres.{name}")

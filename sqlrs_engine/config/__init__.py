@@ -3,7 +3,7 @@
 * ``schema``: paths, types, defaults and descriptions
 * ``config``: the values in force, changed at run time and kept in a file
 * ``paths``: paths of values
-* ``validation``, ``reserved``: values that are refused
+* ``validation``, ``reserved``, ``role_names``: values that are refused
 * ``problems``: mistakes in a file that was edited by hand
 """
 

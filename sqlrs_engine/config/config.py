@@ -118,10 +118,15 @@ class Config:
 
         Raises KeyError when the schema has no such path: an error in the program.
         """
-        if path not in self._leaves:
-            raise KeyError(path)
+        return self.values(path)[0]
+
+    def values(self, *wanted: str) -> list[Any]:
+        """Return what ``value`` does for several paths, with no change in between."""
+        for path in wanted:
+            if path not in self._leaves:
+                raise KeyError(path)
         tree = fold_case(self._effective, self._ignore_case)
-        return copy.deepcopy(paths.lookup(tree, paths.parse(path)))
+        return [copy.deepcopy(paths.lookup(tree, paths.parse(path))) for path in wanted]
 
     def settle(self, path: str, use: Callable[[Any], T]) -> T:
         """Return the result of ``use`` for the value in force, or for the default if that fails.

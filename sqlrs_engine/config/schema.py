@@ -6,6 +6,7 @@ Beside the standard keywords (draft 2020-12):
 * ``x-ignore-case``: letter case and surrounding blanks of the value do not matter;
 * ``x-reserved-names``: keys that the object must not have; no key may occur twice. The case
   of ASCII letters does not matter;
+* ``x-role-name``: the name of a role that PostgreSQL can create, and that no state has yet;
 * ``x-restart``: a change takes effect when the engine starts next.
 
 Paths that are not described here are accepted with any value, except below
@@ -318,6 +319,31 @@ _SCHEMA: Schema = {
                 minLength=1,
                 pattern=r"^[^\s:/]+$",
                 restart=True,
+            ),
+            roles={
+                "type": ["array", "null"],
+                "default": [],
+                "description": (
+                    "The names of roles that exist in every new state besides the superusers sqlrs "
+                    "and postgres. They may log in but have no password, and no privileges but "
+                    "those that scripts grant. Other roles make other states."
+                ),
+                "items": {
+                    "type": "string",
+                    "minLength": 1,
+                    "pattern": r"^[^\x00-\x1f\x7f]*$",
+                    "x-role-name": True,
+                },
+                "uniqueItems": True,
+                "maxItems": 1000,
+            },
+            locale=_leaf(
+                "string",
+                None,
+                "The locale of new states, a UTF-8 locale of the C library such as en_US.utf8; "
+                "null means the image's own, or C.UTF-8 if it has none. Messages are English in "
+                "any case. Another locale makes other states.",
+                pattern=r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,62}$",
             ),
             settings={
                 "type": ["object", "null"],

@@ -12,7 +12,7 @@ from sqlrs_engine import durations
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.json_schemas import explain, match_whole, unknown_fields
 
-from . import paths, reserved
+from . import paths, reserved, role_names
 from .schema import Schema, defaults, leaves
 
 if TYPE_CHECKING:
@@ -107,7 +107,11 @@ def _validator(schema: Schema) -> "Validator":
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
     kind = extend(  # type: ignore[no-untyped-call]
         Draft202012Validator,
-        {"pattern": match_whole, "x-reserved-names": _reserved_names},
+        {
+            "pattern": match_whole,
+            "x-reserved-names": _reserved_names,
+            "x-role-name": _can_be_created,
+        },
         type_checker=types,
     )
     validator: Validator = kind(schema, format_checker=formats)
@@ -130,6 +134,14 @@ def _reserved_names(
     if twice is not None:
         words = f"{json.dumps(twice)} occurs twice, in different letter case: keep one"
         yield ValidationError(words, path=[twice])
+
+
+def _can_be_created(_: Any, __: Any, instance: Any, ___: Any) -> "Iterator[ValidationError]":
+    from jsonschema import ValidationError
+
+    problem = role_names.problem(instance) if isinstance(instance, str) else None
+    if problem is not None:
+        yield ValidationError(problem)
 
 
 def _is_integer(_: Any, value: Any) -> bool:

@@ -18,6 +18,7 @@ from sqlrs_engine.processes.output import OnLine
 
 from . import superuser
 from .access import PUBLIC_ROOT
+from .base_recipe import BaseRecipe
 from .control_file import shut_down_cleanly
 from .distributions.distribution import Distribution
 from .errors import PortTaken, ServerUnusable, SettingsUnfit
@@ -66,13 +67,16 @@ class Cluster:
         self._log_file = log_file
         self._launcher = Launcher(distribution, data_dir, os_user, public_root)
 
-    def initdb(self, on_line: OnLine) -> None:
+    def initdb(self, on_line: OnLine, recipe: BaseRecipe | None = None) -> None:
         """Initialise the data directory, which may exist if it is empty.
 
-        UTF-8, locale C.UTF-8, time zone UTC, superuser ``sqlrs``. ``on_line`` gets the
-        lines that ``initdb`` prints. Raises ClusterFailed with the last of them.
+        UTF-8, time zone UTC, superusers ``sqlrs`` and ``postgres``, the locale and further roles of
+        ``recipe``. ``on_line`` gets the lines that ``initdb`` prints. Raises LocaleUnavailable,
+        ClusterFailed with the last lines.
         """
-        initialise(self._launcher, self.data_dir, self.distribution.major, self._os_user, on_line)
+        recipe = (recipe or BaseRecipe()).on(self.distribution)
+        major = self.distribution.major
+        initialise(self._launcher, self.data_dir, major, recipe, self._os_user, on_line)
 
     def start(
         self,

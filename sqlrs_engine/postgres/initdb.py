@@ -1,21 +1,27 @@
-"""The initialisation of a cluster: ``initdb``, then the engine's own configuration."""
+"""The initialisation of a cluster: ``initdb``, the engine's configuration, then the roles.
+
+The roles are created by a server in single-user mode, which takes about 10 ms.
+"""
 
 import logging
 import os
+import re
 import subprocess
 from pathlib import Path
 
-from sqlrs_engine.errors import ClusterFailed
+from sqlrs_engine.errors import ClusterFailed, LocaleUnavailable
 from sqlrs_engine.processes.cancellation import Cancellation
 from sqlrs_engine.processes.output import Lines, OnLine
-from sqlrs_engine.processes.program import Program
+from sqlrs_engine.processes.program import Program, input_file
 
-from .launcher import Launcher
+from .base_recipe import ALWAYS, BaseRecipe
+from .launcher import Launcher, Popen
 from .os_user import OsUser
-from .settings import HBA, configuration, initdb_arguments, locales
+from .settings import HBA, configuration, has_builtin_locale, initdb_arguments, locales
 from .user_name import NO_NAME, UserName, user_name
 
-_BAD_LOCALE = "invalid locale name"
+# Of initdb: the C library has no such locale, or only in another encoding than UTF-8.
+_BAD_LOCALE = re.compile("invalid locale (?:name|settings)|encoding mismatch")
 _TAIL_LINES = 20
 # True but irrelevant: the engine knows when states have reached the disk.
 _NOT_SHOWN = ("Sync to disk skipped.", "The data directory might become corrupt")
@@ -24,40 +30,117 @@ _log = logging.getLogger(__name__)
 
 
 def initialise(
-    launcher: Launcher, data_dir: Path, major: int, os_user: OsUser | None, on_line: OnLine
+    launcher: Launcher,
+    data_dir: Path,
+    major: int,
+    recipe: BaseRecipe,
+    os_user: OsUser | None,
+    on_line: OnLine,
 ) -> None:
-    """Run ``initdb`` and write the configuration; see ``Cluster.initdb``."""
+    """Make the cluster; see ``Cluster.initdb``."""
     # initdb requires a name of its user, the server does not.
     maker = os_user and os_user.with_name()
     _make_data_dir(data_dir, maker)
-    lines = _with_best_locale(launcher, data_dir, major, on_line, UserName())
+    making = _Making(launcher, data_dir, major, recipe, on_line)
+    lines = making.run(UserName())
     if any(NO_NAME in line for line in lines):
         with user_name() as name:
-            lines = _with_best_locale(launcher, data_dir, major, on_line, name)
+            lines = making.run(name)
     if lines:
         raise ClusterFailed(
             "initdb failed: its output has the cause", "\n".join(lines[-_TAIL_LINES:])
         )
-    _write(data_dir / "postgresql.conf", configuration(major), os.O_APPEND)
-    _write(data_dir / "pg_hba.conf", HBA, os.O_TRUNC)
     if os_user is not None and maker is not None and os_user != maker:
         _hand_over(data_dir, maker, os_user)
 
 
-def _with_best_locale(
-    launcher: Launcher, data_dir: Path, major: int, on_line: OnLine, name: UserName
-) -> list[str]:
-    """Run ``initdb`` with the best locale there is; return the lines of a failing one."""
-    for locale in locales(major):
+class _Making:
+    """The making of one cluster by programs that require a name of their user."""
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        data_dir: Path,
+        major: int,
+        recipe: BaseRecipe,
+        on_line: OnLine,
+    ) -> None:
+        self._launcher = launcher
+        self._data_dir = data_dir
+        self._major = major
+        self._recipe = recipe
+        self._on_line = on_line
+
+    def run(self, name: UserName) -> list[str]:
+        """Make the cluster; return what an ``initdb`` that failed has printed."""
+        lines = self._with_best_locale(name)
+        if not lines:
+            _write(self._data_dir / "postgresql.conf", configuration(self._major), os.O_APPEND)
+            _write(self._data_dir / "pg_hba.conf", HBA, os.O_TRUNC)
+            self._create_roles(name)
+        return lines
+
+    def _with_best_locale(self, name: UserName) -> list[str]:
+        """Run ``initdb`` with the wanted locale or the best there is; return as ``run`` does."""
+        wanted = self._recipe.locale
+        tried = (wanted,) if wanted else locales(self._major)
+        builtin = wanted is None and has_builtin_locale(self._major)
+        for locale in tried:
+            lines: list[str] = []
+            arguments = initdb_arguments(self._major, locale, builtin=builtin)
+            process = self._launcher.server(
+                "initdb", arguments, output=subprocess.PIPE, user_name=name
+            )
+            if self._follow(process, lines, self._on_line) == 0:
+                return []
+            if not any(_BAD_LOCALE.search(line) for line in lines):
+                return lines or ["it printed nothing"]
+            _log.info("the C library has no locale %s", locale)
+            if wanted:
+                raise _no_locale(locale, lines)
+        raise ClusterFailed(
+            "initdb knows none of these locales: install one of them", ", ".join(tried)
+        )
+
+    def _create_roles(self, name: UserName) -> None:
+        """Have a server in single-user mode, which reads statements line by line, create them."""
         lines: list[str] = []
-        arguments = initdb_arguments(major, locale)
-        if _run(launcher, data_dir, arguments, lines, on_line, name) == 0:
-            return []
-        if not any(_BAD_LOCALE in line for line in lines):
-            return lines or ["it printed nothing"]
-        _log.info("the C library has no locale %s", locale)
-    raise ClusterFailed(
-        "initdb knows none of these locales: install one of them", ", ".join(locales(major))
+        with input_file("".join(f"{each}\n" for each in self._recipe.statements())) as statements:
+            process = self._launcher.server(
+                "postgres",
+                # Without the first, the server would go on after an error and exit with 0.
+                ["-c", "exit_on_error=on", "-c", "log_destination=stderr", "postgres"],
+                output=subprocess.PIPE,
+                stdin=statements,
+                user_name=name,
+                mode=["--single"],
+            )
+        if self._follow(process, lines, lambda line: None) != 0:
+            raise ClusterFailed(
+                "the roles of the base state cannot be created: check postgres.roles",
+                "\n".join(lines[-_TAIL_LINES:]),
+            )
+        self._on_line(f"roles: {', '.join((*ALWAYS, *self._recipe.roles))}")
+
+    def _follow(self, process: Popen, lines: list[str], on_line: OnLine) -> int:
+        """Return a program's exit code; all that it prints is added to ``lines``."""
+
+        def on_output(line: str) -> None:
+            # Clients on other machines need not see the engine's directories.
+            line = line.rstrip().replace(str(self._data_dir), self._data_dir.name)
+            lines.append(line)
+            if line and not line.startswith(_NOT_SHOWN) and NO_NAME not in line:
+                on_line(line)
+
+        return Program(process).follow({"stdout": Lines(on_output)}, Cancellation())
+
+
+def _no_locale(locale: str, lines: list[str]) -> LocaleUnavailable:
+    said = next(line for line in lines if _BAD_LOCALE.search(line))
+    return LocaleUnavailable(
+        f"PostgreSQL cannot use the locale {locale}: install it (Debian and Ubuntu: package "
+        "locales-all), or choose a UTF-8 locale of `locale -a` for postgres.locale",
+        said,
     )
 
 
@@ -96,24 +179,3 @@ def _make_data_dir(data_dir: Path, os_user: OsUser | None) -> None:
             "the state store",
             str(error),
         ) from error
-
-
-def _run(
-    launcher: Launcher,
-    data_dir: Path,
-    arguments: list[str],
-    lines: list[str],
-    on_line: OnLine,
-    name: UserName,
-) -> int:
-    """Run ``initdb`` and return its exit code; all that it prints is added to ``lines``."""
-
-    def on_output(line: str) -> None:
-        # Clients on other machines need not see the engine's directories.
-        line = line.rstrip().replace(str(data_dir), data_dir.name)
-        lines.append(line)
-        if line and not line.startswith(_NOT_SHOWN) and NO_NAME not in line:
-            on_line(line)
-
-    process = launcher.server("initdb", arguments, output=subprocess.PIPE, user_name=name)
-    return Program(process).follow({"stdout": Lines(on_output)}, Cancellation())

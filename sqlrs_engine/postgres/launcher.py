@@ -46,13 +46,16 @@ class Launcher:
         arguments: Sequence[str],
         *,
         output: File,
+        stdin: File = None,
         user_name: UserName = UserName(),  # noqa: B008 - it is immutable
+        mode: Sequence[str] = (),
     ) -> Popen:
         """Start ``initdb`` or ``postgres`` on the data directory, in its own session.
 
         When the engine is root, it runs as the owner of the data directory, without any other
-        group. It sees nothing of the engine's environment. ``user_name`` is for ``initdb`` alone.
-        Raises ClusterFailed when it cannot be run.
+        group. It sees nothing of the engine's environment. ``stdin`` None is empty. ``user_name``
+        is for programs that require a name of their user, ``mode`` for an option that must be the
+        first. Raises ClusterFailed when it cannot be run.
         """
         user = self._user
         switch = switch_user(user) if user else []
@@ -65,11 +68,12 @@ class Launcher:
                         *user_name.prefix,
                         *switch,
                         str(self._server_bin / program),
+                        *mode,
                         "-D",
                         data,
                         *arguments,
                     ],
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.DEVNULL if stdin is None else stdin,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     cwd="/",

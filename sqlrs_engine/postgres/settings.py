@@ -37,6 +37,7 @@ _SETTINGS: Mapping[str, Setting] = {
     "log_checkpoints": False,
 }
 
+_LOCALE_PROVIDER_MAJOR = 15
 _BUILTIN_LOCALE_MAJOR = 17
 _NEWER_SETTINGS: Mapping[int, Mapping[str, Setting]] = {
     # Without this, three more processes per cluster.
@@ -44,10 +45,10 @@ _NEWER_SETTINGS: Mapping[int, Mapping[str, Setting]] = {
 }
 
 
-def initdb_arguments(major: int, locale: str) -> list[str]:
+def initdb_arguments(major: int, locale: str, *, builtin: bool) -> list[str]:
     """Return the arguments of ``initdb``, except the data directory.
 
-    ``locale`` is that of the C library; from 17 on PostgreSQL brings its own C.UTF-8.
+    ``locale`` is that of the C library. With ``builtin``, databases have PostgreSQL's own C.UTF-8.
     """
     arguments = [
         f"--username={SUPERUSER}",
@@ -58,18 +59,25 @@ def initdb_arguments(major: int, locale: str) -> list[str]:
         "--no-sync",
         "--no-instructions",
     ]
-    if major >= _BUILTIN_LOCALE_MAJOR:
-        arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-    else:
-        arguments += [f"--locale={locale}", "--lc-messages=C"]
+    # Messages stay in English: the engine reads them.
+    arguments += [f"--locale={locale}", "--lc-messages=C"]
+    if builtin:
+        arguments += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+    elif major >= _LOCALE_PROVIDER_MAJOR:
+        arguments.append("--locale-provider=libc")
     if major >= 18:
         arguments.append("--no-data-checksums")
     return arguments
 
 
 def locales(major: int) -> tuple[str, ...]:
-    """Return the locales to try for ``initdb``, best first."""
-    return ("C",) if major >= _BUILTIN_LOCALE_MAJOR else ("C.UTF-8", "C")
+    """Return the locales to try for ``initdb`` if none is wanted, best first."""
+    return ("C",) if has_builtin_locale(major) else ("C.UTF-8", "C")
+
+
+def has_builtin_locale(major: int) -> bool:
+    """Return whether PostgreSQL brings its own C.UTF-8, the same on all machines."""
+    return major >= _BUILTIN_LOCALE_MAJOR
 
 
 def configuration(major: int) -> str:

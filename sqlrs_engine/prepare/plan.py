@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sqlrs_engine.errors import Conflict
+from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.store.records import Json
@@ -82,11 +83,31 @@ class Step(ABC):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Configured:
+    """The configuration that plans depend on, as it was at one moment.
+
+    ``settings`` are the servers' beyond the engine's own.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    base: BaseRecipe = field(default_factory=BaseRecipe)
+
+
+def of_base(base: BaseRecipe | None) -> Json:
+    """Return what a step's recipe has of its base state, for comparisons: only the first step's.
+
+    In its id, the base id stands for it.
+    """
+    return {} if base is None else {"base": base.to_json()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The steps that a request takes on a distribution."""
+    """The steps that a request takes on a distribution; ``base`` is the base state's recipe."""
 
     kind: str
     distribution: Distribution
+    base: BaseRecipe
     steps: tuple[Step, ...]
     normalized: str
     signature: str
@@ -96,6 +117,11 @@ class Plan:
     def image_id(self) -> str:
         """The resolved image."""
         return self.distribution.image_id
+
+    @property
+    def base_id(self) -> str:
+        """The id of the base state."""
+        return self.base.base_id(self.image_id)
 
     def close(self) -> None:
         """Release the processes and files that the plan holds: by default none."""
@@ -110,19 +136,18 @@ class Plan:
 class Draft(ABC):
     """A request that was read and checked: its plan, once the image is known.
 
-    ``normalized`` is the form in which the arguments are shown, ``settings`` are the server's
-    beyond the engine's own, ``files`` were read for it.
+    ``normalized`` is the form in which the arguments are shown, ``files`` were read for it.
     """
 
     request: PrepareRequest
     normalized: str
-    settings: Mapping[str, Any]
+    configured: Configured
     files: tuple[FileRead, ...] = ()
 
-    def holds(self, settings: Mapping[str, Any]) -> bool:
+    def holds(self, configured: Configured) -> bool:
         """Return whether nothing that it was made from has changed since."""
         return (
-            settings == self.settings
+            configured == self.configured
             and not self.request.lacks_work_dir
             and all(file.unchanged() for file in self.files)
         )

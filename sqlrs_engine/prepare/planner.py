@@ -1,8 +1,6 @@
 """Drafts the plans of requests, each kind by its own planner."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from sqlrs_engine.config import Config
 from sqlrs_engine.errors import InvalidArgument
@@ -10,7 +8,7 @@ from sqlrs_engine.sources import Blobs, Trees
 
 from .file_reads import FileDigests
 from .liquibase import LiquibasePlanner, StagedChangelogs
-from .plan import Draft
+from .plan import Configured, Draft
 from .psql.local_files import LocalFiles
 from .psql.planner import PsqlPlanner
 from .request import PrepareRequest
@@ -40,18 +38,17 @@ class Planner:
         self._psql = PsqlPlanner(LocalFiles(digests), blobs, trees, home)
         self._liquibase = LiquibasePlanner(changelogs, digests, config, staged)
 
-    def draft(self, request: PrepareRequest, settings: Mapping[str, Any]) -> Draft:
+    def draft(self, request: PrepareRequest, configured: Configured) -> Draft:
         """Read a request's arguments and what they lead to.
 
-        ``settings`` are the server's, beyond the engine's own. Raises InvalidArgument,
-        SourceInputsMissing.
+        Raises InvalidArgument, SourceInputsMissing.
         """
         if request.lacks_work_dir:
             raise InvalidArgument(
                 "work_dir is not a directory: name an existing directory", request.work_dir
             )
         planner = self._psql if request.prepare_kind == "psql" else self._liquibase
-        return planner.draft(request, settings)
+        return planner.draft(request, configured)
 
     def stop(self) -> None:
         """End the processes that wait for the next plan."""

@@ -2,7 +2,7 @@
 
 ::
 
-    engines/<engine>/<digest>/base               the image's empty cluster
+    engines/<engine>/<digest>/bases/<base id>    the image's empty clusters
     engines/<engine>/<digest>/states/<state id>  published states
     instances/<instance id>                      clones with a server
     work/<run>-<random>                          under construction
@@ -53,9 +53,15 @@ class Layout:
                     str(place),
                 )
 
-    def base_dir(self, image_id: str) -> Path:
-        """Return the container of an image's empty cluster."""
-        return self._image_dir(image_id) / "base"
+    def base_dir(self, image_id: str, base_id: str) -> Path:
+        """Return the container of an empty cluster of an image."""
+        if not ids.is_state_id(base_id):
+            raise InvalidArgument("invalid base id: write 64 hexadecimal digits", base_id)
+        return self._image_dir(image_id) / "bases" / base_id
+
+    def former_base_dirs(self) -> Iterator[Path]:
+        """Yield the empty clusters of earlier versions, which had one per image."""
+        yield from self.root.glob("engines/*/*/base")
 
     def state_dir(self, image_id: str, state_id: str) -> Path:
         """Return the container of a state."""

@@ -11,8 +11,8 @@ class StateFiles(Protocol):
     A full disk raises StorageFull; other failures of the filesystem raise OSError.
     """
 
-    def base_dir(self, image_id: str) -> Path:
-        """Return the path of the container of an image's empty cluster."""
+    def base_dir(self, image_id: str, base_id: str) -> Path:
+        """Return the path of the container of an empty cluster of an image."""
 
     def state_dir(self, image_id: str, state_id: str) -> Path:
         """Return the path of a state's container."""

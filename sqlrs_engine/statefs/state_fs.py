@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlrs_engine.errors import Conflict
+from sqlrs_engine.errors import Conflict, EngineError
 from sqlrs_engine.host.disk_space import space_on, sync
 from sqlrs_engine.retry_queue import RetryQueue
 
@@ -50,9 +50,9 @@ class StateFs:
         self._trash = Trash(self._layout, retries or RetryQueue())
         self._quarantine = Quarantine(self._layout)
 
-    def base_dir(self, image_id: str) -> Path:
+    def base_dir(self, image_id: str, base_id: str) -> Path:
         """See ``StateFiles.base_dir``."""
-        return self._layout.base_dir(image_id)
+        return self._layout.base_dir(image_id, base_id)
 
     def state_dir(self, image_id: str, state_id: str) -> Path:
         """See ``StateFiles.state_dir``."""
@@ -159,11 +159,16 @@ class StateFs:
         return list(self._layout.of_earlier_runs(self._layout.work))
 
     def sweep(self) -> None:
-        """Delete in the background what earlier runs left unfinished or half deleted.
+        """Delete in the background what earlier runs left unfinished, half deleted or useless.
 
         End the servers in the ``leftovers`` first.
         """
         self._trash.sweep()
+        for base in self._layout.former_base_dirs():
+            try:
+                self.discard(base)
+            except (EngineError, OSError):
+                _log.exception("cannot delete %s", base)
 
     def wait_idle(self, seconds: float = _IDLE_SECONDS) -> bool:
         """See ``StateFiles.wait_idle``."""

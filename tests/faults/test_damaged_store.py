@@ -71,8 +71,9 @@ def test_a_step_on_a_damaged_state_rebuilds_the_state(store: Store) -> None:
 
 
 def test_a_damaged_empty_cluster_is_made_again(store: Store) -> None:
-    result = store.prepare("-c", "select 1")
-    control_damaged(store.engine.files.base_dir(result["image_id"]))
+    store.prepare("-c", "select 1")
+    (base,) = store.root.glob("engines/*/*/bases/*")
+    control_damaged(base)
     assert query(store.prepare("-c", "select 2"), "select 1") == 1
 
 

@@ -21,10 +21,11 @@ from support.waiting import eventually
 
 from sqlrs_engine.config import reserved
 from sqlrs_engine.conntrack import Conntrack
-from sqlrs_engine.errors import ClusterFailed, InvalidArgument
+from sqlrs_engine.errors import ClusterFailed, InvalidArgument, LocaleUnavailable
 from sqlrs_engine.postgres import cluster as cluster_module
 from sqlrs_engine.postgres import postmaster as postmaster_module
 from sqlrs_engine.postgres import remains
+from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.postgres.cluster import Cluster, StopMode
 from sqlrs_engine.postgres.control_file import shut_down_cleanly
 from sqlrs_engine.postgres.distributions.distribution import Distribution
@@ -55,9 +56,9 @@ def ask(cluster: Cluster, query: str, port: int | None = None) -> object:
         return value(connection, query)
 
 
-def over_tcp(port: int, password: str | None) -> psycopg.Connection:
+def over_tcp(port: int, password: str | None, user: str = "sqlrs") -> psycopg.Connection:
     return psycopg.connect(
-        host="127.0.0.1", port=port, user="sqlrs", dbname="postgres", password=password
+        host="127.0.0.1", port=port, user=user, dbname="postgres", password=password
     )
 
 
@@ -920,3 +921,68 @@ def test_no_setting_of_files_libraries_programs_or_logins_is_free(running: Clust
         names = {str(name) for (name,) in connection.execute(SENSITIVE)}
     assert len(names) > 50
     assert names - HARMLESS - set(reserved.NAMES) == set()
+
+
+# Roles and locales
+
+
+def test_every_cluster_has_a_superuser_postgres_to_own_objects(running: Cluster) -> None:
+    with running.connect(None) as connection:
+        connection.execute("CREATE TABLE owned (n int)")
+        connection.execute("ALTER TABLE owned OWNER TO postgres")
+        connection.execute("SET ROLE postgres")
+        connection.execute("CREATE ROLE made_by_postgres SUPERUSER")
+        options = "rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
+        row = connection.execute(f"SELECT {options} FROM pg_roles WHERE rolname = 'postgres'")
+        assert row.fetchone() == (True,) * 6
+
+
+def test_the_superuser_postgres_is_no_way_in(
+    make_cluster: MakeCluster, distribution: Distribution, free_port: int
+) -> None:
+    cluster = make_cluster(distribution)
+    cluster.start(port=free_port)
+    cluster.set_password(free_port, "secret")
+    for password in (None, "", "postgres", "null", "secret"):
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            over_tcp(free_port, password, "postgres")
+
+
+def test_a_recipe_adds_ordinary_roles_and_a_locale_of_the_c_library(
+    make_cluster: MakeCluster, distribution: Distribution
+) -> None:
+    cluster = make_cluster(distribution, empty=True)
+    names = ["web_anon", "Domain Users", 'a"b', "bücher", "r" * 63]
+    cluster.initdb(lambda line: None, BaseRecipe.of(names, "C.UTF-8"))
+    cluster.start(port=None)
+    with cluster.connect(None) as connection:
+        rows = connection.execute(
+            "SELECT rolname, rolsuper, rolcanlogin, rolpassword FROM pg_authid"
+            " WHERE rolname !~ '^pg_' AND rolname NOT IN ('sqlrs', 'postgres')"
+        ).fetchall()
+        assert sorted(rows) == sorted((name, False, True, None) for name in names)
+        database = "FROM pg_database WHERE datname = 'postgres'"
+        assert value(connection, f"SELECT datcollate {database}") == "C.UTF-8"
+        assert value(connection, "SHOW lc_messages") == "C"
+        if distribution.major >= 15:
+            assert value(connection, f"SELECT datlocprovider::text {database}") == "c"
+
+
+def test_a_role_that_cannot_be_created_fails_the_initialisation(
+    make_cluster: MakeCluster, distribution: Distribution
+) -> None:
+    cluster = make_cluster(distribution, empty=True)
+    with pytest.raises(ClusterFailed, match=r"check postgres\.roles") as caught:
+        cluster.initdb(lambda line: None, BaseRecipe(roles=("pg_reserved",)))
+    assert "pg_reserved" in (caught.value.details or "")
+
+
+def test_a_locale_that_the_c_library_lacks_is_an_error_of_its_own(
+    make_cluster: MakeCluster, distribution: Distribution
+) -> None:
+    cluster = make_cluster(distribution, empty=True)
+    with pytest.raises(
+        LocaleUnavailable, match=r"xx_XX\.utf8: install it .*, or choose "
+    ) as caught:
+        cluster.initdb(lambda line: None, BaseRecipe(locale="xx_XX.utf8"))
+    assert "xx_XX" in (caught.value.details or "")

@@ -542,3 +542,49 @@ def fill(file, size: int) -> None:
             file.write(b"x" * size)
     except OSError:
         return
+
+
+def test_roles_of_the_configuration_count_from_the_beginning_of_a_job(store):
+    script = ("-c", "select pg_sleep(1)", "-c", "create table t (); alter table t owner to app")
+    plain = store.prepare("-c", "select 1")
+    error = store.failure("-c", "create table t (); alter table t owner to app")
+    assert error["code"] == "step_failed"
+    assert error["details"].startswith('ERROR:  role "app" does not exist\nadvice: ')
+    assert """postgres.roles '["app"]'""" in error["details"]
+    store.engine.config.set("postgres.roles", ["app"])
+    try:
+        twice = store.failure("-c", "create role app")
+        job_id = store.submit(*script)
+        eventually(lambda: "psql: start" in store.logs(job_id))
+    finally:
+        store.engine.config.remove("postgres.roles")
+    assert "app is one of postgres.roles" in twice["details"]
+    job = store.wait(job_id)
+    assert job.status == "succeeded", job.error
+    assert job.result["image_id"] == plain["image_id"]
+    assert store.prepare("-c", "select 1")["state_id"] == plain["state_id"]
+    # What was made with other roles stays usable.
+    later = store.engine.instances.creation.create(job.result["state_id"])
+    assert (
+        query({"dsn": later.dsn}, "select tableowner from pg_tables where tablename = 't'") == "app"
+    )
+
+
+def test_the_role_postgres_is_told_from_an_error_of_the_script(store):
+    error = store.failure("-c", "create role postgres")
+    assert error["details"].startswith('ERROR:  role "postgres" already exists\nadvice: ')
+    assert "exists in every state" in error["details"]
+    error = store.failure("-c", "create role twice", "-c", "create role twice")
+    assert error["details"] == 'ERROR:  role "twice" already exists'
+
+
+def test_a_locale_that_is_not_here_fails_the_job_and_leaves_nothing(store):
+    before = list(store.root.glob("engines/*/*/bases/*"))
+    store.engine.config.set("postgres.locale", "xx_XX.utf8")
+    try:
+        error = store.failure("-c", "select 1")
+    finally:
+        store.engine.config.remove("postgres.locale")
+    assert error["code"] == "locale_unavailable"
+    assert "xx_XX.utf8" in error["message"]
+    assert list(store.root.glob("engines/*/*/bases/*")) == before

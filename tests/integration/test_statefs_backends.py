@@ -413,7 +413,7 @@ def test_postgresql_lives_through_it_all(files):
     cluster(workspace).initdb(lambda line: None)
     with running(workspace) as connection:
         connection.execute("CREATE TABLE t AS SELECT 1 AS n")
-    state = files.base_dir(distribution.image_id)
+    state = files.base_dir(distribution.image_id, STATE)
     assert files.publish(workspace, state)
     first, second = files.instance_dir("01" * 16), files.instance_dir("02" * 16)
     files.clone(state, first)

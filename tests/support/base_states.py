@@ -36,7 +36,7 @@ def _make(cache: Path) -> None:
         store.without_pool()
         store.prepare("-c", "select 1")
         store.close()
-        (base,) = store.root.glob("engines/*/*/base")
+        (base,) = store.root.glob("engines/*/*/bases/*")
         draft = cache / "draft"
         draft.mkdir()
         copy = ["cp", "-a", "--parents", str(base.relative_to(store.root)), str(draft)]

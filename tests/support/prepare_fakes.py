@@ -20,6 +20,7 @@ from sqlrs_engine.errors import ClusterFailed, Conflict, ImageUnavailable
 from sqlrs_engine.ids import new_id
 from sqlrs_engine.instances.disk_budget import DiskBudget, Unlimited
 from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.build.build_locks import BuildLocks
 from sqlrs_engine.prepare.build.builder import Builder
@@ -27,7 +28,7 @@ from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.jobs.events import EventLog
 from sqlrs_engine.prepare.jobs.service import PrepareService
 from sqlrs_engine.prepare.jobs.services import Services
-from sqlrs_engine.prepare.plan import Plan
+from sqlrs_engine.prepare.plan import Configured, Plan
 from sqlrs_engine.prepare.planner import Planner
 from sqlrs_engine.prepare.psql.local_files import LocalFiles
 from sqlrs_engine.prepare.psql.planner import PsqlPlanner
@@ -65,10 +66,12 @@ def psql_plan(
     request: PrepareRequest,
     distribution: Distribution,
     settings: dict[str, Any] | None = None,
+    base: BaseRecipe | None = None,
 ) -> Plan:
     """The plan of a request, by way of a draft."""
     context = JobContext(Cancellation(), lambda line: None)
-    return planner.draft(request, settings or {}).plan(distribution, context)
+    configured = Configured(settings=settings or {}, base=base or BaseRecipe())
+    return planner.draft(request, configured).plan(distribution, context)
 
 
 class FakeFiles:
@@ -81,8 +84,8 @@ class FakeFiles:
         self.aside: list[Path] = []
         self._numbers = itertools.count()
 
-    def base_dir(self, image_id: str) -> Path:
-        return self.root / "base"
+    def base_dir(self, image_id: str, base_id: str) -> Path:
+        return self.root / "bases" / base_id
 
     def state_dir(self, image_id: str, state_id: str) -> Path:
         return self.root / "states" / state_id
@@ -148,7 +151,7 @@ class FakeCluster:
         self.settings: dict[str, Any] = {}
         self.log: list[str] = []
 
-    def initdb(self, on_line: Callable[[str], None]) -> None:
+    def initdb(self, on_line: Callable[[str], None], recipe: BaseRecipe) -> None:
         self._do("initdb")
         on_line("creating")
         (self.container / "content").write_text("")

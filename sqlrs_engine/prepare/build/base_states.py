@@ -1,4 +1,4 @@
-"""The base state of each image: its empty cluster, made by initdb on first use."""
+"""The base states of images: empty clusters, made by initdb on first use."""
 
 from pathlib import Path
 
@@ -33,9 +33,10 @@ class BaseStates:
     def ensure(self, plan: Plan, context: JobContext) -> Path:
         """Return the container of the plan's base state, which is made if it is missing.
 
-        Raises ClusterFailed, StorageFull, and what ``context.cancellation.check`` does.
+        Raises LocaleUnavailable, ClusterFailed, StorageFull, and what
+        ``context.cancellation.check`` does.
         """
-        base = self._files.base_dir(plan.image_id)
+        base = self._files.base_dir(plan.image_id, plan.base_id)
 
         def waiting() -> None:
             context.log("waiting for another job that builds the base state")
@@ -48,7 +49,7 @@ class BaseStates:
 
     def repair(self, plan: Plan, context: JobContext) -> bool:
         """Remove a base state that does not start; return whether it was damaged."""
-        base = self._files.base_dir(plan.image_id)
+        base = self._files.base_dir(plan.image_id, plan.base_id)
         with self._build_locks.hold(_key(plan), context.cancellation, lambda: None):
             if self._workspaces.starts(plan.image_id, base, {}):
                 return False
@@ -62,7 +63,7 @@ class BaseStates:
         try:
             cluster = self._workspaces.cluster(plan.image_id, workspace)
             with self._metrics.phase("initdb"):
-                self._initdb(cluster, context)
+                self._initdb(cluster, plan, context)
             # It has no row to say that it may be damaged after a power loss.
             self._files.sync()
             self._files.publish(workspace, base)
@@ -70,9 +71,9 @@ class BaseStates:
             self._workspaces.remove(workspace)
             raise
 
-    def _initdb(self, cluster: Cluster, context: JobContext) -> None:
+    def _initdb(self, cluster: Cluster, plan: Plan, context: JobContext) -> None:
         try:
-            cluster.initdb(lambda line: context.log(f"initdb: {line}"))
+            cluster.initdb(lambda line: context.log(f"initdb: {line}"), plan.base)
         except ClusterFailed as error:
             if not initdb_was_full(error, self._disk_budget.exhausted()):
                 raise
@@ -81,4 +82,4 @@ class BaseStates:
 
 def _key(plan: Plan) -> str:
     """Return the key of the build lock; states have their ids."""
-    return f"base {plan.image_id}"
+    return f"base {plan.base_id}"

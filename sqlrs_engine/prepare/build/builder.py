@@ -17,6 +17,7 @@ from sqlrs_engine.retry_queue import RetryQueue
 from sqlrs_engine.statefs import StateFiles
 from sqlrs_engine.states.states import NewState, States
 
+from .advice import advised
 from .base_states import BaseStates
 from .build_locks import BuildLocks
 from .disk_full import full_disk_reported
@@ -160,7 +161,7 @@ class Builder:
             if parent is not None:
                 cluster.check_superuser(port)
             site = Site(cluster=cluster, port=port, container=workspace, parent=source)
-            with self._metrics.phase(plan.kind):
+            with self._metrics.phase(plan.kind), advised(plan.base):
                 step.run(site, context)
         context.cancellation.check()
         cluster.stop("fast")

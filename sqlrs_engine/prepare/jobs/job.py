@@ -106,7 +106,7 @@ class JobRun:
         self._context.log(f"resolved image {distribution.image_id}")
         self._cancellation.check()
         draft, self._draft = self._draft, None
-        if draft is None or not draft.holds(services.server_settings()):
+        if draft is None or not draft.holds(services.configured()):
             draft = services.draft(request)
         return draft.plan(distribution, self._context)
 

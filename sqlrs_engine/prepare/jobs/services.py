@@ -8,10 +8,11 @@ from sqlrs_engine.config import Config
 from sqlrs_engine.instances.create import Creation
 from sqlrs_engine.instances.disk_budget import DiskBudget, Unlimited
 from sqlrs_engine.metrics import Metrics
+from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.build.builder import Builder
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.plan import Draft
+from sqlrs_engine.prepare.plan import Configured, Draft
 from sqlrs_engine.prepare.planner import Planner
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.retry_queue import RetryQueue
@@ -19,7 +20,6 @@ from sqlrs_engine.states.durability import Durability
 from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store import JobStore
-from sqlrs_engine.store.records import Json
 
 from .events import EventLog
 
@@ -53,11 +53,13 @@ class Services:
     disk_budget: DiskBudget = field(default_factory=Unlimited)
     retries: RetryQueue = field(default_factory=RetryQueue)
 
-    def server_settings(self) -> Json:
-        """Return the settings of servers that the user has configured."""
-        settings: Json | None = self.config.value("postgres.settings")
-        return settings or {}
+    def configured(self) -> Configured:
+        """Return the configuration that plans depend on, as it is now."""
+        settings, roles, locale = self.config.values(
+            "postgres.settings", "postgres.roles", "postgres.locale"
+        )
+        return Configured(settings=settings or {}, base=BaseRecipe.of(roles, locale))
 
     def draft(self, request: PrepareRequest) -> Draft:
         """Read a request, for servers as they are configured now; see ``Planner.draft``."""
-        return self.planner.draft(request, self.server_settings())
+        return self.planner.draft(request, self.configured())

@@ -1,18 +1,17 @@
 """Plans of changelogs: each changeset that Liquibase would run on a new database is a step."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlrs_engine.config import Config
 from sqlrs_engine.errors import InvalidArgument, NotImplementedYet
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.file_reads import FileDigests
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.plan import Draft, Plan
+from sqlrs_engine.prepare.plan import Configured, Draft, Plan
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.sources import Manifest
 from sqlrs_engine.states import state_ids
@@ -69,13 +68,13 @@ class LiquibasePlanner:
         """End the Liquibase process that waits for the next job."""
         self._sessions.close()
 
-    def draft(self, request: PrepareRequest, settings: Mapping[str, Any]) -> "LiquibaseDraft":
+    def draft(self, request: PrepareRequest, configured: Configured) -> "LiquibaseDraft":
         """Check a request's arguments; the plan reads the changelog, which needs Liquibase.
 
         Raises InvalidArgument, SourceInputsMissing.
         """
         return LiquibaseDraft(
-            request=request, normalized=self._check(request), settings=settings, planner=self
+            request=request, normalized=self._check(request), configured=configured, planner=self
         )
 
     def _check(self, request: PrepareRequest) -> str:
@@ -110,7 +109,7 @@ class LiquibasePlanner:
         self,
         request: PrepareRequest,
         distribution: Distribution,
-        settings: Mapping[str, Any],
+        configured: Configured,
         context: JobContext,
     ) -> LiquibasePlan:
         """Plan a request; close the plan after use.
@@ -137,21 +136,24 @@ class LiquibasePlanner:
         except BaseException:
             reader.close()
             raise
+        base = configured.base.on(distribution)
+        base_id = base.base_id(distribution.image_id)
         steps = tuple(
-            changeset_steps(changelog, files, reader, distribution.image_id, settings, shown)
+            changeset_steps(changelog, files, reader, (base, base_id), configured.settings, shown)
         )
         return LiquibasePlan(
             kind=KIND,
             distribution=distribution,
+            base=base,
             steps=steps,
             normalized=shown(arguments.normalized),
             signature=state_ids.signature(
                 KIND,
-                distribution.image_id,
+                base_id,
                 (step.task_hash for step in steps),
                 plan_only=request.plan_only,
             ),
-            settings=settings,
+            settings=configured.settings,
             reader=reader,
         )
 
@@ -203,4 +205,4 @@ class LiquibaseDraft(Draft):
 
     def plan(self, distribution: Distribution, context: JobContext) -> LiquibasePlan:
         """Return the plan on a distribution, by having Liquibase read the changelog."""
-        return self.planner.plan(self.request, distribution, self.settings, context)
+        return self.planner.plan(self.request, distribution, self.configured, context)

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.postgres.settings import SUPERUSER
 from sqlrs_engine.prepare.file_reads import FileRead
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.plan import Site, Step
+from sqlrs_engine.prepare.plan import Site, Step, of_base
 from sqlrs_engine.states import state_ids
 from sqlrs_engine.store.records import Json
 
@@ -79,26 +80,30 @@ def changeset_steps(
     changelog: Changelog,
     files: tuple[FileRead, ...],
     reader: Reader,
-    image_id: str,
+    base: tuple[BaseRecipe, str],
     settings: Mapping[str, Any],
     shown: Callable[[str], str],
 ) -> Iterator[ChangesetStep]:
     """Yield the steps of a changelog; one without changesets makes Liquibase's tables.
 
-    ``settings`` are the server's, ``shown`` turns a path into the one that users know.
+    ``base`` is the recipe of the base state with its id. ``settings`` are the server's, ``shown``
+    turns a path into the one that users know.
     """
+    recipe_of_base, base_id = base
     parent: str | None = None
     for index, changeset in enumerate(changelog.changesets or (None,)):
         recipe = _recipe(changeset, changelog if index == 0 else None, settings)
         task_hash = state_ids.step_hash(recipe)
-        state_id = state_ids.state_id(parent or image_id, KIND, task_hash)
+        state_id = state_ids.state_id(parent or base_id, KIND, task_hash)
         yield ChangesetStep(
             parent_state_id=parent,
             state_id=state_id,
             task_hash=task_hash,
             files=files,
             volatile=None,
-            recipe=recipe | _origin(changeset, shown),
+            recipe=recipe
+            | _origin(changeset, shown)
+            | of_base(recipe_of_base if parent is None else None),
             changeset=changeset,
             index=None if changeset is None else index,
             reader=reader,

@@ -7,9 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.plan import Draft, Plan
+from sqlrs_engine.prepare.plan import Configured, Draft, Plan, of_base
 from sqlrs_engine.states import state_ids
 from sqlrs_engine.store.records import Json
 
@@ -57,14 +58,14 @@ class PsqlDraft(Draft):
     generated: set[str]
     stage: Callable[[], StagedFiles] | None = None
 
-    def holds(self, settings: Mapping[str, Any]) -> bool:
+    def holds(self, configured: Configured) -> bool:
         """Return whether reading the scripts again would find the same.
 
         Files that did not exist may exist by now, and what programs write may be known by now.
         """
         if any(each.digest.looked_for_absent or each.digest.after_programs for each in self.steps):
             return False
-        return Draft.holds(self, settings)
+        return Draft.holds(self, configured)
 
     def plan(self, distribution: Distribution, context: JobContext) -> Plan:
         """Return the plan on a distribution."""
@@ -74,27 +75,32 @@ class PsqlDraft(Draft):
             staged = self.stage()
             make_step = partial(StagedStep, staged=staged)
             make_plan = partial(StagedPlan, staged=staged)
-        steps = tuple(self._steps(distribution.image_id, make_step))
+        base = self.configured.base.on(distribution)
+        base_id = base.base_id(distribution.image_id)
+        steps = tuple(self._steps(base, base_id, make_step))
         return make_plan(
             kind=KIND,
             distribution=distribution,
+            base=base,
             steps=steps,
             normalized=self.normalized,
             signature=state_ids.signature(
                 KIND,
-                distribution.image_id,
+                base_id,
                 (step.task_hash for step in steps),
                 plan_only=self.request.plan_only,
             ),
-            settings=self.settings,
+            settings=self.configured.settings,
         )
 
-    def _steps(self, image_id: str, make_step: Callable[..., PsqlStep]) -> Iterator[PsqlStep]:
+    def _steps(
+        self, base: BaseRecipe, base_id: str, make_step: Callable[..., PsqlStep]
+    ) -> Iterator[PsqlStep]:
         parent: str | None = None
         for step in self.steps:
-            recipe = _recipe(step, self.settings)
+            recipe = _recipe(step, self.configured.settings)
             task_hash = state_ids.step_hash(recipe)
-            state_id = state_ids.state_id(parent or image_id, KIND, task_hash)
+            state_id = state_ids.state_id(parent or base_id, KIND, task_hash)
             digest = step.digest
             yield make_step(
                 parent_state_id=parent,
@@ -109,7 +115,7 @@ class PsqlDraft(Draft):
                 notes=digest.notes,
                 after_programs=digest.after_programs,
                 generated=self.generated,
-                recipe=recipe | _origin(step),
+                recipe=recipe | _origin(step) | of_base(base if parent is None else None),
             )
             parent = state_id
 

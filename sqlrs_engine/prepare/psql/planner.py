@@ -1,12 +1,11 @@
 """Reads the scripts of psql requests, with everything that they include."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sqlrs_engine.errors import NotImplementedYet
+from sqlrs_engine.prepare.plan import Configured
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.sources import Blobs, Trees
 
@@ -44,18 +43,18 @@ class PsqlPlanner:
         self._uploaded_scripts = UploadedScripts(blobs) if blobs is not None else None
         self._trees = trees
 
-    def draft(self, request: PrepareRequest, settings: Mapping[str, Any]) -> PsqlDraft:
+    def draft(self, request: PrepareRequest, configured: Configured) -> PsqlDraft:
         """Read a request's arguments and every file they lead to.
 
-        ``settings`` are the server's, beyond the engine's own. Raises InvalidArgument,
-        SourceInputsMissing.
+        Raises InvalidArgument, SourceInputsMissing.
         """
         request_files = self._request_files(request)
         arguments = PsqlArguments.parse(
             request.psql_args, request.stdin, request_files.argument_path
         )
         with request_files.collect_missing():
-            steps = self._steps(request, arguments, request_files, SessionStart.of(settings))
+            start = SessionStart.of(configured.settings)
+            steps = self._steps(request, arguments, request_files, start)
         files = tuple(file for step in steps for file in step.digest.files)
         stage = None
         if isinstance(request_files, RemoteRequestFiles) and self._trees is not None:
@@ -63,7 +62,7 @@ class PsqlPlanner:
         return PsqlDraft(
             request=request,
             normalized=arguments.normalized,
-            settings=settings,
+            configured=configured,
             files=files,
             steps=tuple(steps),
             home=self._home,

@@ -10,6 +10,7 @@ from support.prepare_fakes import psql_plan, psql_planner
 from sqlrs_engine.cache.differences import Change, differences
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.httpapi import spec
+from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.prepare.request import PrepareRequest
 
 OTHER_IMAGE = "postgres@sha256:" + "cd" * 32
@@ -18,6 +19,7 @@ OTHER_IMAGE = "postgres@sha256:" + "cd" * 32
 @dataclass
 class FakeDistribution:
     image_id: str
+    locale: str | None = None
 
 
 class Workshop(CacheWorld):
@@ -27,12 +29,13 @@ class Workshop(CacheWorld):
         super().__init__(root)
         self.scripts = root / "scripts"
         self.scripts.mkdir()
-        self.image, self.settings = IMAGE, {}
+        self.image, self.settings, self.base = IMAGE, {}, BaseRecipe()
         self.plan = self.make_plan
         self.numbers = iter(range(1, 100))
 
     def make_plan(self, request):
-        return psql_plan(psql_planner(), request, FakeDistribution(self.image), self.settings)
+        distribution = FakeDistribution(self.image)
+        return psql_plan(psql_planner(), request, distribution, self.settings, self.base)
 
     def write(self, name, text):
         (self.scripts / name).write_text(text)
@@ -223,6 +226,24 @@ def test_another_image_is_a_change(shop):
     shop.prepare("-f", main, "-c", "select 2")
     shop.image = OTHER_IMAGE
     assert shop.changes("-f", main, "-c", "select 2") == [("image", IMAGE, 0)]
+
+
+def test_changed_roles_and_locale_of_the_base_state_are_named(shop):
+    shop.prepare("-c", "select 1", "-c", "select 2")
+    shop.base = BaseRecipe(roles=("app",), locale="en_US.utf8")
+    assert shop.changes("-c", "select 1", "-c", "select 2") == [
+        ("setting", "postgres.locale", 0),
+        ("setting", "postgres.roles", 0),
+    ]
+
+
+def test_a_state_of_an_engine_whose_base_states_had_no_recipe_is_a_miss_that_says_so(shop):
+    (step,) = shop.make_plan(shop.request("-c", "select 1")).steps
+    recipe = {name: value for name, value in step.recipe.items() if name != "base"}
+    shop.add(1, image=IMAGE, recipe=recipe)
+    ((kind, name, number),) = shop.changes("-c", "select 1")
+    assert (kind, number) == ("image", 0)
+    assert "earlier version" in name
 
 
 def test_changed_settings_are_named(shop):

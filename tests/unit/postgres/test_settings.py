@@ -5,6 +5,7 @@ import pytest
 from sqlrs_engine.postgres.settings import (
     HBA,
     configuration,
+    has_builtin_locale,
     initdb_arguments,
     locales,
     start_arguments,
@@ -22,21 +23,28 @@ def options(arguments: list[str]) -> dict[str, str]:
 @pytest.mark.parametrize("major", [14, 15, 16])
 def test_the_c_library_has_the_locale_of_older_majors(major: int) -> None:
     assert locales(major) == ("C.UTF-8", "C")
-    arguments = initdb_arguments(major, "C.UTF-8")
-    assert "--locale=C.UTF-8" in arguments
-    assert not any("provider" in each for each in arguments)
+    assert not has_builtin_locale(major)
+
+
+@pytest.mark.parametrize("major", [14, 15, 18])
+def test_a_locale_of_the_c_library_is_taken_from_it_and_messages_stay_english(major: int) -> None:
+    arguments = initdb_arguments(major, "de_DE.utf8", builtin=False)
+    assert {"--locale=de_DE.utf8", "--lc-messages=C"} <= {*arguments}
+    assert ("--locale-provider=libc" in arguments) is (major >= 15)
+    assert "--builtin-locale=C.UTF-8" not in arguments
 
 
 @pytest.mark.parametrize("major", [17, 18])
 def test_newer_majors_have_a_locale_of_their_own(major: int) -> None:
     (locale,) = locales(major)
-    arguments = initdb_arguments(major, locale)
+    assert has_builtin_locale(major)
+    arguments = initdb_arguments(major, locale, builtin=True)
     assert {"--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"} <= {*arguments}
 
 
 def test_data_checksums_are_off_since_18_where_they_would_be_on() -> None:
-    assert "--no-data-checksums" in initdb_arguments(18, "C")
-    assert "--no-data-checksums" not in initdb_arguments(17, "C")
+    assert "--no-data-checksums" in initdb_arguments(18, "C", builtin=True)
+    assert "--no-data-checksums" not in initdb_arguments(17, "C", builtin=True)
 
 
 @pytest.mark.parametrize("major", [14, 18])
@@ -47,7 +55,7 @@ def test_every_cluster_has_the_same_superuser_and_small_segments(major: int) -> 
         "--auth-host=scram-sha-256",
         "--wal-segsize=1",
         "--no-sync",
-    } <= {*initdb_arguments(major, "C")}
+    } <= {*initdb_arguments(major, "C", builtin=False)}
 
 
 def test_tcp_is_never_trusted() -> None:

@@ -1,9 +1,13 @@
 """Drafts of requests of either kind."""
 
+from dataclasses import replace
+
 import pytest
 
 from sqlrs_engine.config import Config
 from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.postgres.base_recipe import BaseRecipe
+from sqlrs_engine.prepare.plan import Configured
 from sqlrs_engine.prepare.planner import Planner
 from sqlrs_engine.prepare.request import PrepareRequest
 
@@ -22,7 +26,7 @@ def test_a_working_directory_has_to_be_a_directory(planner, kind, path):
     with pytest.raises(
         InvalidArgument, match="work_dir is not a directory: name an existing directory"
     ) as caught:
-        planner.draft(request, {})
+        planner.draft(request, Configured())
     assert caught.value.details == path
 
 
@@ -31,8 +35,10 @@ def test_a_draft_holds_while_its_files_and_settings_stay_the_same(planner, tmp_p
     (tmp_path / "included.sql").write_text("select 1;\n")
     args = ("-f", str(tmp_path / "main.sql"))
     request = PrepareRequest(prepare_kind="psql", image_id="postgres", psql_args=args)
-    draft = planner.draft(request, {"work_mem": "8MB"})
-    assert draft.holds({"work_mem": "8MB"})
-    assert not draft.holds({})
+    configured = Configured(settings={"work_mem": "8MB"})
+    draft = planner.draft(request, configured)
+    assert draft.holds(configured)
+    assert not draft.holds(Configured())
+    assert not draft.holds(replace(configured, base=BaseRecipe(roles=("app",))))
     (tmp_path / "included.sql").write_text("select 1, 2;\n")
-    assert not draft.holds({"work_mem": "8MB"})
+    assert not draft.holds(configured)

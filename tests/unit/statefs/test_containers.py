@@ -237,7 +237,7 @@ def test_the_second_of_two_publications_is_discarded(files, state):
 
 
 def test_of_many_publications_at_once_one_counts(files, state):
-    target = files.base_dir(IMAGE)
+    target = files.base_dir(IMAGE, STATE)
     workspaces = [files.clone_to_workspace(state) for _ in range(4)]
     published = []
     threads = [

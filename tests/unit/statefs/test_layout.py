@@ -19,10 +19,10 @@ def files(tmp_path):
 
 def test_every_container_has_its_place(files, tmp_path):
     image = tmp_path / "engines" / "postgres" / DIGEST
-    assert files.base_dir(IMAGE) == image / "base"
+    assert files.base_dir(IMAGE, STATE) == image / "bases" / STATE
     assert files.state_dir(IMAGE, STATE) == image / "states" / STATE
     assert files.instance_dir(INSTANCE) == tmp_path / "instances" / INSTANCE
-    assert data_dir(image / "base") == image / "base" / "data"
+    assert data_dir(image / "bases" / STATE) == image / "bases" / STATE / "data"
 
 
 def test_an_instance_has_one_place_whatever_the_case_of_its_id(files):
@@ -44,7 +44,7 @@ def test_an_instance_has_one_place_whatever_the_case_of_its_id(files):
 )
 def test_only_resolved_images_have_a_place(files, image_id):
     with pytest.raises(InvalidArgument, match="image"):
-        files.base_dir(image_id)
+        files.base_dir(image_id, STATE)
     with pytest.raises(InvalidArgument, match="image"):
         files.state_dir(image_id, STATE)
 
@@ -53,6 +53,8 @@ def test_only_resolved_images_have_a_place(files, image_id):
 def test_only_state_ids_name_states(files, text):
     with pytest.raises(InvalidArgument, match="state id"):
         files.state_dir(IMAGE, text)
+    with pytest.raises(InvalidArgument, match="base id"):
+        files.base_dir(IMAGE, text)
 
 
 @pytest.mark.parametrize("text", ["", "..", STATE, "name"])
@@ -67,7 +69,7 @@ def test_states_can_be_listed_without_their_rows(files):
     expected = {files.state_dir(IMAGE, STATE), files.state_dir(other, "cd" * 32)}
     for path in expected:
         path.mkdir(parents=True)
-    files.base_dir(IMAGE).mkdir()
+    files.base_dir(IMAGE, STATE).mkdir(parents=True)
     (files.state_dir(IMAGE, STATE).parent / "notes").mkdir()
     assert set(files.state_dirs()) == expected
 

@@ -8,6 +8,7 @@ from support.prepare_fakes import psql_plan, psql_planner
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.ids import is_state_id
 from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.prepare.plan import Configured
 from sqlrs_engine.prepare.request import PrepareRequest
 
 IMAGE = "postgres@sha256:" + "ab" * 32
@@ -209,19 +210,19 @@ def test_a_recipe_tells_what_a_step_is_made_of(scripts):
 def test_an_include_that_is_missing_is_refused(scripts):
     (scripts / "main.sql").write_text("\\i missing.sql\n")
     with pytest.raises(InvalidArgument, match=r"main\.sql:1: .*missing\.sql"):
-        psql_planner().draft(request("-f", str(scripts / "main.sql")), {})
+        psql_planner().draft(request("-f", str(scripts / "main.sql")), Configured())
 
 
 def draft(*args):
-    return psql_planner().draft(request(*args), {})
+    return psql_planner().draft(request(*args), Configured())
 
 
 def test_a_draft_holds_while_its_files_and_settings_stay_the_same(scripts):
     made = draft("-f", str(scripts / "one.sql"))
-    assert made.holds({})
-    assert not made.holds({"client_encoding": "SJIS"})
+    assert made.holds(Configured())
+    assert not made.holds(Configured(settings={"client_encoding": "SJIS"}))
     (scripts / "one.sql").write_text("create table changed ();\n")
-    assert not made.holds({})
+    assert not made.holds(Configured())
 
 
 @pytest.mark.parametrize(
@@ -235,7 +236,7 @@ def test_a_draft_holds_while_its_files_and_settings_stay_the_same(scripts):
 )
 def test_a_draft_that_depends_on_absent_files_or_on_programs_does_not_hold(scripts, script):
     (scripts / "main.sql").write_text(script)
-    assert not draft("-f", str(scripts / "main.sql")).holds({})
+    assert not draft("-f", str(scripts / "main.sql")).holds(Configured())
 
 
 def test_a_signature_is_what_identical_jobs_share():

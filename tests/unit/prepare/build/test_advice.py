@@ -1,0 +1,75 @@
+"""Advice about errors of steps that have a known remedy."""
+
+import pytest
+
+from sqlrs_engine.errors import StepFailed
+from sqlrs_engine.postgres.base_recipe import BaseRecipe
+from sqlrs_engine.prepare.build.advice import advice_on, advised
+
+BASE = BaseRecipe(roles=("app",))
+
+
+@pytest.mark.parametrize("role", ["postgres", "sqlrs"])
+@pytest.mark.parametrize("state", ["", "42710: "])
+def test_a_role_of_every_state_that_is_created_again_is_explained(role, state):
+    details = f'dump.sql:3: ERROR:  {state}role "{role}" already exists'
+    advice = advice_on(details, BASE)
+    assert advice.startswith(f"advice: the role {role} exists in every state")
+    assert f"grep -v '^CREATE ROLE {role};'" in advice
+
+
+def test_a_configured_role_that_is_created_again_is_explained():
+    advice = advice_on('a.sql:1: ERROR:  role "app" already exists', BASE)
+    assert "app is one of postgres.roles" in advice
+
+
+def test_a_role_that_scripts_create_twice_is_their_mistake():
+    assert advice_on('a.sql:1: ERROR:  role "other" already exists', BASE) is None
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        'a.sql:7: ERROR:  role "web_anon" does not exist\nLINE 1: …',
+        "a.sql:7: error: \\connect: connection to server on socket failed: "
+        'FATAL:  role "web_anon" does not exist',
+        'changeset a::1::me: Migration failed: Reason: ERROR: role "web_anon" does not exist '
+        "[Failed SQL: (0) ALTER TABLE t OWNER TO web_anon]",
+    ],
+)
+def test_a_missing_role_comes_with_the_command_that_adds_it(details):
+    advice = advice_on(details, BASE)
+    assert advice.endswith("""sqlrs config set postgres.roles '["app", "web_anon"]'""")
+
+
+def test_the_command_is_safe_for_a_shell_whatever_the_name_of_the_role():
+    advice = advice_on("""a.sql:7: ERROR:  role "o'neil" does not exist""", BASE)
+    assert advice.endswith("""postgres.roles '["app", "o'"'"'neil"]'""")
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        "",
+        'a.sql:1: ERROR:  relation "role" already exists',
+        'a.sql:1: ERROR:  syntax error\nNOTICE: ERROR:  role "postgres" already exists',
+        'a.sql:1: ERROR:  column "x" of relation "role" does not exist',
+    ],
+)
+def test_other_errors_have_no_advice(details):
+    assert advice_on(details, BASE) is None
+
+
+def test_advice_follows_the_details_of_a_step_that_fails():
+    details = 'a.sql:1: ERROR:  role "postgres" already exists'
+    with pytest.raises(StepFailed, match="psql execution failed") as caught, advised(BASE):
+        raise StepFailed("psql execution failed", details)
+    assert caught.value.message == "psql execution failed"
+    assert caught.value.details.startswith(f"{details}\nadvice: ")
+
+
+def test_a_step_that_fails_otherwise_keeps_its_error():
+    error = StepFailed("psql execution failed", "a.sql:1: ERROR:  syntax error")
+    with pytest.raises(StepFailed) as caught, advised(BASE):
+        raise error
+    assert caught.value is error
