@@ -24,6 +24,7 @@ from sqlrs_engine.postgres.postmaster import Postmaster
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.states.states import States
+from sqlrs_engine.store import InstanceFilter
 from sqlrs_engine.store.records import Instance, State
 from sqlrs_engine.store.sqlite import SqliteStore
 
@@ -340,6 +341,16 @@ class World:
         instance_id = instance if isinstance(instance, str) else instance.instance_id
         return self.server(IMAGE, self.files.instance_dir(instance_id))
 
+    def is_empty(self) -> bool:
+        """Return whether there is no instance, neither server nor row nor files."""
+        directory = self.files.root / "instances"
+        rows = self.store.instances.find(InstanceFilter())
+        return not (rows or self.running() or (directory.exists() and [*directory.iterdir()]))
+
+    def has_no_workspace(self) -> bool:
+        work = self.files.root / "work"
+        return not work.exists() or not [*work.iterdir()]
+
     def running(self) -> list[FakeServer]:
         return [server for server in self._servers.values() if server.running]
 
@@ -372,3 +383,8 @@ class World:
         )
         self.store.instances.add(instance)
         return instance
+
+
+def disk_full(*_: Any, **__: Any) -> Any:
+    """Fail as a store on a full disk does."""
+    raise StorageFull("the disk is full")

@@ -1,9 +1,9 @@
-"""Creating, restarting, changing and removing instances."""
+"""Creating instances."""
 
 import threading
 
 import pytest
-from support.instance_fakes import IMAGE, World, state_id
+from support.instance_fakes import IMAGE, state_id
 
 from sqlrs_engine.clock import shift
 from sqlrs_engine.errors import (
@@ -13,30 +13,12 @@ from sqlrs_engine.errors import (
     ImageUnavailable,
     InvalidArgument,
     NotFound,
-    StorageFull,
-    StoreDamaged,
     Unavailable,
 )
-from sqlrs_engine.ids import is_instance_id, new_id
+from sqlrs_engine.ids import is_instance_id
 from sqlrs_engine.store import InstanceFilter
 
 DAY = 24 * 3600
-
-
-@pytest.fixture
-def world(tmp_path):
-    world = World(tmp_path)
-    yield world
-    world.close()
-
-
-def nothing_left(world):
-    instances = world.files.root / "instances"
-    return (
-        not world.store.instances.find(InstanceFilter())
-        and not world.running()
-        and not (instances.exists() and list(instances.iterdir()))
-    )
 
 
 def test_a_new_instance_runs_with_the_content_of_its_state(world):
@@ -63,7 +45,7 @@ def test_a_state_proves_itself_by_its_first_instance(world):
     world.fail_login = True
     with pytest.raises(ClusterFailed, match="log in"):
         world.create(state)
-    assert nothing_left(world)
+    assert world.is_empty()
     assert not world.store.states.get(state).proven
     world.fail_login = False
     logins = [world.server_of(world.create(state)).logins for _ in range(2)]
@@ -88,7 +70,7 @@ def test_it_gives_up_when_every_port_proves_taken(world):
     world.foreign_ports = set(range(20000, 21000))
     with pytest.raises(ClusterFailed):
         world.create(world.add_state())
-    assert nothing_left(world)
+    assert world.is_empty()
 
 
 def test_its_state_counts_one_more_use(world):
@@ -137,7 +119,7 @@ def test_a_name_of_a_living_instance_is_refused(world):
 def test_a_bad_name_is_refused(world, name):
     with pytest.raises(InvalidArgument):
         world.create(world.add_state(), name=name)
-    assert nothing_left(world)
+    assert world.is_empty()
 
 
 @pytest.mark.parametrize("ttl", [-1, 1e12, float("nan")])
@@ -161,7 +143,7 @@ def test_without_its_postgresql_it_cannot_be(world):
     with pytest.raises(ImageUnavailable):
         world.create(state)
     world.unreachable_images.clear()
-    assert nothing_left(world)
+    assert world.is_empty()
 
 
 @pytest.mark.parametrize("fault", ["fail_start", "fail_password", "clone", "name"])
@@ -178,7 +160,7 @@ def test_a_failure_leaves_nothing(world, monkeypatch, fault):
         monkeypatch.setattr(world.registry, "claim", taken)
     with pytest.raises((ClusterFailed, OSError, Conflict)):
         world.create(state, name="dev")
-    assert nothing_left(world)
+    assert world.is_empty()
     assert world.store.states.get(state).use_count == 0
 
 
@@ -260,7 +242,7 @@ def test_one_deleted_while_the_call_is_repeated_is_made_again(world, monkeypatch
 def test_it_can_be_removed_by_what_it_is_made_for(world):
     world.create(world.add_state(), made_for="a job")
     assert world.instances.creation.remove_made_for("a job")
-    assert nothing_left(world)
+    assert world.is_empty()
     assert not world.instances.creation.remove_made_for("a job")
 
 
@@ -285,148 +267,16 @@ def test_many_at_once(world):
     assert len({instance.port for instance in made}) == 8
 
 
-def test_removal_takes_server_row_and_files_but_not_the_name(world):
-    instance = world.create(world.add_state(), name="dev")
-    assert world.instances.removal.remove(instance.instance_id)
-    assert nothing_left(world)
-    assert world.registry.name("dev").status == "missing"
-    assert not world.instances.removal.remove(instance.instance_id)
+def test_an_instance_gets_the_room_it_needs(world, instance):
+    given = []
 
+    def relief(size):
+        given.append(size)
+        world.fail_start = world.disk_budget.full = len(given) < 2
+        return True
 
-def test_removal_works_without_the_binaries(world):
-    instance = world.create(world.add_state())
-    world.unreachable_images.add(IMAGE)
-    assert world.instances.removal.remove(instance.instance_id)
-    world.unreachable_images.clear()
-    assert nothing_left(world)
-
-
-def test_a_running_instance_is_left_alone(world):
-    instance = world.create(world.add_state())
-    lines = []
-    assert world.instances.restart.ensure_running(instance.instance_id, lines.append) == instance
-    assert lines == []
-    assert world.server_of(instance).starts == 1
-
-
-def test_a_dead_instance_is_restarted_as_it_was(world):
-    instance = world.create(world.add_state())
-    world.server_of(instance).crash()
-    lines = []
-    again = world.instances.restart.ensure_running(instance.instance_id, lines.append)
-    assert (again.dsn, again.instance_id) == (instance.dsn, instance.instance_id)
-    assert again.runtime_id == world.server_of(instance).running.runtime_id
-    assert lines
-    assert not any(instance.password in line for line in lines)
-
-
-def test_a_restart_repairs_the_password(world):
-    instance = world.create(world.add_state())
-    server = world.server_of(instance)
-    server.set_password(0, None)
-    server.crash()
-    world.instances.restart.ensure_running(instance.instance_id)
-    assert server.password == instance.password
-
-
-@pytest.mark.parametrize("noticed", ["listening", "foreign_ports"])
-def test_an_instance_whose_port_was_taken_gets_another_and_another_password(world, noticed):
-    """Before its start or by it: whoever has the port may know the password by now."""
-    instance = world.create(world.add_state(), name="dev")
-    server = world.server_of(instance)
-    server.crash()
-    world.instances.stop()  # as in another engine, which holds no port
-    setattr(world, noticed, {instance.port})
-    lines = []
-    moved = world.instances.restart.ensure_running(instance.instance_id, lines.append)
-    assert world.store.instances.get(instance.instance_id) == moved
-    assert moved.port != instance.port
-    assert moved.password == server.password != instance.password
-    assert server.running.port == moved.port
-    assert server.passwords[-2:] == [(5432, moved.password), (moved.port, moved.password)]
-    assert str(instance.port) in lines[1]
-    assert moved.password not in "".join(lines)
-    server.crash()
-    assert world.instances.restart.ensure_running(instance.instance_id).dsn == moved.dsn
-
-
-def test_an_instance_that_cannot_be_removed_keeps_its_port(world, monkeypatch):
-    def full(*_args):
-        raise StorageFull("the disk is full")
-
-    instance = world.create(world.add_state())
-    monkeypatch.setattr(world.store.instances, "remove", full)
-    with pytest.raises(StorageFull):
-        world.instances.removal.remove(instance.instance_id)
-    assert instance.port in world.port_placeholders.held
-    assert world.server_of(instance).running
-
-
-def test_the_port_of_a_removed_instance_is_given_up(world):
-    held = world.port_placeholders.held
-    instance = world.create(world.add_state())
-    assert instance.port in held
-    world.server_of(instance).crash()
-    world.instances.removal.remove(instance.instance_id)
-    assert instance.port not in held
-
-
-def test_a_restart_needs_the_files(world):
-    instance = world.create(world.add_state())
-    world.server_of(instance).crash()
-    world.files.discard(world.files.instance_dir(instance.instance_id))
-    with pytest.raises(Conflict, match="files are missing"):
-        world.instances.restart.ensure_running(instance.instance_id)
-
-
-def test_damaged_files_are_said_and_a_reset_mends_them(world):
-    instance = world.create(world.add_state())
-    server = world.server_of(instance)
-    server.crash()
-    (server.container / "content").unlink()
-    with pytest.raises(StoreDamaged, match=r"reset it.*or delete it"):
-        world.instances.restart.ensure_running(instance.instance_id)
-    assert world.instances.reset.apply(instance.instance_id).dsn == instance.dsn
-    assert server.content == "state 1"
-
-
-def test_a_server_that_does_not_start_any_more_says_what_to_do(world):
-    instance = world.create(world.add_state())
-    world.server_of(instance).crash()
-    world.fail_start = True
-    with pytest.raises(ClusterFailed, match=r"reset it.*or delete it.*out of memory"):
-        world.instances.restart.ensure_running(instance.instance_id)
-
-
-def test_an_unknown_instance_is_not_found(world):
-    unknown = new_id()
-    for call in (
-        world.instances.restart.ensure_running,
-        world.instances.usage.connections,
-        world.instances.reset.apply,
-        world.instances.promotion.promote,
-        world.instances.expiry.update,
-    ):
-        with pytest.raises(NotFound):
-            call(unknown)
-
-
-def test_changes(world):
-    instance = world.create(world.add_state())
-    changed = world.instances.expiry.update(instance.instance_id, ttl=60)
-    assert changed.expires_at == shift(world.clock(), 60)
-    changed = world.instances.expiry.update(instance.instance_id, ttl=None, protected=True)
-    assert (changed.protected, changed.ttl, changed.expires_at) == (True, None, None)
-    changed = world.instances.expiry.update(instance.instance_id, protected=False)
-    assert changed.expires_at == shift(world.clock(), DAY)
-    with pytest.raises(InvalidArgument):
-        world.instances.expiry.update(instance.instance_id, ttl=-1)
-
-
-def test_connections_are_counted(world):
-    instance = world.create(world.add_state())
-    assert world.instances.usage.connections(instance.instance_id) == 0
-    world.server_of(instance).connections = 3
-    assert world.instances.usage.connections(instance.instance_id) == 3
-    world.server_of(instance).crash()
-    assert world.instances.usage.connections(instance.instance_id) == 0
+    world.fail_start = world.disk_budget.full = True
+    world.disk_budget.relief = relief
+    made = world.create(instance.state_id)
+    assert world.server_of(made).running
+    assert given[1] == 4 * given[0]

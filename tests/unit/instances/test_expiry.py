@@ -3,20 +3,15 @@
 import threading
 
 import pytest
-from support.instance_fakes import IMAGE, World
+from support.instance_fakes import IMAGE, disk_full
 from support.waiting import eventually
 
 from sqlrs_engine.clock import shift, utc_now
-from sqlrs_engine.errors import StorageFull
+from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.instances import reaper
 from sqlrs_engine.instances.reaper import Reaper
 
-
-@pytest.fixture
-def world(tmp_path):
-    world = World(tmp_path)
-    yield world
-    world.close()
+DAY = 24 * 3600
 
 
 @pytest.fixture
@@ -132,11 +127,8 @@ def test_a_new_default_moves_the_deadlines_that_follow_it(world):
 
 
 def test_a_removal_that_fails_is_tried_again_later(world, instance, monkeypatch):
-    def full(instance_id):
-        raise StorageFull("the disk is full")
-
     with monkeypatch.context() as patch:
-        patch.setattr(world.store.instances, "remove", full)
+        patch.setattr(world.store.instances, "remove", disk_full)
         world.clock.advance(100)
         assert world.instances.reaper.reap() == []
     assert there(world, instance)
@@ -175,3 +167,15 @@ def test_a_short_life_given_at_creation_ends_in_time(world, monkeypatch):
     assert looked.wait(30)
     instance = world.create(world.add_state(), ttl=0.2)
     eventually(lambda: there(world, instance) is None, "its removal")
+
+
+def test_changes(world):
+    instance = world.create(world.add_state())
+    changed = world.instances.expiry.update(instance.instance_id, ttl=60)
+    assert changed.expires_at == shift(world.clock(), 60)
+    changed = world.instances.expiry.update(instance.instance_id, ttl=None, protected=True)
+    assert (changed.protected, changed.ttl, changed.expires_at) == (True, None, None)
+    changed = world.instances.expiry.update(instance.instance_id, protected=False)
+    assert changed.expires_at == shift(world.clock(), DAY)
+    with pytest.raises(InvalidArgument):
+        world.instances.expiry.update(instance.instance_id, ttl=-1)

@@ -2,19 +2,9 @@
 
 from dataclasses import replace
 
-import pytest
-from support.instance_fakes import World
-
 from sqlrs_engine.errors import Conflict
 from sqlrs_engine.ids import new_id
 from sqlrs_engine.store import InstanceFilter
-
-
-@pytest.fixture
-def world(tmp_path):
-    world = World(tmp_path)
-    yield world
-    world.close()
 
 
 def recover(world):
