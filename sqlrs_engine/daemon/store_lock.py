@@ -19,7 +19,7 @@ from sqlrs_engine.clock import utc_now
 from sqlrs_engine.errors import Conflict, StoreDamaged
 
 _POLL_SECONDS = 0.05
-_DIRECTORY_SECONDS = 2.0
+DIRECTORY_SECONDS = 2.0
 _NO_FILE = (errno.EISDIR, errno.ELOOP, errno.ENXIO)
 _NO_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP)  # on NFS, for directories
 _WIDTH = 128
@@ -93,7 +93,7 @@ class StoreLock:
 
     def _lock_directory(self, directory: int) -> None:
         """Lock the store's directory as well: the holder's lock file may have been deleted."""
-        deadline = time.monotonic() + _DIRECTORY_SECONDS
+        deadline = time.monotonic() + DIRECTORY_SECONDS
         while not _try_lock(directory):
             # A holder that dies releases the file a moment earlier than the directory.
             if time.monotonic() >= deadline:

@@ -13,7 +13,7 @@ import orjson
 
 SECONDS = 1.0
 
-_JOBS = 1000
+MOST_JOBS = 1000
 # Repeating a page of output every second would be useless.
 _LONGEST = 16 * 1024
 
@@ -79,7 +79,7 @@ class Heartbeats:
     def _of(self, job_id: str) -> _Beats:
         beats = self._jobs.setdefault(job_id, _Beats())
         self._jobs.move_to_end(job_id)
-        if len(self._jobs) > _JOBS:
+        if len(self._jobs) > MOST_JOBS:
             self._jobs.popitem(last=False)
         return beats
 

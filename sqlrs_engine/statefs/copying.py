@@ -20,7 +20,7 @@ CopyData = Callable[[int, int, os.stat_result], None]
 # Fewer files than this are copied before a second thread has even begun.
 _WORTH_A_THREAD = 8
 # Bounds the open descriptors, however many databases there are.
-_DIRECTORIES_AT_ONCE = 32
+DIRECTORIES_AT_ONCE = 32
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -89,10 +89,10 @@ class _Copy:
     def subdirectories(self, parent: _Pair, names: list[str]) -> None:
         """Copy directories, siblings in parallel: threads in one directory hinder each other."""
         source, target = parent
-        for start in range(0, len(names), _DIRECTORIES_AT_ONCE):
+        for start in range(0, len(names), DIRECTORIES_AT_ONCE):
             with ExitStack() as held:
                 pairs = []
-                for name in names[start : start + _DIRECTORIES_AT_ONCE]:
+                for name in names[start : start + DIRECTORIES_AT_ONCE]:
                     os.mkdir(name, MODE, dir_fd=target)
                     below = held.enter_context(opened(name, within=source))
                     into = held.enter_context(opened(name, within=target))

@@ -70,7 +70,7 @@ def empty(
 
     Raises OSError, also when a filesystem is mounted below: it is not entered.
     """
-    _empty(directory, _mount_id(directory), last, pause)
+    _empty(directory, mount_id(directory), last, pause)
 
 
 def _empty(directory: int, mount: str, last: str | None, pause: Callable[[], object]) -> None:
@@ -85,13 +85,13 @@ def _empty(directory: int, mount: str, last: str | None, pause: Callable[[], obj
             os.unlink(entry.name, dir_fd=directory)
             continue
         with opened(entry.name, within=directory) as below:
-            if _mount_id(below) != mount:
+            if mount_id(below) != mount:
                 raise OSError(errno.EBUSY, "a filesystem is mounted there", entry.name)
             _empty(below, mount, None, pause)
         os.rmdir(entry.name, dir_fd=directory)
 
 
-def _mount_id(descriptor: int) -> str:
+def mount_id(descriptor: int) -> str:
     """Return the id of the mount. Bind mounts differ in it, btrfs subvolumes do not."""
     lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text(encoding="utf-8").splitlines()
     return next(line for line in lines if line.startswith("mnt_id:"))

@@ -18,10 +18,10 @@ from sqlrs_engine.clock import Clock, Timestamp
 from sqlrs_engine.errors import EngineError
 from sqlrs_engine.store import JobStore
 
-_BATCH_SECONDS = 0.03
-_RETRY_SECONDS = 1.0
-_READ_LIMIT = 1000
-_BACKLOG_BYTES = 2 * 1024 * 1024
+BATCH_SECONDS = 0.03
+RETRY_SECONDS = 1.0
+READ_LIMIT = 1000
+BACKLOG_BYTES = 2 * 1024 * 1024
 _ALL = 2**31
 
 LogState = Literal["open", "ended", "suspended"]
@@ -96,7 +96,7 @@ class EventLog:
                 return  # the job was deleted while it ran
             live.lines.append(line)
             live.backlog += len(line)
-            too_many = live.backlog >= _BACKLOG_BYTES
+            too_many = live.backlog >= BACKLOG_BYTES
             if too_many:
                 live.backlog = 0
         self._dirty.set()
@@ -152,12 +152,12 @@ class EventLog:
             live = self._live.get(job_id)
             if live is not None and start >= live.stored:
                 first = start - live.stored
-                return Batch(live.lines[first : first + _READ_LIMIT], self._state(job_id))
+                return Batch(live.lines[first : first + READ_LIMIT], self._state(job_id))
             state = self._state(job_id)
         # The row is asked first: the events before its end are in the store by then.
         if live is None and self._is_over(job_id):
             state = "ended"
-        lines = self._jobs.events(job_id, start, _READ_LIMIT)
+        lines = self._jobs.events(job_id, start, READ_LIMIT)
         if not lines:
             # Asked last: the job may have been deleted just now, after they were kept.
             with self._lock:
@@ -202,11 +202,11 @@ class EventLog:
         """Store lines as they arrive; a burst of them in one transaction."""
         while not self._closed.is_set():
             self._dirty.wait()
-            self._closed.wait(_BATCH_SECONDS)
+            self._closed.wait(BATCH_SECONDS)
             self._dirty.clear()
             if not self._store_all():
                 self._dirty.set()
-                self._closed.wait(_RETRY_SECONDS)
+                self._closed.wait(RETRY_SECONDS)
         self._store_all()
 
     def _store_all(self) -> bool:

@@ -128,7 +128,7 @@ def test_a_lock_that_is_no_file_is_refused(path: Path, make: Callable[[Path], No
 def test_deleting_the_file_does_not_free_the_store(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_lock, "_DIRECTORY_SECONDS", 0.1)
+    monkeypatch.setattr(store_lock, "DIRECTORY_SECONDS", 0.1)
     first = StoreLock(path)
     first.acquire()
     path.unlink()

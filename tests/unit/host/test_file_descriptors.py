@@ -12,6 +12,7 @@ from sqlrs_engine.errors import ClusterFailed, StorageFull, Unavailable
 from sqlrs_engine.host.file_descriptors import out_of_descriptors, raise_descriptor_limit, shortage
 from sqlrs_engine.postgres.distributions import search
 from sqlrs_engine.postgres.distributions.catalog import Distributions
+from sqlrs_engine.postgres.distributions.fingerprints import Fingerprints
 from sqlrs_engine.store.sqlite import SqliteStore
 
 NO_DESCRIPTOR = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -84,7 +85,7 @@ def test_it_is_not_taken_for_a_lack_of_postgresql(tmp_path, monkeypatch, call):
         raise NO_DESCRIPTOR
 
     if call == "of":
-        monkeypatch.setattr(found._fingerprints, "of", fail)
+        monkeypatch.setattr(Fingerprints, "of", fail)
     else:
         (tmp_path / "pg_config").write_text("#!/bin/sh")
         (tmp_path / "pg_config").chmod(0o755)

@@ -57,7 +57,7 @@ def test_two_streams_share_a_heartbeat_at_the_same_position() -> None:
 
 
 def test_the_heartbeats_of_old_jobs_are_forgotten(monkeypatch) -> None:
-    monkeypatch.setattr(heartbeats, "_JOBS", 2)
+    monkeypatch.setattr(heartbeats, "MOST_JOBS", 2)
     beats = Heartbeats()
     for job in ("one", "two", "three"):
         place = beats.passed(job, Place(0, 0), events=1)

@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -372,11 +373,11 @@ def test_a_label_that_cannot_be_written_is_made_good(lives: Lives, monkeypatch, 
     life.salvage.settle()
     life.add_state()
 
-    def fail(self, path, content):
-        raise OSError("no space left on device")
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Labels, "_write", fail)
+        patch.setattr(os, "write", full)
         made = life.add_instance()
     assert "cannot write the label" in caplog.text
     assert not life.labels.complete

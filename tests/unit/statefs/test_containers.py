@@ -9,6 +9,7 @@ import stat
 import threading
 
 import pytest
+from support.waiting import PATIENCE
 
 from sqlrs_engine.errors import Conflict, InvalidArgument, StorageFull
 from sqlrs_engine.statefs import StateFs, copying, data_dir
@@ -143,7 +144,7 @@ def test_what_only_a_running_server_needs_is_left_behind(files, workspace, monke
 
 
 def test_many_databases_take_few_descriptors(files, workspace, monkeypatch):
-    monkeypatch.setattr(copying, "_DIRECTORIES_AT_ONCE", 2)
+    monkeypatch.setattr(copying, "DIRECTORIES_AT_ONCE", 2)
     for number in range(7):
         (data_dir(workspace) / "base" / str(100 + number)).mkdir()
         (data_dir(workspace) / "base" / str(100 + number) / "file").write_text(str(number))
@@ -306,17 +307,17 @@ def test_a_failure_in_either_thread_stops_both(files, workspace, monkeypatch, fa
     (data_dir(workspace) / "PG_VERSION").unlink()  # few files take one thread only
     copied = []
     failed = threading.Event()
-    original = copying._Copy._file
+    original = os.copy_file_range
 
-    def fail_in_one(self, source, target, name):
+    def fail_in_one(reading, writing, *numbers):
         if threading.current_thread().name.startswith(failing):
             failed.set()
             raise OSError(errno.EIO, "input/output error")
-        assert failed.wait(10)
-        copied.append(name)
-        original(self, source, target, name)
+        assert failed.wait(PATIENCE)
+        copied.append(reading)
+        return original(reading, writing, *numbers)
 
-    monkeypatch.setattr(copying._Copy, "_file", fail_in_one)
+    monkeypatch.setattr(os, "copy_file_range", fail_in_one)
     with pytest.raises(OSError, match="input/output"):
         files.clone_to_workspace(workspace)
     assert len(copied) < 1000
@@ -357,15 +358,15 @@ def test_what_cannot_be_cleaned_up_does_not_hide_the_failure(files, state, monke
 @pytest.fixture
 def exchanging(workspace, monkeypatch):
     """Exchange a file between its listing and its copying, as the servers' user could."""
-    original = copying._Copy._file
+    original = os.open
 
     def start(exchange):
-        def exchanged(self, source, target, name):
-            if name == "PG_VERSION":
-                exchange(data_dir(workspace) / name)
-            original(self, source, target, name)
+        def exchanged(path, flags, *mode, **options):
+            if path == "PG_VERSION" and not flags & os.O_CREAT:
+                exchange(data_dir(workspace) / path)
+            return original(path, flags, *mode, **options)
 
-        monkeypatch.setattr(copying._Copy, "_file", exchanged)
+        monkeypatch.setattr(os, "open", exchanged)
 
     return start
 

@@ -191,7 +191,7 @@ def test_another_filesystem_is_not_entered_by_the_deletion_either(files, monkeyp
     """It may have been mounted after the container was looked at."""
     workspace = make(files)
     mount_ids = iter(["1", "1", "2"])
-    monkeypatch.setattr(tree, "_mount_id", lambda _: next(mount_ids))
+    monkeypatch.setattr(tree, "mount_id", lambda _: next(mount_ids))
     with pytest.raises(OSError, match="mounted"):
         removal.remove(workspace)
     assert (data_dir(workspace) / "base" / "file").exists()

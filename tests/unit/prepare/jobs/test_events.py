@@ -29,15 +29,15 @@ class Jobs:
         return getattr(self.real, name)
 
     def append_events(self, job_id, first, lines):
-        self._check()
+        self.check()
         self.real.append_events(job_id, first, lines)
         self.batches.append(len(lines))
 
     def finish(self, *args, **fields):
-        self._check()
+        self.check()
         return self.real.finish(*args, **fields)
 
-    def _check(self):
+    def check(self):
         if self.full:
             raise StorageFull("the disk is full")
 
@@ -99,7 +99,7 @@ def test_events_can_be_read_from_any_index(log, jobs):
 
 
 def test_replies_are_limited(log, monkeypatch):
-    monkeypatch.setattr(events_module, "_READ_LIMIT", 2)
+    monkeypatch.setattr(events_module, "READ_LIMIT", 2)
     for number in range(5):
         log.append(JOB, "log", message=str(number))
     assert len(log.read(JOB, 0).lines) <= 2
@@ -201,7 +201,7 @@ def test_followers_are_called_after_each_change(log, jobs):
 
 
 def test_a_full_disk_keeps_events_in_memory(log, jobs, monkeypatch, caplog):
-    monkeypatch.setattr(events_module, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(events_module, "RETRY_SECONDS", 0.01)
     jobs.full = True
     log.append(JOB, "log", message="kept")
     eventually(lambda: "wait to be stored" in caplog.text)
@@ -218,7 +218,7 @@ def test_a_full_disk_keeps_events_in_memory(log, jobs, monkeypatch, caplog):
 
 def test_the_end_may_fail_after_the_lines_are_stored(log, jobs, monkeypatch):
     log.append(JOB, "log", message="stored")
-    monkeypatch.setattr(jobs.real, "finish", lambda *a, **k: jobs._check(), raising=True)
+    monkeypatch.setattr(jobs.real, "finish", lambda *_, **__: jobs.check())
     eventually(lambda: jobs.event_count(JOB) == 1)
     jobs.full = True
     with pytest.raises(StorageFull):
@@ -282,7 +282,7 @@ def test_what_cannot_be_stored_of_one_job_does_not_hold_up_another(jobs, monkeyp
         real(job_id, first, lines)
 
     monkeypatch.setattr(jobs, "append_events", append_events)
-    monkeypatch.setattr(events_module, "_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(events_module, "RETRY_SECONDS", 0.01)
     log = EventLog(jobs, utc_now)
     for job_id in (JOB, other.job_id):
         log.open(job_id)
@@ -293,8 +293,8 @@ def test_what_cannot_be_stored_of_one_job_does_not_hold_up_another(jobs, monkeyp
 
 
 def test_a_flood_is_stored_by_who_appends_in_few_transactions(jobs, log, monkeypatch):
-    monkeypatch.setattr(events_module, "_BACKLOG_BYTES", 64 * 1024)
-    monkeypatch.setattr(events_module, "_BATCH_SECONDS", 60)  # the writer's thread is of no help
+    monkeypatch.setattr(events_module, "BACKLOG_BYTES", 64 * 1024)
+    monkeypatch.setattr(events_module, "BATCH_SECONDS", 60)  # the writer's thread is of no help
     line = "x" * 100
     for number in range(10_000):
         log.append(JOB, "log", message=f"{number} {line}")
@@ -305,7 +305,7 @@ def test_a_flood_is_stored_by_who_appends_in_few_transactions(jobs, log, monkeyp
 
 
 def test_a_flood_is_kept_in_memory_while_nothing_can_be_stored(jobs, log, monkeypatch):
-    monkeypatch.setattr(events_module, "_BACKLOG_BYTES", 1024)
+    monkeypatch.setattr(events_module, "BACKLOG_BYTES", 1024)
     jobs.full = True
     for number in range(100):
         log.append(JOB, "log", message=f"{number} {'x' * 100}")
