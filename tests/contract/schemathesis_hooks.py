@@ -41,6 +41,7 @@ class Known:
         self.states: deque[str] = deque(maxlen=50)
         self.jobs: deque[str] = deque(maxlen=50)
         self.names: deque[str] = deque(maxlen=50)
+        self.seen: set[str] = set()  # all ids so far, also of what is gone
         self._by_field = {
             "instance_id": self.instances,
             "state_id": self.states,
@@ -54,6 +55,7 @@ class Known:
             ident = answer.get(field)
             if isinstance(ident, str) and ident not in ids:
                 ids.append(ident)
+                self.seen.add(ident)
 
     def forget_tree(self, root) -> None:
         """Take note that what a deletion tree names is gone."""
@@ -148,7 +150,7 @@ def _phase(case):
 
 
 def _is_positive(case, location):
-    """Tell whether a part of a request is meant to be accepted; all of an example is."""
+    """Return whether a part of a request is meant to be accepted; all of an example is."""
     if case.meta is None:
         return False
     part = case.meta.components.get(location)
@@ -163,10 +165,9 @@ def _is_lenient(name, value):
 
 
 def _give_ids(case):
-    """Name something that there is, unless a link has said which is meant."""
-    linked = case._override.path_parameters if case._override else {}
-    for name in case.path_parameters or {}:
-        if IDS.get(name) and name not in linked:
+    """Name something that there is, unless a link has given the id, which may be gone by now."""
+    for name, value in (case.path_parameters or {}).items():
+        if IDS.get(name) and value not in KNOWN.seen:
             case.path_parameters[name] = IDS[name][-1]
 
 

@@ -1,17 +1,22 @@
 """For any tree: the dry run says exactly what the real run does."""
 
-import itertools
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.store_samples import instance, state
 
 from sqlrs_engine.deletion import Deletion, Node
-from sqlrs_engine.store.records import Instance, State
+from sqlrs_engine.instances.keyed_locks import KeyedLocks
+from sqlrs_engine.states.leases import Leases
+from sqlrs_engine.store import InstanceFilter, StateFilter
+from sqlrs_engine.store.sqlite import SqliteStore
 
-NOW = "2026-01-01T00:00:00.000000Z"
+# Each example writes some twenty rows, to a disk that may be slow.
+EXAMPLES = settings(max_examples=50, deadline=None)
 
 
 @dataclass(frozen=True)
@@ -24,118 +29,84 @@ class Shape:
 
 
 @st.composite
-def shapes(draw):
+def shapes(draw, least_instances=0):
     size = draw(st.integers(1, 8))
     states = st.integers(0, size - 1)
     return Shape(
         parents=[draw(st.integers(0, child - 1)) for child in range(1, size)],
         instances=draw(
-            st.lists(st.tuples(states, st.sampled_from([0, 0, 1]), st.booleans()), max_size=6)
+            st.lists(
+                st.tuples(states, st.sampled_from([0, 0, 1]), st.booleans()),
+                min_size=least_instances,
+                max_size=6,
+            )
         ),
         leased=frozenset(draw(st.lists(states, max_size=1))),
     )
 
 
-class Model:
-    """Store, instances, leases and files of a shape, all in memory."""
+class World:
+    """The rows of a shape in a real store; instances without servers, states without files."""
 
-    def __init__(self, shape):
-        # The model is each part of the instances that a deletion uses.
-        self.usage = self.removal = self.services = self.locks = self
+    def __init__(self, store, shape):
+        self.store = store
         self.shape = shape
-        self.removed = []
         self.discarded = []
-        self.state_rows = {
-            str(number): State(
-                state_id=str(number),
-                parent_state_id=str(shape.parents[number - 1]) if number else None,
-                image_id="image",
-                prepare_kind="psql",
-                prepare_args_normalized="",
-                created_at=NOW,
+        self.leases = Leases()
+        self.usage = self.removal = self.services = self
+        self.locks = KeyedLocks()
+        self._clear()
+        self.state_ids = [state(number).state_id for number in range(len(shape.parents) + 1)]
+        for number, state_id in enumerate(self.state_ids):
+            parent = self.state_ids[shape.parents[number - 1]] if number else None
+            store.states.add(state(number, state_id=state_id, parent_state_id=parent))
+        for number, (parent, _, protected) in enumerate(shape.instances):
+            store.instances.add(
+                instance(number, state_id=self.state_ids[parent], protected=protected)
             )
-            for number in range(len(shape.parents) + 1)
-        }
-        self.instance_rows = {
-            f"i{number}": Instance(
-                instance_id=f"i{number}",
-                image_id="image",
-                state_id=str(state),
-                created_at=NOW,
-                port=number,
-                password="",
-                protected=protected,
-            )
-            for number, (state, _, protected) in enumerate(shape.instances)
-        }
-        self.deletion = Deletion(Store(self), self, self, self)
+        leased = (self.state_ids[number] for number in shape.leased)
+        self.lease = ExitStack()
+        self.lease.enter_context(self.leases.lease(*leased))
+        self.deletion = Deletion(store, self, self.leases, self)
+
+    def _clear(self):
+        for row in self.store.instances.find(InstanceFilter()):
+            self.store.instances.remove(row.instance_id)
+        # A parent has a lower number than its children, which go first.
+        for state_id in sorted((row.state_id for row in self.states()), reverse=True):
+            self.store.states.remove(state_id)
+
+    def states(self):
+        return self.store.states.find(StateFilter())
+
+    def instances(self):
+        return [row.instance_id for row in self.store.instances.find(InstanceFilter())]
 
     def snapshot(self):
-        return set(self.state_rows) | set(self.instance_rows)
+        return {row.state_id for row in self.states()} | set(self.instances())
 
     # instances
     def connections(self, instance_id):
-        return self.shape.instances[int(instance_id[1:])][1]
-
-    def hold_all(self, instance_ids):
-        return nullcontext()
+        return self.shape.instances[int(instance_id, 16)][1]
 
     def remove(self, instance_id):
-        self.removed.append(instance_id)
-        return self.instance_rows.pop(instance_id, None) is not None
-
-    # leases
-    def leased(self, state_id):
-        return int(state_id) in self.shape.leased
-
-    @contextmanager
-    def retire(self, state_ids):
-        yield not any(self.leased(state_id) for state_id in state_ids)
+        return self.store.instances.remove(instance_id)
 
     # files
     def state_dir(self, image_id, state_id):
         return Path(state_id)
 
     def discard(self, path):
-        assert str(path) not in self.state_rows, "files go after the row"
+        assert self.store.states.get(str(path)) is None, "files go after the row"
         self.discarded.append(str(path))
 
 
-class Store:
-    def __init__(self, model):
-        self.states = States(model)
-        self.instances = Instances(model)
-
-
-class States:
-    def __init__(self, model):
-        self.model = model
-
-    def get(self, state_id):
-        return self.model.state_rows.get(state_id)
-
-    def find(self, filter):
-        rows = self.model.state_rows.values()
-        return [row for row in rows if row.parent_state_id == filter.parent_state_id]
-
-    def remove(self, state_id):
-        users = (row.state_id for row in self.model.instance_rows.values())
-        parents = (row.parent_state_id for row in self.model.state_rows.values())
-        assert state_id not in itertools.chain(users, parents), "leaves go first"
-        self.model.removed.append(state_id)
-        return self.model.state_rows.pop(state_id, None) is not None
-
-
-class Instances:
-    def __init__(self, model):
-        self.model = model
-
-    def get(self, instance_id):
-        return self.model.instance_rows.get(instance_id)
-
-    def find(self, filter):
-        rows = self.model.instance_rows.values()
-        return [row for row in rows if row.state_id == filter.state_id]
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """One store for all examples: to make one takes longer than to empty it."""
+    store = SqliteStore(tmp_path_factory.mktemp("store") / "state.db")
+    yield store
+    store.close()
 
 
 def walk(node: Node):
@@ -145,39 +116,42 @@ def walk(node: Node):
 
 
 @given(shapes(), st.booleans(), st.booleans(), st.data())
-def test_a_dry_run_is_the_real_run(shape, recurse, force, data):
-    model = Model(shape)
-    state_id = data.draw(st.sampled_from(sorted(model.state_rows)))
-    before = model.snapshot()
+@EXAMPLES
+def test_a_dry_run_is_the_real_run(store, shape, recurse, force, data):
+    world = World(store, shape)
+    state_id = data.draw(st.sampled_from(world.state_ids))
+    before = world.snapshot()
 
-    planned = model.deletion.state(state_id, recurse=recurse, force=force, dry_run=True)
-    assert model.snapshot() == before
+    planned = world.deletion.state(state_id, recurse=recurse, force=force, dry_run=True)
+    assert world.snapshot() == before
 
-    done = model.deletion.state(state_id, recurse=recurse, force=force, dry_run=False)
+    done = world.deletion.state(state_id, recurse=recurse, force=force, dry_run=False)
     assert planned.root == done.root
     if done.outcome == "blocked":
         assert planned.outcome == "blocked"
-        assert model.snapshot() == before
+        assert world.snapshot() == before
     else:
         assert (planned.outcome, done.outcome) == ("would_delete", "deleted")
-        assert before - model.snapshot() == {node.id for node in walk(done.root)}
-        assert sorted(model.removed) == sorted(node.id for node in walk(done.root))
+        assert before - world.snapshot() == {node.id for node in walk(done.root)}
+        states = [node.id for node in walk(done.root) if node.kind == "state"]
+        assert sorted(world.discarded) == sorted(states)
 
 
 @given(shapes(), st.booleans(), st.booleans())
-def test_the_rules_of_blocking(shape, recurse, force):
-    model = Model(shape)
-    root = model.deletion.state("0", recurse=recurse, force=force, dry_run=True).root
+@EXAMPLES
+def test_the_rules_of_blocking(store, shape, recurse, force):
+    world = World(store, shape)
+    root = world.deletion.state(world.state_ids[0], recurse=recurse, force=force, dry_run=True).root
     for node in walk(root):
         if node.kind == "instance":
-            row = model.instance_rows[node.id]
+            row = store.instances.get(node.id)
             expected = None
             if node.connections and not force:
                 expected = "active_connections"
             elif row.protected and not force:
                 expected = "protected"
             assert node.blocked == expected
-        elif int(node.id) in shape.leased:
+        elif int(node.id, 16) in shape.leased:
             assert node.blocked == "has_descendants"
         elif recurse:
             blocked = any(child.blocked for child in node.children)
@@ -185,19 +159,18 @@ def test_the_rules_of_blocking(shape, recurse, force):
         else:
             assert node.children == ()
     if recurse:
-        assert len(list(walk(root))) == len(model.snapshot())
+        assert len(list(walk(root))) == len(world.snapshot())
 
 
-@given(shapes(), st.booleans(), st.data())
-def test_a_dry_run_of_an_instance_is_the_real_run(shape, force, data):
-    model = Model(shape)
-    if not model.instance_rows:
-        return
-    instance_id = data.draw(st.sampled_from(sorted(model.instance_rows)))
-    before = model.snapshot()
-    planned = model.deletion.instance(instance_id, force=force, dry_run=True)
-    assert model.snapshot() == before
-    done = model.deletion.instance(instance_id, force=force, dry_run=False)
+@given(shapes(least_instances=1), st.booleans(), st.data())
+@EXAMPLES
+def test_a_dry_run_of_an_instance_is_the_real_run(store, shape, force, data):
+    world = World(store, shape)
+    instance_id = data.draw(st.sampled_from(world.instances()))
+    before = world.snapshot()
+    planned = world.deletion.instance(instance_id, force=force, dry_run=True)
+    assert world.snapshot() == before
+    done = world.deletion.instance(instance_id, force=force, dry_run=False)
     assert planned.root == done.root
     gone = set() if done.outcome == "blocked" else {instance_id}
-    assert before - model.snapshot() == gone
+    assert before - world.snapshot() == gone
