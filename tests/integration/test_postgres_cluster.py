@@ -603,7 +603,8 @@ def test_a_password_outlives_the_server_that_ends_at_once(
     cluster.set_password(free_port, "kept")
     cluster.stop(mode)
     cluster.start(port=free_port)
-    over_tcp(free_port, "kept").close()
+    with over_tcp(free_port, "kept") as connection:
+        assert connection.info.user == "sqlrs"
 
 
 @pytest.mark.parametrize(
@@ -623,7 +624,8 @@ def test_a_password_is_set_whatever_a_script_did(
         connection.execute(statement)
         connection.execute("SELECT pg_reload_conf()")
     cluster.set_password(free_port, "new")
-    over_tcp(free_port, "new").close()
+    with over_tcp(free_port, "new") as connection:
+        assert connection.info.user == "sqlrs"
 
 
 def test_a_password_that_cannot_be_set(

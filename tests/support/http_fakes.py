@@ -298,6 +298,18 @@ def app(made: Services, **options):
     return create_app(made, token=TOKEN, version="test", instance_id=IDENT, **options)
 
 
+def call(app, method, path, *, headers=None, token=TOKEN, base="http://127.0.0.1", **options):
+    """Call an application in process; return the response."""
+    headers = {"Authorization": f"Bearer {token}", **(headers or {})} if token else headers
+
+    async def request():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url=base) as client:
+            return await client.request(method, path, headers=headers, **options)
+
+    return asyncio.run(request())
+
+
 class Api:
     """Calls an application in process, as a client with the token would."""
 
@@ -306,15 +318,8 @@ class Api:
         self.store = self.services.store
         self.app = app(self.services, **options)
 
-    def __call__(self, method, path, *, headers=None, token=TOKEN, base="http://127.0.0.1", **kw):
-        headers = {"Authorization": f"Bearer {token}", **(headers or {})} if token else headers
-
-        async def call():
-            transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url=base) as client:
-                return await client.request(method, path, headers=headers, **kw)
-
-        return asyncio.run(call())
+    def __call__(self, method, path, **options):
+        return call(self.app, method, path, **options)
 
     def get(self, path, **kw):
         return self("GET", path, **kw)

@@ -22,6 +22,16 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "engine.lock"
 
 
+def is_held(path: Path) -> bool:
+    store_lock = StoreLock(path)
+    try:
+        store_lock.acquire()
+    except Conflict:
+        return True
+    store_lock.release()
+    return False
+
+
 def test_a_second_one_is_told_who_holds_it(path: Path) -> None:
     first = StoreLock(path)
     first.acquire()
@@ -71,8 +81,10 @@ def test_a_released_lock_can_be_taken_again(path: Path) -> None:
     for _ in range(2):
         store_lock = StoreLock(path)
         store_lock.acquire()
+        assert is_held(path)
         store_lock.release()
         store_lock.release()
+        assert not is_held(path)
 
 
 def test_a_holder_that_is_stopping_is_waited_for(path: Path) -> None:
@@ -104,10 +116,9 @@ def test_the_death_of_the_holder_frees_it(path: Path) -> None:
         "os._exit(9)\n"
     )
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    subprocess.run([sys.executable, "-c", program, path], env=environ, check=False)
-    store_lock = StoreLock(path)
-    store_lock.acquire()
-    store_lock.release()
+    holder = subprocess.run([sys.executable, "-c", program, path], env=environ, check=False)
+    assert holder.returncode == 9
+    assert not is_held(path)
 
 
 def test_a_symlink_is_not_followed(path: Path) -> None:
@@ -172,4 +183,6 @@ def test_a_newcomer_between_the_look_and_the_release_waits(
 
     monkeypatch.setattr(os, "pread", read_late)
     second.acquire(30)
+    monkeypatch.undo()
+    assert is_held(path)
     second.release()

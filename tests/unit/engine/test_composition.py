@@ -165,7 +165,8 @@ def test_an_engine_starts_with_any_configuration_written_by_hand(written):
     with tempfile.TemporaryDirectory() as place:
         root = Path(place)
         (root / "config.json").write_text(json.dumps(written))
-        built(root)
+        problems = built(root)
+        assert problems or isinstance(written, dict), "what is no object is reported"
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import sys
 import types
 
 import pytest
-from support.http_fakes import IDENT, TOKEN, services
+from support.http_fakes import IDENT, TOKEN, call, services
 
 from sqlrs_engine.httpapi import spec
 from sqlrs_engine.httpapi.app import create_app
@@ -23,7 +23,7 @@ BODY = {"required": True, "content": {"application/json": {"schema": {"type": "o
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Start an application with one operation and its handler."""
+    """Start an application with one operation and its handler; return it."""
 
     def start(handler, parameters=PARAMETERS, **changes):
         things = types.ModuleType(f"{PACKAGE}.things")
@@ -36,7 +36,7 @@ def start(tmp_path, monkeypatch):
             **spec.document(),
             "paths": {"/v1/things/{thingId}": {"post": operation}},
         }
-        create_app(
+        return create_app(
             services(tmp_path),
             token=TOKEN,
             version="test",
@@ -52,20 +52,25 @@ async def show_thing(services, thing_id, force=False):
     return json_reply([thing_id, force])
 
 
-def test_a_handler_that_fits_its_operation_starts(start):
-    start(show_thing)
+def test_a_handler_gets_the_parameters_of_its_operation(start):
+    app = start(show_thing)
+    assert call(app, "POST", "/v1/things/one?force=true").json() == ["one", True]
+    assert call(app, "POST", "/v1/things/one").json() == ["one", False]
 
 
 def test_a_handler_may_ask_for_the_request(start):
-    async def handler(services, request, thing_id, force=False): ...
+    async def handler(services, request, thing_id, force=False):
+        return json_reply([request.method, thing_id])
 
-    start(handler)
+    assert call(start(handler), "POST", "/v1/things/one").json() == ["POST", "one"]
 
 
 def test_a_body_is_an_argument(start):
-    async def handler(services, thing_id, body, force=False): ...
+    async def handler(services, thing_id, body, force=False):
+        return json_reply([thing_id, body])
 
-    start(handler, requestBody=BODY)
+    app = start(handler, requestBody=BODY)
+    assert call(app, "POST", "/v1/things/one", json={"a": 1}).json() == ["one", {"a": 1}]
 
 
 async def no_force(services, thing_id): ...

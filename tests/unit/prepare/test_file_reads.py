@@ -92,11 +92,12 @@ def test_the_files_read_longest_ago_are_forgotten(lengths, tmp_path, settled, mo
 
 
 def test_a_change_after_the_reading_is_noticed(path):
-    read = FileRead.now(path)
+    read, read_at = FileRead.now(path), path.stat().st_mtime_ns
     assert read.unchanged()
     assert read.read_again() == b"1\n"
-    time.sleep(0.01)
     path.write_text("2\n")
+    later = read_at + 1_000_000_000
+    os.utime(path, ns=(later, later))
     assert not read.unchanged()
     with pytest.raises(Conflict):
         read.read_again()

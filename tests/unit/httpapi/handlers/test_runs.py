@@ -251,10 +251,14 @@ def test_a_client_that_does_not_read_blocks_the_program(address, runs):
         read_until(file, b'"start"')
         (process,) = runs.processes
         written, since = 0, time.monotonic()
-        while time.monotonic() - since < 0.3:  # until there is no more progress
-            time.sleep(0.02)
+
+        def stalled():
+            nonlocal written, since
             if (now := progress(process)) != written:
                 written, since = now, time.monotonic()
+            return time.monotonic() - since > 0.3
+
+        eventually(stalled, "no more progress")
         assert 0 < written < 50_000_000  # the sockets' own buffers take some megabytes
         while progress(process) == written:
             file.read(100_000)
