@@ -1,13 +1,14 @@
 """``postgres``: list and install the distributions to which an image can resolve."""
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlrs_engine.postgres.distributions.image_names import ENGINE
 from sqlrs_engine.postgres.majors import NEWEST_MAJOR, OLDEST_MAJOR
 
 from . import SUCCESS
-from .terminal import Terminal, add_json, add_state_dir, places
+from .terminal import Places, Terminal, add_json, add_state_dir, places
 
 if TYPE_CHECKING:
     from sqlrs_engine.postgres.distributions.distribution import Distribution
@@ -74,12 +75,22 @@ def run_list(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def run_install(args: argparse.Namespace, terminal: Terminal) -> int:
     """Download and unpack a version; a running engine finds it at once."""
-    from sqlrs_engine.postgres.distributions.install import install
-
-    where = places(args.state_dir, terminal.environ)
-    installed = install(args.major, where.builds, terminal.report)
+    installed = install_major(args.major, places(args.state_dir, terminal.environ), terminal)
     terminal.print(f"PostgreSQL {installed.version}: --image {_tag(installed)}")
     return SUCCESS
+
+
+def install_major(major: int, where: Places, terminal: Terminal) -> "Distribution":
+    """Download a major version; the extensions that cannot be created are mended or hidden."""
+    from sqlrs_engine.engine.offline import configuration
+    from sqlrs_engine.postgres.distributions.install import install
+    from sqlrs_engine.postgres.extension_check import failing_extensions
+    from sqlrs_engine.postgres.os_user import OsUser
+
+    os_user = configuration(where.store).settle("postgres.osUser", OsUser.for_engine)
+    return install(
+        major, where.builds, terminal.report, check=partial(failing_extensions, os_user=os_user)
+    )
 
 
 def _tag(distribution: "Distribution") -> str:

@@ -12,12 +12,14 @@ import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from sqlrs_engine.errors import ClusterFailed
 
 from .distributions.distribution import Distribution
+from .distributions.extensions import extension_dir, extensions_in
 from .distributions.unpack import open_to_all
 from .os_user import OsUser
 
@@ -73,8 +75,8 @@ def accessible(distribution: Distribution, user: OsUser, public_root: Path) -> D
         library_dirs=tuple(home / each.relative_to(common) for each in distribution.library_dirs),
     )
     try:
-        if not _is_ours(home):
-            _copy(distribution, common, home)
+        if not _is_ours(home) or _is_old(copy, distribution):
+            _copy((distribution.root, *distribution.library_dirs), common, home)
         if _can_run(copy, user):
             return copy
         reason = f"{home} is closed to others"
@@ -87,28 +89,58 @@ def accessible(distribution: Distribution, user: OsUser, public_root: Path) -> D
     )
 
 
-def _copy(distribution: Distribution, common: Path, home: Path) -> None:
-    _log.info("copying PostgreSQL %s to %s", distribution.version, home)
-    _make_public(home.parent)
+def accessible_additions(directory: Path, user: OsUser, public_root: Path) -> Path:
+    """Return a directory of added extensions itself if the user can enter it, else a copy.
+
+    Raises ClusterFailed when it cannot be copied.
+    """
+    home = public_root / "additions" / directory.name
+    try:
+        if can_enter(directory / "lib", user):
+            return directory
+        if not _is_ours(home):
+            _copy([directory], directory, home)
+    except OSError as error:
+        raise ClusterFailed(
+            f"cannot copy extensions to where the user {user.name} can reach them: set "
+            "postgres.osUser to a user that can",
+            str(error),
+        ) from error
+    return home
+
+
+def _copy(sources: Iterable[Path], common: Path, home: Path) -> None:
+    _log.info("copying PostgreSQL from %s to %s", common, home)
+    make_public(home.parent)
     temporary = Path(tempfile.mkdtemp(dir=home.parent, prefix=".copy-"))
     try:
-        for source in (distribution.root, *distribution.library_dirs):
+        for source in sources:
             target = temporary / source.relative_to(common)
             shutil.copytree(source, target, ignore=_NOT_NEEDED, symlinks=True, dirs_exist_ok=True)
         open_to_all(temporary)
+        if _is_ours(home):
+            home.rename(temporary.with_name(f"{temporary.name}-old"))
         temporary.rename(home)
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
         if not _is_ours(home):  # else another engine was faster
             raise
+    shutil.rmtree(temporary.with_name(f"{temporary.name}-old"), ignore_errors=True)
 
 
-def _make_public(directory: Path) -> None:
+def make_public(directory: Path) -> None:
     """Create a directory that all users may enter, regardless of the engine's umask."""
     for step in reversed((directory, *directory.parents)):
         with contextlib.suppress(FileExistsError):
             step.mkdir()
             step.chmod(0o755)
+
+
+def _is_old(copy: Distribution, original: Distribution) -> bool:
+    """Return whether a copy has other extensions than its original, which was mended since."""
+    return extensions_in(extension_dir(copy.bin_dir)) != extensions_in(
+        extension_dir(original.bin_dir)
+    )
 
 
 def _is_ours(directory: Path) -> bool:

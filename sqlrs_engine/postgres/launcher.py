@@ -13,7 +13,7 @@ from typing import IO
 
 from sqlrs_engine.errors import ClusterFailed, InvalidArgument
 
-from .access import accessible, can_enter
+from .access import accessible, accessible_additions, can_enter
 from .distributions.distribution import Distribution
 from .os_user import OsUser
 from .settings import SUPERUSER
@@ -71,6 +71,7 @@ class Launcher:
                         *mode,
                         "-D",
                         data,
+                        *self._added(program),
                         *arguments,
                     ],
                     stdin=subprocess.DEVNULL if stdin is None else stdin,
@@ -152,6 +153,20 @@ class Launcher:
         if user is None:
             return self._distribution.bin_dir
         return accessible(self._distribution, user, self._public_root).bin_dir
+
+    def _added(self, program: str) -> list[str]:
+        """Return the arguments that let ``postgres`` find the extensions added to it."""
+        directory = self._distribution.additions
+        if program != "postgres" or directory is None or not directory.is_dir():
+            return []
+        if self._user is not None:
+            directory = accessible_additions(directory, self._user, self._public_root)
+        return [
+            "-c",
+            f"extension_control_path=$system:{directory}",
+            "-c",
+            f"dynamic_library_path=$libdir:{directory / 'lib'}",
+        ]
 
     @contextlib.contextmanager
     def _data_argument(self) -> Iterator[tuple[str, tuple[int, ...]]]:

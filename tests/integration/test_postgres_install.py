@@ -3,6 +3,7 @@
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions.catalog import Distributions
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.postgres.distributions.install import install
+from sqlrs_engine.postgres.extension_check import failing_extensions
+from sqlrs_engine.postgres.os_user import OsUser
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
@@ -25,9 +28,9 @@ def root() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def installed(root: Path) -> Distribution:
+def installed(root: Path, os_user: OsUser | None) -> Distribution:
     try:
-        return install(MAJOR, root, print)
+        return install(MAJOR, root, print, check=partial(failing_extensions, os_user=os_user))
     except Unavailable as error:
         pytest.skip(str(error))
 
@@ -56,8 +59,16 @@ def test_an_installed_version_runs_a_query(
     cluster.stop("fast")
 
 
+def test_an_installed_version_has_only_extensions_that_work(
+    installed: Distribution, os_user: OsUser | None
+) -> None:
+    assert {"pgcrypto", "uuid-ossp", "postgres_fdw", "dblink"} <= set(installed.extensions)
+    assert failing_extensions(installed, installed.extensions, os_user) == {}
+
+
 def test_installing_a_version_again_changes_nothing(installed: Distribution, root: Path) -> None:
     told: list[str] = []
-    assert install(MAJOR, root, told.append) == installed
+    check = partial(failing_extensions, os_user=None)
+    assert install(MAJOR, root, told.append, check=check) == installed
     assert any("installed already" in line for line in told)
     assert not any("unpacking" in line for line in told)

@@ -156,10 +156,10 @@ def fake_programs() -> FakePrograms:
 def _newest(factory: pytest.TempPathFactory, origin: Origin) -> Distribution:
     """Return the newest distribution of an origin, or skip the test."""
     search = [Path(each) for each in os.get_exec_path()]
-    found = Distributions(factory.mktemp("distributions"), search=search).available()
-    for each in found:
+    distributions = Distributions(factory.mktemp("distributions"), search=search)
+    for each in distributions.available():
         if each.origin == origin:
-            return each
+            return distributions.get(each.image_id)
     pytest.skip(f"no PostgreSQL of origin {origin} here")
 
 

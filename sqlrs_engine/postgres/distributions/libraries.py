@@ -46,11 +46,12 @@ def missing_libraries(files: Iterable[Path]) -> list[str]:
 
 def how_to_get(libraries: Iterable[str]) -> str:
     """Return how to install missing libraries, empty when no package is known."""
-    packages = sorted({package for each in libraries if (package := _package(each))})
+    packages = sorted({package for each in libraries if (package := package_of(each))})
     return f"on Debian or Ubuntu: apt-get install {' '.join(packages)}" if packages else ""
 
 
-def _package(library: str) -> str | None:
+def package_of(library: str) -> str | None:
+    """Return the Debian package of a library, None when it is not known."""
     if library in _PACKAGES:
         return _PACKAGES[library]
     if match := _ICU.fullmatch(library):

@@ -45,6 +45,31 @@ def unpack(wheel: Path, home: Path) -> None:
     open_to_all(home)
 
 
+def unpack_extension(archive: Path, name: str, directory: Path) -> None:
+    """Write an extension of the archive in a wheel below ``directory``.
+
+    Its control file and scripts go to ``extension``, its library to ``lib``; both must exist.
+    Raises ImageUnavailable when the archive is damaged or lacks the library, OSError.
+    """
+    own = re.compile(rf"{re.escape(name)}(?:\.control|--[\w.-]+\.sql)")
+    library = f"{name}.so"
+    try:
+        with tarfile.open(archive, mode="r|gz") as members:
+            for member in members:
+                parts = PurePosixPath(member.name).parts[1:]
+                if parts[:-1] == ("share", "extension") and own.fullmatch(parts[-1]):
+                    target = directory / "extension" / parts[-1]
+                elif parts == ("lib", library):
+                    target = directory / "lib" / library
+                else:
+                    continue
+                _write_file(members, member, target)
+    except (tarfile.TarError, zlib.error, EOFError, ValueError) as error:
+        raise _unusable(archive, str(error)) from error
+    if not (directory / "lib" / library).exists():
+        raise _unusable(archive, f"no {library} in it")
+
+
 def open_to_all(root: Path) -> None:
     """Let all users read everything below ``root``, and enter or run what the owner can."""
     root.chmod(0o755)
@@ -79,6 +104,11 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, home: Path) -> Non
             raise ValueError(f"it holds a link from {member.name} to {member.linkname}")
         target.symlink_to(member.linkname)
         return
+    _write_file(archive, member, target)
+
+
+def _write_file(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    """Write a regular file; raises ValueError when the member is anything else."""
     content = archive.extractfile(member) if member.isreg() else None
     if content is None:
         raise ValueError(f"it holds a special file, {member.name}")
