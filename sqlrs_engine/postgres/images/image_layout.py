@@ -74,9 +74,17 @@ class ImageLayout:
         """Return the file of an incomplete download."""
         return self.downloads / _hex(digest)
 
-    def lock(self, digest: str) -> Path:
-        """Return the lock of what has this digest: an image or a layer."""
-        return self.locks / _hex(digest)
+    def image_lock(self, digest: str) -> Path:
+        """Return the lock of an image; its holder may wait for those of layers."""
+        return self.locks / f"image-{_hex(digest)}"
+
+    def layer_lock(self, diff_id: str) -> Path:
+        """Return the lock of an unpacked layer; its holder may wait for that of a download."""
+        return self.locks / f"layer-{_hex(diff_id)}"
+
+    def blob_lock(self, digest: str) -> Path:
+        """Return the lock of a download."""
+        return self.locks / f"blob-{_hex(digest)}"
 
     def reference_file(self, reference: str) -> Path:
         """Return the file that says what a reference means."""

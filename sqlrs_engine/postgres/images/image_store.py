@@ -110,7 +110,7 @@ class ImageStore:
         """
         if not is_digest(digest) or not self.layout.home(digest).is_dir():
             raise NotFound.of("image", digest)
-        with exclusive(self.layout.lock(digest), cancellation or Cancellation()):
+        with exclusive(self.layout.image_lock(digest), cancellation or Cancellation()):
             self._remove_tree(self.layout.home(digest))
             for file, kept in self._reference_files():
                 if kept is not None and kept.get("digest") == digest:
@@ -182,6 +182,11 @@ class ImageStore:
         self._remove_tree(home)
         made.rename(home)
         return replace(image, rootfs=home / ROOT_FILES)
+
+    def publish_layer(self, made: Path, diff_id: str) -> None:
+        """Move the directory of an unpacked layer to its place. The caller holds its lock."""
+        self._remove_tree(self.layout.layer(diff_id))
+        made.rename(self.layout.layer(diff_id))
 
     def _read(self, home: Path, names: dict[str, list[Reference]]) -> StoredImage | None:
         kept = read_json(home / IMAGE_FILE)

@@ -1,10 +1,14 @@
 """How far a pull is."""
 
+import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Phase = Literal["resolving", "waiting", "downloading", "unpacking", "finishing"]
+
+_SECONDS_BETWEEN = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,8 +17,8 @@ class Progress:
 
     ``resolving``: asks the registry what the reference means. ``waiting``: another pull does the
     same work. ``downloading``: layers are downloaded and unpacked at the same time; the bytes are
-    those of the compressed layers that are not here yet. ``unpacking``: the root file system is put
-    together. ``finishing``: its PostgreSQL is made runnable.
+    those of the compressed layers that were not here before. ``unpacking``: the root file system
+    is put together. ``finishing``: its PostgreSQL is made runnable.
     """
 
     phase: Phase
@@ -29,3 +33,48 @@ OnProgress = Callable[[Progress], None]
 
 def ignore(progress: Progress) -> None:
     """Report nothing."""
+
+
+class Reporter:
+    """Reports a pull's progress: a new phase at once, bytes a few times a second; thread-safe."""
+
+    def __init__(
+        self, on_progress: OnProgress, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._on_progress = on_progress
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._now = Progress(phase="resolving")
+        self._next = 0.0
+
+    def phase(self, phase: Phase) -> None:
+        """Report that another phase begins."""
+        with self._lock:
+            self._now = replace(self._now, phase=phase)
+            self._report()
+
+    def expect(self, layers: int, size: int) -> None:
+        """Report how much is to be downloaded."""
+        with self._lock:
+            self._now = replace(
+                self._now, phase="downloading", total_layers=layers, total_bytes=size
+            )
+            self._report()
+
+    def bytes(self, count: int) -> None:
+        """Count bytes that have come."""
+        with self._lock:
+            done = min(self._now.done_bytes + count, self._now.total_bytes)
+            self._now = replace(self._now, phase="downloading", done_bytes=done)
+            if self._clock() >= self._next:
+                self._report()
+
+    def layer(self) -> None:
+        """Count a layer that is complete."""
+        with self._lock:
+            self._now = replace(self._now, done_layers=self._now.done_layers + 1)
+            self._report()
+
+    def _report(self) -> None:
+        self._next = self._clock() + _SECONDS_BETWEEN
+        self._on_progress(self._now)
