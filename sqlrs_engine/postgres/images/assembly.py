@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from sqlrs_engine.host.disk_space import sync
 from sqlrs_engine.processes.cancellation import Cancellation
 
 from .background import Ahead
-from .downloads import BlobSource, downloaded
+from .downloads import OnBytes
 from .file_locks import exclusive
 from .image_layout import ROOT_FILES
 from .image_store import ImageStore, StoredImage
@@ -27,15 +27,18 @@ MakeRunnable = Callable[[Path, ImageConfig], ImagePrograms]
 
 _LAYERS_AT_ONCE = 3
 
+GetLayer = Callable[[Descriptor, Path, OnBytes], Generator[bytes, None, None]]
+"""Yields a layer as it is stored; keeps in the file what it downloads, until it is complete."""
+
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assembly:
-    """How images are put together: from ``source`` into ``store``."""
+    """How images are put together in ``store``."""
 
     store: ImageStore
-    source: BlobSource
+    get_layer: GetLayer
     make_runnable: MakeRunnable
     reporter: Reporter
     cancellation: Cancellation
@@ -44,8 +47,8 @@ class Assembly:
         """Return the image of a manifest, made unless it is in the store already.
 
         Several that want the same image do the work once; the others wait and say so. The caller
-        is in ``store.pulling``. Raises ImageCorrupt, what ``source`` and ``make_runnable`` raise,
-        what ends ``cancellation``, OSError.
+        is in ``store.pulling``. Raises ImageCorrupt, OSError, what ``get_layer`` and
+        ``make_runnable`` raise, and what ends ``cancellation``.
         """
         if len(config.diff_ids) != len(manifest.layers):
             raise corrupt("manifest", "it and the configuration have different numbers of layers")
@@ -142,7 +145,7 @@ class Assembly:
     def _download_and_unpack(
         self, diff_id: str, descriptor: Descriptor, partial: Path, cancellation: Cancellation
     ) -> None:
-        source = downloaded(self.source, descriptor, partial, self.reporter.bytes)
+        source = self.get_layer(descriptor, partial, self.reporter.bytes)
         with self.store.workspace() as workspace:
             made = workspace / "layer"
             with Ahead(source, cancellation) as chunks:

@@ -23,10 +23,7 @@ OnBytes = Callable[[int], None]
 
 
 class BlobSource(Protocol):
-    """Where the parts of an image come from; see ``RegistryClient``."""
-
-    def small_blob(self, descriptor: Descriptor, limit: int) -> bytes:
-        """Return a blob of at most ``limit`` bytes, whose digest is right."""
+    """Where blobs come from; see ``RegistryClient``."""
 
     def blob(self, descriptor: Descriptor, offset: int) -> Generator[bytes, None, None]:
         """Yield a blob from ``offset`` on; its digest is for the caller to check."""

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sqlrs_engine.errors import NotFound
+from sqlrs_engine.errors import NotFound, StorageFull, Unavailable
+from sqlrs_engine.host.disk_space import is_full
 from sqlrs_engine.processes.cancellation import Cancellation
 
 from .file_locks import exclusive, exclusive_if_free, shared
@@ -248,6 +249,23 @@ class ImageStore:
         for each in unused:
             self._remove_tree(each)
         return Collected(layers=len(unused), freed_bytes=freed)
+
+
+@contextlib.contextmanager
+def disk_failures(root: Path) -> Iterator[None]:
+    """Turn failures of the disk into errors with advice."""
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise StorageFull(
+                "the disk of the images is full: remove images (sqlrs-engine postgres rm, "
+                "sqlrs-engine postgres gc), or free disk space",
+                f"{root}: {error.strerror}",
+            ) from error
+        raise Unavailable(
+            f"cannot store the image in {root}: check its permissions", str(error)
+        ) from error
 
 
 def _key(reference: Reference) -> str:

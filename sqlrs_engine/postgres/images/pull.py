@@ -1,17 +1,15 @@
 """Pulls of images from registries."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 
-from sqlrs_engine.errors import StorageFull, Unavailable
-from sqlrs_engine.host.disk_space import is_full
 from sqlrs_engine.processes.cancellation import Cancellation
 
 from .assembly import Assembly, MakeRunnable
 from .credentials import Credentials
-from .image_store import ImageStore, StoredImage
+from .downloads import downloaded
+from .image_store import ImageStore, StoredImage, disk_failures
 from .manifests import (
     MAX_CONFIG_BYTES,
     ImageConfig,
@@ -61,7 +59,7 @@ def pull(
     cancellation = cancellation or Cancellation()
     reporter = Reporter(on_progress)
     with (
-        explained(store.root),
+        disk_failures(store.root),
         store.pulling(cancellation),
         RegistryClient(reference, access.registries, access.credentials, cancellation) as registry,
     ):
@@ -76,7 +74,7 @@ def pull(
             config = _config(reference, registry, manifest, wanted)
             assembly = Assembly(
                 store=store,
-                source=registry,
+                get_layer=partial(downloaded, registry),
                 make_runnable=make_runnable,
                 reporter=reporter,
                 cancellation=cancellation,
@@ -85,23 +83,6 @@ def pull(
         for each in (reference, replace(reference, tag=None, digest=named)):
             store.remember(each, image.digest)
         return store.by_digest(image.digest) or image
-
-
-@contextmanager
-def explained(root: Path) -> Iterator[None]:
-    """Turn failures of the disk into errors with advice."""
-    try:
-        yield
-    except OSError as error:
-        if is_full(error):
-            raise StorageFull(
-                "the disk of the images is full: remove images (sqlrs-engine postgres rm, "
-                "sqlrs-engine postgres gc), or free disk space",
-                f"{root}: {error.strerror}",
-            ) from error
-        raise Unavailable(
-            f"cannot store the image in {root}: check its permissions", str(error)
-        ) from error
 
 
 def _unchanged(
