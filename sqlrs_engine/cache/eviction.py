@@ -33,7 +33,7 @@ from .capacity import Goal, Usage
 _SPACE_PATIENCE_SECONDS = 5.0
 
 # By then, a job that waits for the same state has released the states that it no longer needs.
-_LEASE_PATIENCE_SECONDS = 5.0
+LEASE_PATIENCE_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ class Evictor:
 
         The last state that has files stays: the next one is built on it.
         """
-        end = time.monotonic() + _LEASE_PATIENCE_SECONDS
+        end = time.monotonic() + LEASE_PATIENCE_SECONDS
         before = usage = self._measure()
         count = freed = 0
         states = filter(None, map(self._states.get, reversed(chain)))

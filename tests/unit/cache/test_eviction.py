@@ -14,6 +14,7 @@ from support.cache_fakes import GIB, HOUR, CacheWorld
 from support.instance_fakes import IMAGE, state_id
 from support.waiting import eventually
 
+from sqlrs_engine.cache import eviction
 from sqlrs_engine.clock import shift
 from sqlrs_engine.deletion import Deletion
 from sqlrs_engine.errors import (
@@ -685,7 +686,7 @@ def test_what_can_be_evicted_goes_before_middle_states(world):
     assert evicted(world) == [9]
 
 
-def test_middle_states_in_use_stay(world):
+def test_middle_states_in_use_stay(world, monkeypatch):
     ids = chain(world, 100, 100, 100, 100, 100)
     world.create(ids[1])
     world.configure(maxBytes=600)
@@ -696,6 +697,7 @@ def test_middle_states_in_use_stay(world):
             lease.release(ids[2])  # a job that has waited for the same state goes on
             making.result()
         assert evicted(world) == [4, 3]
+        monkeypatch.setattr(eviction, "LEASE_PATIENCE_SECONDS", 0.1)
         with pytest.raises(CacheLimitTooSmall):
             world.cache.make_room("prepare_step", ids, 350)
     assert sizes(world) == [100, 100, 0, 0, 100]
