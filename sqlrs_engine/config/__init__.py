@@ -1,10 +1,10 @@
 """The engine's configuration.
 
 * ``schema``: paths, types, defaults and descriptions
-* ``config``: the values in force, changed at run time and kept in a file
-* ``paths``: paths of values
+* ``config``: the values in force, which can change at run time and are kept in a file
+* ``paths``: the syntax of paths
 * ``validation``, ``reserved``, ``role_names``: values that are refused
-* ``problems``: mistakes in a file that was edited by hand
+* ``problems``: mistakes in a file that someone edited by hand
 """
 
 from .config import TEMPORARY, Config

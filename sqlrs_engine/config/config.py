@@ -20,7 +20,7 @@ from .problems import Problem, read
 from .validation import Validation, fold_case, merge
 
 TEMPORARY = ".config-"
-"""The prefix of the names of files that are about to become the configuration."""
+"""The prefix of temporary files that replace the configuration file once they are complete."""
 
 _log = logging.getLogger(__name__)
 
@@ -31,19 +31,19 @@ T = TypeVar("T")
 
 
 class Config:
-    """Overrides in a file, over defaults; safe to use from any thread.
+    """Defaults, and the overrides in a file; safe to use from any thread.
 
-    Readers do not wait for a change that is being checked or written: the trees are replaced as
-    a whole, never changed.
+    Readers never wait while a change is checked or written, because the trees are replaced as a
+    whole and never modified.
 
-    A value of null stands for the default. A change that makes any value invalid is refused as a
-    whole, whether it sets a value or an object around it.
+    Null stands for the default. A change that would make any value invalid is refused entirely,
+    whether it sets one value or a whole object.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the overrides of a file, which need not exist.
+        """Read the overrides from a file, which need not exist.
 
-        Values that cannot be used are left out and listed in ``problems``.
+        Values that cannot be used are ignored and listed in ``problems``.
         """
         self._path = path
         self._lock = threading.RLock()
@@ -59,9 +59,9 @@ class Config:
         self._effective = self._merged(self._overrides)
 
     def get(self, path: str, effective: bool = False) -> Any:
-        """Return the override at a path, or with ``effective`` the value in force there.
+        """Return the override at a path or, with ``effective``, the value in force there.
 
-        Raises NotFound when there is none, InvalidArgument when it is not a path.
+        Raises NotFound when there is none, InvalidArgument when ``path`` is malformed.
         """
         segments = paths.parse(path)
         tree = self._effective if effective else self._overrides
@@ -78,7 +78,7 @@ class Config:
     def set(self, path: str, value: Any) -> None:
         """Override the value, or the whole object, at a path; None restores the default.
 
-        Raises InvalidArgument when the configuration would not be valid with it, StorageFull.
+        Raises InvalidArgument when it would make the configuration invalid, StorageFull.
         """
         segments = paths.parse(path)
         with self._lock:
@@ -92,10 +92,10 @@ class Config:
         self._notify(paths.join(segments))
 
     def remove(self, path: str) -> Any:
-        """Drop the override at a path; return the value in force now, None if there is none.
+        """Remove the override at a path; return the value now in force, None if there is none.
 
-        Raises NotFound when there is no override, InvalidArgument when the configuration
-        would not be valid without it, StorageFull.
+        Raises NotFound when there is no override, InvalidArgument when the configuration would
+        be invalid without it, StorageFull.
         """
         segments = paths.parse(path)
         with self._lock:
@@ -116,12 +116,12 @@ class Config:
     def value(self, path: str) -> Any:
         """Return the value in force at a path of the schema, in its canonical form.
 
-        Raises KeyError when the schema has no such path: an error in the program.
+        Raises KeyError when the schema has no such path, which is a programming error.
         """
         return self.values(path)[0]
 
     def values(self, *wanted: str) -> list[Any]:
-        """Return what ``value`` does for several paths, with no change in between."""
+        """Return the values of several paths, as ``value`` does, all from the same moment."""
         for path in wanted:
             if path not in self._leaves:
                 raise KeyError(path)
@@ -131,8 +131,8 @@ class Config:
     def settle(self, path: str, use: Callable[[Any], T]) -> T:
         """Return the result of ``use`` for the value in force, or for the default if that fails.
 
-        ``use`` raises InvalidArgument for a value that does not work on this machine. This is
-        added to ``problems`` and does not prevent the start.
+        ``use`` raises InvalidArgument for a value that does not work on this machine. The failure
+        is added to ``problems`` and does not prevent the engine from starting.
         """
         try:
             return use(self.value(path))
@@ -144,9 +144,10 @@ class Config:
             return use(default)
 
     def check(self, path: str, check: Check) -> None:
-        """Check each new value of a path before it is accepted.
+        """Register a check of a path's new values, which runs before they are accepted.
 
-        ``check`` raises InvalidArgument, with the reason, for a value that does not work here.
+        ``check`` raises InvalidArgument, with the reason, for a value that does not work on this
+        machine.
         """
         with self._lock:
             self._checks[path] = check
@@ -156,7 +157,7 @@ class Config:
         return durations.parse(self.value(path))
 
     def needs_restart(self, path: str) -> bool:
-        """Return whether a change at a path or below takes effect at the next start."""
+        """Return whether a change at or below a path takes effect only at the next start."""
         return any(
             f"{path}.".startswith(f"{known}.") or known.startswith(f"{path}.")
             for known, leaf in self._leaves.items()
@@ -164,9 +165,9 @@ class Config:
         )
 
     def on_change(self, callback: OnChange) -> Callable[[], None]:
-        """Call back with the canonical path after each change; return a function that ends this.
+        """Call ``callback`` with the canonical path after each change.
 
-        The callback runs in the thread that made the change.
+        It runs in the thread that made the change. Returns a function that unregisters it.
         """
         with self._lock:
             self._callbacks.append(callback)
@@ -179,14 +180,14 @@ class Config:
         return end
 
     def _may_be_null(self, segments: paths.Segments) -> bool:
-        """Return whether null can be stored at a path: not for objects and their members."""
+        """Return whether null can be stored at a path: at values and unknown paths only."""
         path = paths.join(segments)
         return path in self._leaves or not any(
             path.startswith(f"{leaf}.") or leaf.startswith(f"{path}.") for leaf in self._leaves
         )
 
     def _replace(self, overrides: Tree) -> None:
-        """Validate, then save, then use new overrides."""
+        """Validate new overrides, save them, and put them into force."""
         self._validation.check(overrides)
         effective = self._merged(overrides)
         self._check_here(effective)
@@ -194,7 +195,7 @@ class Config:
         self._overrides, self._effective = overrides, effective
 
     def _check_here(self, effective: Tree) -> None:
-        """Run the checks of the values that change. Raises InvalidArgument."""
+        """Run the registered checks of the values that change. Raises InvalidArgument."""
         for path, check in self._checks.items():
             keys = paths.parse(path)
             value = paths.lookup(effective, keys)
@@ -208,7 +209,7 @@ class Config:
                     ) from error
 
     def _keep_rejected(self) -> None:
-        """Keep a file that the engine could not use, before it is replaced."""
+        """Keep a copy of a file that had unusable values before it is replaced."""
         if self._rejected:
             with contextlib.suppress(FileNotFoundError):
                 self._path.replace(self._path.with_name(f"{self._path.name}.rejected"))
@@ -218,7 +219,7 @@ class Config:
         return merge(self._defaults, overrides)
 
     def _save(self, overrides: Tree) -> None:
-        """Replace the file in one step; mkstemp makes it mode 0600."""
+        """Replace the file atomically; mkstemp gives it mode 0600."""
         text = json.dumps(overrides, indent=2, ensure_ascii=False) + "\n"
         with space_on(self._path.parent):
             self._write(text)

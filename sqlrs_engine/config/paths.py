@@ -17,9 +17,9 @@ _SEGMENT = re.compile(
 
 
 def parse(path: str) -> Segments:
-    """Return a path's keys and indexes.
+    """Split a path into its keys and indexes.
 
-    Raises InvalidArgument when it is empty or malformed.
+    Raises InvalidArgument when the path is empty or malformed.
     """
     text = path.strip()
     if not text:
@@ -30,7 +30,7 @@ def parse(path: str) -> Segments:
     position = 0
     while position < len(text):
         match = _SEGMENT.match(text, position)
-        # A key follows a dot, except the first, which must not.
+        # Every key except the first follows a dot.
         if match is None or (match["key"] and bool(match["dot"]) != bool(segments)):
             raise _invalid(f"{text!r} is not a path such as log.level or a.b[0].c")
         index = match["index"]
@@ -44,7 +44,7 @@ def parse(path: str) -> Segments:
 
 
 def join(segments: Iterable[str | int]) -> str:
-    """Return the canonical text of a path."""
+    """Return the canonical text of a path's keys and indexes."""
     text = ""
     for segment in segments:
         if isinstance(segment, int):
@@ -64,10 +64,10 @@ def lookup(tree: Any, segments: Segments) -> Any:
 
 
 def assign(tree: dict[str, Any], segments: Segments, value: Any) -> None:
-    """Set the value at a path, making the objects and lists that lead to it.
+    """Set the value at a path, creating the objects and lists that lead to it.
 
-    A list grows by one at its end. Raises InvalidArgument when something on the way is
-    neither object nor list, or an index is beyond the end of its list.
+    The index after a list's last appends to it. Raises InvalidArgument when something along the
+    path is neither an object nor a list, or when an index is further out of range.
     """
     here: Any = tree
     for segment, following in zip(segments, [*segments[1:], None], strict=True):
@@ -80,7 +80,7 @@ def assign(tree: dict[str, Any], segments: Segments, value: Any) -> None:
 
 
 def delete(tree: dict[str, Any], segments: Segments) -> None:
-    """Remove the value at a path; what contained it stays. Raises NotFound."""
+    """Remove the value at a path, but not its container. Raises NotFound."""
     parent = lookup(tree, segments[:-1])
     _child(parent, segments[-1])
     del parent[segments[-1]]

@@ -1,7 +1,7 @@
-"""The problems of a configuration file, and the part of it that is still usable.
+"""The problems in a configuration file, and the part of it that is still usable.
 
-An engine starts with any file: a path with a wrong value gets its default, and the problem is
-reported.
+The engine starts with any file: a path with an invalid value falls back to its default, and the
+problem is reported.
 """
 
 import copy
@@ -18,24 +18,24 @@ Tree = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A path whose value is not used, and why; the path of the whole file is empty."""
+    """A path whose value is ignored, and the reason; the path is empty for the whole file."""
 
     path: str
     reason: str
 
     def __str__(self) -> str:
-        """Return it as one sentence for the log, ``doctor`` and ``status``."""
+        """Return one sentence for the log, ``doctor`` and ``status``."""
         what = f"{self.path} is" if self.path else "the settings are"
         return f"{self.reason}; {what} at the default"
 
 
 def read(file: Path, validation: Validation) -> tuple[Tree, list[Problem]]:
-    """Return the overrides of a file that can be used, and the problems of the others.
+    """Return the usable overrides in a file, and the problems with the others.
 
     A file that does not exist has neither.
     """
     try:
-        # Copied here, as it will be later, so that excessive nesting fails at once.
+        # Copied here, as later, so that excessive nesting fails immediately.
         overrides = copy.deepcopy(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return {}, []
@@ -53,7 +53,7 @@ def read(file: Path, validation: Validation) -> tuple[Tree, list[Problem]]:
 
 
 def _drop(overrides: Tree, fault: Fault) -> None:
-    """Remove the values at fault, so that each further check has fewer of them."""
+    """Remove the values at fault, so that the next check finds fewer."""
     for path in fault.paths:
         parent: Any = overrides
         for key in path[:-1]:

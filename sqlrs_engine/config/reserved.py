@@ -1,9 +1,9 @@
 """The server settings that ``postgres.settings`` must not contain.
 
-The engine sets them itself, or they name files, directories, libraries, programs, addresses or ways
-to log in: with them a server would leave its own directory, listen elsewhere, or ask for no
-password. The names are those of ``pg_settings`` in PostgreSQL 14 to 18, and of the older names that
-these still understand.
+The engine sets them itself, or they name files, directories, libraries, programs, addresses or
+authentication methods: with them, a server could use files outside its directory, listen elsewhere,
+or let clients in without a password. The names come from ``pg_settings`` in PostgreSQL 14 to 18;
+older names that these versions still accept are included.
 """
 
 from collections.abc import Iterable
@@ -78,7 +78,7 @@ _LOGIN = (
     "ssl_prefer_server_ciphers",
     "ssl_tls13_ciphers",
 )
-# Built in or decided by initdb: a server that is given one of these does not start.
+# Built in, or fixed by initdb: a server does not start when one of these is set.
 _PRESET = (
     "block_size",
     "data_checksums",
@@ -110,15 +110,15 @@ NAMES = tuple(sorted((*_FILES, *_LIBRARIES, *_PROGRAMS, *_ADDRESSES, *_LOGIN, *_
 
 
 def folded(name: str) -> str:
-    """Return the form in which PostgreSQL compares a setting's name.
+    """Return a setting's name in the form in which PostgreSQL compares it.
 
-    Only ASCII letters fold (``guc_name_compare`` in PostgreSQL's guc.c).
+    Only ASCII letters are folded (``guc_name_compare`` in PostgreSQL's guc.c).
     """
     return "".join(letter.lower() if letter.isascii() else letter for letter in name)
 
 
 def repeated(names: Iterable[str]) -> str | None:
-    """Return a name that stands for the same setting as one before it."""
+    """Return the first name that means the same setting as an earlier one."""
     seen: set[str] = set()
     for name in names:
         if folded(name) in seen:

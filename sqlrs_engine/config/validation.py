@@ -1,4 +1,4 @@
-"""Checks a configuration against the schema, and against rules that the schema cannot express."""
+"""Checks a configuration against the schema and against rules that no schema can express."""
 
 import copy
 import json
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 Tree = dict[str, Any]
 
-# Pairs of paths of which the first must stay below, or not above, the second.
+# In each pair, the first value must be less than the second (or at most equal to it).
 _BELOW = (("cache.capacity.lowWatermark", "cache.capacity.highWatermark"),)
 _NOT_ABOVE = (("instances.ports.first", "instances.ports.last"),)
 
-_DEEPEST = 100  # far below what readers and writers of JSON bear (orjson: 254)
+_DEEPEST = 100  # well within what JSON parsers and serializers support (orjson: 254)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Fault:
 
 
 class Validation:
-    """The checks, with the schema's validator ready for use."""
+    """The checks, and the schema's validator, which is built once."""
 
     def __init__(self, schema: Schema) -> None:
         self._schema = schema
@@ -46,13 +46,13 @@ class Validation:
         self._validator: Validator | None = None
 
     def check(self, overrides: Tree) -> None:
-        """Raise InvalidArgument, with the path and what it allows, when anything is wrong."""
+        """Raise InvalidArgument if anything is wrong, naming the path and what it allows."""
         fault = self.fault(overrides)
         if fault is not None:
             raise InvalidArgument("invalid config value", fault.reason)
 
     def fault(self, overrides: Tree) -> Fault | None:
-        """Return the first fault of these overrides, None if there is none."""
+        """Return the first fault in these overrides, None if there is none."""
         path = _not_json(overrides, ())
         if path is not None:
             return Fault(
@@ -67,7 +67,7 @@ class Validation:
         return self._unfitting(merge(self._defaults, overrides))
 
     def _unfitting(self, effective: Tree) -> Fault | None:
-        """Return a fault if values in force contradict each other."""
+        """Return a fault if values in force contradict one another."""
         for low, high in _BELOW:
             if not _at(effective, low) < _at(effective, high):
                 reason = f"{low} must be less than {high} ({_at(effective, high)})"
@@ -86,7 +86,7 @@ class Validation:
 
 
 def fold_case(tree: Tree, paths: list[str]) -> Tree:
-    """Return the tree with the texts at these paths trimmed and in lower case."""
+    """Return the tree with the strings at these paths trimmed and in lower case."""
     for path in paths:
         head, _, rest = path.partition(".")
         child = tree.get(head)
@@ -103,7 +103,7 @@ def _validator(schema: Schema) -> "Validator":
 
     formats = FormatChecker(formats=())
     formats.checks("go-duration", raises=ValueError)(_is_duration)
-    # JSON Schema takes 1.0 for an integer; the configuration keeps numbers' forms.
+    # To JSON Schema, 1.0 is an integer; the configuration keeps numbers as they were written.
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
     kind = extend(  # type: ignore[no-untyped-call]
         Draft202012Validator,
@@ -188,7 +188,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _wrong_paths(error: "ValidationError") -> "Iterator[tuple[str, ...]]":
-    """Yield the paths whose removal prevents the error."""
+    """Yield the paths whose removal corrects the error."""
     # A list element is not a separate path: the whole list is removed.
     keys = takewhile(lambda key: isinstance(key, str), error.absolute_path)
     place = tuple(str(key) for key in keys)
@@ -202,7 +202,7 @@ def _wrong_paths(error: "ValidationError") -> "Iterator[tuple[str, ...]]":
 
 
 def _explain(error: "ValidationError") -> str:
-    """Return one line that names the wrong path and what it allows."""
+    """Return one line that names the path at fault and what it allows."""
     place = list(error.absolute_path)
     if error.validator == "x-reserved-names":
         place.pop()  # its message has the name
@@ -216,7 +216,7 @@ def _explain(error: "ValidationError") -> str:
 
 
 def merge(defaults: Tree, overrides: Tree) -> Tree:
-    """Lay overrides over defaults, object by object; null leaves a default in force."""
+    """Merge overrides into defaults, object by object; null leaves the default in force."""
     merged = copy.deepcopy(defaults)
     for key, value in overrides.items():
         default = merged.get(key)

@@ -1,10 +1,10 @@
-"""Files of clients on other machines: described by manifests, uploaded, staged for programs.
+"""The files of clients on other machines: described by manifests, uploaded, and staged.
 
-* ``paths``, ``manifest``: the client's description of its files, with its own paths
-* ``missing``: the files that the client has to upload
-* ``blobs``: the contents that it uploads
-* ``trees``: the files staged for psql and Liquibase
-* ``sources``: uploads, and the removal of those that nothing uses
+* ``paths``, ``manifest``: a client's description of its files, in terms of its own paths
+* ``missing``: what the client still has to send
+* ``blobs``: the contents that clients have uploaded
+* ``trees``: files staged for psql and Liquibase
+* ``sources``: receives uploads and removes unused ones
 """
 
 from .blobs import Blobs, Upload

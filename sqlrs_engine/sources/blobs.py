@@ -5,8 +5,8 @@
     blobs/sha256/<2 digits>/<64 digits>     contents
     blobs/tmp/<run>-<random>                uploads under way
 
-Nothing is forced to the disk, so a content is checked whenever it is read: a content that a power
-failure has damaged counts as missing, and the client is asked for it again.
+Writes are not synced to the disk, so every read verifies the content. One that a power failure has
+damaged counts as missing, and the client is asked to upload it again.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class Upload:
-    """An upload in progress. Leaving the ``with`` block without ``finish`` discards it."""
+    """An upload in progress; leaving the ``with`` block before ``finish`` discards it."""
 
     def __init__(self, blobs: "Blobs", digest: str, max_bytes: int) -> None:
         self._blobs = blobs
@@ -52,7 +52,7 @@ class Upload:
         self._path.unlink(missing_ok=True)
 
     def write(self, chunk: bytes) -> None:
-        """Append a piece. Raises SourceBlobTooLarge, StorageFull."""
+        """Append a chunk. Raises SourceBlobTooLarge, StorageFull."""
         self._size += len(chunk)
         if self._size > self._max_bytes:
             raise too_large(self._max_bytes)
@@ -73,17 +73,17 @@ class Upload:
 
 
 class Blobs:
-    """The contents in one directory; safe to use from any thread."""
+    """Uploaded contents in one directory; safe to use from any thread."""
 
     def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
         self._root = directory / "sha256"
         self._tmp = directory / "tmp"
         self._clock = clock
         self._run = secrets.token_hex(8)
-        self._lock = threading.Lock()  # between use and collection
+        self._lock = threading.Lock()  # keeps `use` and `collect` apart
 
     def receive(self, digest: str, max_bytes: int, declared: int | None = None) -> Upload:
-        """Begin an upload; ``declared`` is its size in bytes, if the client has declared it.
+        """Begin an upload; ``declared`` is its size in bytes if the client declared one.
 
         Raises InvalidArgument, SourceBlobTooLarge, StorageFull.
         """
@@ -96,12 +96,12 @@ class Blobs:
         return Upload(self, digest, max_bytes)
 
     def use(self, digest: str) -> bool:
-        """Return whether a content is stored; if so, it counts as used now."""
+        """Return whether a content is stored, and if so, mark it as used now."""
         with self._lock:
             return self._touch(digest)
 
     def read(self, digest: str) -> bytes | None:
-        """Return a content; None when it is missing or damaged (then it is removed)."""
+        """Return a content, None if it is missing or damaged; a damaged one is removed."""
         try:
             content = self._path(digest).read_bytes()
         except FileNotFoundError:
@@ -112,7 +112,7 @@ class Blobs:
         return content
 
     def copy(self, digest: str, target: BinaryIO) -> bool:
-        """Copy a content; return False when it is missing or damaged, as for ``read``."""
+        """Copy a content; return False if it is missing or damaged, as in ``read``."""
         try:
             file = self._path(digest).open("rb")
         except FileNotFoundError:
@@ -125,10 +125,10 @@ class Blobs:
         return True
 
     def collect(self, keep: Callable[[], Collection[str]], older_than: float) -> int:
-        """Remove the contents that were not used for this many seconds; return their number.
+        """Remove the contents not used for ``older_than`` seconds; return how many were removed.
 
-        The contents that ``keep`` returns stay. It is called when there is something to remove. It
-        need not return contents that are used after that: their age protects them.
+        Contents that ``keep`` returns stay. It is called only if there is something to remove, and
+        may omit contents that are used after the call, because their age protects them.
         """
         limit = self._clock() - older_than
         old = [path for path in self._all() if _used(path) < limit]
@@ -144,14 +144,14 @@ class Blobs:
         return removed
 
     def sweep(self) -> None:
-        """Remove the uploads that an earlier engine did not finish."""
+        """Remove uploads that an earlier engine did not finish."""
         if self._tmp.is_dir():
             for path in self._tmp.iterdir():
                 if not path.name.startswith(f"{self._run}-"):
                     path.unlink(missing_ok=True)
 
     def temporary(self) -> tuple[BinaryIO, Path]:
-        """Open a new file for an upload. Raises StorageFull."""
+        """Create a file for an upload, and open it. Raises StorageFull."""
         with space_on(self._tmp):
             self._tmp.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
             path = self._tmp / f"{self._run}-{secrets.token_hex(8)}"
@@ -159,7 +159,7 @@ class Blobs:
             return os.fdopen(os.open(path, flags, FILE_MODE), "wb"), path
 
     def take(self, path: Path, digest: str) -> None:
-        """Store a finished upload under its digest."""
+        """Move a finished upload to the place of its digest."""
         target = self._path(digest)
         target.parent.mkdir(DIRECTORY_MODE, parents=True, exist_ok=True)
         with self._lock:
@@ -197,7 +197,7 @@ def too_large(max_bytes: int) -> SourceBlobTooLarge:
 
 
 def _used(path: Path) -> float:
-    """Return when a content was last used; infinity when it is gone: it needs no removal."""
+    """Return when a content was last used; infinity if it is gone, so that it is left alone."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The manifest of a client on another machine: hashes of files, directories, its workspace."""
+"""Manifests: what clients on other machines say about their files and directories."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,12 +18,12 @@ _DIRECTORY = "directory"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """A ``source_manifest``; absent fields and ``null`` are the same as empty ones.
+    """A ``source_manifest``; absent fields and ``null`` mean the same as empty ones.
 
     ``root`` and ``work_dir`` are absolute paths in the client's own syntax. ``files`` maps keys to
-    SHA-256 digests. ``directories`` maps keys to the names in a directory, and ``subdirectories``
-    to those of them that are directories; only those whose listing is complete are kept, as others
-    do not show what is missing.
+    SHA-256 digests. ``directories`` maps the key of a directory to the names in it, and
+    ``subdirectories`` to the names of its subdirectories. Both have complete listings only, since
+    an incomplete one does not show that a file is missing.
     """
 
     root: str | None = None
@@ -38,10 +38,10 @@ class Manifest:
 
     @classmethod
     def from_json(cls, body: Json) -> "Manifest":
-        """Read a manifest whose types the API document has checked; other fields pass.
+        """Read a manifest that has been validated against the API document; ignore unknown fields.
 
-        Raises InvalidArgument for paths that are absolute, lead out of the workspace, or
-        cannot exist beside each other, and when there are too many.
+        Raises InvalidArgument for paths that are absolute, lead out of the workspace, or cannot
+        exist at the same time, and when there are too many entries.
         """
         workspace = body.get("workspace_ref") or {}
         files: Json = body.get("files") or {}
@@ -75,7 +75,7 @@ class Manifest:
         return manifest
 
     def to_json(self) -> dict[str, Any]:
-        """Return what ``from_json`` reads back."""
+        """Return the manifest as JSON that ``from_json`` can read."""
         return {
             "workspace_ref": {"root_path": self.root, "work_dir": self.work_dir},
             "files": {name: HASH + digest for name, digest in self.files.items()},
@@ -96,7 +96,7 @@ class Manifest:
     def key_of(self, path: str) -> str:
         """Return the key of an absolute path of the client.
 
-        Raises InvalidArgument when it is outside the workspace, or there is none.
+        Raises InvalidArgument when the path is outside the workspace or the workspace is unknown.
         """
         if self.root is None:
             raise InvalidArgument(
@@ -106,7 +106,7 @@ class Manifest:
         return paths.key_in(self.root, path)
 
     def holds(self, key: str) -> bool | str:
-        """Return whether something exists, or the directory whose listing would show it."""
+        """Return whether a path exists, or the key of the directory whose listing would show it."""
         unlisted: str | None = None
         while not self._is_known(key):
             above = paths.parent(key)
@@ -123,14 +123,14 @@ class Manifest:
         return is_directory or key in self.files
 
     def _has_below(self, key: str) -> bool:
-        """Return whether a file or a directory is known that lies in ``key``."""
+        """Return whether a known file or directory lies below ``key``."""
         start = f"{key}/"
         at = bisect_left(self._sorted, start)
         return at < len(self._sorted) and self._sorted[at].startswith(start)
 
 
 def digests(body: Json | None) -> Iterable[str]:
-    """Return the digests of all files of a manifest in JSON; none of a broken one."""
+    """Return the digests of all files in a JSON manifest; none if it has no files."""
     files = (body or {}).get("files")
     return [value.removeprefix(HASH) for value in files.values()] if files else []
 

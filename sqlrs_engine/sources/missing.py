@@ -1,4 +1,4 @@
-"""The parts of a request that a client still has to send."""
+"""What a client still has to send before its request can be carried out."""
 
 from sqlrs_engine.errors import SourceInputsMissing
 
@@ -6,7 +6,7 @@ from .manifest import HASH
 
 
 class Missing:
-    """Collects what is missing, so that one response asks for everything known to be missing."""
+    """Collects what is missing, so that one response can request all of it."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], dict[str, str]] = {}
@@ -16,19 +16,19 @@ class Missing:
         return bool(self._entries or self._blobs)
 
     def hash_of(self, key: str) -> None:
-        """Ask for the hash of a file."""
+        """Request the hash of a file."""
         self._entry(key, "file_hash")
 
     def listing_of(self, key: str) -> None:
-        """Ask for the listing of a directory."""
+        """Request the listing of a directory."""
         self._entry(key, "directory_listing")
 
     def blob(self, key: str, digest: str) -> None:
-        """Ask for the content of a file."""
+        """Request the content of a file."""
         self._blobs.setdefault(digest, {"path": key, "hash": HASH + digest})
 
     def error(self) -> SourceInputsMissing:
-        """Return the error that asks for everything."""
+        """Return the error that requests everything collected."""
         return SourceInputsMissing(
             "source inputs are missing: complete the manifest, and upload the files",
             entries=list(self._entries.values()),

@@ -1,7 +1,7 @@
-"""Paths of the client's machine, as text: they identify files and are never opened here.
+"""Paths on a client's machine, as text: they identify files and are never opened here.
 
-A path is POSIX or Windows by how it begins. *Keys* are relative to the client's workspace,
-with slashes, without ``.`` and ``..``; ``.`` is the workspace itself.
+The beginning of a path shows whether it is a POSIX or a Windows path. *Keys* are paths relative to
+the client's workspace, with slashes and without ``.`` and ``..``; ``.`` alone is the workspace.
 """
 
 import ntpath
@@ -14,20 +14,20 @@ ROOT = "."
 
 _MAX_KEY = 2000
 _MAX_DEPTH = 128
-_MAX_NAME = 255  # bytes: what a file's name may have here
+_MAX_NAME = 255  # bytes: the limit for the name of a staged file
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|[\\/]{2}[^\\/]+[\\/]+[^\\/]+")
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
 def is_absolute(path: str) -> bool:
-    """Return whether a path is absolute in either syntax."""
+    """Return whether a path is absolute in the POSIX or the Windows syntax."""
     return path.startswith("/") or _WINDOWS.match(path) is not None
 
 
 def key_in(root: str, path: str) -> str:
     """Return the key of an absolute path in a workspace.
 
-    Raises InvalidArgument when it lies outside, or is of the other syntax.
+    Raises InvalidArgument when the path is outside the workspace or in the other syntax.
     """
     base, full = normal(root), normal(path)
     fold = ntpath.normcase if _is_windows(root) else str
@@ -45,7 +45,7 @@ def key_in(root: str, path: str) -> str:
 
 
 def key(text: str) -> str:
-    """Return a key that a client has sent. Raises InvalidArgument when it is not a key."""
+    """Return a key as the client sent it. Raises InvalidArgument when it is not a valid key."""
     if text == ROOT:
         return text
     if len(text) > _MAX_KEY or text.count("/") >= _MAX_DEPTH:
@@ -70,7 +70,7 @@ def key(text: str) -> str:
 
 
 def parent(of: str) -> str:
-    """Return the key of the directory that something is in."""
+    """Return the key of the directory that contains a key."""
     return of.rpartition("/")[0] or ROOT
 
 
@@ -83,7 +83,7 @@ def _slash(root: str) -> str:
 
 
 def normal(path: str) -> str:
-    """Return an absolute path without ``.``, ``..`` and doubled separators."""
+    """Return an absolute path without ``.``, ``..`` and repeated separators."""
     if _is_windows(path):
         return ntpath.normpath(path)
     return posixpath.normpath("/" + path.lstrip("/"))

@@ -1,4 +1,4 @@
-"""Uploads of clients on other machines, and the removal of those that nothing uses."""
+"""Uploads from clients on other machines, and the removal of unused ones."""
 
 import logging
 import threading
@@ -15,7 +15,7 @@ from .trees import Trees
 MAX_BYTES = "sources.blobs.maxBytes"
 TTL = "sources.blobs.ttl"
 
-# The least time to live: clients need some time between their uploads and their job.
+# The shortest time to live: clients upload first and submit their job later.
 SHORTEST_TTL = 600.0
 COLLECT_EVERY = 600.0
 
@@ -23,12 +23,12 @@ _log = logging.getLogger(__name__)
 
 
 class Sources:
-    """The uploads of one store; safe to use from any thread."""
+    """The uploads in one state store; safe to use from any thread."""
 
     def __init__(
         self, store_root: Path, config: Config, unfinished: Callable[[], Iterable[Job]]
     ) -> None:
-        """``unfinished`` returns the jobs whose files must be kept."""
+        """``unfinished`` returns the jobs whose uploads must be kept."""
         self.blobs = Blobs(store_root / "blobs")
         self.trees = Trees(store_root / "sources", self.blobs)
         self._config = config
@@ -37,14 +37,14 @@ class Sources:
         self._thread: threading.Thread | None = None
 
     def receive(self, digest: str, declared: int | None = None) -> Upload:
-        """Begin an upload; ``declared`` is its size in bytes if the client has declared it.
+        """Begin an upload; ``declared`` is its size in bytes if the client declared one.
 
         Raises InvalidArgument, SourceBlobTooLarge, StorageFull.
         """
         return self.blobs.receive(digest, int(self._config.value(MAX_BYTES)), declared)
 
     def collect(self) -> int:
-        """Remove the contents whose time to live is over; return their number."""
+        """Remove the contents whose time to live has expired; return how many were removed."""
         ttl = max(self._config.seconds(TTL), SHORTEST_TTL)
         removed = self.blobs.collect(self._in_use, ttl)
         if removed:
@@ -52,7 +52,7 @@ class Sources:
         return removed
 
     def start(self) -> None:
-        """Remove the remains of an earlier engine, then collect in the background."""
+        """Remove what an earlier engine left behind, then collect in the background."""
         self.blobs.sweep()
         self.trees.sweep()
         self._thread = threading.Thread(target=self._run, name="sources", daemon=True)

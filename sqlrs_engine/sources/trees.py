@@ -5,8 +5,8 @@
     sources/<run>-<name>        the tree of a job, or of all jobs with the same changelog:
                                 as much of the client's workspace as they need
 
-A script may write to its tree as to the client's own files, so these are copies. ``run`` is a
-random id of the running engine; the trees of other runs are left over.
+Scripts may write to these files, so every tree has copies of its own. ``run`` is a random id of the
+running engine; sweeping removes the trees of earlier runs.
 """
 
 import logging
@@ -37,7 +37,7 @@ class Trees:
     def stage(self, name: str, files: Mapping[str, str]) -> Path:
         """Create a tree of files (digests by key), and return its path.
 
-        Raises Conflict when a content is missing, StorageFull; no tree remains then.
+        Raises Conflict when a content is missing, StorageFull; then no tree remains.
         """
         place = self.place(name)
         try:
@@ -55,14 +55,14 @@ class Trees:
         self._remove(self.place(name).name)
 
     def sweep(self) -> None:
-        """Remove the trees that an earlier engine left."""
+        """Remove the trees that an earlier engine left behind."""
         if self._root.is_dir():
             for path in self._root.iterdir():
                 if not path.name.startswith(f"{self._run}-"):
                     self._remove(path.name)
 
     def place(self, name: str) -> Path:
-        """Return the path of a tree, whether it exists or not."""
+        """Return the path of a tree, whether or not it exists."""
         return self._root / f"{self._run}-{name}"
 
     def _copy(self, path: Path, key: str, digest: str) -> None:
