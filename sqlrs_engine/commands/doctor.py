@@ -97,14 +97,22 @@ def examine(where: Places, search_path: str) -> Iterator[Finding]:
 def _distributions(where: Places, search_path: str) -> Finding:
     from sqlrs_engine.engine.offline import distributions
 
-    found = distributions(where.store, search_path, where.builds).available()
+    known = distributions(where.store, search_path, where.builds, where.images)
+    found = known.available()
+    names = {each.distribution.image_id: each.references for each in known.pulled()}
     if not found:
         return Finding(
             "PostgreSQL", "problem", "no PostgreSQL found", "sqlrs-engine postgres install 17"
         )
-    text = ", ".join(f"{each.version} ({each.origin})" for each in found)
+    text = ", ".join(
+        f"{each.version} ({' '.join([each.origin, *names.get(each.image_id, ())])})"
+        for each in found
+    )
     return Finding(
-        "PostgreSQL", "ok", text, "install more with: sqlrs-engine postgres install MAJOR"
+        "PostgreSQL",
+        "ok",
+        text,
+        "more: sqlrs-engine postgres install MAJOR, or any image that docker run takes",
     )
 
 

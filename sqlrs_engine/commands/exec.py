@@ -117,6 +117,6 @@ def _search_path(where: Places, search_path: str, image_id: str) -> str:
     """Return the PATH, followed by the client programs of the instance's PostgreSQL."""
     from sqlrs_engine.engine.offline import distributions
 
-    known = distributions(where.store, search_path, where.builds).available()
+    known = distributions(where.store, search_path, where.builds, where.images).available()
     own: list[Path] = [each.bin_dir for each in known if each.image_id == image_id]
     return os.pathsep.join([search_path or os.defpath, *map(str, own)])

@@ -1,26 +1,42 @@
-"""``postgres``: list and install the distributions to which an image can resolve."""
+"""``postgres``: list and install the distributions that an image can name."""
 
 import argparse
+from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlrs_engine.postgres.distributions.image_names import ENGINE
 from sqlrs_engine.postgres.majors import NEWEST_MAJOR, OLDEST_MAJOR
 
 from . import SUCCESS
-from .terminal import Places, Terminal, add_json, add_state_dir, places
+from .images import add_actions
+from .ls import size
+from .terminal import Places, Terminal, add_json, add_state_dir, places, short_digest
 
 if TYPE_CHECKING:
     from sqlrs_engine.postgres.distributions.distribution import Distribution
+    from sqlrs_engine.postgres.distributions.listing import ListedImage
 
 MAJORS = range(OLDEST_MAJOR, NEWEST_MAJOR + 1)
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser("postgres", help="list and install versions of PostgreSQL")
+    parser = commands.add_parser("postgres", help="list, install and pull versions of PostgreSQL")
     actions = parser.add_subparsers(metavar="ACTION", required=True)
-    listing = actions.add_parser("list", help="list the versions to which an image can resolve")
+    listing = actions.add_parser(
+        "list",
+        help="list the images that need no download",
+        description=(
+            "List the images that a prepare can name and that need no download: installed\n"
+            "versions of PostgreSQL, and images of registries that were pulled."
+        ),
+        epilog="examples:\n  sqlrs-engine postgres list\n  sqlrs-engine postgres list --extensions",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    listing.add_argument(
+        "--extensions", action="store_true", help="show the names of the extensions"
+    )
     add_json(listing)
     add_state_dir(listing)
     listing.set_defaults(run=run_list)
@@ -38,39 +54,42 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
     add_state_dir(install)
     install.set_defaults(run=run_install)
+    add_actions(actions)
 
 
 def run_list(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Print the available distributions; needs no running engine."""
+    """Print the images that a prepare can name; needs no running engine."""
     from sqlrs_engine.engine.offline import distributions
+    from sqlrs_engine.postgres.distributions.listing import ImageList
 
     where = places(args.state_dir, terminal.environ)
     search_path = terminal.environ.get("PATH", "")
-    found = distributions(where.store, search_path, where.builds).available()
+    known = distributions(where.store, search_path, where.builds, where.images)
+    listed = ImageList(known).list()
     if args.json:
-        terminal.print_json(
-            [
-                {
-                    "image_id": each.image_id,
-                    "version": each.version,
-                    "origin": each.origin,
-                    "bin_dir": str(each.bin_dir),
-                }
-                for each in found
-            ]
-        )
+        terminal.print_json([_as_json(image) for image in listed])
         return SUCCESS
-    # A tag resolves to the best distribution of its version; digests name the others.
-    tagged = {each.version: each for each in reversed(found)}
-    images = (_tag(each) if tagged[each.version] is each else each.image_id for each in found)
-    terminal.print_table(
-        ("VERSION", "ORIGIN", "IMAGE", "PLACE"),
-        (
-            (each.version, each.origin, image, str(each.bin_dir))
-            for each, image in zip(found, images, strict=True)
-        ),
-    )
+    headings = ("IMAGE", "VERSION", "ORIGIN", "SIZE", "DIGEST", "EXTENSIONS")
+    terminal.print_table(headings, (_row(image, names=args.extensions) for image in listed))
     return SUCCESS
+
+
+def _row(image: "ListedImage", *, names: bool) -> tuple[str, ...]:
+    # Of the tags that resolve to a distribution, the exact one says most.
+    tags = image.references if image.origin == "image" else image.references[:1]
+    extensions = ", ".join(image.extensions) if names else str(len(image.extensions))
+    return (
+        ", ".join(tags) or image.image_id,
+        image.version,
+        image.origin,
+        size(image.size_bytes),
+        short_digest(image.digest),
+        extensions,
+    )
+
+
+def _as_json(image: "ListedImage") -> dict[str, Any]:
+    return {key: value for key, value in asdict(image).items() if value is not None}
 
 
 def run_install(args: argparse.Namespace, terminal: Terminal) -> int:

@@ -39,6 +39,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         epilog="examples:\n"
         "  sqlrs-engine prepare -- -f schema.sql -f data.sql\n"
         "  sqlrs-engine prepare --image postgres:17 --name dev -- -f schema.sql\n"
+        "  sqlrs-engine prepare --image postgis/postgis:17-3.5 -- -f schema.sql\n"
         "  sqlrs-engine exec dev -- psql                     open psql on it\n"
         "  pg_dump … | sqlrs-engine prepare --name copy -- -f -\n"
         "  sqlrs-engine prepare --plan -- -f schema.sql      show what is cached\n"
@@ -46,7 +47,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--image", default=DEFAULT_IMAGE, help=f"PostgreSQL to use (default: {DEFAULT_IMAGE})"
+        "--image",
+        default=DEFAULT_IMAGE,
+        help="PostgreSQL to use: a version, or any image that docker run takes "
+        f"(default: {DEFAULT_IMAGE})",
     )
     parser.add_argument("--name", help="bind this name to the instance")
     parser.add_argument(

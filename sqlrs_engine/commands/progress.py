@@ -1,6 +1,7 @@
 """Live progress of a job: a moving line on a terminal, plain lines elsewhere."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ from sqlrs_engine.control_characters import visible
 from .terminal import Terminal
 
 _WIDTH = 76
+_SECONDS_BETWEEN_LINES_OF_A_PULL = 5.0
 
 
 class Progress(Protocol):
@@ -27,19 +29,28 @@ class Progress(Protocol):
 class PlainProgress:
     """One line per task that starts or ends, and per line of output if verbose.
 
-    Steps that were cached are one line together, however many: they end without a start.
+    Steps that were cached are one line together, however many: they end without a start. A pull
+    has a line every few seconds, as it may take minutes.
     """
 
-    def __init__(self, write: Callable[[str], object], *, verbose: bool) -> None:
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        *,
+        verbose: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._write = write
         self._verbose = verbose
+        self._clock = clock
+        self._next_of_pull = 0.0
         self._last = ""
         self._running = ""
         self._cached: list[str] = []
 
     def show(self, event: dict[str, Any]) -> None:
         """Print the event, unless it repeats the last one."""
-        if event["type"] == "log" and not self._verbose:
+        if event["type"] == "log" and not self._verbose and not self._is_due_of_pull(event):
             return
         if event["type"] == "task" and self._is_cached(event):
             return
@@ -63,6 +74,15 @@ class PlainProgress:
     def begun(self, event: dict[str, Any]) -> None:
         """Record a task that is shown elsewhere."""
         self._running = str(event.get("task_id"))
+
+    def _is_due_of_pull(self, event: dict[str, Any]) -> bool:
+        """Return whether an event is about a pull and due to be shown."""
+        message = str(event.get("message", ""))
+        now = self._clock()
+        if message.startswith("pulling ") and now >= self._next_of_pull:
+            self._next_of_pull = now + _SECONDS_BETWEEN_LINES_OF_A_PULL
+            return True
+        return message.startswith("pulled ")
 
     def _is_cached(self, event: dict[str, Any]) -> bool:
         """Record a task; return whether it ended without having started."""

@@ -199,3 +199,9 @@ def short(text: str | None) -> str:
         return "-"
     name, separator, digest = text.partition("@sha256:")
     return f"{name}@{digest[:SHORT_ID]}" if separator else text[:SHORT_ID]
+
+
+def short_digest(digest: str | None) -> str:
+    """Shorten ``sha256:<64 hex>``; return ``-`` if there is none."""
+    name, separator, digits = (digest or "-").partition(":")
+    return f"{name}{separator}{digits[:SHORT_ID]}"

@@ -32,7 +32,7 @@ from sqlrs_engine.states.states import States
 from sqlrs_engine.store.records import Instance, State
 
 from .gauges import add_gauges
-from .offline import distributions
+from .images import distributions, stored_images
 from .recovery import Leftovers, Recovery, Step
 from .storage import open_storage
 
@@ -48,11 +48,16 @@ class Engine:
     """All the parts of an engine, wired to each other; no other engine may use its store."""
 
     def __init__(
-        self, store_root: Path, *, search_path: str = "", builds: Path | None = None
+        self,
+        store_root: Path,
+        *,
+        search_path: str = "",
+        builds: Path | None = None,
+        images: Path | None = None,
     ) -> None:
         """Build the parts; ``start`` starts them.
 
-        ``search_path`` and ``builds`` are those of ``EngineOptions``.
+        ``search_path``, ``builds`` and ``images`` are those of ``EngineOptions``.
 
         Raises:
             EngineError: The configuration, the database or the store's filesystem cannot be used.
@@ -63,7 +68,10 @@ class Engine:
         self.files = files = storage.files
         self.ballast = storage.ballast
         self._retries = retries = storage.retries
-        found = distributions(store_root, search_path, builds)
+        pulled = None
+        if images is not None:
+            pulled = stored_images(images, store_root, config, storage.os_user, os.environ)
+        found = distributions(store_root, search_path, builds, pulled)
         self.servers = servers = Servers(found, storage.os_user)
         self.metrics = metrics = Metrics()
         leases = Leases()

@@ -99,7 +99,12 @@ def _build(options: EngineOptions) -> "Engine":
     # Imported here: most of the engine's modules load while clients' connections already queue.
     from .composition import Engine
 
-    return Engine(options.store_root, search_path=options.search_path, builds=options.builds)
+    return Engine(
+        options.store_root,
+        search_path=options.search_path,
+        builds=options.builds,
+        images=options.images,
+    )
 
 
 def _write_engine_file(path: Path, record: EngineRecord) -> None:

@@ -50,7 +50,8 @@ def small_layers(home: Path, directory: Path) -> tuple[Layer, Layer]:
         text=True,
         check=True,
     ).stdout
-    paths = {Path(each["path"]) for each in _LDD_LINE.finditer(linked)}
+    # Libraries beside the installation are named by a way through it.
+    paths = {Path(os.path.normpath(each["path"])) for each in _LDD_LINE.finditer(linked)}
     with LayerWriter(directory / "base", "gzip") as base:
         base.file("etc/passwd", PASSWD)
         for path in sorted(paths):

@@ -1,4 +1,4 @@
-"""The images that were on this machine once, so that an error can name the way back."""
+"""The images that states were made with, so that an error can name the way back to one."""
 
 import logging
 import threading
@@ -17,17 +17,21 @@ class KnownImages:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
+        self._kept: set[str] = set()
 
     def add(self, image_id: str, image: StoredImage) -> None:
-        """Keep how to get an image."""
+        """Keep how to get an image, unless that is kept already."""
+        if image_id in self._kept:
+            return
         with self._lock:
             known = read_json(self._path) or {}
-            if known.get(image_id) == (command := _command(image)):
-                return
-            try:
-                write_json(self._path, known | {image_id: command})
-            except OSError as error:
-                _log.warning("cannot keep where an image comes from: %s", error)
+            if image_id not in known:
+                try:
+                    write_json(self._path, known | {image_id: _command(image)})
+                except OSError as error:
+                    _log.warning("cannot keep where an image comes from: %s", error)
+                    return
+            self._kept.add(image_id)
 
     def command(self, image_id: str) -> str | None:
         """Return the command that gets an image again, None if it is not known."""
@@ -36,9 +40,8 @@ class KnownImages:
 
 
 def _command(image: StoredImage) -> str:
-    for name in image.references:
-        reference = parse_reference(name)
-        if reference.digest is None:
-            return f"sqlrs-engine postgres pull {name}@{image.digest}"
-        return f"sqlrs-engine postgres pull {name}"
-    return f"sqlrs-engine postgres load {image.origin}"
+    if not image.references:
+        return f"sqlrs-engine postgres load {image.origin}"
+    first = parse_reference(image.references[0])
+    pinned = "" if first.digest else f"@{image.digest}"
+    return f"sqlrs-engine postgres pull {first.familiar}{pinned}"

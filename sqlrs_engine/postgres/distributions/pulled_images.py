@@ -50,7 +50,7 @@ class PulledImages(Protocol):
         """
 
     def advice(self, image_id: str) -> str | None:
-        """Return how to get the image with this id again, None if it never was here."""
+        """Return how to get the image with this id again, None if no job has used it."""
 
 
 class NoImages:

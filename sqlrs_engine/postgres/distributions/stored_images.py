@@ -3,7 +3,7 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -36,13 +36,12 @@ class PullSettings:
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
 
 
-class Pull(Protocol):
-    """Pulls an image into a store."""
+class Source(Protocol):
+    """Brings images into the store."""
 
-    def __call__(
+    def pull(
         self,
         reference: Reference,
-        *,
         registries: Mapping[str, RegistrySettings],
         on_progress: OnProgress,
         cancellation: Cancellation,
@@ -51,6 +50,15 @@ class Pull(Protocol):
 
         Raises ImageUnavailable, ImageUnusable, ImageCorrupt, RegistryUnauthorized,
         RegistryUnavailable, StorageFull, and what ends ``cancellation``.
+        """
+
+    def load(
+        self, file: Path, on_progress: OnProgress, cancellation: Cancellation
+    ) -> Sequence[StoredImage]:
+        """Return the images of a file.
+
+        Raises InvalidArgument, ImageUnavailable, ImageUnusable, ImageCorrupt, StorageFull, and
+        what ends ``cancellation``.
         """
 
 
@@ -66,19 +74,34 @@ class _Reading:
         return any(_look(path) != look for path, look in self.looks.items())
 
 
+class Load(Protocol):
+    """Loads the images of a file into a store."""
+
+    def __call__(
+        self, file: Path, *, on_progress: OnProgress, cancellation: Cancellation
+    ) -> Sequence[StoredImage]:
+        """Return the images of a file.
+
+        Raises InvalidArgument, ImageUnavailable, ImageUnusable, ImageCorrupt, StorageFull, and
+        what ends ``cancellation``.
+        """
+
+
 class StoredImages:
     """Implements ``PulledImages`` over a store; safe to use from any thread."""
 
     def __init__(
         self,
         store: ImageStore,
-        pull: Pull,
-        settings: Callable[[], PullSettings] = PullSettings,
+        source: Source,
+        settings: Callable[[], PullSettings],
+        known: KnownImages,
     ) -> None:
-        self._store = store
-        self._pull = pull
+        """``known`` are the images that jobs have used."""
+        self.store = store
+        self._source = source
         self._settings = settings
-        self._known = KnownImages(store.root / "known.json")
+        self._known = known
         self._lock = threading.Lock()
         self._read: _Reading | None = None
         self._found: dict[Reference, StoredImage] = {}
@@ -91,50 +114,64 @@ class StoredImages:
     def resolve(self, image: str, work: Work | None) -> Distribution:
         """Return the PostgreSQL of an image, pulled before or now; see ``PulledImages``."""
         reference = parse_reference(image)
-        settings = self._settings()
         found = self._find(reference)
-        looks_up = settings.policy == "always" and reference.digest is None
-        if found is not None and (work is None or not looks_up):
+        if work is None:
+            if found is None:
+                raise _not_here(reference, self._settings().policy)
             return _distribution(found)
-        if work is None or settings.policy == "never":
-            raise _not_here(reference, settings.policy)
+        wanted = self._for_work(reference, found, work)
+        distribution = _distribution(wanted)
+        self._known.add(distribution.image_id, wanted)
+        return distribution
+
+    def _for_work(self, reference: Reference, found: StoredImage | None, work: Work) -> StoredImage:
+        """Return the image that was found, or the one that is pulled instead."""
+        policy = self._settings().policy
+        if found is not None and (policy != "always" or reference.digest is not None):
+            return found
+        if policy == "never":
+            raise _not_here(reference, policy)
         try:
-            return _distribution(self._pulled_now(reference, settings, work))
+            return self._pulled_now(reference, work)
         except RegistryUnavailable as error:
             if found is None:
                 raise
             work.log(f"using {reference.familiar} as it was pulled before: {error}")
-            return _distribution(found)
+            return found
 
     def advice(self, image_id: str) -> str | None:
-        """Return how to get an image of this machine again, None if it never was here."""
+        """Return how to get an image again that a job has used, None if none has."""
         command = self._known.command(image_id)
         return command and f"its image was removed from this machine; to bring it back: {command}"
 
-    def note(self, image: StoredImage) -> None:
-        """Remember how to get an image again that has just been pulled or loaded."""
-        self._known.add(image_id_of(image.digest), image)
+    def fetch(
+        self, reference: Reference, on_progress: OnProgress, cancellation: Cancellation
+    ) -> StoredImage:
+        """Return the image that the registry has for a reference now; raises as ``Source`` does."""
+        registries = self._settings().registries
+        image = self._source.pull(reference, registries, on_progress, cancellation)
         self._forget()
+        return image
 
-    def _pulled_now(self, reference: Reference, settings: PullSettings, work: Work) -> StoredImage:
-        lines = ProgressLines(f"pulling {reference.familiar}", work.log)
-        image = self._pull(
-            reference,
-            registries=settings.registries,
-            on_progress=lines,
-            cancellation=work.cancellation,
-        )
-        self.note(image)
-        work.log(
-            f"pulled {reference.familiar}: {megabytes(image.size_bytes)} MB, {image.digest[:19]}"
-        )
+    def load(
+        self, file: Path, on_progress: OnProgress, cancellation: Cancellation
+    ) -> Sequence[StoredImage]:
+        """Return the images of a file; raises as ``Source`` does."""
+        loaded = self._source.load(file, on_progress, cancellation)
+        self._forget()
+        return loaded
+
+    def _pulled_now(self, reference: Reference, work: Work) -> StoredImage:
+        name = reference.familiar
+        image = self.fetch(reference, ProgressLines(f"pulling {name}", work.log), work.cancellation)
+        work.log(f"pulled {name}: {megabytes(image.size_bytes)} MB, {image.digest[:19]}")
         return image
 
     def _find(self, reference: Reference) -> StoredImage | None:
         self._images()  # forgets what was found before the last change
         known = self._found
         if reference not in known:
-            image = self._store.find(reference)
+            image = self.store.find(reference)
             if image is None:
                 return None
             known[reference] = image
@@ -149,7 +186,7 @@ class StoredImages:
             return self._read.images
 
     def _read_anew(self) -> _Reading:
-        layout = self._store.layout
+        layout = self.store.layout
         # Before they are read, so that the next call finds changes made meanwhile.
         looks = {path: _look(path) for path in (layout.root, layout.references)}
         images = self._trusted()
@@ -159,7 +196,7 @@ class StoredImages:
         return _Reading(looks, whole)
 
     def _trusted(self) -> list[StoredImage]:
-        root = self._store.root
+        root = self.store.root
         if not root.is_dir():
             return []
         if others_can_change(root):
@@ -168,7 +205,7 @@ class StoredImages:
                 self._complained = True
                 _log.warning("ignoring the images in %s: others can change them", root)
             return []
-        return self._store.images()
+        return self.store.images()
 
     def _forget(self) -> None:
         with self._lock:
@@ -188,9 +225,14 @@ def _pulled(image: StoredImage) -> PulledImage:
     return PulledImage(
         distribution=_distribution(image),
         digest=image.digest,
-        references=image.references,
+        references=_shown(image),
         size_bytes=image.size_bytes,
     )
+
+
+def _shown(image: StoredImage) -> tuple[str, ...]:
+    """Return the tags of an image; only without one, the digests by which it was pulled."""
+    return tuple(name for name in image.references if "@" not in name) or image.references
 
 
 def _distribution(image: StoredImage) -> Distribution:

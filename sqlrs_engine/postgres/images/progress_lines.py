@@ -5,7 +5,6 @@ from collections.abc import Callable
 
 from .progress import Progress
 
-_SECONDS_BETWEEN = 0.5
 _MEGABYTE = 1_000_000
 
 _WORDS = {
@@ -24,11 +23,14 @@ class ProgressLines:
         name: str,
         write: Callable[[str], object],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        seconds_between: float = 0.5,
     ) -> None:
         """``name`` is that of the image or the file."""
         self._name = name
         self._write = write
         self._clock = clock
+        self._seconds_between = seconds_between
         self._last = ""
         self._phase = ""
         self._due = 0.0
@@ -41,7 +43,7 @@ class ProgressLines:
         line = f"{self._name}: {describe(progress)}"
         if line != self._last:
             self._write(line)
-        self._last, self._phase, self._due = line, progress.phase, now + _SECONDS_BETWEEN
+        self._last, self._phase, self._due = line, progress.phase, now + self._seconds_between
 
 
 def describe(progress: Progress) -> str:

@@ -183,3 +183,20 @@ def test_a_bad_ttl_is_refused_before_anything_starts(
     assert cli.main(["prepare", "--ttl", "soon", "--state-dir", str(tmp_path)], {}) == 2
     assert list(tmp_path.iterdir()) == []
     assert "soon" in capsys.readouterr().err
+
+
+def test_a_pull_is_shown_every_few_seconds_without_verbose() -> None:
+    time, lines = 0.0, list[str]()
+    progress = PlainProgress(lines.append, verbose=False, clock=lambda: time)
+    for step in range(21):
+        time = 100 + step / 2
+        message = f"pulling postgis/postgis:17-3.5: {step}.0 of 20.0 MB"
+        progress.show({"type": "log", "message": message})
+    progress.show({"type": "log", "message": "psql: pulling the plug"})
+    progress.show({"type": "log", "message": "pulled postgis/postgis:17-3.5"})
+    assert lines == [
+        "  pulling postgis/postgis:17-3.5: 0.0 of 20.0 MB",
+        "  pulling postgis/postgis:17-3.5: 10.0 of 20.0 MB",
+        "  pulling postgis/postgis:17-3.5: 20.0 of 20.0 MB",
+        "  pulled postgis/postgis:17-3.5",
+    ]

@@ -16,10 +16,11 @@ from sqlrs_engine.errors import (
     RegistryUnauthorized,
     RegistryUnavailable,
 )
+from sqlrs_engine.postgres.distributions.known_images import KnownImages
 from sqlrs_engine.postgres.distributions.stored_images import PullSettings, StoredImages
 from sqlrs_engine.postgres.images.image_store import ImageStore, StoredImage
 from sqlrs_engine.postgres.images.progress import OnProgress, Progress
-from sqlrs_engine.postgres.images.references import Reference
+from sqlrs_engine.postgres.images.references import Reference, parse_reference
 from sqlrs_engine.postgres.images.registry_hosts import RegistrySettings
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.processes.cancellation import Cancellation
@@ -43,12 +44,12 @@ class World:
 
     def opened(self) -> StoredImages:
         """Return the images as another engine finds them."""
-        return StoredImages(self.store, self.pull, lambda: self.settings)
+        known = KnownImages(self.store.root.with_name("images.json"))
+        return StoredImages(self.store, self, lambda: self.settings, known)
 
     def pull(
         self,
         reference: Reference,
-        *,
         registries: Mapping[str, RegistrySettings],
         on_progress: OnProgress,
         cancellation: Cancellation,
@@ -60,6 +61,11 @@ class World:
         if self.fail is not None:
             raise self.fail
         return store_image(self.store, reference.familiar, content=self.content)
+
+    def load(
+        self, file: Path, on_progress: OnProgress, cancellation: Cancellation
+    ) -> list[StoredImage]:
+        return [store_image(self.store, name) for name in file.read_text().split()]
 
     @property
     def work(self) -> JobContext:
@@ -91,6 +97,15 @@ def test_a_pulled_image_is_found_by_every_spelling_and_by_its_digest(world: Worl
     for name in (f"docker.io/{POSTGIS}", f"index.docker.io/{POSTGIS}", f"other@{image.digest}"):
         assert world.images.resolve(name, None) == found
     assert world.pulls == [POSTGIS]
+
+
+def test_a_digest_counts_as_a_name_only_without_a_tag(world: World) -> None:
+    image = store_image(world.store, POSTGIS)
+    by_digest = parse_reference(f"postgis/postgis@{image.digest}")
+    world.store.remember(by_digest, image.digest)
+    assert [each.references for each in world.images.available()] == [(POSTGIS,)]
+    world.store.forget(parse_reference(POSTGIS))
+    assert [each.references for each in world.images.available()] == [(by_digest.familiar,)]
 
 
 def test_images_are_found_after_a_restart_without_a_pull(world: World) -> None:
@@ -193,13 +208,24 @@ def test_a_pull_knows_the_registries_of_the_configuration(world: World) -> None:
     assert world.registries == world.settings.registries
 
 
-def test_an_image_that_was_removed_is_remembered(world: World) -> None:
+@pytest.mark.parametrize("pulled", ["before", "now"])
+def test_an_image_that_was_removed_is_remembered(world: World, pulled: str) -> None:
+    if pulled == "before":
+        store_image(world.store, POSTGIS)
     found = world.images.resolve(POSTGIS, world.work)
     (image,) = world.images.available()
     world.store.remove(image.digest)
     advice = world.opened().advice(found.image_id) or ""
     assert advice.endswith(f"sqlrs-engine postgres pull {POSTGIS}@{image.digest}")
     assert world.images.advice("postgres@sha256:" + "0" * 64) is None
+
+
+def test_a_loaded_image_is_found_at_once(world: World, tmp_path: Path) -> None:
+    (tmp_path / "saved").write_text(f"{POSTGIS} postgres:17")
+    assert world.images.available() == []
+    loaded = world.images.load(tmp_path / "saved", lambda progress: None, world.cancellation)
+    assert len(loaded) == len(world.images.available()) == 2
+    assert world.images.resolve(POSTGIS, None).version == "17.2"
 
 
 def test_text_that_is_no_reference_is_an_invalid_argument(world: World) -> None:

@@ -1,0 +1,90 @@
+"""The progress of a pull on a terminal and elsewhere, and its end by Ctrl-C."""
+
+import io
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from sqlrs_engine.commands.interruption import interruptible
+from sqlrs_engine.commands.pull_progress import pull_progress
+from sqlrs_engine.commands.terminal import Terminal
+from sqlrs_engine.errors import RegistryUnavailable
+from sqlrs_engine.postgres.images.progress import Progress
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def terminal(stderr: io.StringIO) -> Terminal:
+    return Terminal(
+        environ={}, cwd=Path("/"), stdin=io.StringIO(), stdout=io.StringIO(), stderr=stderr
+    )
+
+
+def downloaded(megabytes: int) -> Progress:
+    return Progress(phase="downloading", done_bytes=megabytes * 1_000_000, total_bytes=180_000_000)
+
+
+def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    screen = Screen()
+    with pull_progress(terminal(screen), "pulling [bold]x") as on_progress:
+        on_progress(Progress(phase="resolving"))
+        on_progress(downloaded(45))
+        on_progress(Progress(phase="finishing"))
+    shown = screen.getvalue()
+    assert "pulling [bold]x" in shown
+    assert "making its PostgreSQL runnable" in shown
+
+
+def test_without_a_terminal_there_are_lines_and_not_many() -> None:
+    stream = io.StringIO()
+    with pull_progress(terminal(stream), "pulling x") as on_progress:
+        for megabytes in range(180):
+            on_progress(downloaded(megabytes))
+        on_progress(Progress(phase="unpacking"))
+    assert stream.getvalue().splitlines() == [
+        "pulling x: 0.0 of 180.0 MB",
+        "pulling x: putting its files together",
+    ]
+
+
+class Work:
+    """Work that is interrupted, and looks for the request to end only after some more of it."""
+
+    def __init__(self, presses: int) -> None:
+        self.presses = presses
+        self.stream = io.StringIO()
+        self.steps = 0
+
+    def run(self) -> None:
+        with interruptible(terminal(self.stream), "pull") as cancellation:
+            for _ in range(self.presses):
+                os.kill(os.getpid(), signal.SIGINT)
+                self.steps += 1
+            cancellation.check()
+
+
+def test_ctrl_c_ends_the_work_once_it_looks() -> None:
+    before, work = signal.getsignal(signal.SIGINT), Work(presses=1)
+    with pytest.raises(KeyboardInterrupt):
+        work.run()
+    assert work.steps == 1
+    assert work.stream.getvalue() == ("ending the pull (press Ctrl-C again to end it at once)\n")
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_second_ctrl_c_ends_it_at_once() -> None:
+    work = Work(presses=3)
+    with pytest.raises(KeyboardInterrupt):
+        work.run()
+    assert work.steps == 1
+
+
+def test_other_failures_pass_through() -> None:
+    with pytest.raises(RegistryUnavailable), interruptible(terminal(io.StringIO()), "pull"):
+        raise RegistryUnavailable("no answer")
