@@ -5,7 +5,6 @@ import os
 import pwd
 import re
 import socket
-import threading
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import psutil
 import psycopg
 import pytest
 from support.http_fakes import TOKEN, app, serving
+from support.run_reader import RunReader, text
 from support.waiting import PATIENCE, eventually
 
 from sqlrs_engine import instances, stream
@@ -89,6 +89,7 @@ class Engine:
             config=config,
             runs=self.runs,
             cache=None,
+            images=None,
             sources=None,
         )
         self._add_state(user)
@@ -160,23 +161,11 @@ class Engine:
         )
 
 
-class Reader:
-    """Reads a run the way the HTTP layer does."""
-
-    def __init__(self, run):
-        self.run = run
-        self.events = []
-        self._woken = threading.Event()
-        run.start(self._woken.set)
+class Reader(RunReader):
+    """Reads a run; shows its output and its exit code."""
 
     def until(self, condition):
-        deadline = time.monotonic() + PATIENCE
-        self.events += self.run.take()
-        while not condition():
-            assert not self.run.finished, self.events
-            assert self._woken.wait(deadline - time.monotonic()), self.events
-            self._woken.clear()
-            self.events += self.run.take()
+        super().until(lambda _events: condition())
         return self
 
     def until_printed(self, word):
@@ -184,11 +173,11 @@ class Reader:
 
     @property
     def out(self):
-        return "".join(event["data"] for event in self.events if event["type"] == "stdout")
+        return text(self.events)
 
     @property
     def err(self):
-        return "".join(event["data"] for event in self.events if event["type"] == "stderr")
+        return text(self.events, "stderr")
 
     @property
     def code(self):
