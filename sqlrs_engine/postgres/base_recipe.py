@@ -12,22 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .distributions.distribution import Distribution
-from .settings import SUPERUSER
+from .settings import BOOTSTRAP_SUPERUSER, SUPERUSER
 
 FORMAT = 2
 """Raised whenever base states are made in another way.
 
-Format 1 had no role but the superuser, and no base ids: its states have ids that start from the
-image id.
+Format 1 had no role but the engine's superuser, and no base ids: its states have ids that start
+from the image id.
 """
 
-POSTGRES = "postgres"
-"""The superuser of every server that people know, to which the objects of their dumps belong."""
-
-ALWAYS = (SUPERUSER, POSTGRES)
+ALWAYS = (SUPERUSER, BOOTSTRAP_SUPERUSER)
 """The roles of every base state."""
 
-# As ``initdb`` makes its superuser. It has no password: TCP, which asks for one, refuses it.
+# As ``initdb`` makes its superuser.
 _SUPERUSER_OPTIONS = "SUPERUSER CREATEDB CREATEROLE LOGIN REPLICATION BYPASSRLS"
 
 
@@ -62,9 +59,9 @@ class BaseRecipe:
         return {"roles": list(self.roles), "locale": self.locale}
 
     def statements(self) -> list[str]:
-        """Return the statements that create the roles, each on a line."""
+        """Return the statements, each on a line, that create the roles besides ``initdb``'s."""
         return [
-            f"CREATE ROLE {POSTGRES} {_SUPERUSER_OPTIONS}",
+            f"CREATE ROLE {SUPERUSER} {_SUPERUSER_OPTIONS}",
             *(f"CREATE ROLE {_quoted(name)} LOGIN" for name in self.roles),
         ]
 

@@ -7,6 +7,16 @@ idle. Everything that SQL can observe is PostgreSQL's default.
 from collections.abc import Iterator, Mapping
 
 SUPERUSER = "sqlrs"
+"""The role of the engine and of DSNs."""
+
+BOOTSTRAP_SUPERUSER = "postgres"
+"""The role that ``initdb`` makes, as on the servers that people know.
+
+The objects of their dumps belong to it, and only to the first superuser of a cluster may their
+memberships of roles be attributed without more ado (``GRANT … GRANTED BY postgres``). It has no
+password, so it cannot log in by TCP.
+"""
+
 Setting = str | int | float | bool
 
 HBA = """\
@@ -51,7 +61,7 @@ def initdb_arguments(major: int, locale: str, *, builtin: bool) -> list[str]:
     ``locale`` is that of the C library. With ``builtin``, databases have PostgreSQL's own C.UTF-8.
     """
     arguments = [
-        f"--username={SUPERUSER}",
+        f"--username={BOOTSTRAP_SUPERUSER}",
         "--encoding=UTF8",
         "--auth-local=trust",
         "--auth-host=scram-sha-256",

@@ -934,6 +934,8 @@ def test_every_cluster_has_a_superuser_postgres_to_own_objects(running: Cluster)
         connection.execute("ALTER TABLE owned OWNER TO postgres")
         connection.execute("SET ROLE postgres")
         connection.execute("CREATE ROLE made_by_postgres SUPERUSER")
+        # As in dumps: PostgreSQL allows it for the first superuser of a cluster alone.
+        connection.execute("GRANT made_by_postgres TO sqlrs GRANTED BY postgres")
         options = "rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls"
         row = connection.execute(f"SELECT {options} FROM pg_roles WHERE rolname = 'postgres'")
         assert row.fetchone() == (True,) * 6

@@ -13,7 +13,10 @@ from sqlrs_engine.postgres.base_recipe import ALWAYS, BaseRecipe
 # the SQLSTATE in front.
 _ERROR = re.compile(r"\b(?:ERROR|FATAL): +(?:\w{5}: )?(?P<message>\S.*)")
 _EXISTS = re.compile(r'role "(?P<role>.+)" already exists')
+_REQUIRED = re.compile(r"cannot drop role (?P<role>\S+) because it is required by")
 _MISSING = re.compile(r'role "(?P<role>.+)" does not exist')
+
+_LINES = "^(CREATE ROLE|DROP ROLE( IF EXISTS)?)"
 
 
 @contextmanager
@@ -35,6 +38,8 @@ def advice_on(details: str, base: BaseRecipe) -> str | None:
         return None
     if found := _EXISTS.match(error["message"]):
         return _on_existing(found["role"], base)
+    if found := _REQUIRED.match(error["message"]):
+        return _on_existing(found["role"], base)
     if found := _MISSING.match(error["message"]):
         return _on_missing(found["role"], base)
     return None
@@ -43,8 +48,8 @@ def advice_on(details: str, base: BaseRecipe) -> str | None:
 def _on_existing(role: str, base: BaseRecipe) -> str | None:
     if role in ALWAYS:
         return (
-            f"advice: the role {role} exists in every state, so leave its CREATE ROLE out of the "
-            f"script; for the output of pg_dumpall: grep -v '^CREATE ROLE {role};'"
+            f"advice: the role {role} exists in every state: leave its CREATE ROLE (and DROP ROLE) "
+            f"out of the script; for the output of pg_dumpall: grep -vE '{_LINES} {role};'"
         )
     if role in base.roles:
         return (

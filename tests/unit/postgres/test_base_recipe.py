@@ -52,9 +52,9 @@ def test_the_names_of_roles_are_quoted() -> None:
     assert odd == 'CREATE ROLE "x"" SUPERUSER; --" LOGIN'
 
 
-def test_every_base_state_has_the_role_postgres() -> None:
+def test_every_base_state_has_the_superuser_of_the_engine() -> None:
     (statement,) = BaseRecipe().statements()
-    assert statement.startswith("CREATE ROLE postgres SUPERUSER ")
+    assert statement.startswith("CREATE ROLE sqlrs SUPERUSER ")
     assert "PASSWORD" not in statement
 
 

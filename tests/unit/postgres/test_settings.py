@@ -50,7 +50,7 @@ def test_data_checksums_are_off_since_18_where_they_would_be_on() -> None:
 @pytest.mark.parametrize("major", [14, 18])
 def test_every_cluster_has_the_same_superuser_and_small_segments(major: int) -> None:
     assert {
-        "--username=sqlrs",
+        "--username=postgres",
         "--encoding=UTF8",
         "--auth-host=scram-sha-256",
         "--wal-segsize=1",

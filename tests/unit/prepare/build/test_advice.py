@@ -15,7 +15,12 @@ def test_a_role_of_every_state_that_is_created_again_is_explained(role, state):
     details = f'dump.sql:3: ERROR:  {state}role "{role}" already exists'
     advice = advice_on(details, BASE)
     assert advice.startswith(f"advice: the role {role} exists in every state")
-    assert f"grep -v '^CREATE ROLE {role};'" in advice
+    assert advice.endswith(f"grep -vE '^(CREATE ROLE|DROP ROLE( IF EXISTS)?) {role};'")
+
+
+def test_the_role_that_no_script_can_drop_is_explained_alike():
+    details = "a.sql:9: ERROR:  cannot drop role postgres because it is required by the database"
+    assert "the role postgres exists in every state" in advice_on(details, BASE)
 
 
 def test_a_configured_role_that_is_created_again_is_explained():
