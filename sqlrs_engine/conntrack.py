@@ -69,7 +69,7 @@ class Conntrack:
         import psycopg  # not at the top: it would slow the engine's start
 
         try:
-            return _ask(cluster, port)
+            return _read(cluster, port)
         except (psycopg.Error, ClusterFailed) as error:
             if any(words in str(error) for words in _NO_CONNECTION_LEFT):
                 return _FULL
@@ -77,7 +77,7 @@ class Conntrack:
             return IDLE
 
 
-def _ask(cluster: Cluster, port: int) -> Reading:
+def _read(cluster: Cluster, port: int) -> Reading:
     with cluster.connect_to_any(port) as connection:
         connection.execute(_STATEMENT_TIMEOUT)
         row: tuple[Any, ...] | None = connection.execute(_QUERY, (APPLICATION_NAME,)).fetchone()

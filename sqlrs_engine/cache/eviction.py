@@ -38,7 +38,7 @@ LEASE_PATIENCE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
-class Fate(Enum):
+class EvictionResult(Enum):
     """The outcome for a state that was to be evicted."""
 
     EVICTED = auto()
@@ -113,11 +113,11 @@ class Evictor:
                 state = candidates.pop()
                 if state is None:
                     break
-                fate = self._evict(state, rules)
-                if fate is Fate.STAYS:
+                result = self._evict(state, rules)
+                if result is EvictionResult.STAYS:
                     continue
                 candidates.evicted(state)
-                if fate is Fate.EVICTED:
+                if result is EvictionResult.EVICTED:
                     count += 1
                     self._evicted += 1
                     self._metrics.evicted(state.size_bytes or 0)
@@ -162,26 +162,26 @@ class Evictor:
         self._files.await_space(_SPACE_PATIENCE_SECONDS)
         return self._measure()
 
-    def _evict(self, seen: State, rules: Rules) -> Fate:
+    def _evict(self, seen: State, rules: Rules) -> EvictionResult:
         """Evict one state unless it has come into use."""
         with self._leases.retire([seen.state_id]) as claimed:
             if not claimed:
-                return Fate.STAYS
+                return EvictionResult.STAYS
             state = self._states.get(seen.state_id)
             if state is None:
-                return Fate.WAS_GONE
+                return EvictionResult.WAS_GONE
             if state.use_count != seen.use_count or rules.keep(state):
-                return Fate.STAYS
+                return EvictionResult.STAYS
             try:
                 self._remove(state)
             except Conflict as error:
                 _log.info("state %s is not evicted: %s", state.state_id, error)
-                return Fate.STAYS
+                return EvictionResult.STAYS
             except (EngineError, OSError):
                 _log.exception("cannot evict state %s", state.state_id)
-                return Fate.STAYS
+                return EvictionResult.STAYS
         _log.info("evicted state %s of %d bytes", state.state_id, state.size_bytes or 0)
-        return Fate.EVICTED
+        return EvictionResult.EVICTED
 
     def _strip(self, state_id: str, rules: Rules, patience_seconds: float) -> bool:
         """Drop the files of a state unless it is in use; its children need its row."""

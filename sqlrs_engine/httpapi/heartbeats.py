@@ -32,7 +32,7 @@ class Place:
 
 
 @dataclass(slots=True)
-class _Beats:
+class _JobHeartbeats:
     """The heartbeats of a job: line numbers, times, and the furthest position of any stream."""
 
     numbers: list[int] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Heartbeats:
     """The heartbeats of all jobs. Only the event loop's thread uses them."""
 
     def __init__(self) -> None:
-        self._jobs: OrderedDict[str, _Beats] = OrderedDict()
+        self._jobs: OrderedDict[str, _JobHeartbeats] = OrderedDict()
 
     def place(self, job_id: str, number: int) -> Place:
         """Return the position after this number of lines."""
@@ -76,8 +76,8 @@ class Heartbeats:
         known.furthest = max(known.furthest, there.number)
         return there
 
-    def _of(self, job_id: str) -> _Beats:
-        beats = self._jobs.setdefault(job_id, _Beats())
+    def _of(self, job_id: str) -> _JobHeartbeats:
+        beats = self._jobs.setdefault(job_id, _JobHeartbeats())
         self._jobs.move_to_end(job_id)
         if len(self._jobs) > MOST_JOBS:
             self._jobs.popitem(last=False)

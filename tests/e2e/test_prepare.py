@@ -248,7 +248,7 @@ def test_a_user_without_a_name_can_prepare_or_is_told_what_to_do(
 
 
 def usable(python: str, user: int) -> bool:
-    """Tell whether the user can run this interpreter, and it is of our own version."""
+    """Return whether the user can run this interpreter, and it is of our own version."""
     import subprocess
 
     program = "import sys; print(sys.version_info[:2])"

@@ -387,7 +387,7 @@ def test_a_job_is_resumed_after_a_kill(engine_factory: EngineFactory) -> None:
 
 
 def is_running(engine: EngineProcess) -> bool:
-    """Tell whether psql has files to read."""
+    """Return whether psql has files to read."""
     tasks = engine.call("GET", "/v1/tasks").json()
     if "running" not in [task["status"] for task in tasks]:
         return False

@@ -356,7 +356,7 @@ class Connection:
         self._socket.close()
 
     def alive(self) -> bool:
-        """Tell whether the engine has not closed it meanwhile."""
+        """Return whether the engine has not closed it meanwhile."""
         self._socket.settimeout(0)
         try:
             return self._socket.recv(1, socket.MSG_PEEK) != b""

@@ -108,7 +108,7 @@ class EngineProcess:
         )
 
     def healthy(self) -> bool:
-        """Tell whether the engine of engine.json is ours and answers."""
+        """Return whether the engine of engine.json is ours and answers."""
         record = engine_file.read(self.endpoint_file)
         if record is None or record.pid != self.process.pid:
             return False

@@ -55,7 +55,7 @@ def dump(dsn: str, bin_dir: Path) -> str:
 
 
 def _restricts(program: Path) -> bool:
-    """Tell whether pg_dump puts a random key into what it writes (since August 2025)."""
+    """Return whether pg_dump puts a random key into what it writes (since August 2025)."""
     told = subprocess.run([program, "--help"], check=True, capture_output=True, text=True)
     return "--restrict-key" in told.stdout
 

@@ -112,7 +112,9 @@ class ChangelogCache:
 def _seen(changelog: Changelog) -> list[list[str]]:
     """Return the files that exist now where Liquibase looked for some."""
     looked = [
-        sorted(str(path) for place in _places(changelog, lookup) for path in _there(place, lookup))
+        sorted(
+            str(path) for place in _places(changelog, lookup) for path in _paths_at(place, lookup)
+        )
         for lookup in changelog.lookups
     ]
     return looked + [_names(directory) for directory in changelog.listed]
@@ -132,7 +134,7 @@ def _settled(changelog: Changelog, since: float) -> bool:
     for lookup in changelog.lookups:
         places = _places(changelog, lookup)
         if not lookup.directory:
-            if set(lookup.found) != {path for place in places for path in _there(place, lookup)}:
+            if set(lookup.found) != {path for place in places for path in _paths_at(place, lookup)}:
                 return False
         elif any(
             _changed(directory, since) for place in places for directory, *_ in os.walk(place)
@@ -159,7 +161,7 @@ def _places(changelog: Changelog, lookup: Lookup) -> list[Path]:
     ]
 
 
-def _there(place: Path, lookup: Lookup) -> Iterator[Path]:
+def _paths_at(place: Path, lookup: Lookup) -> Iterator[Path]:
     """Yield the files that a look-up finds in one place."""
     if not lookup.directory:
         yield from [place] * place.exists()

@@ -42,19 +42,19 @@ class Session:
         self._on_line: OnLine = lambda line: None
         self._lines = Lines(self._line, longest=_LONGEST_ANSWER)
         self._ready = False
-        self._asked = False
+        self._awaits_answer = False
 
     @property
     def idle(self) -> bool:
         """Whether the process waits for a request; False after a request was abandoned."""
-        return not self._asked and self._program.running
+        return not self._awaits_answer and self._program.running
 
     def plan(self, url: str, cancellation: Cancellation, on_line: OnLine) -> Changelog:
         """Read the changelog for a database like that of ``url``, an offline URL of Liquibase's.
 
         Raises StepFailed with Liquibase's error, and what ``cancellation.check`` does.
         """
-        answer = self._ask(["plan", url], cancellation, on_line)
+        answer = self._request(["plan", url], cancellation, on_line)
         if answer.get("incompatible"):
             raise StepFailed(
                 "the engine does not know this version of Liquibase: install 4.29", answer["error"]
@@ -84,7 +84,7 @@ class Session:
         roles = {name: settings[name] for name in _ROLES if name in settings}
         ordered = [*(each for each in settings.items() if each[0] not in roles), *roles.items()]
         request = ["apply", str(-1 if index is None else index), *connection, urlencode(ordered)]
-        answer = self._ask(request, cancellation, on_line)
+        answer = self._request(request, cancellation, on_line)
         if "error" not in answer:
             return answer["files"], answer["settings"]
         self._printed.clear()
@@ -101,16 +101,16 @@ class Session:
         """Kill the process and all that it started."""
         self._program.close()
 
-    def _ask(self, request: Sequence[str], cancellation: Cancellation, on_line: OnLine) -> Json:
+    def _request(self, request: Sequence[str], cancellation: Cancellation, on_line: OnLine) -> Json:
         self._on_line = on_line
-        self._asked = True
+        self._awaits_answer = True
         if not self._ready:
             self._answer(cancellation)
             self._ready = True
         # If it has died, the missing answer says why.
         self._program.write(("\t".join(request) + "\n").encode())
         answer = self._answer(cancellation)
-        self._asked = False
+        self._awaits_answer = False
         return answer
 
     def _answer(self, cancellation: Cancellation) -> Json:
