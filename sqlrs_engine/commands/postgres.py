@@ -22,7 +22,20 @@ MAJORS = range(OLDEST_MAJOR, NEWEST_MAJOR + 1)
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the command line."""
-    parser = commands.add_parser("postgres", help="list, install and pull versions of PostgreSQL")
+    parser = commands.add_parser(
+        "postgres",
+        help="list, install and pull versions of PostgreSQL",
+        description=(
+            "Manage the PostgreSQL that a prepare can name as its image: installed versions, and\n"
+            "images of registries. All of your state stores share them; no engine is needed."
+        ),
+        epilog="examples:\n"
+        "  sqlrs-engine postgres list                            what is here\n"
+        "  sqlrs-engine postgres install 15                      a major version\n"
+        "  sqlrs-engine postgres pull postgis/postgis:17-3.5     any image that docker run takes\n"
+        "  sqlrs-engine postgres rm postgis/postgis:17-3.5",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     listing = actions.add_parser(
         "list",

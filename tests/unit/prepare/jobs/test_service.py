@@ -19,8 +19,10 @@ from sqlrs_engine.errors import (
     ClusterFailed,
     EngineError,
     IdempotencyKeyReused,
+    ImageUnavailable,
     InvalidArgument,
     NotFound,
+    RegistryUnavailable,
     StorageFull,
     Unavailable,
 )
@@ -336,6 +338,46 @@ def test_a_failed_clean_up_does_not_hide_the_failure(world, caplog):
     failed(world.prepare("-c", "exit 1"), "step_failed")
     assert "cannot clean up" in caplog.text
     world.files.fail.clear()
+
+
+@pytest.mark.parametrize("fields", [{}, {"plan_only": True}])
+def test_a_job_pulls_its_image_and_can_be_cancelled_meanwhile(world, fields):
+    gate = Gate()
+
+    def resolve(image, work=None):
+        work.log(f"pulling {image}: 1.0 of 2.0 MB")
+        gate()
+        work.cancellation.check()
+
+    world.resolve = resolve
+    job_id = world.submit("-c", WRITE, image_id="postgis/postgis:17-3.5", **fields)
+    assert gate.reached.wait(PATIENCE)
+    world.service.cancel(job_id)
+    gate.open.set()
+    failed(world.wait(job_id), "cancelled")
+    assert "pulling postgis/postgis:17-3.5: 1.0 of 2.0 MB" in world.logs(job_id)
+
+
+def test_a_pull_that_fails_fails_the_job_with_its_code(world):
+    def resolve(image, work=None):
+        raise RegistryUnavailable("ghcr.io does not answer", "connection refused")
+
+    world.resolve = resolve
+    error = failed(world.prepare("-c", WRITE, image_id="ghcr.io/a/b"), "registry_unavailable")
+    assert error["details"] == "connection refused"
+
+
+def test_neither_a_submission_nor_an_explanation_pulls(world):
+    asked = []
+
+    def resolve(image, work=None):
+        asked.append(work)
+        raise ImageUnavailable("it is not here")
+
+    world.resolve = resolve
+    with pytest.raises(ImageUnavailable):
+        world.service.plan(world.request("-c", WRITE))
+    assert asked == [None]
 
 
 def test_the_unexpected_is_the_jobs_error_without_a_traceback(world, caplog):
