@@ -4,7 +4,7 @@ import argparse
 import base64
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from urllib.parse import quote
 from sqlrs_engine import durations
 
 from . import FAILURE, INTERRUPTED, SUCCESS
+from .extension_offer import accepted
 from .progress import Progress, progress_on
 from .terminal import Terminal, add_json, add_state_dir, places, short
 
@@ -101,10 +102,15 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             where.engine_file, where.store, idle_timeout=IDLE_SECONDS, environ=terminal.environ
         )
     with engine:
-        job_id: str = engine.call("POST", "/prepare-jobs", body=body)["job_id"]
-        with progress_on(terminal, verbose=args.verbose) as progress:
-            interrupted = _watch(engine, job_id, progress)
-        job: dict[str, Any] = engine.get(f"/prepare-jobs/{job_id}")
+        job, interrupted = _prepare(engine, body, args, terminal)
+        offered: set[str] = set()
+        while facts := _lacking(job, offered, args):
+            offered.add(facts["extension"])
+            image = accepted(facts, body["image_id"], where, terminal)
+            if image is None:
+                break
+            body["image_id"] = image
+            job, interrupted = _prepare(engine, body, args, terminal)
         if job["status"] != "succeeded":
             _explain(job, args, terminal)
             return INTERRUPTED if interrupted else FAILURE
@@ -118,10 +124,30 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             if ttl is not None:
                 engine.call("PATCH", f"/instances/{instance}", body={"ttl": ttl})
             if args.json:
-                terminal.print_json({"job_id": job_id, **job["result"]})
+                terminal.print_json({"job_id": job["job_id"], **job["result"]})
             else:
                 terminal.print(job["result"]["dsn"])
     return SUCCESS
+
+
+def _prepare(
+    engine: "EngineClient", body: dict[str, Any], args: argparse.Namespace, terminal: Terminal
+) -> tuple[dict[str, Any], bool]:
+    """Run a job and show its progress; return it, and whether Ctrl-C was pressed."""
+    job_id: str = engine.call("POST", "/prepare-jobs", body=body)["job_id"]
+    with progress_on(terminal, verbose=args.verbose) as progress:
+        interrupted = _watch(engine, job_id, progress)
+    job: dict[str, Any] = engine.get(f"/prepare-jobs/{job_id}")
+    return job, interrupted
+
+
+def _lacking(
+    job: dict[str, Any], offered: Collection[str], args: argparse.Namespace
+) -> dict[str, Any] | None:
+    """Return the facts of an extension that the job lacked and that was not offered yet."""
+    facts: dict[str, Any] = (job.get("error") or {}).get("facts") or {}
+    wanted = job["status"] == "failed" and not args.json and "extension" in facts
+    return facts if wanted and facts["extension"] not in offered else None
 
 
 def psql_request(psql_args: Sequence[str], terminal: Terminal) -> dict[str, Any]:

@@ -43,6 +43,18 @@ class Terminal:
             self.stderr.write(f"{visible(line)}\n")
         self.stderr.flush()
 
+    @property
+    def interactive(self) -> bool:
+        """Whether a person can read a question and answer it."""
+        return self.stdin.isatty() and self.stderr.isatty()
+
+    def confirmed(self, question: str) -> bool:
+        """Return whether a yes/no question is answered with yes, which the Enter key means too."""
+        self.stderr.write(f"{visible(question)} [Y/n] ")
+        self.stderr.flush()
+        answer = self.stdin.readline()
+        return bool(answer) and answer.strip().lower() in ("", "y", "yes")
+
     def read(self) -> bytes:
         """Return all of standard input as bytes, whatever the locale."""
         binary = getattr(self.stdin, "buffer", None)

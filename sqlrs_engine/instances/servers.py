@@ -25,6 +25,10 @@ class Servers:
         """
         return self._cluster(self._distributions.get(image_id), container)
 
+    def images_with(self, extension: str) -> list[tuple[str, Distribution]]:
+        """Return the images of this machine that have an extension, best first."""
+        return self._distributions.images_with(extension)
+
     def kill(self, container: Path) -> None:
         """End the server in a container at once; needs no binaries. Raises ClusterFailed."""
         self._cluster(_ANY_BINARIES, container).stop("immediate")

@@ -292,6 +292,9 @@ class World:
             )
         )
 
+    def images_with(self, extension: str) -> list[tuple[str, Distribution]]:
+        return []
+
     def close(self) -> None:
         self.retries.stop()
         self.service.shutdown(PATIENCE)

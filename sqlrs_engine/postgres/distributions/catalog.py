@@ -20,7 +20,7 @@ from .advice import advice
 from .distribution import Distribution, Origin, image_id
 from .extensions import extension_dir, extensions_in
 from .fingerprints import Fingerprints
-from .image_names import Image, parse_image
+from .image_names import ENGINE, Image, parse_image
 from .pulled_images import NoImages, PulledImage, PulledImages, Work
 from .search import (
     PROGRAMS,
@@ -109,6 +109,22 @@ class Distributions:
         # A program that does not run may lack a library, and libraries are not watched.
         self._found = (before, found) if complete else None
         return found
+
+    def images_with(self, extension: str) -> list[tuple[str, Distribution]]:
+        """Return the distributions that have an extension, best first, with images that mean them.
+
+        A tag means the best distribution of its version; the others have only their ids.
+        """
+        installed = self.installed()
+        tagged = {each.version: each for each in reversed(installed)}
+        named = [
+            (f"{ENGINE}:{each.version}" if tagged[each.version] is each else each.image_id, each)
+            for each in installed
+        ]
+        for pulled in self.pulled():
+            name = next(iter(pulled.references), pulled.distribution.image_id)
+            named.append((name, pulled.distribution))
+        return [each for each in named if extension in each[1].extensions]
 
     def _inspect_all(self, places: Iterable[Place]) -> tuple[list[Distribution], bool]:
         """Return the distributions that run, best first, and whether none was left out."""

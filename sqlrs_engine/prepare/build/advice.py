@@ -1,69 +1,49 @@
-"""What to do about the errors of steps that have a known remedy: roles that exist, or do not."""
+"""What to do about the errors of steps that have a known remedy."""
 
-import json
 import re
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlrs_engine.errors import StepFailed
-from sqlrs_engine.postgres.base_recipe import ALWAYS, BaseRecipe
+from sqlrs_engine.postgres.base_recipe import BaseRecipe
+from sqlrs_engine.postgres.distributions.distribution import Distribution
+
+from .extension_advice import ImagesWith, extension_advice
+from .role_advice import role_advice
 
 # English, because the engine's clusters have English messages. With VERBOSITY verbose, psql prints
 # the SQLSTATE in front.
 _ERROR = re.compile(r"\b(?:ERROR|FATAL): +(?:\w{5}: )?(?P<message>\S.*)")
-_EXISTS = re.compile(r'role "(?P<role>.+)" already exists')
-_REQUIRED = re.compile(r"cannot drop role (?P<role>\S+) because it is required by")
-_MISSING = re.compile(r'role "(?P<role>.+)" does not exist')
-
-_LINES = "^(CREATE ROLE|DROP ROLE( IF EXISTS)?)"
 
 
 @contextmanager
-def advised(base: BaseRecipe) -> Iterator[None]:
+def advised(
+    base: BaseRecipe, distribution: Distribution, images_with: ImagesWith
+) -> Iterator[None]:
     """Add advice to the details of a step that fails on a base state of this recipe."""
     try:
         yield
     except StepFailed as error:
-        advice = advice_on(error.details or "", base)
-        if advice is None:
+        found = advice_on(error.details or "", base, distribution, images_with)
+        if found is None:
             raise
-        raise StepFailed(error.message, f"{error.details}\n{advice}") from error
+        advice, facts = found
+        details = f"{error.details}\nadvice: {advice}"
+        raise StepFailed(error.message, details, facts=facts or error.facts) from error
 
 
-def advice_on(details: str, base: BaseRecipe) -> str | None:
-    """Return what to do about the first error in the details of a failed step, if that is known."""
+def advice_on(
+    details: str, base: BaseRecipe, distribution: Distribution, images_with: ImagesWith
+) -> tuple[str, dict[str, Any]] | None:
+    """Return what to do about the first error in the details of a failed step, and its facts.
+
+    None means that nothing is known about it.
+    """
     error = _ERROR.search(details)
     if error is None:
         return None
-    if found := _EXISTS.match(error["message"]):
-        return _on_existing(found["role"], base)
-    if found := _REQUIRED.match(error["message"]):
-        return _on_existing(found["role"], base)
-    if found := _MISSING.match(error["message"]):
-        return _on_missing(found["role"], base)
-    return None
-
-
-def _on_existing(role: str, base: BaseRecipe) -> str | None:
-    if role in ALWAYS:
-        return (
-            f"advice: the role {role} exists in every state: leave its CREATE ROLE (and DROP ROLE) "
-            f"out of the script; for the output of pg_dumpall: grep -vE '{_LINES} {role};'"
-        )
-    if role in base.roles:
-        return (
-            f"advice: the role {role} is one of postgres.roles in the configuration, so it exists "
-            "in every state: leave its CREATE ROLE out of the script, or remove it from "
-            "postgres.roles"
-        )
-    return None
-
-
-def _on_missing(role: str, base: BaseRecipe) -> str:
-    roles = json.dumps([*base.roles, role], ensure_ascii=False)
-    return (
-        f"advice: create the role {role} in a step before, or add it to postgres.roles in the "
-        "configuration, which makes it part of every state: sqlrs config set postgres.roles "
-        f"{shlex.quote(roles)}"
-    )
+    message = error["message"]
+    if (advice := role_advice(message, base)) is not None:
+        return advice, {}
+    return extension_advice(message, distribution, images_with)

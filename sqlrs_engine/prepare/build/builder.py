@@ -1,7 +1,7 @@
 """Builds states: clones the parent, runs the step, stops the server, publishes the result."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sqlrs_engine.errors import ClusterFailed, Conflict, EngineError, StepFailed, StorageFull
@@ -40,6 +40,7 @@ class Builder:
     ) -> None:
         self._files = files
         self._states = states
+        self._servers = servers
         self._build_locks = build_locks
         self._metrics = metrics or Metrics()
         self._disk_budget = disk_budget or Unlimited()
@@ -161,7 +162,7 @@ class Builder:
             if parent is not None:
                 cluster.check_superuser(port)
             site = Site(cluster=cluster, port=port, container=workspace, parent=source)
-            with self._metrics.phase(plan.kind), advised(plan.base):
+            with self._metrics.phase(plan.kind), self._advised(plan):
                 step.run(site, context)
         context.cancellation.check()
         cluster.stop("fast")
@@ -174,6 +175,9 @@ class Builder:
                 "a file changed while the job read it: prepare again",
                 printable(", ".join(map(str, changed))),
             )
+
+    def _advised(self, plan: Plan) -> AbstractContextManager[None]:
+        return advised(plan.base, plan.distribution, self._servers.images_with)
 
     def _unproven_parent(self, plan: Plan, step: Step) -> Step | None:
         """Return the step before, if its state is not proven and is the one that is cloned."""

@@ -1,12 +1,35 @@
 """Advice about errors of steps that have a known remedy."""
 
+from pathlib import Path
+
 import pytest
 
 from sqlrs_engine.errors import StepFailed
 from sqlrs_engine.postgres.base_recipe import BaseRecipe
-from sqlrs_engine.prepare.build.advice import advice_on, advised
+from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.prepare.build import advice as module
 
 BASE = BaseRecipe(roles=("app",))
+BUNDLED = Distribution(
+    image_id="postgres@sha256:" + "0" * 64,
+    version="18.6",
+    major=18,
+    bin_dir=Path("/bundled/bin"),
+    origin="wheel",
+)
+
+
+def nothing_here(extension):
+    return []
+
+
+def advice_on(details, base):
+    found = module.advice_on(details, base, BUNDLED, nothing_here)
+    return found and found[0]
+
+
+def advised(base):
+    return module.advised(base, BUNDLED, nothing_here)
 
 
 @pytest.mark.parametrize("role", ["postgres", "sqlrs"])
@@ -14,7 +37,7 @@ BASE = BaseRecipe(roles=("app",))
 def test_a_role_of_every_state_that_is_created_again_is_explained(role, state):
     details = f'dump.sql:3: ERROR:  {state}role "{role}" already exists'
     advice = advice_on(details, BASE)
-    assert advice.startswith(f"advice: the role {role} exists in every state")
+    assert advice.startswith(f"the role {role} exists in every state")
     assert advice.endswith(f"grep -vE '^(CREATE ROLE|DROP ROLE( IF EXISTS)?) {role};'")
 
 
@@ -78,3 +101,27 @@ def test_a_step_that_fails_otherwise_keeps_its_error():
     with pytest.raises(StepFailed) as caught, advised(BASE):
         raise error
     assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        'a.sql:1: ERROR:  extension "postgis" is not available\nDETAIL:  Could not open …',
+        'a.sql:1: ERROR:  0A000: extension "postgis" is not available',
+        "a.sql:1: ERROR:  could not open extension control file "
+        '"/usr/share/postgresql/14/extension/postgis.control": No such file or directory',
+        'a.sql:9: ERROR:  could not access file "$libdir/postgis-3": No such file or directory',
+        'a.sql:9: ERROR:  could not load library "/usr/lib/postgresql/15/lib/postgis-3.so": '
+        "libgeos_c.so.1: cannot open shared object file: No such file or directory",
+        'changeset a::1::me: Migration failed: Reason: ERROR: extension "postgis" is not '
+        "available [Failed SQL: (0) CREATE EXTENSION postgis]",
+    ],
+)
+def test_a_missing_extension_comes_with_the_command_that_brings_it(details):
+    with pytest.raises(StepFailed) as caught, advised(BASE):
+        raise StepFailed("psql execution failed", details)
+    assert caught.value.details == (
+        f"{details}\nadvice: PostgreSQL 18.6 has no extension postgis: run sqlrs-engine postgres "
+        "pull postgis/postgis:18-3.6, and prepare with --image postgis/postgis:18-3.6"
+    )
+    assert caught.value.facts == {"extension": "postgis", "pull": "postgis/postgis:18-3.6"}
