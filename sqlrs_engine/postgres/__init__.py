@@ -7,6 +7,7 @@
 * ``postmaster``, ``control_file``, ``log_file``: the state of a server, from its files
 * ``remains``, ``shared_memory``: what a killed server leaves behind
 * ``superuser``, ``scram``: the engine's own sessions, and the password of the DSN
+* ``entry_point``: the scripts that images run in a new cluster
 * ``os_user``, ``user_name``, ``access``: the user that runs the servers when the engine is root
 * ``majors``: the versions that are supported
 * ``distributions``: the sets of PostgreSQL programs, and the images that name them

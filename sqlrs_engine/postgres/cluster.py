@@ -28,7 +28,7 @@ from .log_file import LogFile, open_log
 from .os_user import OsUser
 from .postmaster import DEFAULT_PORT, Postmaster, find_postmaster, kill, wait_ready
 from .remains import clear_remains
-from .settings import Setting, start_arguments
+from .settings import BOOTSTRAP_SUPERUSER, Setting, start_arguments
 
 if TYPE_CHECKING:
     from .superuser import Connection
@@ -198,6 +198,20 @@ class Cluster:
             stdout=stdout,
             stderr=stderr,
             environment=environment or {},
+        )
+
+    def shell(
+        self, text: str, arguments: Sequence[str], *, environment: Mapping[str, str]
+    ) -> Popen:
+        """Start ``bash`` on a text as the servers' user; its output is a pipe.
+
+        PostgreSQL's programs are the first in its PATH, and connect to this cluster's server,
+        which runs without a port, as the user that images know. It sees ``environment`` and what
+        the entry points of images set, and leads its own session and process group. Raises
+        ClusterFailed when there is no ``bash``.
+        """
+        return self._launcher.shell(
+            text, arguments, port=DEFAULT_PORT, user=BOOTSTRAP_SUPERUSER, environment=environment
         )
 
     def connect(

@@ -22,6 +22,7 @@ from .user_name import UserName
 Popen = subprocess.Popen[bytes]
 File = int | IO[bytes] | None
 
+_DATABASE = "postgres"
 _SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 _FIRST_DESCRIPTOR = 10
 _SOCKET_PATH_LIMIT = 107
@@ -139,6 +140,55 @@ class Launcher:
                 raise ClusterFailed(
                     f"cannot run {program}: check its installation with `sqlrs-engine doctor`",
                     str(error),
+                ) from error
+
+    def shell(
+        self,
+        text: str,
+        arguments: Sequence[str],
+        *,
+        port: int,
+        user: str,
+        environment: Mapping[str, str],
+    ) -> Popen:
+        """Start ``bash`` as the user that runs the server; see ``Cluster.shell``."""
+        bash = shutil.which("bash", path=_SYSTEM_PATH)
+        if bash is None:
+            raise ClusterFailed("there is no bash on this machine: install it", _SYSTEM_PATH)
+        owner = self._user
+        switch = switch_user(owner) if owner else []
+        if switch:
+            owner = None
+        with open_directory(self._data_dir) as directory, self._data_argument() as (data, more):
+            own = self._client_environment(directory, port, _DATABASE)
+            try:
+                return subprocess.Popen(
+                    [*switch, bash, "-c", text, "bash", *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    cwd="/",
+                    env={
+                        **environment,
+                        **own,
+                        "PATH": f"{self._server_bin}:{_SYSTEM_PATH}",
+                        "HOME": data,
+                        "TZ": "UTC",
+                        "PGDATA": data,
+                        "PGUSER": user,
+                        "POSTGRES_USER": user,
+                        "POSTGRES_DB": _DATABASE,
+                        "POSTGRES_PASSWORD": "",
+                    },
+                    start_new_session=True,
+                    pass_fds=(directory, *more),
+                    user=owner.uid if owner else None,
+                    group=owner.gid if owner else None,
+                    extra_groups=[] if owner else None,
+                )
+            except OSError as error:
+                raise ClusterFailed(
+                    "cannot run bash: check its installation", str(error)
                 ) from error
 
     @property

@@ -15,6 +15,14 @@ INITDB_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EntryPoint:
+    """The scripts that an image runs in a new cluster, in order, and its environment variables."""
+
+    scripts: tuple[Path, ...]
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
     """A set of server and client programs of one version.
 
@@ -37,6 +45,7 @@ class Distribution:
     extensions: tuple[str, ...] = ()
     additions: Path | None = None
     locale: str | None = None
+    entry_point: EntryPoint | None = None
 
     @property
     def root(self) -> Path:

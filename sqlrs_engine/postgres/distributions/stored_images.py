@@ -17,7 +17,7 @@ from sqlrs_engine.postgres.images.references import Reference, parse_reference
 from sqlrs_engine.postgres.images.registry_hosts import RegistrySettings
 from sqlrs_engine.processes.cancellation import Cancellation
 
-from .distribution import Distribution, image_id_of
+from .distribution import Distribution, EntryPoint, image_id_of
 from .known_images import KnownImages
 from .pulled_images import PulledImage, Work
 
@@ -243,7 +243,16 @@ def _distribution(image: StoredImage) -> Distribution:
         bin_dir=image.bin_dir,
         origin="image",
         extensions=image.programs.extensions,
+        locale=image.programs.locale,
+        entry_point=_entry_point(image),
     )
+
+
+def _entry_point(image: StoredImage) -> EntryPoint | None:
+    scripts = tuple(image.rootfs / each for each in image.programs.initdb_scripts)
+    if not scripts:
+        return None
+    return EntryPoint(scripts=scripts, environment=tuple(image.config.env.items()))
 
 
 def _not_here(reference: Reference, policy: Policy) -> ImageUnavailable:

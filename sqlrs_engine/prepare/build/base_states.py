@@ -1,4 +1,7 @@
-"""The base states of images: empty clusters, made by initdb on first use."""
+"""The base states of images: empty clusters, made by initdb on first use.
+
+Those of images from registries have what the images' own scripts put in them.
+"""
 
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from sqlrs_engine.prepare.plan import Plan
 
 from .build_locks import BuildLocks
 from .disk_full import initdb_was_full
+from .image_scripts import failed_scripts, run_image_scripts
 from .workspaces import Workspaces
 
 
@@ -45,6 +49,8 @@ class BaseStates:
             if not self._files.is_whole(base):
                 self._files.discard(base)  # nothing, or damaged
                 self._make(plan, base, context)
+        for line in failed_scripts(base):
+            context.log(f"{line}; the base state is without it")
         return base
 
     def repair(self, plan: Plan, context: JobContext) -> bool:
@@ -64,6 +70,10 @@ class BaseStates:
             cluster = self._workspaces.cluster(plan.image_id, workspace)
             with self._metrics.phase("initdb"):
                 self._initdb(cluster, plan, context)
+                if plan.distribution.entry_point is not None:
+                    run_image_scripts(
+                        cluster, workspace, self._workspaces, self._disk_budget, context
+                    )
             # It has no row to say that it may be damaged after a power loss.
             self._files.sync()
             self._files.publish(workspace, base)
