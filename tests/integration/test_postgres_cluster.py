@@ -189,7 +189,6 @@ def test_a_cluster_is_utf8_and_depends_on_no_machine(running: Cluster) -> None:
 def test_the_settings_of_a_disposable_cluster(running: Cluster) -> None:
     expected = {
         "fsync": "off",
-        "synchronous_commit": "off",
         "full_page_writes": "off",
         "wal_level": "minimal",
         "shared_buffers": "16MB",
@@ -204,6 +203,10 @@ def test_the_settings_of_a_disposable_cluster(running: Cluster) -> None:
     }
     with running.connect(None) as connection:
         assert {name: value(connection, f"SHOW {name}") for name in expected} == expected
+        # The engine's own sessions do wait for the log.
+        configured = "SELECT setting FROM pg_file_settings WHERE name = 'synchronous_commit'"
+        assert value(connection, configured) == "off"
+        assert value(connection, "SHOW synchronous_commit") == "on"
 
 
 def test_settings_of_a_start_win_but_not_over_the_address(cluster: Cluster, free_port: int) -> None:
