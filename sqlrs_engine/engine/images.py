@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlrs_engine.config import Config
 from sqlrs_engine.postgres.distributions.catalog import Distributions
 from sqlrs_engine.postgres.distributions.known_images import KnownImages
-from sqlrs_engine.postgres.distributions.stored_images import PullSettings, StoredImages
+from sqlrs_engine.postgres.distributions.stored_images import Policy, StoredImages
 from sqlrs_engine.postgres.images.image_store import ImageStore, StoredImage
 from sqlrs_engine.postgres.images.manifests import ImageConfig
 from sqlrs_engine.postgres.images.programs import ImagePrograms
@@ -49,17 +49,24 @@ def stored_images(
     ``os_user`` runs their servers when the engine is root. ``environ`` leads to the user's
     credentials for registries.
     """
-
-    def settings() -> PullSettings:
-        return PullSettings(
-            policy=config.value("images.pull"),
-            registries=registry_settings(config.value("images.registries")),
-        )
-
     store = ImageStore(root)
     source = _Source(store, os_user, environ)
     known = KnownImages(store_root / "images.json")
-    return StoredImages(store, source, settings, known)
+    return StoredImages(store, source, _Settings(config), known)
+
+
+class _Settings:
+    """The settings of pulls in a configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+
+    def policy(self) -> Policy:
+        policy: Policy = self._config.value("images.pull")
+        return policy
+
+    def registries(self) -> Mapping[str, RegistrySettings]:
+        return registry_settings(self._config.value("images.registries"))
 
 
 class _Source:

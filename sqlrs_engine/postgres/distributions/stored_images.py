@@ -3,8 +3,8 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -28,12 +28,14 @@ _Look = tuple[int, ...] | None
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PullSettings:
-    """What the configuration says about pulls: ``images.pull`` and ``images.registries``."""
+class PullSettings(Protocol):
+    """What the configuration says about pulls at the moment: it may change at any time."""
 
-    policy: Policy = "missing"
-    registries: Mapping[str, RegistrySettings] = field(default_factory=dict)
+    def policy(self) -> Policy:
+        """Return ``images.pull``."""
+
+    def registries(self) -> Mapping[str, RegistrySettings]:
+        """Return ``images.registries``."""
 
 
 class Source(Protocol):
@@ -94,7 +96,7 @@ class StoredImages:
         self,
         store: ImageStore,
         source: Source,
-        settings: Callable[[], PullSettings],
+        settings: PullSettings,
         known: KnownImages,
     ) -> None:
         """``known`` are the images that jobs have used."""
@@ -117,7 +119,7 @@ class StoredImages:
         found = self._find(reference)
         if work is None:
             if found is None:
-                raise _not_here(reference, self._settings().policy)
+                raise _not_here(reference, self._settings.policy())
             return _distribution(found)
         wanted = self._for_work(reference, found, work)
         distribution = _distribution(wanted)
@@ -126,7 +128,7 @@ class StoredImages:
 
     def _for_work(self, reference: Reference, found: StoredImage | None, work: Work) -> StoredImage:
         """Return the image that was found, or the one that is pulled instead."""
-        policy = self._settings().policy
+        policy = self._settings.policy()
         if found is not None and (policy != "always" or reference.digest is not None):
             return found
         if policy == "never":
@@ -148,7 +150,7 @@ class StoredImages:
         self, reference: Reference, on_progress: OnProgress, cancellation: Cancellation
     ) -> StoredImage:
         """Return the image that the registry has for a reference now; raises as ``Source`` does."""
-        registries = self._settings().registries
+        registries = self._settings.registries()
         image = self._source.pull(reference, registries, on_progress, cancellation)
         self._forget()
         return image

@@ -17,7 +17,7 @@ from sqlrs_engine.errors import (
     RegistryUnavailable,
 )
 from sqlrs_engine.postgres.distributions.known_images import KnownImages
-from sqlrs_engine.postgres.distributions.stored_images import PullSettings, StoredImages
+from sqlrs_engine.postgres.distributions.stored_images import Policy, StoredImages
 from sqlrs_engine.postgres.images.image_store import ImageStore, StoredImage
 from sqlrs_engine.postgres.images.progress import OnProgress, Progress
 from sqlrs_engine.postgres.images.references import Reference, parse_reference
@@ -28,12 +28,26 @@ from sqlrs_engine.processes.cancellation import Cancellation
 POSTGIS = "postgis/postgis:17-3.5"
 
 
+class Settings:
+    """The settings of pulls, which tests change."""
+
+    def __init__(self) -> None:
+        self.pull: Policy = "missing"
+        self.hosts: Mapping[str, RegistrySettings] = {}
+
+    def policy(self) -> Policy:
+        return self.pull
+
+    def registries(self) -> Mapping[str, RegistrySettings]:
+        return self.hosts
+
+
 class World:
     """A store, and a registry that has every image."""
 
     def __init__(self, root: Path) -> None:
         self.store = ImageStore(root)
-        self.settings = PullSettings()
+        self.settings = Settings()
         self.fail: Exception | None = None
         self.content = "first"
         self.pulls: list[str] = []
@@ -45,7 +59,7 @@ class World:
     def opened(self) -> StoredImages:
         """Return the images as another engine finds them."""
         known = KnownImages(self.store.root.with_name("images.json"))
-        return StoredImages(self.store, self, lambda: self.settings, known)
+        return StoredImages(self.store, self, self.settings, known)
 
     def pull(
         self,
@@ -150,7 +164,7 @@ def test_without_work_nothing_is_pulled(world: World) -> None:
 
 
 def test_never_means_never(world: World) -> None:
-    world.settings = PullSettings(policy="never")
+    world.settings.pull = "never"
     with pytest.raises(ImageUnavailable, match=r"images\.pull is never; to pull it: sqlrs-engine"):
         world.images.resolve(POSTGIS, world.work)
     assert world.pulls == []
@@ -159,7 +173,7 @@ def test_never_means_never(world: World) -> None:
 
 
 def test_always_looks_the_tag_up_each_time(world: World) -> None:
-    world.settings = PullSettings(policy="always")
+    world.settings.pull = "always"
     first = world.images.resolve(POSTGIS, world.work)
     assert world.images.resolve(POSTGIS, world.work) == first
     world.content = "second"
@@ -172,14 +186,14 @@ def test_always_looks_the_tag_up_each_time(world: World) -> None:
 
 def test_always_does_not_look_up_what_a_digest_names(world: World) -> None:
     image = store_image(world.store, POSTGIS)
-    world.settings = PullSettings(policy="always")
+    world.settings.pull = "always"
     world.images.resolve(f"{POSTGIS}@{image.digest}", world.work)
     assert world.pulls == []
 
 
 def test_what_is_here_serves_when_the_registry_does_not_answer(world: World) -> None:
     store_image(world.store, POSTGIS)
-    world.settings = PullSettings(policy="always")
+    world.settings.pull = "always"
     world.fail = RegistryUnavailable("docker.io does not answer", "connection refused")
     assert world.images.resolve(POSTGIS, world.work).version == "17.2"
     assert world.logs[-1] == (
@@ -203,9 +217,9 @@ def test_a_pull_can_be_cancelled(world: World) -> None:
 
 
 def test_a_pull_knows_the_registries_of_the_configuration(world: World) -> None:
-    world.settings = PullSettings(registries={"docker.io": RegistrySettings(mirrors=("m",))})
+    world.settings.hosts = {"docker.io": RegistrySettings(mirrors=("m",))}
     world.images.resolve(POSTGIS, world.work)
-    assert world.registries == world.settings.registries
+    assert world.registries == world.settings.hosts
 
 
 @pytest.mark.parametrize("pulled", ["before", "now"])
