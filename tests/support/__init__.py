@@ -20,6 +20,9 @@ Doubles of PostgreSQL, psql and Liquibase, by package:
     ``cache_fakes``, ``http_fakes``, ``image_fakes``, ``instance_fakes``, ``liquibase_fakes``,
     ``prepare_fakes``, ``run_fakes``, ``programs``
 
+Double of a registry:
+    ``registry_double``: answers what a test lets it answer
+
 Clients and observers:
     ``cli_replay``: the unmodified sqlrs CLI, from recordings
     ``shell``: the commands, as processes
