@@ -1,7 +1,7 @@
 """A double of a registry for edge cases of the protocol: it answers what a test lets it answer.
 
 What it has been given it serves as registries do. Rules come first: each answers the next requests
-that match it in its own way.
+that match it in its own way, or leaves them to the following ones.
 """
 
 import contextlib
@@ -107,7 +107,7 @@ class RegistryDouble:
         self._contents[path] = (content, media_type)
 
     def rule(self, pattern: str, act: Act | Answer, times: int | None = 1) -> None:
-        """Answer the next requests of paths that match, after the rules that were added before."""
+        """Answer the next requests of paths that match; rules that were added before come first."""
         fixed = act if callable(act) else lambda _: act
         self._rules.append(Rule(pattern, fixed, times))
 
@@ -123,15 +123,13 @@ class RegistryDouble:
         """Return the answer to a request."""
         with self._lock:
             self.requests.append(request)
-            chosen = None
             for rule in self._rules:
                 if rule.times != 0 and re.search(rule.pattern, request.path):
-                    chosen = rule
-                    if rule.times is not None:
-                        rule.times -= 1
-                    break
-        special = chosen.act(request) if chosen is not None else None
-        return special or self._stored(request)
+                    special = rule.act(request)
+                    if special is not None:
+                        rule.times = rule.times and rule.times - 1
+                        return special
+        return self._stored(request)
 
     def _put_manifest(self, repository: str, name: str, image: Image | Index) -> None:
         kind = TYPES[image.flavour]["index" if isinstance(image, Index) else "manifest"]
