@@ -12,13 +12,14 @@ Real things, as fixtures or context managers:
     ``fix_images``: a registry with images; made of ``registry``, ``token_server``,
         ``fault_proxy``, ``images``, ``postgres_images`` and ``debian_packages``
     ``image_engines``: what tests of images ask of an engine
-    ``image_roots``, ``elf_files``: root file systems of images, and small programs for them
+    ``image_roots``: root file systems of images, of this machine's own files
     ``base_states``: base states, made once per run
     ``directories``: deletes what engines leave
 
 Doubles of PostgreSQL, psql and Liquibase, by package:
     ``cache_fakes``, ``http_fakes``, ``image_fakes``, ``instance_fakes``, ``liquibase_fakes``,
-    ``prepare_fakes``, ``run_fakes``, ``programs``
+    ``prepare_fakes``, ``run_fakes``, ``programs``; ``fake_image_roots`` are images with
+    ``elf_files`` that no one can run
 
 Double of a registry:
     ``registry_double``: answers what a test lets it answer

@@ -53,7 +53,6 @@ def make_runnable(
     home = rootfs / HOME
     if os.path.lexists(home):
         raise ImageUnusable(f"the image has a file /{HOME} of its own: use another image")
-    tree.make_links_relative()
     programs = find_programs(tree, config.env)
     data = server_data.find_data(tree, programs.server)
     if data is None:

@@ -1,4 +1,7 @@
-"""A root file system as a directory: its paths, which are not those of this machine."""
+"""A root file system as a directory: its paths, which are not those of this machine.
+
+Symbolic links in it mean the same from outside: see ``root_files``.
+"""
 
 import os
 import stat
@@ -82,18 +85,6 @@ class RootTree:
             ]
         return found
 
-    def make_links_relative(self) -> None:
-        """Let links that begin at the root stay inside it, wherever the tree is moved to."""
-        for place, directories, files in os.walk(self.root):
-            depth = len(Path(place).relative_to(self.root).parts)
-            for name in (*directories, *files):
-                path = os.path.join(place, name)  # noqa: PTH118 - for each of many files
-                if os.path.islink(path):  # noqa: PTH114
-                    target = os.readlink(path)  # noqa: PTH115
-                    if target.startswith("/"):
-                        inside = "../" * depth + target.lstrip("/")
-                        _replace_link(Path(path), inside or ".")
-
 
 def replace(path: Path, content: bytes | bytearray) -> None:
     """Put a new file with this content and the same permissions in the place of another."""
@@ -107,9 +98,3 @@ def replace(path: Path, content: bytes | bytearray) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-def _replace_link(path: Path, target: str) -> None:
-    temporary = path.with_name(f".sqlrs-{path.name[:200]}")
-    temporary.symlink_to(target)
-    temporary.replace(path)

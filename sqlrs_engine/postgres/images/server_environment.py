@@ -61,9 +61,8 @@ def server_environment(tree: RootTree, modules: Iterable[str], libraries: Iterab
         found["PROJ_LIB"] = found["PROJ_DATA"]  # its name before PROJ 9.1
     if "plpython3.so" in names and (home := _python_home(tree, libraries)) is not None:
         found["PYTHONHOME"] = (home,)
-    if "plperl.so" in names:
-        places = (each for pattern in _PERL_DIRECTORIES for each in tree.glob(pattern))
-        found["PERL5LIB"] = tuple(dict.fromkeys(each for each in places if tree.directory(each)))
+    if "plperl.so" in names and (directories := _perl_directories(tree)):
+        found["PERL5LIB"] = directories
     if "pltcl.so" in names and (library := _first(tree, _TCL, "init.tcl")) is not None:
         found["TCL_LIBRARY"] = (library,)
     return found
@@ -80,6 +79,11 @@ def _first(
             if content is not None and tree.file(path / content) is not None:
                 return path
     return None
+
+
+def _perl_directories(tree: RootTree) -> tuple[PurePosixPath, ...]:
+    places = (each for pattern in _PERL_DIRECTORIES for each in tree.glob(pattern))
+    return tuple(dict.fromkeys(each for each in places if tree.directory(each)))
 
 
 def _python_home(tree: RootTree, libraries: Iterable[str]) -> PurePosixPath | None:
