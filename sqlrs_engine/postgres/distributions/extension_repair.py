@@ -58,14 +58,9 @@ def repair(
         failing = dict(check(distribution, failing))
     for name, error in failing.items():
         _hide(home, name, _reason(home, name, error))
-    if "uuid-ossp" in failing:
-        for file in UUID_OSSP.iterdir():
-            shutil.copyfile(file, home / _EXTENSIONS / file.name)
-        if not check(distribution, ["uuid-ossp"]):
-            (home / _HIDDEN / f"uuid-ossp{_REASON}").unlink()
-            tell(f"uuid-ossp is the engine's own, in SQL: {failing.pop('uuid-ossp')}")
-        else:
-            _hide(home, "uuid-ossp", failing["uuid-ossp"])
+    if "uuid-ossp" in failing and _replace_uuid_ossp(distribution, check):
+        tell(f"uuid-ossp is written in SQL, because {_forget_reason(home, 'uuid-ossp')}")
+        del failing["uuid-ossp"]
     for name in failing:
         tell(f"note: the extension {name} is not available: {hidden(home)[name]}")
 
@@ -84,6 +79,25 @@ def _hide(home: Path, name: str, reason: str) -> None:
     for file in _files(home, name):
         file.replace(home / _HIDDEN / file.name)
     (home / _HIDDEN / f"{name}{_REASON}").write_text(reason, encoding="utf-8")
+
+
+def _forget_reason(home: Path, name: str) -> str:
+    file = home / _HIDDEN / f"{name}{_REASON}"
+    reason = file.read_text(encoding="utf-8")
+    file.unlink()
+    return reason
+
+
+def _replace_uuid_ossp(distribution: Distribution, check: Check) -> bool:
+    """Put the extension in SQL in the place of the hidden one; return whether that works."""
+    own = [distribution.root / _EXTENSIONS / file.name for file in UUID_OSSP.iterdir()]
+    for file in own:
+        shutil.copyfile(UUID_OSSP / file.name, file)
+    works = not check(distribution, ["uuid-ossp"])
+    if not works:
+        for file in own:
+            file.unlink()
+    return works
 
 
 def _files(home: Path, name: str) -> Iterator[Path]:

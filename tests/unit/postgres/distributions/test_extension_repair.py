@@ -135,7 +135,7 @@ def test_uuid_ossp_without_its_library_is_replaced_by_the_one_in_sql(
     told: list[str] = []
     repair(download, Checks(download.root, "uuid-ossp"), told.append, fetch=no_packages)
     assert available(download) == ("hstore", "plpython3u", "uuid-ossp")
-    assert told[-1] == f"uuid-ossp is the engine's own, in SQL: {ERROR}"
+    assert told[-1] == f"uuid-ossp is written in SQL, because {ERROR}"
     # The one with the library comes back when that is there.
     repair(download, Checks(download.root), print, fetch=no_packages)
     control = download.root / "share/extension/uuid-ossp.control"
