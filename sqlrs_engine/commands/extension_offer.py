@@ -22,8 +22,8 @@ def accepted(facts: Mapping[str, Any], image: str, where: Places, terminal: Term
         question = f"{extension} is in {used}, which is here: go on with it?"
         return str(used) if terminal.confirmed(question) else None
     if major := facts.get("install"):
-        question = f"{extension} is in PostgreSQL {major} as `postgres install` gets it: do that"
-        if not terminal.confirmed(f"{question}, and go on?"):
+        command = f"sqlrs-engine postgres install {major}"
+        if not terminal.confirmed(f"{extension} comes with `{command}`: run that and go on?"):
             return None
         install_major(int(major), where, terminal)
         return f"{ENGINE}:{major}"

@@ -27,6 +27,7 @@ Double of a registry:
 Clients and observers:
     ``cli_replay``: the unmodified sqlrs CLI, from recordings
     ``shell``: the commands, as processes
+    ``typing_at_terminals``: a command at a terminal, and answers to its questions
     ``remote_client``: a client on another machine
     ``run_reader``: reads the output of a run
     ``psql_opens``: the files that psql opens

@@ -66,7 +66,9 @@ def test_a_version_is_installed_when_that_is_accepted(
     chosen, printed = offer({"extension": "pgcrypto", "install": 18}, answer)
     assert chosen == ("postgres:18" if installs else None)
     assert installed == installs
-    assert "pgcrypto is in PostgreSQL 18 as `postgres install` gets it" in printed
+    assert printed == (
+        "pgcrypto comes with `sqlrs-engine postgres install 18`: run that and go on? [Y/n] "
+    )
 
 
 @pytest.mark.parametrize(
