@@ -145,7 +145,18 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 
 def _parser() -> argparse.ArgumentParser:
     from sqlrs_engine import __version__
-    from sqlrs_engine.commands import doctor, ls, postgres, prepare, rm, serve, status, stop, store
+    from sqlrs_engine.commands import (
+        config,
+        doctor,
+        ls,
+        postgres,
+        prepare,
+        rm,
+        serve,
+        status,
+        stop,
+        store,
+    )
     from sqlrs_engine.commands import exec as exec_
 
     parser = argparse.ArgumentParser(
@@ -159,7 +170,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"sqlrs-engine {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for module in (prepare, exec_, ls, rm, status, serve, stop, doctor, postgres, store):
+    for module in (
+        prepare,
+        exec_,
+        ls,
+        rm,
+        status,
+        serve,
+        stop,
+        config,
+        doctor,
+        postgres,
+        store,
+    ):
         module.add_parser(subparsers)
     return parser
 

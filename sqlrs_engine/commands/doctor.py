@@ -150,7 +150,7 @@ def _configuration(where: Places) -> Finding:
     if unused:
         text = "; ".join(unused)
         advice = (
-            "correct it with `sqlrs config set` or `sqlrs config rm`, or in "
+            "correct it with `sqlrs-engine config set` or `sqlrs-engine config rm`, or in "
             f"{where.store / 'config.json'}"
         )
         return Finding("configuration", "note", text, advice)

@@ -49,6 +49,27 @@ def test_the_store_is_the_one_that_the_sqlrs_cli_has_chosen(
     assert json.loads(ended.stdout)["store"] == str(chosen)
 
 
+def test_settings_are_shown_changed_and_restored(shell: Shell) -> None:
+    assert json.loads(shell.out("config", "get")) == {}
+    assert shell.out("config", "set", "instances.ttl", "8h") == 'instances.ttl = "8h"\n'
+    shell.out("config", "set", "postgres.roles", '["app"]')
+    assert json.loads(shell.out("config", "get")) == {
+        "instances": {"ttl": "8h"},
+        "postgres": {"roles": ["app"]},
+    }
+    shell.out("prepare", "--", "-c", "create table t (); alter table t owner to app")
+    assert shell.out("config", "rm", "instances.ttl") == 'instances.ttl = "24h"\n'
+    assert json.loads(shell.out("config", "get", "instances.ttl", "--effective")) == "24h"
+    assert shell.run("config", "get", "instances.ttl").returncode == 1
+    restart = shell.run("config", "set", "orchestrator.jobs.workers", "2")
+    assert "when the engine next starts" in restart.stderr
+    refused = shell.run("config", "set", "postgres.roles", '["pg_x"]')
+    assert refused.returncode == 1
+    assert "PostgreSQL reserves the name pg_x" in refused.stderr
+    refused = shell.run("config", "set", "orchestrator.jobs.workers", "NaN")
+    assert "must be a whole number" in refused.stderr
+
+
 def test_a_day_with_the_engine(shell: Shell) -> None:
     (shell.home / "schema.sql").write_text("create table t (n int);\n")
     assert shell.run("status").returncode == 3

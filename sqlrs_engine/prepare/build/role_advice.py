@@ -41,6 +41,6 @@ def _on_missing(role: str, base: BaseRecipe) -> str:
     roles = json.dumps([*base.roles, role], ensure_ascii=False)
     return (
         f"create the role {role} in a step before, or add it to postgres.roles in the "
-        "configuration, which makes it part of every state: sqlrs config set postgres.roles "
+        "configuration, which makes it part of every state: sqlrs-engine config set postgres.roles "
         f"{shlex.quote(roles)}"
     )

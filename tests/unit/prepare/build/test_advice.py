@@ -67,7 +67,7 @@ def test_a_role_that_scripts_create_twice_is_their_mistake():
 )
 def test_a_missing_role_comes_with_the_command_that_adds_it(details):
     advice = advice_on(details, BASE)
-    assert advice.endswith("""sqlrs config set postgres.roles '["app", "web_anon"]'""")
+    assert advice.endswith("""sqlrs-engine config set postgres.roles '["app", "web_anon"]'""")
 
 
 def test_the_command_is_safe_for_a_shell_whatever_the_name_of_the_role():
