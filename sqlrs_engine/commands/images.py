@@ -48,10 +48,12 @@ def add_actions(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
             "Unpack an image from the output of docker save or podman save, or from an OCI layout\n"
             "(a tar file or a directory), for machines that reach no registry."
         ),
-        epilog="example:\n"
+        epilog="examples:\n"
         "  docker save postgis/postgis:17-3.5 -o postgis.tar\n"
-        "  sqlrs-engine postgres load postgis.tar",
+        "  sqlrs-engine postgres load postgis.tar\n"
+        "  sqlrs-engine postgres load --name mine/postgres:1 image.tar",
     )
+    load.add_argument("--name", metavar="IMAGE", help="name the image, if the file does not")
     load.add_argument("file", metavar="FILE", type=Path, help="a tar file or a directory")
     remove = _add(
         actions,
@@ -122,14 +124,17 @@ def run_pull(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def run_load(args: argparse.Namespace, terminal: Terminal) -> int:
     """Load the images of a file."""
+    from sqlrs_engine.postgres.images.references import parse_reference
+
+    name = parse_reference(args.name) if args.name else None
     images = _images(places(args.state_dir, terminal.environ), terminal)
     with (
         interruptible(terminal, "load") as cancellation,
         pull_progress(terminal, f"loading {args.file.name}") as on_progress,
     ):
-        loaded = images.load(terminal.cwd / args.file, on_progress, cancellation)
+        loaded = images.load(terminal.cwd / args.file, name, on_progress, cancellation)
     for image in loaded:
-        _print_image(image, next(iter(image.references), image.digest), terminal)
+        _print_image(image, next(iter(image.references), "an image without a name"), terminal)
     return SUCCESS
 
 
@@ -194,11 +199,15 @@ def _images(where: Places, terminal: Terminal) -> "StoredImages":
 
 
 def _print_image(image: "StoredImage", name: str, terminal: Terminal) -> None:
+    from sqlrs_engine.postgres.distributions.distribution import image_id_of
+
     terminal.print(
         f"{name}: PostgreSQL {image.programs.version}, {len(image.programs.extensions)} "
         f"extensions, {size(image.size_bytes)}",
         f"digest: {image.digest}",
     )
+    if not image.references:
+        terminal.print(f"prepare with --image {image_id_of(image.digest)}, or load it with --name")
 
 
 def _existing(images: "StoredImages", text: str) -> "StoredImage":

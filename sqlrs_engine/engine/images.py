@@ -99,13 +99,18 @@ class _Source:
         )
 
     def load(
-        self, file: Path, on_progress: OnProgress, cancellation: Cancellation
+        self,
+        file: Path,
+        name: Reference | None,
+        on_progress: OnProgress,
+        cancellation: Cancellation,
     ) -> Sequence[StoredImage]:
         from sqlrs_engine.postgres.images.archives import load
 
         return load(
             file,
             self._store,
+            name=name,
             make_runnable=self._make_runnable,
             on_progress=on_progress,
             cancellation=cancellation,

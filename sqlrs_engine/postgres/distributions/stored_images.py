@@ -55,9 +55,13 @@ class Source(Protocol):
         """
 
     def load(
-        self, file: Path, on_progress: OnProgress, cancellation: Cancellation
+        self,
+        file: Path,
+        name: Reference | None,
+        on_progress: OnProgress,
+        cancellation: Cancellation,
     ) -> Sequence[StoredImage]:
-        """Return the images of a file.
+        """Return the images of a file; ``name`` is one more reference for the only one in it.
 
         Raises InvalidArgument, ImageUnavailable, ImageUnusable, ImageCorrupt, StorageFull, and
         what ends ``cancellation``.
@@ -156,10 +160,14 @@ class StoredImages:
         return image
 
     def load(
-        self, file: Path, on_progress: OnProgress, cancellation: Cancellation
+        self,
+        file: Path,
+        name: Reference | None,
+        on_progress: OnProgress,
+        cancellation: Cancellation,
     ) -> Sequence[StoredImage]:
-        """Return the images of a file; raises as ``Source`` does."""
-        loaded = self._source.load(file, on_progress, cancellation)
+        """Return the images of a file; ``name`` and what it raises are as for ``Source``."""
+        loaded = self._source.load(file, name, on_progress, cancellation)
         self._forget()
         return loaded
 

@@ -11,6 +11,7 @@
 <root>/locks/                                               see ``file_locks``
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -95,7 +96,7 @@ class ImageLayout:
 
         Raises Conflict when the root is another user's, OSError.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
+        self._make_root()
         check_owner(self.root, "the directory of images")
         for each in (self.references, self.layers, self.downloads, self.temporary, self.locks):
             each.mkdir(exist_ok=True)
@@ -103,6 +104,14 @@ class ImageLayout:
             each.chmod(0o755)
         for each in (self.references, self.downloads, self.locks):
             each.chmod(0o700)
+
+    def _make_root(self) -> None:
+        """Make the root and what leads there, which an engine that is root shares with others."""
+        for step in reversed((self.root, *self.root.parents)):
+            with contextlib.suppress(FileExistsError):
+                step.mkdir()
+                if os.geteuid() == 0:  # whatever its umask
+                    step.chmod(0o755)
 
 
 def read_json(file: Path) -> dict[str, Any] | None:

@@ -77,7 +77,11 @@ class World:
         return store_image(self.store, reference.familiar, content=self.content)
 
     def load(
-        self, file: Path, on_progress: OnProgress, cancellation: Cancellation
+        self,
+        file: Path,
+        name: Reference | None,
+        on_progress: OnProgress,
+        cancellation: Cancellation,
     ) -> list[StoredImage]:
         return [store_image(self.store, name) for name in file.read_text().split()]
 
@@ -237,7 +241,7 @@ def test_an_image_that_was_removed_is_remembered(world: World, pulled: str) -> N
 def test_a_loaded_image_is_found_at_once(world: World, tmp_path: Path) -> None:
     (tmp_path / "saved").write_text(f"{POSTGIS} postgres:17")
     assert world.images.available() == []
-    loaded = world.images.load(tmp_path / "saved", lambda progress: None, world.cancellation)
+    loaded = world.images.load(tmp_path / "saved", None, lambda progress: None, world.cancellation)
     assert len(loaded) == len(world.images.available()) == 2
     assert world.images.resolve(POSTGIS, None).version == "17.2"
 

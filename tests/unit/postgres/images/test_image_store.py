@@ -1,6 +1,7 @@
 """The image store: publication, references, removal, collection."""
 
 import json
+import os
 import stat
 import threading
 from pathlib import Path, PurePosixPath
@@ -74,6 +75,19 @@ def test_all_users_may_enter_an_image(store: ImageStore) -> None:
     image = publish(store)
     for directory in (store.root, image.rootfs.parent):
         assert stat.S_IMODE(directory.stat().st_mode) & 0o055 == 0o055
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_all_users_reach_the_images_of_root_whatever_its_umask(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path / "sqlrs-engine" / "images")
+    before = os.umask(0o077)
+    try:
+        publish(store)
+    finally:
+        os.umask(before)
+    for directory in (store.root, store.root.parent):
+        assert stat.S_IMODE(directory.stat().st_mode) & 0o005 == 0o005
 
 
 def test_references_mean_images_until_they_mean_another(store: ImageStore) -> None:
