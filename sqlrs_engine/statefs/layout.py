@@ -59,6 +59,10 @@ class Layout:
             raise InvalidArgument("invalid base id: write 64 hexadecimal digits", base_id)
         return self._image_dir(image_id) / "bases" / base_id
 
+    def base_dirs(self) -> Iterator[Path]:
+        """Yield the empty clusters of all images."""
+        yield from self.root.glob("engines/*/*/bases/*")
+
     def former_base_dirs(self) -> Iterator[Path]:
         """Yield the empty clusters of earlier versions, which had one per image."""
         yield from self.root.glob("engines/*/*/base")

@@ -14,6 +14,9 @@ class StateFiles(Protocol):
     def base_dir(self, image_id: str, base_id: str) -> Path:
         """Return the path of the container of an empty cluster of an image."""
 
+    def note_use(self, base: Path) -> None:
+        """Note that an empty cluster is in use; one without use for long is deleted at a start."""
+
     def state_dir(self, image_id: str, state_id: str) -> Path:
         """Return the path of a state's container."""
 

@@ -6,7 +6,8 @@ chooses by what the filesystem supports.
 
 import logging
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sqlrs_engine.errors import Conflict, EngineError
@@ -22,6 +23,7 @@ from .removal import Trash, remove
 from .tree import opened, usage
 
 _IDLE_SECONDS = 10.0
+_BASE_SECONDS = 7 * 24 * 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +55,14 @@ class StateFs:
     def base_dir(self, image_id: str, base_id: str) -> Path:
         """See ``StateFiles.base_dir``."""
         return self._layout.base_dir(image_id, base_id)
+
+    def note_use(self, base: Path) -> None:
+        """See ``StateFiles.note_use``."""
+        try:
+            os.utime(base)
+        except OSError as error:
+            # At worst it is made again later.
+            _log.debug("cannot note the use of %s: %s", base, error)
 
     def state_dir(self, image_id: str, state_id: str) -> Path:
         """See ``StateFiles.state_dir``."""
@@ -161,14 +171,13 @@ class StateFs:
     def sweep(self) -> None:
         """Delete in the background what earlier runs left unfinished, half deleted or useless.
 
-        End the servers in the ``leftovers`` first.
+        End the servers in the ``leftovers`` first. Every configuration of roles and locale leaves
+        an empty cluster, so those that were not used for long go as well.
         """
         self._trash.sweep()
-        for base in self._layout.former_base_dirs():
-            try:
-                self.discard(base)
-            except (EngineError, OSError):
-                _log.exception("cannot delete %s", base)
+        old = time.time() - _BASE_SECONDS
+        self._discard_each(self._layout.former_base_dirs(), lambda base: True)
+        self._discard_each(self._layout.base_dirs(), lambda base: base.lstat().st_mtime < old)
 
     def wait_idle(self, seconds: float = _IDLE_SECONDS) -> bool:
         """See ``StateFiles.wait_idle``."""
@@ -179,6 +188,15 @@ class StateFs:
         deleted = self._trash.wait_idle(seconds)
         self.backend.settle(self.root)
         return deleted
+
+    def _discard_each(self, containers: Iterable[Path], useless: Callable[[Path], bool]) -> None:
+        """Discard the useless ones of these containers; log what fails."""
+        for container in containers:
+            try:
+                if useless(container):
+                    self.discard(container)
+            except (EngineError, OSError):
+                _log.exception("cannot delete %s", container)
 
     def _fresh_workspace(self) -> Path:
         self._layout.work.mkdir(MODE, exist_ok=True)

@@ -87,6 +87,9 @@ class FakeFiles:
     def base_dir(self, image_id: str, base_id: str) -> Path:
         return self.root / "bases" / base_id
 
+    def note_use(self, base: Path) -> None:
+        self._check("note_use")
+
     def state_dir(self, image_id: str, state_id: str) -> Path:
         return self.root / "states" / state_id
 

@@ -49,6 +49,7 @@ class BaseStates:
             if not self._files.is_whole(base):
                 self._files.discard(base)  # nothing, or damaged
                 self._make(plan, base, context)
+            self._files.note_use(base)
         for line in failed_scripts(base):
             context.log(f"{line}; the base state is without it")
         return base

@@ -293,6 +293,29 @@ def test_the_next_engine_sweeps_what_a_killed_one_left(files, root):
     assert not unmarked.exists()
 
 
+def test_a_start_deletes_empty_clusters_that_were_not_used_for_long(files, root):
+    used, unused, former = (
+        files.base_dir(IMAGE, "ab" * 32),
+        files.base_dir(IMAGE, "cd" * 32),
+        files.base_dir(IMAGE, "ef" * 32).parent.parent / "base",  # of an earlier version
+    )
+    for base in (used, unused, former):
+        assert files.publish(make(files), base)
+    for base in (used, unused):
+        os.utime(base, (0, 0))
+    files.note_use(used)
+    files.sweep()
+    assert used.exists()
+    assert not unused.exists()
+    assert not former.exists()
+
+
+def test_the_use_of_an_empty_cluster_that_is_gone_is_not_noted(files):
+    base = files.base_dir(IMAGE, "ab" * 32)
+    files.note_use(base)
+    assert not base.exists()
+
+
 def test_an_engine_sweeps_nothing_of_its_own_and_nothing_in_use(files):
     workspace = make(files)
     state, instance = files.state_dir(IMAGE, STATE), files.instance_dir("ef" * 16)
