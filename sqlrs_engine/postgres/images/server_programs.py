@@ -72,6 +72,12 @@ def find_programs(tree: RootTree, environment: Mapping[str, str]) -> ServerProgr
         )
     wanted = environment.get("PG_MAJOR")
     chosen = next((each for each in found if str(each.major) == wanted), found[0])
+    if "psql" not in chosen.paths:
+        raise ImageUnusable(
+            "the image has no psql, which runs scripts: use one of the images that do, such as"
+            " postgres:17",
+            f"there is none beside {tree.name(chosen.server)}",
+        )
     if chosen.major < OLDEST_MAJOR:
         raise ImageUnusable(
             f"the image has PostgreSQL {chosen.version}, and {OLDEST_MAJOR} is the oldest that is"

@@ -63,11 +63,10 @@ def test_a_link_in_the_path_leads_to_the_programs(tmp_path):
 
 
 def test_programs_that_are_not_postgresqls_are_left_alone(tmp_path):
-    add_server(
-        tmp_path, "/usr/bin", programs=("postgres", "initdb", "pg_dump", "bash", "raster2pgsql")
-    )
+    names = ("postgres", "initdb", "psql", "bash", "raster2pgsql")
+    add_server(tmp_path, "/usr/bin", programs=names)
     write(tmp_path / "usr/bin/pg_wrapper", b"#!/usr/bin/perl")
-    assert set(_found(tmp_path).paths) == {"postgres", "initdb", "pg_dump", "raster2pgsql"}
+    assert set(_found(tmp_path).paths) == {*names} - {"bash"}
 
 
 def test_an_image_without_a_server_is_unusable(tmp_path):
