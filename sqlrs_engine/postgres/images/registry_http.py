@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from urllib.parse import urljoin, urlsplit
 
 from sqlrs_engine import __version__
+from sqlrs_engine.errors import RegistryUnavailable
 from sqlrs_engine.processes.cancellation import Cancellation
 
 from . import registry_errors as failures
@@ -90,9 +91,10 @@ class Transport:
                 raise BrokenOffError(_reason(error)) from error
             if answer.status_code not in _REDIRECTS or "location" not in answer.headers:
                 return answer
-            url = urljoin(url, answer.headers["location"])
             answer.close()
-            self.check_url(endpoint, url)
+            url = self._redirected(endpoint, url, answer.headers["location"])
+            if content is not None and _origin(url) != first:
+                raise failures.unreachable(endpoint.host, "it redirects a token to another server")
         raise failures.unreachable(endpoint.host, "it redirects without end")
 
     def _scheme(self, endpoint: Endpoint) -> str:
@@ -106,13 +108,31 @@ class Transport:
         self._schemes[endpoint.host] = "http"
         return True
 
+    def _redirected(self, endpoint: Endpoint, url: str, location: str) -> str:
+        """Return the address to which an answer leads. Raises as ``check_url`` does."""
+        try:
+            there = urljoin(url, location)
+        except ValueError as error:
+            raise _nowhere(endpoint, location) from error
+        self.check_url(endpoint, there)
+        return there
+
     def check_url(self, endpoint: Endpoint, url: str) -> None:
         """Raise RegistryUnavailable for an address to which no request may go."""
-        there = urlsplit(url)
-        plain_is_fine = self._is_insecure(endpoint, there.netloc)
-        if not there.hostname or there.scheme not in ("https", "http"):
-            raise failures.unreachable(endpoint.host, f"it names the address {url[:200]!r}")
-        if there.scheme == "http" and not plain_is_fine:
+        import httpx
+
+        try:
+            there, meant = urlsplit(url), httpx.URL(url)
+        except (ValueError, httpx.InvalidURL) as error:
+            raise _nowhere(endpoint, url) from error
+        # A name before the host could pass for the host.
+        if there.scheme not in ("https", "http") or not meant.host or "@" in there.netloc:
+            raise _nowhere(endpoint, url)
+        if is_loopback(there.netloc) and not is_loopback(endpoint.host):
+            raise failures.unreachable(
+                endpoint.host, f"it leads to {there.netloc}, which is this machine"
+            )
+        if there.scheme == "http" and not self._is_insecure(endpoint, there.netloc):
             raise failures.unreachable(
                 endpoint.host, f"it leads to {there.netloc} without encryption"
             )
@@ -172,6 +192,10 @@ def _interrupt(answer: "Answer") -> None:
     if connection is not None:
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
+
+
+def _nowhere(endpoint: Endpoint, url: str) -> RegistryUnavailable:
+    return failures.unreachable(endpoint.host, f"it names the address {url[:200]!r}")
 
 
 def _origin(url: str) -> tuple[str, str]:

@@ -43,6 +43,7 @@ from sqlrs_engine.postgres.images.registry_hosts import (
     is_loopback,
     registry_settings,
 )
+from sqlrs_engine.postgres.images.registry_http import Transport
 from sqlrs_engine.processes.cancellation import Cancellation
 
 CONTENT = bytes(range(256)) * 4000
@@ -209,6 +210,8 @@ def test_redirects_end(double: RegistryDouble) -> None:
         ("ftp://127.0.0.1/x", "names the address"),
         ("file:///etc/passwd", "names the address"),
         ("https:///x", "names the address"),
+        ("http://localhost:80@registry.example.com/x", "names the address"),
+        ("http://127.0.0.1\\@registry.example.com/x", "names the address"),
     ],
 )
 def test_redirects_to_where_no_request_may_go(
@@ -276,6 +279,36 @@ def test_a_token_for_a_refresh_token(double: RegistryDouble, tmp_path: Path) -> 
     (asked,) = double.seen("^/token", "POST")
     form = parse_qs(asked.body.decode())
     assert (form["grant_type"], form["refresh_token"]) == (["refresh_token"], ["refresh&me"])
+
+
+def test_a_refresh_token_is_for_one_server(
+    double: RegistryDouble, second_double: RegistryDouble, tmp_path: Path
+) -> None:
+    double.rule("^/token", Answer(307, b"", {"Location": f"{second_double.url}/token"}))
+    TokenServer(double)
+    login = {double.host: {"identitytoken": "refresh&me"}}
+    with pytest.raises(RegistryUnavailable) as failure:
+        Client(double, login=login, tmp_path=tmp_path).manifest()
+    assert "redirects a token" in str(failure.value.details)
+    assert second_double.requests == []
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("http://localhost:8080/x", "which is this machine"),
+        ("https://127.0.0.1/x", "which is this machine"),
+        ("https://\u2603.\u2603./x", "names the address"),
+        ("https://[::1", "names the address"),
+        ("https://registry.example.com:port/x", "names the address"),
+        pytest.param(f"https://example.com/{'x' * 70_000}", "names the address", id="long"),
+    ],
+)
+def test_where_a_remote_registry_cannot_lead(url: str, reason: str) -> None:
+    (remote,) = endpoints("registry.example.com", {})
+    with pytest.raises(RegistryUnavailable) as failure:
+        Transport({}, Cancellation()).check_url(remote, url)
+    assert reason in str(failure.value.details)
 
 
 def test_a_token_that_the_configuration_has(double: RegistryDouble, tmp_path: Path) -> None:
