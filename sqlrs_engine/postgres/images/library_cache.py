@@ -66,8 +66,8 @@ def libraries(
     found: dict[str, Library] = {}
     read: dict[Path, Library | None] = {}
     for directory in directories:
-        for name, path in tree.files(directory):
-            if name in found or not _LIBRARY.fullmatch(name):
+        for name, path in tree.files(directory, _LIBRARY):
+            if name in found:
                 continue
             if path not in read:
                 read[path] = _suitable(path, like)

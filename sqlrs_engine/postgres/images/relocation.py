@@ -11,6 +11,7 @@ The tree may be moved afterwards. It must not have been made runnable before.
 """
 
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ _LOADER = "b/ld"  # musl looks for its configuration beside the directory of the
 _ROOT_LINK = "r"
 _ZONES, _ZONES_LINK = "/usr/share/zoneinfo", "z"
 _CHARACTER_SETS_LINK = "gconv"
+_MODULE = re.compile(r".*\.so")
 _C_LIBRARY = "libc.so.6"
 _TRIED = (SERVER, "initdb", "psql")
 _TRY_SECONDS = 60
@@ -110,8 +112,8 @@ def _read_loaded(tree: RootTree, programs: ServerPrograms, data: server_data.Ser
     musl = PurePosixPath(server.interpreter or "").name.startswith("ld-musl-")
     modules = tuple(
         Library(path, elf)
-        for _, path in tree.files(data.libraries)
-        if path.suffix == ".so" and (elf := Elf.read(path))
+        for _, path in tree.files(data.libraries, _MODULE)
+        if (elf := Elf.read(path))
     )
 
     def directories(wanted: Iterable[str]) -> list[PurePosixPath]:
@@ -120,16 +122,18 @@ def _read_loaded(tree: RootTree, programs: ServerPrograms, data: server_data.Ser
         return library_dirs(tree, tree.name(loader).parent, wanted)
 
     wishes = list(_wishes(tree, (*started, *modules)))
-    found = libraries(tree, directories(wishes), server)
-    wishes += _wishes(tree, found.values())
     places = directories(wishes)
+    found = libraries(tree, places, server)
+    wishes += _wishes(tree, found.values())
+    if (more := directories(wishes)) != places:
+        places, found = more, libraries(tree, more, server)
     return _Loaded(
         loader=loader,
         musl=musl,
         server=server,
         programs=started,
         modules=modules,
-        libraries=libraries(tree, places, server),
+        libraries=found,
         directories=tuple(places),
     )
 

@@ -4,6 +4,7 @@ Symbolic links in it mean the same from outside: see ``root_files``.
 """
 
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -64,13 +65,20 @@ class RootTree:
         found = self.resolve(path)
         return found if found is not None and found.is_file() else None
 
-    def files(self, directory: str | PurePosixPath) -> Iterator[tuple[str, Path]]:
-        """Yield the name and the resolved path of each plain file in a directory, sorted."""
+    def files(
+        self, directory: str | PurePosixPath, names: re.Pattern[str]
+    ) -> Iterator[tuple[str, Path]]:
+        """Yield the name and the resolved path of each plain file in a directory, sorted.
+
+        The whole names have to match ``names``.
+        """
         place = self.directory(directory)
         for path in sorted(place.iterdir()) if place else ():
-            found = self.file(self.name(path))
-            if found is not None:
-                yield path.name, found
+            if names.fullmatch(path.name):
+                # Most are no links, and need no resolving.
+                found = self.file(self.name(path)) if path.is_symlink() else path
+                if found is not None and found.is_file():
+                    yield path.name, found
 
     def glob(self, pattern: str) -> list[PurePosixPath]:
         """Return the paths that match, sorted; links to directories are followed inside only."""

@@ -11,7 +11,7 @@ _A_MODULE = "dict_snowball.so"  # initdb needs it
 _SAMPLE = "postgresql.conf.sample"
 _SCRIPTS = "/docker-entrypoint-initdb.d"
 _SCRIPT = re.compile(r".*\.(sh|sql|sql\.gz|sql\.xz|sql\.zst)")
-_CONTROL = ".control"
+_CONTROL = re.compile(r".*\.control")
 # Relative to the directory of the programs, if these were moved after they had been built.
 _NEAR = ("../lib", "../lib/postgresql", "../lib64/postgresql", "../share", "../share/postgresql")
 _DIRECTORY = re.compile(rb"\0(/[\x20-\x7e]{1,250})(?=\0)")
@@ -39,8 +39,8 @@ def find_data(tree: RootTree, server: Path) -> ServerData | None:
 
 def extensions(tree: RootTree, data: ServerData) -> tuple[str, ...]:
     """Return the names of the extensions that have a control file."""
-    files = tree.files(data.share / "extension")
-    return tuple(name.removesuffix(_CONTROL) for name, _ in files if name.endswith(_CONTROL))
+    files = tree.files(data.share / "extension", _CONTROL)
+    return tuple(name.removesuffix(".control") for name, _ in files)
 
 
 def preloads(tree: RootTree, data: ServerData) -> tuple[str, ...]:
@@ -58,5 +58,5 @@ def initdb_scripts(tree: RootTree) -> tuple[str, ...]:
     place = tree.directory(_SCRIPTS)
     if place is None:
         return ()
-    names = [name for name, _ in tree.files(_SCRIPTS) if _SCRIPT.fullmatch(name)]
+    names = [name for name, _ in tree.files(_SCRIPTS, _SCRIPT)]
     return tuple(f"{place.relative_to(tree.root)}/{name}" for name in names)

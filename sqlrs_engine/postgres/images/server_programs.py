@@ -106,11 +106,7 @@ def _newest(directory: PurePosixPath) -> int:
 
 def _programs(tree: RootTree, directory: PurePosixPath) -> ServerPrograms | None:
     """Return the programs in a directory; None when there is no server that can be relocated."""
-    paths = {
-        name: path
-        for name, path in tree.files(directory)
-        if _NAMES.fullmatch(name) and _is_dynamic(path)
-    }
+    paths = {name: path for name, path in tree.files(directory, _NAMES) if _is_dynamic(path)}
     banner = _banner(paths[SERVER]) if SERVER in paths else None
     if banner is None or "initdb" not in paths:
         return None

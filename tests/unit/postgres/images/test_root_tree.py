@@ -1,5 +1,6 @@
 """Paths in a root file system that is a directory."""
 
+import re
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -45,12 +46,18 @@ def test_a_file_is_no_directory_and_the_other_way_round(tree):
 
 
 def test_files_come_sorted_with_links_resolved(tree):
-    (tree.root / "usr/lib/Z.so").symlink_to("a.so")
-    (tree.root / "usr/lib/broken.so").symlink_to("missing")
-    (tree.root / "usr/lib/directory").mkdir()
+    for link, to in {"Z.so": "a.so", "broken.so": "missing", "b.so": "/lib/a.so"}.items():
+        (tree.root / "usr/lib" / link).symlink_to(to)
+    (tree.root / "usr/lib/directory.so").mkdir()
+    write(tree.root / "usr/lib/a.so.bak", b"")
     target = tree.root / "usr/lib/a.so"
-    assert list(tree.files("/lib")) == [("Z.so", target), ("a.so", target)]
-    assert list(tree.files("/missing")) == []
+    libraries = re.compile(r".*\.so")
+    assert list(tree.files("/lib", libraries)) == [
+        ("Z.so", target),
+        ("a.so", target),
+        ("b.so", target),
+    ]
+    assert list(tree.files("/missing", libraries)) == []
 
 
 def test_glob_matches_inside_links(tree):
