@@ -6,6 +6,7 @@
 import contextlib
 import http.client
 import re
+import sys
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -65,14 +66,13 @@ class Seen:
 class FaultyRegistry:
     """The proxy: a registry with its own port, and the faults that wait to happen."""
 
-    def __init__(self, upstream: Registry) -> None:
+    def __init__(self, upstream: Registry, address: str = "127.0.0.1") -> None:
         self.upstream = upstream
         self.requests: list[Seen] = []
         self.faults: list[Fault] = []
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server((address, 0), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
 
@@ -144,13 +144,22 @@ def _in(pattern: str, path: str) -> bool:
 
 
 @contextlib.contextmanager
-def faulty(upstream: Registry) -> Iterator[FaultyRegistry]:
-    """Run a proxy before a registry."""
-    proxy = FaultyRegistry(upstream)
+def faulty(upstream: Registry, address: str = "127.0.0.1") -> Iterator[FaultyRegistry]:
+    """Run a proxy before a registry, on an address of this machine."""
+    proxy = FaultyRegistry(upstream, address)
     try:
         yield proxy
     finally:
         proxy.close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report what goes wrong, but not that a client has left: that is part of the tests."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _handler(proxy: FaultyRegistry) -> type[BaseHTTPRequestHandler]:

@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 
 from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.postgres.images.image_store import ImageStore
 from support.base_states import SHARED
 from support.directories import remove_tree
 from support.fault_proxy import FaultyRegistry, faulty
-from support.fix_engine import EngineFactory, EngineProcess
+from support.fix_engine import EngineFactory, EngineProcess, engines
 from support.images import Image, Index, LayerWriter, push
 from support.postgres_images import postgis_image, small_image, small_layers
 from support.registry import Registry, find_program, registries
@@ -183,9 +184,37 @@ def shared_image_store() -> Path:
     return store
 
 
+@pytest.fixture(scope="session")
+def _engine_with_images() -> Iterator[tuple[EngineProcess, Path]]:
+    with _public_directory() as store, engines() as make:
+        environ = {"SQLRS_IMAGE_STORE": str(store)}
+        yield make("--idle-timeout", "0", environ=environ).start(), store
+
+
 @pytest.fixture
-def pulling_engine(engine_factory: EngineFactory, image_store: Path) -> EngineProcess:
-    """A running engine that has no image yet."""
+def pulling_engine(_engine_with_images: tuple[EngineProcess, Path]) -> Iterator[EngineProcess]:
+    """A running engine that the session shares, without an image at first.
+
+    Its states stay: those of an image that is pulled again serve again.
+    """
+    engine, root = _engine_with_images
+    yield engine
+    engine.call("PATCH", "/v1/config", json={"path": "images", "value": None})
+    store = ImageStore(root)
+    for image in store.images():
+        store.remove(image.digest)
+    store.collect()
+
+
+@pytest.fixture
+def pulling_engine_store(_engine_with_images: tuple[EngineProcess, Path]) -> Path:
+    """The image store of ``pulling_engine``."""
+    return _engine_with_images[1]
+
+
+@pytest.fixture
+def own_pulling_engine(engine_factory: EngineFactory, image_store: Path) -> EngineProcess:
+    """A running engine of the test's own, without an image."""
     environ = {"SQLRS_IMAGE_STORE": str(image_store)}
     return engine_factory("--idle-timeout", "0", environ=environ).start()
 

@@ -51,6 +51,11 @@ def files_in(store: Path) -> list[str]:
     return [str(path.relative_to(store)) for path in kept if "locks" not in path.parts]
 
 
+def kept_bytes(store: Path) -> int:
+    """Return the size of the largest download that is not complete."""
+    return max((file.stat().st_size for file in store.glob("downloads/*")), default=0)
+
+
 def disk_usage(directory: Path) -> int:
     """Return the bytes on disk; files with several names count once."""
     found = {(s.st_dev, s.st_ino): s.st_blocks for s in (p.lstat() for p in directory.rglob("*"))}

@@ -135,6 +135,7 @@ def _system(tree: LayerWriter, packages: Iterable[Path]) -> None:
     for name in ("blas", "lapack"):
         library = f"lib{name}.so.3"
         _alternative(tree, f"usr/lib/{machine}/{library}", f"usr/lib/{machine}/{name}/{library}")
+    tree.symlink("etc/localtime", "/usr/share/zoneinfo/Etc/UTC")
     tree.file("usr/share/leftover/of-the-system", b"gone in the image\n")
     (locales,) = (each for each in packages if each.name.startswith("locales_"))
     _add_locale(tree, locales)
