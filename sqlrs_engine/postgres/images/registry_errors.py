@@ -24,6 +24,12 @@ def unreachable(host: str, reason: str) -> RegistryUnavailable:
             "set insecure for this host in images.registries",
             reason,
         )
+    if "WRONG_VERSION_NUMBER" in reason:
+        return RegistryUnavailable(
+            f"{host} speaks plain HTTP, not HTTPS: if you trust the network between, set insecure "
+            "for this host in images.registries",
+            reason,
+        )
     return RegistryUnavailable(
         f"cannot reach the registry {host}: check the network, HTTPS_PROXY and NO_PROXY", reason
     )
