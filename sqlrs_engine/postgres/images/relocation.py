@@ -29,7 +29,7 @@ from .redirection import LINKS, redirect, redirect_cache
 from .root_tree import RootTree, replace
 from .server_environment import server_environment
 from .server_programs import SERVER, ServerPrograms, find_programs
-from .wrappers import BIN_DIR, CACHE, HOME, LINKS_DIR, write_wrapper
+from .wrappers import BIN_DIR, CACHE, HOME, LINKS_DIR, OWN_PATH, write_locale_list, write_wrapper
 
 _LOADER = "b/ld"  # musl looks for its configuration beside the directory of the loader
 _ROOT_LINK = "r"
@@ -177,6 +177,7 @@ class _Relocation:
             self._change_program(each)
         self._change_libraries()
         self._write_wrappers()
+        self._write_locales()
 
     def _write_loader(self) -> None:
         content = bytearray(self._loaded.loader.read_bytes())
@@ -256,7 +257,13 @@ class _Relocation:
                 self._tree.root / BIN_DIR / name,
                 self._tree.name(path),
                 environment if path == self._programs.server else {},
+                own_path=name == "initdb",
             )
+
+    def _write_locales(self) -> None:
+        """List the locales for ``initdb``; musl has no list, as it takes every name."""
+        names = [] if self._loaded.musl else ["C", "POSIX", *locales.locales(self._tree)]
+        write_locale_list(self._tree.root / OWN_PATH, names)
 
     def _link(self, name: str, path: PurePosixPath) -> None:
         """Add a link to a path in the image to the directory of links."""

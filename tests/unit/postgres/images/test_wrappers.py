@@ -6,7 +6,14 @@ from pathlib import Path, PurePosixPath
 import pytest
 from support.elf_files import write
 
-from sqlrs_engine.postgres.images.wrappers import BIN_DIR, CACHE, LINKS_DIR, write_wrapper
+from sqlrs_engine.postgres.images.wrappers import (
+    BIN_DIR,
+    CACHE,
+    LINKS_DIR,
+    OWN_PATH,
+    write_locale_list,
+    write_wrapper,
+)
 
 # It prints what it was given, and what its two descriptors are.
 PROGRAM = b"""#!/bin/sh
@@ -66,3 +73,12 @@ def test_a_tree_that_is_not_whole_is_reported(root):
     )
     assert answer.returncode != 0
     assert CACHE in answer.stderr
+
+
+@pytest.mark.parametrize("names", [[], ["C", "en_US.utf8", "it's"]])
+def test_initdb_finds_the_locales_of_the_image(root: Path, names: list[str]) -> None:
+    write(root / "usr/my bin/initdb", b"#!/bin/sh\nlocale -a\n")
+    program = PurePosixPath("/usr/my bin/initdb")
+    write_wrapper(root / BIN_DIR / "initdb", program, {}, own_path=True)
+    write_locale_list(root / OWN_PATH, names)
+    assert _output(str(root / BIN_DIR / "initdb"), cwd=Path("/")) == names
