@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlrs_engine.postgres.distributions.catalog import Distributions
 
-from . import burst, changelogs, output, plot, prepares, rates, report, rivals, startup
+from . import burst, changelogs, images, output, plot, prepares, rates, report, rivals, startup
 from .daemon import Engine
 from .inputs import chinook_file, inputs
 from .measure import Timing
@@ -26,6 +26,7 @@ WORKLOADS: dict[str, Callable[[Session], Iterator[Timing]]] = {
     "burst": burst.measure,
     "changelogs": changelogs.measure,
     "startup": startup.measure,
+    "images": images.measure,
     "rates": rates.measure,
     "output": output.measure,
 }

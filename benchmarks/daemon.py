@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -83,9 +83,14 @@ class Engine:
 
 
 class Daemon(Engine):
-    """An engine of our own, running; ``started_in`` is its seconds from exec to healthy."""
+    """An engine of our own, running; ``started_in`` is its seconds from exec to healthy.
 
-    def __init__(self, directory: Path, store: Path) -> None:
+    ``environ`` is added to its environment.
+    """
+
+    def __init__(
+        self, directory: Path, store: Path, environ: Mapping[str, str] | None = None
+    ) -> None:
         self._info_file = directory / "engine.json"
         log = directory / "benchmark.log"
         command = [sys.executable, "-m", "sqlrs_engine"]
@@ -95,7 +100,7 @@ class Daemon(Engine):
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
-                env=os.environ | {"SQLRS_STATE_STORE": str(store)},
+                env=os.environ | {"SQLRS_STATE_STORE": str(store)} | dict(environ or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
