@@ -168,6 +168,9 @@ class Distributions:
             return self._additions.made(found)
         if wanted.official and wanted.major is not None and wanted.major < OLDEST_MAJOR:
             raise ImageUnavailable(f"no PostgreSQL for {image}", advice(wanted, self.available()))
+        if wanted.image_id is not None and (way_back := self._images.advice(wanted.image_id)):
+            # An id of this engine's own, which means nothing to a registry.
+            raise ImageUnavailable(f"no PostgreSQL for {image}", way_back)
         try:
             return self._images.resolve(image, work)
         except _ELSEWHERE as error:

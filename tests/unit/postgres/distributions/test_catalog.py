@@ -222,15 +222,16 @@ def test_an_official_image_that_cannot_be_pulled_can_be_installed(machine: Machi
     )
 
 
-def test_an_image_that_is_gone_is_not_pulled_for_its_instances(machine: Machine) -> None:
+def test_an_image_that_is_gone_is_not_pulled_by_its_id(machine: Machine) -> None:
     images = FakeImages()
     gone = "postgres@sha256:" + "1" * 64
     distributions = machine(wheel="18.1", images=images)
     with pytest.raises(ImageUnavailable, match="no PostgreSQL here has this digest"):
         distributions.get(gone)
     images.known[gone] = "sqlrs-engine postgres pull postgis/postgis:17-3.5"
-    with pytest.raises(ImageUnavailable, match=r"postgres pull postgis/postgis:17-3\.5"):
-        distributions.get(gone)
+    for ask in (distributions.get, lambda image: distributions.resolve(image, work())):
+        with pytest.raises(ImageUnavailable, match=r"postgres pull postgis/postgis:17-3\.5"):
+            ask(gone)
     assert images.asked == []
 
 
