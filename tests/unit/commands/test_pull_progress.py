@@ -1,7 +1,6 @@
 """The progress of a pull on a terminal and elsewhere, and its end by Ctrl-C."""
 
 import io
-import os
 import signal
 from pathlib import Path
 
@@ -64,7 +63,7 @@ class Work:
     def run(self) -> None:
         with interruptible(terminal(self.stream), "pull") as cancellation:
             for _ in range(self.presses):
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
                 self.steps += 1
             cancellation.check()
 
