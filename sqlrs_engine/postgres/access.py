@@ -19,7 +19,7 @@ from pathlib import Path
 from sqlrs_engine.errors import ClusterFailed
 
 from .distributions.distribution import Distribution
-from .distributions.extensions import extension_dir, extensions_in
+from .distributions.extensions import extension_dir
 from .distributions.unpack import open_to_all
 from .os_user import OsUser
 
@@ -137,10 +137,14 @@ def make_public(directory: Path) -> None:
 
 
 def _is_old(copy: Distribution, original: Distribution) -> bool:
-    """Return whether a copy has other extensions than its original, which was mended since."""
-    return extensions_in(extension_dir(copy.bin_dir)) != extensions_in(
-        extension_dir(original.bin_dir)
-    )
+    """Return whether the libraries or extensions of the original were mended after the copy."""
+    return _last_changes(copy) != _last_changes(original)
+
+
+def _last_changes(distribution: Distribution) -> list[int]:
+    """Return times that a copy has in common with its original, in seconds as coarse clocks do."""
+    directories = (distribution.root / "lib", extension_dir(distribution.bin_dir))
+    return [int(each.stat().st_mtime) for each in directories if each is not None and each.is_dir()]
 
 
 def _is_ours(directory: Path) -> bool:

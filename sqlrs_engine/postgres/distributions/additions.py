@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlrs_engine.errors import ImageUnavailable
+from sqlrs_engine.host.private_directories import others_can_change
 
 from .distribution import Distribution
 from .extensions import extension_dir
@@ -72,9 +73,8 @@ class Additions:
 
         ``others`` are the distributions of this machine, which may have the extensions.
         """
-        # A server takes a list of directories, separated by colons.
-        unfit = distribution.origin not in ("wheel", "installed") or ":" in str(self._root)
-        if unfit or distribution.major < SINCE_MAJOR:
+        unfit = distribution.origin not in ("wheel", "installed")
+        if unfit or distribution.major < SINCE_MAJOR or not self._usable():
             return distribution
         sources = [
             each
@@ -97,11 +97,19 @@ class Additions:
         if planned is None or planned.is_dir():
             return distribution
         with self._lock:
-            if planned not in self._made:
+            known = self._made.get(planned)
+            if known is None or known[0] == planned:  # never made, or removed since
                 self._made[planned] = self._make(distribution.major, self._plans[planned])
         directory, lacking = self._made[planned]
         names = tuple(each for each in distribution.extensions if each not in lacking)
         return replace(distribution, additions=directory, extensions=names)
+
+    def _usable(self) -> bool:
+        """Return whether servers can use what is in the directory, and others cannot change it."""
+        if ":" in str(self._root):  # which separates directories in the setting
+            return False
+        places = (self._root.parent, self._root)
+        return not any(each.is_dir() and others_can_change(each) for each in places)
 
     def _make(self, major: int, sources: Iterable[_Source]) -> tuple[Path | None, frozenset[str]]:
         """Return the directory that was made, None when it is empty, and the names left out."""

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import shutil
 import tarfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -144,6 +145,24 @@ def test_nothing_is_added_in_a_path_that_the_server_would_split(
     tmp_path: Path, bundled: Distribution
 ) -> None:
     assert Additions(tmp_path / "a:b", archive=NONE).planned(bundled, ()) == bundled
+
+
+@pytest.mark.parametrize("place", [".", "added"])
+def test_nothing_is_added_where_others_could_change_it(
+    tmp_path: Path, bundled: Distribution, place: str
+) -> None:
+    (tmp_path / "added").mkdir()
+    (tmp_path / place).chmod(0o777)
+    assert Additions(tmp_path / "added", archive=NONE).planned(bundled, ()) == bundled
+
+
+def test_what_was_removed_is_made_again(tmp_path: Path, bundled: Distribution) -> None:
+    additions = Additions(tmp_path / "added", archive=NONE)
+    planned = additions.planned(bundled, ())
+    for _ in range(2):
+        made = additions.made(planned)
+        assert files(made.additions) == UUID_OSSP
+        shutil.rmtree(tmp_path / "added")
 
 
 def test_an_extension_that_lacks_a_library_is_left_out(
