@@ -27,7 +27,7 @@ _ZSTD_SKIPPABLE = tuple(bytes([0x50 + each, 0x2A, 0x4D, 0x18]) for each in range
 _MAGIC_BYTES = 4
 _WITH_GZIP_HEADER = 31
 # What a small piece of compressed bytes may become at once: a bomb is unpacked piece by piece.
-_MAX_PIECE_BYTES = 2 * 1024 * 1024
+_MAX_PIECE_BYTES = 1024 * 1024
 _ERRORS: tuple[type[Exception], ...] = (zlib.error, _gzip.error, ZstdError)
 
 

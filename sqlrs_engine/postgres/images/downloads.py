@@ -14,6 +14,7 @@ from .manifests import Descriptor
 from .registry_errors import interrupted, wrong_digest
 
 _CHUNK_BYTES = 1024 * 1024
+_GATHERED_BYTES = 512 * 1024
 _ATTEMPTS_WITHOUT_PROGRESS = 3
 _ATTEMPTS = 50
 
@@ -43,9 +44,8 @@ def downloaded(
     digest = hashlib.sha256()
     try:
         with partial.open("a+b", buffering=0) as file:
-            for chunk in _kept_and_new(source, descriptor, file):
+            for chunk in _gathered(_kept_and_new(source, descriptor, file), on_bytes):
                 digest.update(chunk)
-                on_bytes(len(chunk))
                 yield chunk
         found = f"sha256:{digest.hexdigest()}"
         if found != descriptor.digest:
@@ -55,6 +55,21 @@ def downloaded(
         if isinstance(error, ImageCorrupt) or is_full(error):
             partial.unlink(missing_ok=True)
         raise
+
+
+def _gathered(chunks: Iterator[bytes], on_bytes: OnBytes) -> Iterator[bytes]:
+    """Yield larger chunks, which cost less to pass on; ``on_bytes`` counts them as they come."""
+    waiting: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        on_bytes(len(chunk))
+        waiting.append(chunk)
+        size += len(chunk)
+        if size >= _GATHERED_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
 
 
 def _kept_and_new(source: BlobSource, descriptor: Descriptor, file: BinaryIO) -> Iterator[bytes]:

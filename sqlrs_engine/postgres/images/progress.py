@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 Phase = Literal["resolving", "waiting", "downloading", "unpacking", "finishing"]
@@ -44,37 +44,46 @@ class Reporter:
         self._on_progress = on_progress
         self._clock = clock
         self._lock = threading.Lock()
-        self._now = Progress(phase="resolving")
+        self._phase: Phase = "resolving"
+        self._bytes = [0, 0]
+        self._layers = [0, 0]
         self._next = 0.0
 
     def phase(self, phase: Phase) -> None:
         """Report that another phase begins."""
         with self._lock:
-            self._now = replace(self._now, phase=phase)
+            self._phase = phase
             self._report()
 
     def expect(self, layers: int, size: int) -> None:
         """Report how much is to be downloaded."""
         with self._lock:
-            self._now = replace(
-                self._now, phase="downloading", total_layers=layers, total_bytes=size
-            )
+            self._phase = "downloading"
+            self._layers, self._bytes = [0, layers], [0, size]
             self._report()
 
     def bytes(self, count: int) -> None:
         """Count bytes that have come."""
         with self._lock:
-            done = min(self._now.done_bytes + count, self._now.total_bytes)
-            self._now = replace(self._now, phase="downloading", done_bytes=done)
+            self._phase = "downloading"
+            self._bytes[0] = min(self._bytes[0] + count, self._bytes[1])
             if self._clock() >= self._next:
                 self._report()
 
     def layer(self) -> None:
         """Count a layer that is complete."""
         with self._lock:
-            self._now = replace(self._now, done_layers=self._now.done_layers + 1)
+            self._layers[0] += 1
             self._report()
 
     def _report(self) -> None:
         self._next = self._clock() + _SECONDS_BETWEEN
-        self._on_progress(self._now)
+        self._on_progress(
+            Progress(
+                phase=self._phase,
+                done_bytes=self._bytes[0],
+                total_bytes=self._bytes[1],
+                done_layers=self._layers[0],
+                total_layers=self._layers[1],
+            )
+        )

@@ -29,7 +29,6 @@ _CONNECT_SECONDS = 10.0
 _READ_SECONDS = 30.0
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_CHUNK_BYTES = 256 * 1024
 
 
 class BrokenOffError(Exception):
@@ -177,7 +176,7 @@ class Transport:
 
         try:
             with self._cancellation.calling(lambda: _interrupt(answer)):
-                for chunk in answer.iter_raw(_CHUNK_BYTES):
+                for chunk in answer.iter_raw():
                     self._cancellation.check()
                     yield chunk
         except (httpx.TransportError, httpx.StreamError) as error:
