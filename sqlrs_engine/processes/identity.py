@@ -4,6 +4,7 @@ Linux only: ``/proc`` and pidfds.
 """
 
 import contextlib
+import ctypes
 import os
 import select
 import signal
@@ -29,10 +30,35 @@ def start_ticks(pid: int) -> int | None:
 
 def works_in(pid: int, directory: Path) -> bool:
     """Return whether ``directory`` is the working directory of a live process."""
+    process = _PROC / str(pid)
     try:
-        return (_PROC / str(pid) / "cwd").samefile(directory)
+        wanted = directory.stat()
+        try:
+            found = (process / "cwd").stat()
+        except PermissionError:
+            if os.geteuid() != 0:
+                return False
+            # Root in a container usually lacks CAP_SYS_PTRACE, but it can become the owner.
+            owner = process.stat()
+            with _filesystem_user(owner.st_uid, owner.st_gid):
+                found = (process / "cwd").stat()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
+    return os.path.samestat(found, wanted)
+
+
+@contextlib.contextmanager
+def _filesystem_user(uid: int, gid: int) -> Iterator[None]:
+    """Let this thread, and no other, access files and ``/proc`` as another user (setfsuid(2))."""
+    libc = ctypes.CDLL(None)
+    before = (libc.setfsuid(-1), libc.setfsgid(-1))  # -1 is no user: it changes nothing
+    libc.setfsgid(gid)
+    libc.setfsuid(uid)
+    try:
+        yield
+    finally:
+        libc.setfsuid(before[0])
+        libc.setfsgid(before[1])
 
 
 def working_in(directory: Path) -> list[int]:

@@ -1,8 +1,10 @@
 """Processes by identity."""
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +88,41 @@ def test_where_a_process_works(
     assert not works_in(zombie, tmp_path)
     assert not works_in(NO_PID, tmp_path)
     assert working_in(tmp_path) == [sleeper.pid]
+
+
+WITHOUT_PTRACE = """
+import os, sys
+from pathlib import Path
+from sqlrs_engine.processes.identity import works_in
+
+pid, directory = int(sys.argv[1]), Path(sys.argv[2])
+try:
+    os.readlink(f"/proc/{pid}/cwd")
+    print("allowed")
+except PermissionError:
+    print("forbidden")
+print(works_in(pid, directory), works_in(pid, directory.parent), os.geteuid())
+Path(directory, "of root").touch()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root")
+def test_root_without_the_right_to_trace_sees_where_another_users_process_works(
+    tmp_path: Path,
+) -> None:
+    with subprocess.Popen(["sleep", "60"], cwd=tmp_path, user=4711, group=4711) as process:
+        try:
+            command = ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-all", sys.executable]
+            told = subprocess.run(
+                [*command, "-c", WITHOUT_PTRACE, str(process.pid), str(tmp_path)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+        finally:
+            process.kill()
+    assert told.stdout.splitlines() == ["forbidden", "True False 0"]
+    assert (tmp_path / "of root").stat().st_uid == 0
 
 
 def test_a_handle_to_a_process(sleeper: subprocess.Popen[bytes]) -> None:
