@@ -89,26 +89,6 @@ def accessible(distribution: Distribution, user: OsUser, public_root: Path) -> D
     )
 
 
-def accessible_additions(directory: Path, user: OsUser, public_root: Path) -> Path:
-    """Return a directory of added extensions itself if the user can enter it, else a copy.
-
-    Raises ClusterFailed when it cannot be copied.
-    """
-    home = public_root / "additions" / directory.name
-    try:
-        if can_enter(directory / "lib", user):
-            return directory
-        if not _is_ours(home):
-            _copy([directory], directory, home)
-    except OSError as error:
-        raise ClusterFailed(
-            f"cannot copy extensions to where the user {user.name} can reach them: set "
-            "postgres.osUser to a user that can",
-            str(error),
-        ) from error
-    return home
-
-
 def _copy(sources: Iterable[Path], common: Path, home: Path) -> None:
     _log.info("copying PostgreSQL from %s to %s", common, home)
     make_public(home.parent)

@@ -13,7 +13,7 @@ from typing import IO
 
 from sqlrs_engine.errors import ClusterFailed, InvalidArgument
 
-from .access import accessible, accessible_additions, can_enter
+from .access import accessible, can_enter
 from .distributions.distribution import Distribution
 from .os_user import OsUser
 from .settings import SUPERUSER
@@ -62,7 +62,10 @@ class Launcher:
         switch = switch_user(user) if user else []
         if switch:
             user = None
-        with self._data_argument() as (data, descriptors):
+        with (
+            self._enterable(self._data_dir) as (data, descriptors),
+            self._additions(program) as (additions, more),
+        ):
             try:
                 return subprocess.Popen(
                     [
@@ -72,7 +75,7 @@ class Launcher:
                         *mode,
                         "-D",
                         data,
-                        *self._added(program),
+                        *additions,
                         *arguments,
                     ],
                     stdin=subprocess.DEVNULL if stdin is None else stdin,
@@ -87,7 +90,7 @@ class Launcher:
                         **user_name.environment,
                     },
                     start_new_session=True,
-                    pass_fds=descriptors,
+                    pass_fds=(*descriptors, *more),
                     user=user.uid if user else None,
                     group=user.gid if user else None,
                     extra_groups=[] if user else None,
@@ -159,7 +162,10 @@ class Launcher:
         switch = switch_user(owner) if owner else []
         if switch:
             owner = None
-        with open_directory(self._data_dir) as directory, self._data_argument() as (data, more):
+        with (
+            open_directory(self._data_dir) as directory,
+            self._enterable(self._data_dir) as (data, more),
+        ):
             own = self._client_environment(directory, port, _DATABASE)
             try:
                 return subprocess.Popen(
@@ -204,28 +210,31 @@ class Launcher:
             return self._distribution.bin_dir
         return accessible(self._distribution, user, self._public_root).bin_dir
 
-    def _added(self, program: str) -> list[str]:
-        """Return the arguments that let ``postgres`` find the extensions added to it."""
-        directory = self._distribution.additions
-        if program != "postgres" or directory is None or not directory.is_dir():
-            return []
-        if self._user is not None:
-            directory = accessible_additions(directory, self._user, self._public_root)
-        return [
-            "-c",
-            f"extension_control_path=$system:{directory}",
-            "-c",
-            f"dynamic_library_path=$libdir:{directory / 'lib'}",
-        ]
+    @contextlib.contextmanager
+    def _additions(self, program: str) -> Iterator[tuple[list[str], tuple[int, ...]]]:
+        """Yield the arguments that let ``postgres`` find the extensions added to it.
+
+        With them come the descriptors that they need.
+        """
+        added = self._distribution.additions
+        if program != "postgres" or added is None or not added.is_dir():
+            yield [], ()
+            return
+        with self._enterable(added) as (directory, descriptors):
+            paths = (
+                f"extension_control_path=$system:{directory}",
+                f"dynamic_library_path=$libdir:{directory}/lib",
+            )
+            yield [word for path in paths for word in ("-c", path)], descriptors
 
     @contextlib.contextmanager
-    def _data_argument(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Yield the server's path to the data directory, and the descriptors it needs."""
+    def _enterable(self, path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yield a path by which the server can enter a directory, and its descriptors."""
         user = self._user
-        if user is None or can_enter(self._data_dir, user):
-            yield str(self._data_dir), ()
+        if user is None or can_enter(path, user):
+            yield str(path), ()
             return
-        with open_directory(self._data_dir) as directory:
+        with open_directory(path) as directory:
             yield f"/proc/self/fd/{directory}", (directory,)
 
     def _client_environment(self, directory: int, port: int, dbname: str) -> dict[str, str]:

@@ -51,7 +51,7 @@ def test_the_offer_is_accepted_declined_and_left_out(
     piped = shell.run(*PREPARE)
     assert piped.returncode == 1
     assert 'ERROR:  extension "vector" is not available' in piped.stderr
-    advice = f"prepare with --image {wheel_postgres.image_id}, which is here"
+    advice = f"prepare with --image {wheel_postgres.image_id} of this machine"
     assert f"advice: PostgreSQL {wheel_postgres.version} has no extension vector: {advice}" in (
         piped.stderr
     )

@@ -70,7 +70,7 @@ def _extension(message: str) -> str | None:
 
 def _ways(here: list[tuple[str, Distribution]], sources: Sources) -> Iterator[str]:
     if here:
-        yield f"prepare with --image {' or '.join(image for image, _ in here)}, which is here"
+        yield f"prepare with --image {' or '.join(image for image, _ in here)} of this machine"
     if sources.install is not None:
         yield f"run sqlrs-engine postgres install {sources.install}"
     if sources.image is not None:

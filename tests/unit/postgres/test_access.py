@@ -11,7 +11,7 @@ import pytest
 
 from sqlrs_engine.errors import ClusterFailed
 from sqlrs_engine.postgres import access
-from sqlrs_engine.postgres.access import accessible, accessible_additions, can_enter
+from sqlrs_engine.postgres.access import accessible, can_enter
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.postgres.os_user import OsUser
 
@@ -111,30 +111,6 @@ def test_a_distribution_is_copied_again_after_its_libraries_were_mended(
     (copy.root / "share" / "witness").touch()
     assert accessible(hidden, STRANGER, open_place) == copy
     assert (copy.root / "share" / "witness").exists()
-
-
-def test_added_extensions_out_of_reach_are_copied_once(tmp_path: Path, open_place: Path) -> None:
-    directory = tmp_path / "closed" / "18-0123"
-    (directory / "lib").mkdir(parents=True)
-    (directory / "lib" / "pgcrypto.so").touch(0o600)
-    (tmp_path / "closed").chmod(0o700)
-    copy = accessible_additions(directory, STRANGER, open_place)
-    assert copy == open_place / "additions" / "18-0123"
-    assert can_enter(copy / "lib", STRANGER)
-    assert (copy / "lib" / "pgcrypto.so").stat().st_mode & 0o777 == 0o644
-    assert accessible_additions(copy, STRANGER, open_place / "elsewhere") == copy
-    (copy / "witness").touch()
-    assert accessible_additions(directory, STRANGER, open_place) == copy
-    assert (copy / "witness").exists()
-
-
-def test_added_extensions_that_cannot_be_copied_are_an_error_with_advice(
-    tmp_path: Path, open_place: Path
-) -> None:
-    (open_place / "additions").write_text("a file in the way")
-    (tmp_path / "18-0123" / "lib").mkdir(parents=True)
-    with pytest.raises(ClusterFailed, match=r"set postgres\.osUser"):
-        accessible_additions(tmp_path / "18-0123", STRANGER, open_place)
 
 
 def test_a_distribution_out_of_reach_is_copied_once_regardless_of_the_umask(

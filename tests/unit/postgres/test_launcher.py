@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,40 @@ def test_a_socket_fits_into_107_bytes() -> None:
     assert socket_fits(Path(longest))
     assert not socket_fits(Path(longest + "x"))
     assert not socket_fits(Path("/" + "ö" * 50))
+
+
+def settings(launcher: Launcher, program: str = "postgres") -> list[str]:
+    """Return the settings with which a server is started."""
+    lines = output(launcher.server(program, [], output=subprocess.PIPE))
+    return [each.removeprefix("argument ") for each in lines if "_path=" in each]
+
+
+def test_a_server_finds_the_extensions_added_to_it(
+    distribution: Distribution, data_dir: Path, place: Path
+) -> None:
+    added = replace(distribution, additions=place / "additions")
+    launcher = Launcher(added, data_dir, None, place / "public")
+    assert settings(launcher) == []  # not made yet
+    (place / "additions").mkdir()
+    assert settings(launcher) == [
+        f"extension_control_path=$system:{place}/additions",
+        f"dynamic_library_path=$libdir:{place}/additions/lib",
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
+def test_another_user_finds_added_extensions_wherever_they_are(
+    distribution: Distribution, data_dir: Path, place: Path
+) -> None:
+    closed = place / "closed"
+    (closed / "additions").mkdir(parents=True)
+    closed.chmod(0o700)
+    os.chown(data_dir, NOBODY.uid, NOBODY.gid)
+    (distribution.bin_dir / "postgres").write_text(
+        '#!/bin/sh\nfor each in "$@"; do case "$each" in *_control_path=*) '
+        'ls -d "${each#*system:}/." && echo "reached";; esac; done\n'
+    )
+    added = replace(distribution, additions=closed / "additions")
+    launcher = Launcher(added, data_dir, NOBODY, place / "public")
+    lines = output(launcher.server("postgres", [], output=subprocess.PIPE))
+    assert lines[-1] == "reached", lines

@@ -29,8 +29,8 @@ def advice(name, used=USED, here=()):
 def test_an_extension_that_another_version_here_has():
     text, facts = advice("postgis", here=[("postgres:15.18", distribution(1, 15))])
     assert text.startswith(
-        "PostgreSQL 18.6 has no extension postgis: prepare with --image postgres:15.18, which is "
-        "here; or run sqlrs-engine postgres pull postgis/postgis:18-3.6"
+        "PostgreSQL 18.6 has no extension postgis: prepare with --image postgres:15.18 of "
+        "this machine; or run sqlrs-engine postgres pull postgis/postgis:18-3.6"
     )
     assert facts == {
         "extension": "postgis",
