@@ -38,12 +38,14 @@ _WHITEOUT_META = ".wh..wh."
 _OPAQUE = ".wh..wh..opq"
 _ANY_EXECUTE = 0o111
 
-# Manuals, and what package managers keep for themselves. No program reads them to run
-# PostgreSQL, its extensions or an image's scripts, and they are a third of the files of an image.
-# Licences stay, and so do examples, which scripts may copy.
+# Manuals, what package managers keep for themselves, the sources of locales, and time zones with
+# leap seconds, which PostgreSQL refuses. No program reads them to run PostgreSQL, its extensions
+# or an image's scripts, and they are up to a third of the files of an image. Licences stay, and so
+# do examples, which scripts may copy.
 _LEFT_OUT = re.compile(
     r"usr/(local/)?share/(man|info|lintian|bug|doc-base)/."
     r"|usr/share/doc/(?!.*(copyright|licen[cs]e|copying|notice|/examples(/|$)))[^/]+/."
+    r"|usr/share/(i18n|zoneinfo/right)/."
     r"|var/lib/(apt|dpkg/info)/."
     r"|var/(cache|log)/.",
     re.IGNORECASE,
