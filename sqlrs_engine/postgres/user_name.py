@@ -36,24 +36,25 @@ class UserName:
 def user_name(nss_wrapper: Sequence[str] = NSS_WRAPPER, tools: str = TOOLS) -> Iterator[UserName]:
     """Yield a name for the engine's own user, valid while the block runs.
 
-    It comes from nss_wrapper, as in the images of PostgreSQL, or from a user namespace in
-    which the user has another id. ``nss_wrapper`` are patterns of the library's path,
-    ``tools`` is the PATH to find ``unshare``. Raises OsUserUnknown when there is neither.
+    It comes from a user namespace in which the user has another id or, where that is not allowed,
+    from nss_wrapper, as in the images of PostgreSQL. ``nss_wrapper`` are patterns of the library's
+    path, ``tools`` is the PATH to find ``unshare``. Raises OsUserUnknown when there is neither.
     """
-    found = [path for pattern in nss_wrapper for path in glob.glob(pattern)]  # noqa: PTH207
-    if found:
-        with tempfile.TemporaryDirectory(prefix="sqlrs-") as place:
-            yield _wrapped(found[0], place)
-        return
+    # First, as it suits the programs of images, whatever their C library.
     namespace = _namespace(tools)
-    if namespace is None:
+    if namespace is not None:
+        yield namespace
+        return
+    found = [path for pattern in nss_wrapper for path in glob.glob(pattern)]  # noqa: PTH207
+    if not found:
         raise OsUserUnknown(
             f"the user id {os.geteuid()} has no name on this system, and initdb requires one: "
             "add it to /etc/passwd, or install libnss-wrapper",
             f"a line such as sqlrs:x:{os.geteuid()}:{os.getegid()}::/tmp:/sbin/nologin is "
             "enough; user namespaces, the other way, are not allowed here",
         )
-    yield namespace
+    with tempfile.TemporaryDirectory(prefix="sqlrs-") as place:
+        yield _wrapped(found[0], place)
 
 
 def _wrapped(library: str, place: str) -> UserName:

@@ -54,3 +54,11 @@ def test_a_user_namespace_that_is_not_allowed_is_not_used(tmp_path: Path) -> Non
     tools = tool(tmp_path, "echo Operation not permitted; exit 1")
     with pytest.raises(OsUserUnknown), user_name((), tools):
         pass
+
+
+def test_a_user_namespace_suits_more_programs_than_nss_wrapper(tmp_path: Path) -> None:
+    library = tmp_path / "libnss_wrapper.so"
+    library.touch()
+    with user_name([str(library)], tool(tmp_path, "exit 0")) as given:
+        assert given.prefix != ()
+        assert given.environment == {}
