@@ -3,14 +3,16 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlrs_engine.errors import StepFailed
 from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 
-from .extension_advice import ImagesWith, extension_advice
 from .role_advice import role_advice
+
+if TYPE_CHECKING:
+    from .extension_advice import ImagesWith
 
 # English, because the engine's clusters have English messages. With VERBOSITY verbose, psql prints
 # the SQLSTATE in front.
@@ -19,7 +21,7 @@ _ERROR = re.compile(r"\b(?:ERROR|FATAL): +(?:\w{5}: )?(?P<message>\S.*)")
 
 @contextmanager
 def advised(
-    base: BaseRecipe, distribution: Distribution, images_with: ImagesWith
+    base: BaseRecipe, distribution: Distribution, images_with: "ImagesWith"
 ) -> Iterator[None]:
     """Add advice to the details of a step that fails on a base state of this recipe."""
     try:
@@ -34,7 +36,7 @@ def advised(
 
 
 def advice_on(
-    details: str, base: BaseRecipe, distribution: Distribution, images_with: ImagesWith
+    details: str, base: BaseRecipe, distribution: Distribution, images_with: "ImagesWith"
 ) -> tuple[str, dict[str, Any]] | None:
     """Return what to do about the first error in the details of a failed step, and its facts.
 
@@ -46,4 +48,6 @@ def advice_on(
     message = error["message"]
     if (advice := role_advice(message, base)) is not None:
         return advice, {}
+    from .extension_advice import extension_advice  # 3 ms, which no engine's start should take
+
     return extension_advice(message, distribution, images_with)
