@@ -67,8 +67,10 @@ class EngineError(Exception):
         self, message: str, details: str | None = None, *, facts: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.details = json.dumps(facts) if details is None and facts else details
+        self.message = _utf8(message)
+        self.details = (
+            json.dumps(facts) if details is None and facts else details and _utf8(details)
+        )
         self.facts = facts
 
     def __str__(self) -> str:
@@ -351,3 +353,8 @@ class Cancelled(EngineError):
 
     code = "cancelled"
     status = 409
+
+
+def _utf8(text: str) -> str:
+    """Return text that UTF-8 can encode: names of files and other people's JSON may be none."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,5 +1,6 @@
 import re
 
+import orjson
 import pytest
 
 from sqlrs_engine import errors
@@ -40,3 +41,10 @@ def test_details_are_optional() -> None:
     assert NotFound("gone").as_dict() == {"code": "not_found", "message": "gone"}
     assert str(NotFound("gone")) == "gone"
     assert str(NotFound("gone", "x")) == "gone: x"
+
+
+def test_every_text_becomes_json() -> None:
+    # Of a file whose name is not UTF-8, and of JSON that has half of a character.
+    envelope = NotFound("no \udcff", "\ud83d").as_dict()
+    assert (envelope["message"], envelope["details"]) == ("no \\udcff", "\\ud83d")
+    assert orjson.dumps(envelope)

@@ -15,6 +15,10 @@ _PT_LOAD, _PT_DYNAMIC, _PT_INTERP = 1, 2, 3
 _DT_NULL, _DT_STRTAB, _DT_RPATH, _DT_RUNPATH = 0, 5, 15, 29
 # Of the range for operating systems, which loaders skip when they do not know a tag.
 _DT_IGNORED = 0x6000_F000
+# Far more than any file has.
+_MAX_SEGMENTS = 1000
+_MAX_TAGS = 10_000
+_MAX_STRING_BYTES = 64 * 1024
 _ENTRY_POINT_TYPES = (2, 3)  # ET_EXEC, ET_DYN
 
 MACHINES = {
@@ -63,7 +67,7 @@ class Elf:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
                 try:
                     return cls._parse(content)
-                except (struct.error, IndexError, ValueError):
+                except (struct.error, IndexError, OverflowError, ValueError):
                     return None  # cut off, or made to mislead
 
     @classmethod
@@ -75,6 +79,8 @@ class Elf:
             return None
         segments = _segments(content, order, bits)
         interpreter = next((field for kind, _, field in segments if kind == _PT_INTERP), None)
+        if interpreter is not None and interpreter.size > _MAX_STRING_BYTES:
+            raise ValueError("the name of the loader is too long")
         tags = _dynamic(content, order, bits, segments)
         strings = next((value for tag, value, _ in tags if tag == _DT_STRTAB), None)
         searches = [each for each in tags if each[0] in (_DT_RPATH, _DT_RUNPATH)]
@@ -121,6 +127,8 @@ def _segments(content: mmap.mmap, order: str, bits: int) -> list[_Segment]:
         (table,) = struct.unpack_from(order + "I", content, 28)
         size, count = struct.unpack_from(order + "HH", content, 42)
         layout, picks = order + "IIIII", (0, 2, 1, 4)
+    if count > _MAX_SEGMENTS:
+        raise ValueError("there are too many segments")
     found = []
     for number in range(count):
         values = struct.unpack_from(layout, content, table + number * size)
@@ -138,6 +146,8 @@ def _dynamic(content: mmap.mmap, order: str, bits: int, segments: list[_Segment]
         tag, value = struct.unpack_from(layout, content, at)
         if tag == _DT_NULL:
             break
+        if len(found) == _MAX_TAGS:
+            raise ValueError("there are too many tags")
         found.append((tag, value, _Field(at, width)))
     return found
 
@@ -151,7 +161,7 @@ def _file_offset(segments: list[_Segment], address: int) -> int:
 
 
 def _string(content: mmap.mmap, start: int) -> str:
-    end = content.find(b"\0", start)
+    end = content.find(b"\0", start, start + _MAX_STRING_BYTES)
     if end < 0:
         raise ValueError("the string has no end")
     return content[start:end].decode("utf-8", "surrogateescape")

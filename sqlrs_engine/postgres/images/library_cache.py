@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from .elf import Elf
-from .root_tree import RootTree
+from .root_tree import MAX_TEXT_BYTES, RootTree, read
 
 _MAGIC = b"glibc-ld.so.cache1.1"
 _HEADER = struct.Struct("=20sIIB3xI12x")
@@ -29,6 +29,8 @@ _RUNS = re.compile(r"[0-9]+|[^0-9]", re.DOTALL)
 _LIBRARY = re.compile(r".*\.so(\.[\w.-]+)?|ld-.*\.so\..*")
 # The directories that every loader knows; those that an image lacks do no harm.
 _USUAL = ("/lib64", "/usr/lib64", "/lib", "/usr/lib")
+# No image has as many configuration files and patterns for them.
+_MAX_SEEN = 100
 _USUAL_OF_MUSL = ("/lib", "/usr/local/lib", "/usr/lib")
 
 
@@ -104,12 +106,18 @@ def _rank(name: str) -> list[tuple[bool, int]]:
     return [(run.isdigit(), int(run) if run.isdigit() else ord(run)) for run in _RUNS.findall(name)]
 
 
-def _configured(tree: RootTree, pattern: str, seen: set[Path]) -> list[str]:
-    """Return the directories that ``ld.so.conf`` lists, with the files that it includes."""
+def _configured(tree: RootTree, pattern: str, seen: set[str | Path]) -> list[str]:
+    """Return the directories that ``ld.so.conf`` lists, with the files that it includes.
+
+    ``seen`` are the patterns and the files that were met before.
+    """
     found: list[str] = []
+    if pattern in seen or len(seen) >= _MAX_SEEN:
+        return found
+    seen.add(pattern)
     for path in tree.glob(pattern):
         file = tree.file(path)
-        if file is None or file in seen:
+        if file is None or file in seen or len(seen) >= _MAX_SEEN:
             continue
         seen.add(file)
         for line in _text(file).splitlines():
@@ -124,7 +132,7 @@ def _configured(tree: RootTree, pattern: str, seen: set[Path]) -> list[str]:
 
 def _existing(tree: RootTree, names: Iterable[str]) -> list[PurePosixPath]:
     """Return the directories that there are, each of them once, by their real paths."""
-    places = (tree.directory(name) for name in names if name.startswith("/"))
+    places = (tree.directory(name) for name in dict.fromkeys(names) if name.startswith("/"))
     return [tree.name(each) for each in dict.fromkeys(places) if each is not None]
 
 
@@ -136,4 +144,4 @@ def _suitable(path: Path, like: Elf) -> Library | None:
 
 
 def _text(file: Path) -> str:
-    return file.read_bytes().decode("utf-8", "replace")
+    return read(file, MAX_TEXT_BYTES).decode("utf-8", "replace")

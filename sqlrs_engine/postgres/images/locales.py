@@ -1,5 +1,6 @@
 """The locales of an image's C library."""
 
+import mmap
 import re
 import struct
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ ARCHIVE = "locale-archive"
 _ARCHIVE_MAGIC = 0xDE020109
 _HEADER = struct.Struct("=IIIII")  # magic, serial, and of the names: offset, used, size
 _NAME = struct.Struct("=III")  # hash, offset of the name, offset of the record
+_MAX_LENGTH = 256
+_MAX_NAMES = 100_000
 _NOT_LOCALES = ("", "C", "POSIX")
 
 
@@ -40,14 +43,18 @@ def locales(tree: RootTree) -> list[str]:
 
 def _archived(archive: Path) -> list[str]:
     """Return the names in a ``locale-archive``; see locarchive.h of glibc."""
-    content = archive.read_bytes()
     names = []
     try:
-        magic, _, start, _, count = _HEADER.unpack_from(content)
-        for number in range(count if magic == _ARCHIVE_MAGIC else 0):
-            hash_value, name, record = _NAME.unpack_from(content, start + number * _NAME.size)
-            if hash_value and record:
-                names.append(content[name : content.index(b"\0", name)].decode("ascii", "replace"))
+        with (
+            archive.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        ):
+            magic, _, start, _, count = _HEADER.unpack_from(content)
+            for number in range(min(count, _MAX_NAMES) if magic == _ARCHIVE_MAGIC else 0):
+                hash_value, name, record = _NAME.unpack_from(content, start + number * _NAME.size)
+                if hash_value and record:
+                    end = content.find(b"\0", name, name + _MAX_LENGTH)
+                    names.append(content[name : max(name, end)].decode("ascii", "replace"))
     except (struct.error, ValueError):
         return []
     return names

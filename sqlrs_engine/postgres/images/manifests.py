@@ -7,6 +7,7 @@ JSON that someone else wrote: whatever is not as it should be raises ImageCorrup
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,7 @@ MAX_MANIFEST_BYTES = 4 * 1024 * 1024
 MAX_CONFIG_BYTES = 8 * 1024 * 1024
 _MAX_LAYERS = 1000
 _MAX_LAYER_BYTES = 64 * 1024**3
+_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*=")
 # Docker's build caches and signatures are listed under this platform.
 _NOT_AN_IMAGE = "unknown"
 
@@ -141,7 +143,7 @@ def read_config(content: bytes) -> ImageConfig:
     diff_ids = _list(_mapping(kept.get("rootfs"), "configuration"), "diff_ids", "configuration")
     if not all(isinstance(each, str) and is_digest(each) for each in diff_ids):
         raise corrupt("configuration", "its rootfs has no usable diff_ids")
-    environment = (each.partition("=") for each in _strings(run.get("Env")))
+    environment = (each.partition("=") for each in _strings(run.get("Env")) if _usable(each))
     labels = _mapping(run.get("Labels") or {}, "configuration")
     return ImageConfig(
         os=_text(kept.get("os")),
@@ -218,6 +220,13 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise corrupt("configuration", f"a text is missing where it has {value!r}")
     return value
+
+
+def _usable(assignment: str) -> bool:
+    """Return whether a process can have a variable."""
+    named = _VARIABLE.match(assignment) is not None and "\0" not in assignment
+    # JSON can have halves of characters.
+    return named and not any("\ud800" <= each <= "\udfff" for each in assignment)
 
 
 def _strings(value: Any) -> tuple[str, ...]:

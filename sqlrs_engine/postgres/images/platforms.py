@@ -1,6 +1,7 @@
 """Platforms: the operating system and the processor that an image is for."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ _ARCHITECTURES = {
 # What an index leaves out when it is the only variant, or the first.
 _DEFAULT_VARIANTS = {"arm64": "v8", "arm": "v7"}
 _BASELINE = 1
+_LEVEL = re.compile("[0-9]{1,3}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Platform:
         """The number in the variant: a processor of one level runs what is for lower ones."""
         variant = self.variant or _DEFAULT_VARIANTS.get(self.architecture, "")
         digits = variant.removeprefix("v")
-        return int(digits) if digits.isdigit() else _BASELINE
+        return int(digits) if _LEVEL.fullmatch(digits) else _BASELINE
 
 
 def this_platform(machine: str | None = None) -> Platform:

@@ -26,7 +26,7 @@ from .library_cache import Library, cache, libraries, library_dirs, library_dirs
 from .manifests import ImageConfig
 from .programs import ImagePrograms
 from .redirection import LINKS, redirect, redirect_cache
-from .root_tree import RootTree, replace
+from .root_tree import RootTree, read, replace
 from .server_environment import server_environment
 from .server_programs import SERVER, ServerPrograms, find_programs
 from .wrappers import BIN_DIR, CACHE, HOME, LINKS_DIR, OWN_PATH, write_locale_list, write_wrapper
@@ -180,7 +180,7 @@ class _Relocation:
         self._write_locales()
 
     def _write_loader(self) -> None:
-        content = bytearray(self._loaded.loader.read_bytes())
+        content = bytearray(read(self._loaded.loader))
         if self._loaded.musl:
             self._write_list_of_directories()
         else:
@@ -211,7 +211,7 @@ class _Relocation:
         (self._tree.root / CACHE).touch()
 
     def _change_program(self, program: Library) -> None:
-        content = bytearray(program.path.read_bytes())
+        content = bytearray(read(program.path))
         if not program.elf.with_interpreter(content, f"{LINKS}/{_LOADER}"):
             raise ImageUnusable(
                 "the programs of the image name their loader in too few letters: use another image",
@@ -232,7 +232,7 @@ class _Relocation:
             if _is_bound(each.elf) or each is c_library
         }
         for each in changed.values():
-            content = bytearray(each.path.read_bytes())
+            content = bytearray(read(each.path))
             if _is_bound(each.elf):
                 each.elf.without_search_path(content)
             if each is c_library:

@@ -9,9 +9,18 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
+from sqlrs_engine.errors import ImageUnusable
+
+MAX_TEXT_BYTES = 1024**2
+"""No configuration file is larger."""
+
+_MAX_BYTES = 512 * 1024**2
 _MAX_LINKS = 40
+_MAX_MATCHES = 10_000
+_WILDCARDS = re.compile(r"[*?\[]")
 
 
 class RootTree:
@@ -70,28 +79,55 @@ class RootTree:
     ) -> Iterator[tuple[str, Path]]:
         """Yield the name and the resolved path of each plain file in a directory, sorted.
 
-        The whole names have to match ``names``.
+        The whole names have to match ``names``. Those that cannot be shown are left out.
         """
         place = self.directory(directory)
         for path in sorted(place.iterdir()) if place else ():
-            if names.fullmatch(path.name):
+            if path.name.isprintable() and names.fullmatch(path.name):
                 # Most are no links, and need no resolving.
                 found = self.file(self.name(path)) if path.is_symlink() else path
                 if found is not None and found.is_file():
                     yield path.name, found
 
     def glob(self, pattern: str) -> list[PurePosixPath]:
-        """Return the paths that match, sorted; links to directories are followed inside only."""
+        """Return the paths that match, sorted; links to directories are followed inside only.
+
+        Links in circles can make any number of paths: some thousands are returned.
+        """
         found = [PurePosixPath("/")]
         for part in PurePosixPath(pattern).parts[1:]:
-            places = [(path, place) for path in found if (place := self.directory(path))]
-            found = [
-                path / entry.name
-                for path, place in places
-                for entry in sorted(place.iterdir())
-                if fnmatchcase(entry.name, part)
-            ]
+            found = [*islice(self._below(found, part), _MAX_MATCHES)]
         return found
+
+    def _below(self, directories: list[PurePosixPath], name: str) -> Iterator[PurePosixPath]:
+        """Yield what matches a name in directories."""
+        known: dict[Path, list[str]] = {}
+        for path in directories:
+            place = self.directory(path)
+            if place is not None:
+                if place not in known:
+                    known[place] = _matching(place, name)
+                yield from (path / each for each in known[place])
+
+
+def _matching(directory: Path, pattern: str) -> list[str]:
+    if _WILDCARDS.search(pattern) is None:
+        return [pattern] if os.path.lexists(directory / pattern) else []
+    return sorted(each.name for each in directory.iterdir() if fnmatchcase(each.name, pattern))
+
+
+def read(path: Path, limit: int = _MAX_BYTES) -> bytes:
+    """Return the content of a file.
+
+    Raises ImageUnusable when it is larger than such files are: a few bytes of a layer can make a
+    file of any size.
+    """
+    size = path.stat().st_size
+    if size > limit:
+        raise ImageUnusable(
+            "a file of the image is too large: use another image", f"{path.name} has {size} bytes"
+        )
+    return path.read_bytes()
 
 
 def replace(path: Path, content: bytes | bytearray) -> None:

@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from .root_tree import RootTree
+from .root_tree import MAX_TEXT_BYTES, RootTree, read
 
 _CATALOG = "postgres.bki"
 _A_MODULE = "dict_snowball.so"  # initdb needs it
@@ -15,6 +16,7 @@ _CONTROL = re.compile(r".*\.control")
 # Relative to the directory of the programs, if these were moved after they had been built.
 _NEAR = ("../lib", "../lib/postgresql", "../lib64/postgresql", "../share", "../share/postgresql")
 _DIRECTORY = re.compile(rb"\0(/[\x20-\x7e]{1,250})(?=\0)")
+_MAX_DIRECTORIES = 10_000
 _PRELOADS = re.compile(r"^\s*shared_preload_libraries\s*=?\s*'([^']*)'", re.MULTILINE)
 
 
@@ -28,7 +30,8 @@ class ServerData:
 
 def find_data(tree: RootTree, server: Path) -> ServerData | None:
     """Return the directories that a server names or has near, None when one of them is missing."""
-    names = [match[1].decode("ascii") for match in _DIRECTORY.finditer(server.read_bytes())]
+    matches = islice(_DIRECTORY.finditer(read(server)), _MAX_DIRECTORIES)
+    names = [*dict.fromkeys(match[1].decode("ascii") for match in matches)]
     names += [f"{tree.name(server).parent}/{each}" for each in _NEAR]
     libraries = next((each for each in names if tree.file(f"{each}/{_A_MODULE}")), None)
     share = next((each for each in names if tree.file(f"{each}/{_CATALOG}")), None)
@@ -48,7 +51,7 @@ def preloads(tree: RootTree, data: ServerData) -> tuple[str, ...]:
     sample = tree.file(data.share / _SAMPLE)
     if sample is None:
         return ()
-    found = _PRELOADS.findall(sample.read_bytes().decode("utf-8", "replace"))
+    found = _PRELOADS.findall(read(sample, MAX_TEXT_BYTES).decode("utf-8", "replace"))
     words = (word.strip().strip('"') for word in (found[-1] if found else "").split(","))
     return tuple(filter(None, words))
 

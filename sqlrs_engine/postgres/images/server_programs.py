@@ -9,7 +9,7 @@ from sqlrs_engine.errors import ImageUnusable
 from sqlrs_engine.postgres.majors import OLDEST_MAJOR
 
 from .elf import Elf
-from .root_tree import RootTree
+from .root_tree import RootTree, read
 
 SERVER = "postgres"
 
@@ -124,4 +124,4 @@ def _is_dynamic(path: Path) -> bool:
 
 
 def _banner(server: Path) -> re.Match[bytes] | None:
-    return _BANNER.search(server.read_bytes())
+    return _BANNER.search(read(server))

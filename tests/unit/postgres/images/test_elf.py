@@ -57,3 +57,13 @@ def test_rpath_and_runpath_are_removed_in_place(tmp_path):
         _read(tmp_path / "before", before).without_search_path(content)
         assert len(content) == len(before)
         assert _read(tmp_path / "after", bytes(content)).search_path == ()
+
+
+def test_a_file_that_misleads_is_none(tmp_path):
+    content = bytearray(elf_file(interpreter=GLIBC_LOADER, runpath="/opt/lib"))
+    segments = content[:32] + b"\xff" * 8 + content[40:]
+    size = content.find((len(GLIBC_LOADER) + 1).to_bytes(8, "little"))
+    loader = content[:size] + (2**40).to_bytes(8, "little") + content[size + 8 :]
+    many = content[:56] + b"\xff\xff" + content[58:]
+    for each in (segments, loader, many):
+        assert Elf.read(write(tmp_path / "f", bytes(each))) is None

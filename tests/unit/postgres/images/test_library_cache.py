@@ -101,3 +101,17 @@ def _entries(content: bytes) -> list[tuple[str, str]]:
 
 def _text(content: bytes, start: int) -> str:
     return content[start : content.index(b"\0", start)].decode()
+
+
+def test_a_configuration_may_nest_files_without_end(tree):
+    for number in range(1500):
+        (tree.root / f"etc/{number}.conf").write_text(f"include {number + 1}.conf\n/opt/lib\n")
+    (tree.root / "etc/ld.so.conf").write_text("include 0.conf\n")
+    assert "/opt/lib" in _names(library_dirs(tree, LIBC, []))
+
+
+def test_links_in_circles_make_no_endless_list(tree):
+    for number in range(9):
+        (tree.root / f"circle{number}").symlink_to(".")
+    (tree.root / "etc/ld.so.conf").write_text(f"include {'/*' * 6}/x.conf\n/opt/lib\n")
+    assert "/opt/lib" in _names(library_dirs(tree, LIBC, []))

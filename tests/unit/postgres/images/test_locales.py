@@ -1,5 +1,6 @@
 """The locales that an image's C library has, and the one that the image sets."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -57,3 +58,12 @@ def test_a_locale_that_the_c_library_lacks_is_none(tree):
 def test_the_c_locale_is_none(tree):
     for variables in ({}, {"LANG": "C"}, {"LANG": "POSIX"}):
         assert image_locale(tree, variables, musl=False) is None
+
+
+def test_an_archive_without_end_is_read_up_to_a_limit(tree):
+    archive = tree.root / "usr/lib/locale/locale-archive"
+    with archive.open("r+b") as file:
+        file.seek(16)
+        file.write((2**32 - 1).to_bytes(4, "little"))
+    os.truncate(archive, 400_000_000)
+    assert "C.utf8" in locales(tree)

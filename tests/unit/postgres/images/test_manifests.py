@@ -66,6 +66,7 @@ def test_the_platform_of_a_machine(machine: str, platform: str) -> None:
         ("armv6l", ["linux/arm/v5", "linux/arm/v7", "linux/arm/v6"], 2),
         ("x86_64", ["linux/amd64", "linux/amd64"], 0),
         ("x86_64", [], None),
+        ("aarch64", ["linux/arm64/v\u00b2", f"linux/arm64/{'9' * 5000}", "linux/arm64/v8"], 2),
     ],
 )
 def test_the_best_platform(machine: str, offered: list[str], chosen: int | None) -> None:
@@ -124,6 +125,12 @@ def test_a_configuration() -> None:
     assert read.env == {"PATH": "/bin:/usr/bin", "EMPTY": "", "A": "b=c"}
     assert (read.cmd, read.entrypoint, read.labels) == (("postgres",), (), {})
     assert (read.platform, read.diff_ids) == (AMD64, (DIGEST,))
+
+
+def test_variables_that_no_process_can_have_are_left_out() -> None:
+    variables = ["A=1", "B", "=c", "a.b=1", "-S=1", "D=\0", "E=\ud800", "F=\u00e9", "_=\n"]
+    read = read_config(config(config={"Env": variables}))
+    assert read.env == {"A": "1", "F": "\u00e9", "_": "\n"}
 
 
 @pytest.mark.parametrize("run", [None, {}, {"Env": None, "Cmd": None, "Labels": None}])

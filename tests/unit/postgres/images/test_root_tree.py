@@ -1,12 +1,14 @@
 """Paths in a root file system that is a directory."""
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
 import pytest
 from support.elf_files import write
 
-from sqlrs_engine.postgres.images.root_tree import RootTree, replace
+from sqlrs_engine.errors import ImageUnusable
+from sqlrs_engine.postgres.images.root_tree import RootTree, read, replace
 
 
 @pytest.fixture
@@ -74,3 +76,19 @@ def test_a_replaced_file_leaves_its_other_names_alone(tree):
     assert file.read_bytes() == b"new"
     assert file.stat().st_mode & 0o777 == 0o751
     assert (tree.root / "shared").read_bytes() == b"a"
+
+
+def test_names_that_cannot_be_shown_are_left_out(tree):
+    for name in (b"a\n.x", b"a\x1b[2J.x", b"a\xff.x", "\u00e9 \u4e16.x".encode()):
+        (tree.root / os.fsdecode(name)).touch()
+    names = [name for name, _ in tree.files("/", re.compile(r"[\s\S]*\.x"))]
+    assert names == ["\u00e9 \u4e16.x"]
+
+
+def test_a_file_of_any_size_is_not_read(tree):
+    bomb = tree.root / "bomb"
+    bomb.touch()
+    os.truncate(bomb, 2**40)
+    with pytest.raises(ImageUnusable, match="too large: use another image") as failure:
+        read(bomb)
+    assert "bomb" in str(failure.value.details)

@@ -942,7 +942,7 @@ def test_a_passing_trouble_at_the_end_only_delays_it(world, monkeypatch, trouble
 
 
 def test_an_outcome_that_json_cannot_express_is_a_failure(world):
-    world.instances.fail = EngineError("no such file", "b\udcffd")
+    world.instances.fail = EngineError("no such file", facts={"name": "b\udcffd"})
     error = failed(world.prepare("-c", WRITE), "internal_error")
     assert "log" in error["message"]
 
