@@ -138,7 +138,7 @@ class StoredImages:
         if policy == "never":
             raise _not_here(reference, policy)
         try:
-            return self._pulled_now(reference, work)
+            return self._pulled_now(reference, found, work)
         except RegistryUnavailable as error:
             if found is None:
                 raise
@@ -171,10 +171,16 @@ class StoredImages:
         self._forget()
         return loaded
 
-    def _pulled_now(self, reference: Reference, work: Work) -> StoredImage:
+    def _pulled_now(
+        self, reference: Reference, found: StoredImage | None, work: Work
+    ) -> StoredImage:
         name = reference.familiar
-        image = self.fetch(reference, ProgressLines(f"pulling {name}", work.log), work.cancellation)
-        work.log(f"pulled {name}: {megabytes(image.size_bytes)} MB, {image.digest[:19]}")
+        lines = ProgressLines(f"pulling {name}", work.log)
+        image = self.fetch(reference, lines, work.cancellation)
+        if found is not None and found.digest == image.digest:
+            work.log(f"{name} has not changed: {image.digest[:19]}")
+        else:
+            work.log(f"pulled {name}: {megabytes(image.size_bytes)} MB, {image.digest[:19]}")
         return image
 
     def _find(self, reference: Reference) -> StoredImage | None:

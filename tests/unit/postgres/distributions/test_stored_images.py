@@ -180,6 +180,7 @@ def test_always_looks_the_tag_up_each_time(world: World) -> None:
     world.settings.pull = "always"
     first = world.images.resolve(POSTGIS, world.work)
     assert world.images.resolve(POSTGIS, world.work) == first
+    assert world.logs[-1].startswith(f"{POSTGIS} has not changed: sha256:")
     world.content = "second"
     second = world.images.resolve(POSTGIS, world.work)
     assert second != first
