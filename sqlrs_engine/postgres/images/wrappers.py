@@ -1,7 +1,8 @@
 """Small shell scripts that start the programs of an image.
 
 A script opens the descriptors that the program needs (``redirection``), finds everything relative
-to itself, and replaces itself by the program.
+to itself, and replaces itself by the program. The descriptors belong to that last command: some
+shells close those that ``exec`` alone has opened.
 """
 
 import shlex
@@ -25,8 +26,8 @@ case $0 in
     */*) root=${{0%/*}}/../.. ;;
     *) root=../.. ;;
 esac
-exec {links_descriptor}<"$root/{links}" {cache_descriptor}<"$root/{cache}" || exit 126
-{exports}exec "$root"{program} "$@"
+{exports}exec "$root"{program} "$@" \\
+    {links_descriptor}<"$root/{links}" {cache_descriptor}<"$root/{cache}"
 """
 
 
