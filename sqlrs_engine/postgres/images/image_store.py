@@ -111,7 +111,12 @@ class ImageStore:
         """
         if not is_digest(digest) or not self.layout.home(digest).is_dir():
             raise NotFound.of("image", digest)
-        with exclusive(self.layout.image_lock(digest), cancellation or Cancellation()):
+        cancellation = cancellation or Cancellation()
+        with (
+            # What is on its way out is no leftover, which the next pull would remove.
+            shared(self.layout.store_lock, cancellation),
+            exclusive(self.layout.image_lock(digest), cancellation),
+        ):
             self._remove_tree(self.layout.home(digest))
             for file, kept in self._reference_files():
                 if kept is not None and kept.get("digest") == digest:
@@ -233,8 +238,16 @@ class ImageStore:
 
     def _remove_tree(self, directory: Path) -> None:
         """Remove a directory, in one step for everything that looks for it."""
-        with self.workspace() as trash, contextlib.suppress(FileNotFoundError):
-            directory.rename(trash / "removed")
+        try:
+            with self.workspace() as trash, contextlib.suppress(FileNotFoundError):
+                directory.rename(trash / "removed")
+        except OSError as error:
+            if not is_full(error):
+                raise
+            # There is no room for another directory: what describes this one goes first.
+            for file in filter(Path.is_file, directory.iterdir()):
+                file.unlink()
+            shutil.rmtree(directory)
 
     def _collect_layers(self) -> Collected:
         homes = self.root.glob(HEX_NAME)

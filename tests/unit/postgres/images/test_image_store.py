@@ -1,5 +1,6 @@
 """The image store: publication, references, removal, collection."""
 
+import contextlib
 import json
 import os
 import stat
@@ -133,6 +134,29 @@ def test_nothing_shared_is_removed_while_a_pull_is_under_way(store: ImageStore) 
     collected = store.collect()
     assert collected is not None
     assert collected.layers == 1
+
+
+def test_what_is_being_removed_is_no_leftover_of_a_dead_pull(store: ImageStore) -> None:
+    with store.pulling(Cancellation()):
+        publish(store, ONE)
+    with exclusive(store.layout.image_lock(ONE), Cancellation()):
+        thread = threading.Thread(target=store.remove, args=(ONE,))
+        thread.start()
+        eventually(lambda: store.collect() is None)
+    thread.join(10)
+    assert store.images() == []
+
+
+def test_a_full_disk_keeps_no_image_from_being_removed(small_disk: Path) -> None:
+    store = ImageStore(small_disk / "images")
+    with store.pulling(Cancellation()):
+        publish(store, ONE, (LOWER,))
+        layer = store.layout.layer(LOWER)
+    with contextlib.suppress(OSError), (small_disk / "filling").open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(512))
+    store.remove(ONE)
+    assert (store.images(), layer.exists()) == ([], False)
 
 
 def test_a_collection_removes_what_dead_pulls_have_left(store: ImageStore) -> None:
