@@ -71,6 +71,7 @@ class RegistryClient:
         self._http = Transport(registries, cancellation)
 
     def __enter__(self) -> Self:
+        self._http.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:

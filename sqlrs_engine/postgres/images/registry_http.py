@@ -9,7 +9,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urljoin, urlsplit
 
 from sqlrs_engine import __version__
@@ -21,6 +21,7 @@ from .registry_hosts import Endpoint, RegistrySettings, is_loopback
 
 if TYPE_CHECKING:
     import httpx
+    from httpcore import NetworkStream
 
     Answer = httpx.Response
 
@@ -36,7 +37,10 @@ class BrokenOffError(Exception):
 
 
 class Transport:
-    """Sends requests; safe to use from any thread until it is closed."""
+    """Sends requests; safe to use from any thread until it is closed.
+
+    What ends ``cancellation`` also ends the connections, and so wakes what waits for an answer.
+    """
 
     def __init__(
         self, registries: Mapping[str, RegistrySettings], cancellation: Cancellation
@@ -46,11 +50,15 @@ class Transport:
         self._schemes: dict[str, str] = {}
         self._lock = threading.Lock()
         self._clients: dict[tuple[bool, bool], httpx.Client] = {}
+        self._connections: list[NetworkStream] = []
+        self._closing = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
+        self._closing.enter_context(self._cancellation.calling(self._end_connections))
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._closing.close()
         for client in self._clients.values():
             client.close()
 
@@ -77,16 +85,21 @@ class Transport:
             if authorization is not None and _origin(url) == first:
                 sent["Authorization"] = authorization
             client = self._client(endpoint, url)
-            request = client.build_request(method, url, headers=sent, content=content)
+            traced = {"trace": self._trace}
+            request = client.build_request(
+                method, url, headers=sent, content=content, extensions=traced
+            )
             try:
                 answer = client.send(request, stream=True)
             except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+                self._cancellation.check()
                 if not self._falls_back(endpoint, url):
                     raise failures.unreachable(urlsplit(url).netloc, _reason(error)) from error
                 url = f"http{url.removeprefix('https')}"
                 first = _origin(url)
                 continue
             except httpx.TransportError as error:
+                self._cancellation.check()
                 raise BrokenOffError(_reason(error)) from error
             if answer.status_code not in _REDIRECTS or "location" not in answer.headers:
                 return answer
@@ -175,22 +188,28 @@ class Transport:
         import httpx
 
         try:
-            with self._cancellation.calling(lambda: _interrupt(answer)):
-                for chunk in answer.iter_raw():
-                    self._cancellation.check()
-                    yield chunk
+            for chunk in answer.iter_raw():
+                self._cancellation.check()
+                yield chunk
         except (httpx.TransportError, httpx.StreamError) as error:
             self._cancellation.check()
             raise failures.interrupted(answer.request.url.host, _reason(error)) from error
 
+    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Note the connections that are made."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            with self._lock:
+                self._connections.append(info["return_value"])
+            if self._cancellation.ended:
+                self._end_connections()
 
-def _interrupt(answer: "Answer") -> None:
-    """Wake the thread that waits for more of an answer; it sees the end of the connection."""
-    stream = answer.extensions.get("network_stream")
-    connection = stream.get_extra_info("socket") if stream is not None else None
-    if connection is not None:
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+    def _end_connections(self) -> None:
+        with self._lock:
+            connections = [*self._connections]
+        for each in connections:
+            opened = each.get_extra_info("socket")
+            with contextlib.suppress(OSError):  # it is closed, or has become one with TLS
+                opened.shutdown(socket.SHUT_RDWR)
 
 
 def _nowhere(endpoint: Endpoint, url: str) -> RegistryUnavailable:

@@ -586,9 +586,18 @@ def test_loopback_needs_no_proxy(proxy: Proxy, double: RegistryDouble) -> None:
     assert proxy.lines == []
 
 
-def test_work_that_ends_does_not_wait_for_the_network(double: RegistryDouble) -> None:
-    answer = Answer(200, CONTENT, hold_after=1000)
-    double.rule(BLOBS, answer)
+@pytest.mark.parametrize("hold_after", [None, 0, 1000])
+def test_work_that_ends_does_not_wait_for_the_network(
+    double: RegistryDouble, hold_after: int | None
+) -> None:
+    answer = Answer(200, CONTENT, hold_after=hold_after)
+
+    def silent(_: Request) -> Answer:
+        answer.held.set()
+        answer.release.wait(60)
+        return answer
+
+    double.rule(BLOBS, silent if hold_after is None else answer)
     cancellation = Cancellation()
     failures: list[BaseException] = []
 
