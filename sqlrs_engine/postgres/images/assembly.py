@@ -59,7 +59,11 @@ class Assembly:
             if there is not None:
                 return there
             self._unpack_layers(dict(zip(config.diff_ids, manifest.layers, strict=True)))
-            return self._publish(manifest, config, origin)
+            image = self._publish(manifest, config, origin)
+            for layer in manifest.layers:
+                # A pull that was killed may have left the file of a layer that it had unpacked.
+                self.store.layout.download(layer.digest).unlink(missing_ok=True)
+            return image
 
     def _publish(self, manifest: Manifest, config: ImageConfig, origin: str) -> StoredImage:
         self.reporter.phase("unpacking")

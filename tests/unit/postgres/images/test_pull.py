@@ -267,6 +267,16 @@ pull(parse_reference({served.reference!r}), ImageStore(Path({str(store.root)!r})
     assert [*store.layout.temporary.iterdir(), *store.layout.downloads.iterdir()] == []
 
 
+def test_the_file_of_a_layer_that_was_unpacked_is_not_left(
+    pull_it: Pull, double: RegistryDouble, served: Served, store: ImageStore, make_image: MakeImage
+) -> None:
+    pull_it(double.serve("org/pg", "0", make_image(served.image.layers[1])))
+    left = store.layout.download(served.image.layers[1].digest)
+    left.write_bytes(b"left by a pull that was killed just before it was removed")
+    pull_it(served.reference)
+    assert not left.exists()
+
+
 def test_what_an_earlier_pull_has_left_may_be_damaged(
     pull_it: Pull, double: RegistryDouble, served: Served, store: ImageStore
 ) -> None:
