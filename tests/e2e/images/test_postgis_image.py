@@ -107,6 +107,18 @@ def test_languages_find_their_libraries(dsn: str) -> None:
         connection.rollback()
 
 
+def test_expressions_are_compiled(dsn: str) -> None:
+    """The just-in-time compiler comes with the largest library of the image."""
+    with psycopg.connect(dsn) as connection:
+        connection.execute("set jit = on")
+        if connection.execute("select pg_jit_available()").fetchone() == (False,):
+            pytest.skip("this PostgreSQL was built without LLVM")
+        connection.execute("set jit_above_cost = 0")
+        query = "explain (analyze) select sum(n * 2) from generate_series(1, 10) n"
+        plan = connection.execute(query).fetchall()
+        assert any("Functions:" in line for (line,) in plan), plan
+
+
 def test_the_locale_is_that_of_the_image(dsn: str) -> None:
     with psycopg.connect(dsn) as connection:
         row = connection.execute(

@@ -13,9 +13,9 @@ pytestmark = pytest.mark.postgres
 
 
 def test_an_instance_says_how_to_get_its_image_back(
-    pulling_engine: EngineProcess, image_store: Path, small_postgres: PushedImage
+    own_pulling_engine: EngineProcess, image_store: Path, small_postgres: PushedImage
 ) -> None:
-    engine, digest = pulling_engine, small_postgres.image.digest
+    engine, digest = own_pulling_engine, small_postgres.image.digest
     made = engine.prepare("-c", "create table t()", image=small_postgres.reference)
     instance = f"/v1/instances/{made['instance_id']}"
     ImageStore(image_store).remove(digest)
