@@ -36,15 +36,16 @@ class Registry:
     storage: Path
     log: Path
     credentials: tuple[str, str] | None = None
+    name: str = "localhost"
 
     @property
     def host(self) -> str:
         """How image references begin."""
-        return f"localhost:{self.port}"
+        return f"{self.name}:{self.port}"
 
     @property
     def url(self) -> str:
-        """The address of the API."""
+        """The address of the API, unless it is encrypted."""
         return f"http://127.0.0.1:{self.port}"
 
     def client(self) -> httpx.Client:
@@ -65,11 +66,14 @@ def registries(
     protected: bool = False,
     token_realm: str | None = None,
     token_certificate: Path | None = None,
+    encrypted_at: str | None = None,
 ) -> Iterator[Registry]:
     """Run a registry, with a storage of its own unless one is named.
 
     A ``protected`` one wants ``USER`` and ``PASSWORD``. With ``token_realm`` it wants tokens
-    from there, signed by the key of ``token_certificate``.
+    from there, signed by the key of ``token_certificate``. ``encrypted_at`` is an address of this
+    machine on which it speaks HTTPS, with a certificate that only ``tls.crt`` beside its log
+    confirms.
     """
     program = find_program()
     with tempfile.TemporaryDirectory(prefix="sqlrs-test-registry-") as place:
@@ -87,6 +91,7 @@ def registries(
                     "rootcertbundle": str(token_certificate),
                 }
             }
+        tls = {} if encrypted_at is None else {"tls": _certificate(root, encrypted_at)}
         config = {
             "version": "0.1",
             "log": {"level": "info", "accesslog": {"disabled": True}},
@@ -95,7 +100,7 @@ def registries(
                 "delete": {"enabled": True},
                 "maintenance": {"uploadpurging": {"enabled": False}},
             },
-            "http": {"addr": "127.0.0.1:0", "secret": "tests"},
+            "http": {"addr": f"{encrypted_at or '127.0.0.1'}:0", "secret": "tests", **tls},
             **({"auth": auth} if auth else {}),
         }
         (root / "config.yml").write_text(json.dumps(config))  # JSON is YAML
@@ -114,10 +119,23 @@ def registries(
                 storage or root / "storage",
                 log,
                 (USER, PASSWORD) if protected else None,
+                encrypted_at or "localhost",
             )
         finally:
             process.kill()
             process.wait()
+
+
+def _certificate(directory: Path, address: str) -> dict[str, str]:
+    """Make a certificate for an address; return its files as the registry's settings."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    files = {"certificate": str(directory / "tls.crt"), "key": str(directory / "tls.key")}
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=tests"]
+    command += ["-days", "30", "-addext", f"subjectAltName=IP:{address}"]
+    command += ["-out", files["certificate"], "-keyout", files["key"]]
+    subprocess.run(command, check=True, capture_output=True)
+    return files
 
 
 def find_program() -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fault_proxy import BLOB, FaultyRegistry
+from support.fault_proxy import BLOB, MANIFEST, FaultyRegistry
 from support.fix_engine import environment
 from support.fix_images import PushedImage, PushImage
 from support.image_engines import docker_login, files_in, kept_bytes, value
@@ -203,6 +203,24 @@ def test_a_pull_that_is_killed_goes_on_with_the_next(
     assert proxy.sent(big.digest) < big.size
     assert not [*image_store.glob("temporary/*")]
     assert not [*image_store.glob("downloads/*")]
+
+
+def test_commands_at_the_same_time_share_one_download(
+    shell: Shell, small_postgres: PushedImage, proxy: FaultyRegistry
+) -> None:
+    assert isinstance(small_postgres.image, Image)
+    big = small_postgres.image.layers[1].digest
+    hold = proxy.add(big, hold_after=100_000)
+    name = small_postgres.through(proxy)
+    pulls = [start(shell, "postgres", "pull", name) for _ in range(2)]
+    eventually(hold.held.is_set, "a pull that stands still")
+    eventually(lambda: len(proxy.gets(MANIFEST)) == 2, "the other pull")
+    hold.release.set()
+    for pull in pulls:
+        _, err = pull.communicate(timeout=60)
+        assert pull.returncode == 0, err
+    assert len(proxy.gets(big)) == 1
+    assert len(listed(shell)) == 1
 
 
 @pytest.mark.parametrize("command", ["pull", "prepare"])

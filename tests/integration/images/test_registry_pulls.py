@@ -49,6 +49,7 @@ from sqlrs_engine.errors import (
     ImageUnusable,
     RegistryUnauthorized,
     RegistryUnavailable,
+    StorageFull,
 )
 from sqlrs_engine.postgres.images.credentials import Credentials
 from sqlrs_engine.postgres.images.image_store import ImageStore, StoredImage
@@ -659,15 +660,21 @@ def push_raw(registry: Registry, image: Image, config: dict[str, Any]) -> str:
     return f"{registry.host}/{name}"
 
 
-def test_plain_http_is_for_loopback_and_what_the_configuration_names(
-    puller: Puller, pushed: PushedImage, registry: Registry
-) -> None:
+@pytest.fixture
+def address() -> str:
+    """An address of this machine that is not loopback."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect(("192.0.2.1", 9))  # sends nothing
         except OSError:
             pytest.skip("this machine has no address but loopback")
-        address = probe.getsockname()[0]
+        found: str = probe.getsockname()[0]
+        return found
+
+
+def test_plain_http_is_for_loopback_and_what_the_configuration_names(
+    puller: Puller, pushed: PushedImage, registry: Registry, address: str
+) -> None:
     with faulty(registry, address) as proxy:
         host = f"{address}:{proxy.port}"
         error = puller.refused(f"{host}/{pushed.repository}:{pushed.tag}")
@@ -676,3 +683,37 @@ def test_plain_http_is_for_loopback_and_what_the_configuration_names(
         assert proxy.requests == []
         puller.registries = {host: {"insecure": True}}
         puller.pull(f"{host}/{pushed.repository}:{pushed.tag}")
+
+
+def test_a_certificate_is_verified_unless_the_configuration_says_otherwise(
+    puller: Puller,
+    pushed: PushedImage,
+    registry: Registry,
+    address: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with registries(registry.storage, encrypted_at=address) as encrypted:
+        name = at(encrypted, pushed)
+        error = puller.refused(name)
+        assert isinstance(error, RegistryUnavailable)
+        assert "SSL_CERT_FILE" in error.message
+        assert "insecure" in error.message
+        with monkeypatch.context() as patch:
+            patch.setenv("SSL_CERT_FILE", str(encrypted.log.with_name("tls.crt")))
+            image = puller.pull(name)
+        puller.store.remove(image.digest)
+        puller.registries = {encrypted.host: {"insecure": True}}
+        puller.pull(name)
+
+
+@pytest.mark.root
+def test_a_full_disk_is_told_and_freed(
+    push_image: PushImage, make_layer: MakeLayer, small_disk: Path
+) -> None:
+    puller = Puller(ImageStore(small_disk / "images"))
+    small = push_image(image_of(make_layer("small")))
+    large = push_image(image_of(make_layer("large", size=45 * MIB, compression="plain")))
+    error = puller.refused(large.reference)
+    assert isinstance(error, StorageFull)
+    assert "postgres rm" in error.message
+    puller.pull(small.reference)
