@@ -106,7 +106,8 @@ class _Directory(_Files):
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[tuple[BinaryIO, int]]:
         path = self._root / name
-        if ".." in name.split("/") or not path.is_file():
+        # A link in it leads wherever the owner of the directory wants, a name from a manifest not.
+        if name.startswith("/") or ".." in name.split("/") or not path.is_file():
             raise corrupt("archive", f"its file {name} is missing")
         with path.open("rb") as file:
             yield file, path.stat().st_size

@@ -30,6 +30,7 @@ LAYER_FORMAT = 1
 _ENTRIES_FILE = "entries.json"
 _CONTENTS = "contents"
 _MAX_ENTRIES = 500_000
+_MAX_NAMES_BYTES = 256 * 1024**2
 _MAX_CONTENT_BYTES = 64 * 1024**3
 _MAX_PATH_BYTES = 3000
 _MAX_NAME_BYTES = 255
@@ -143,6 +144,7 @@ class _Unpacking:
         self.entries: list[Entry] = []
         self._contents = contents
         self._files = 0
+        self._names = 0
         self._bytes = 0
         self._archive = TarStream(iter(()))
 
@@ -157,8 +159,9 @@ class _Unpacking:
         path = "/".join(parts)
         if not parts or member.kind == "special" or _LEFT_OUT.match(path):
             return
-        if len(self.entries) >= _MAX_ENTRIES:
-            raise ValueError(f"it has more than {_MAX_ENTRIES} entries")
+        self._names += len(path) + len(member.link)
+        if len(self.entries) >= _MAX_ENTRIES or self._names > _MAX_NAMES_BYTES:
+            raise ValueError("it has too many entries, or their names are too long")
         if parts[-1].startswith(_WHITEOUT):
             self._whiteout(parts)
         elif member.kind == "directory":

@@ -30,6 +30,21 @@ _KINDS: dict[bytes, Kind] = {
     b"5": "directory",
     b"6": "special",
 }
+_PAX_KEYS = frozenset(
+    {
+        b"path",
+        b"linkpath",
+        b"size",
+        b"mtime",
+        b"GNU.sparse.major",
+        b"GNU.sparse.name",
+        b"GNU.sparse.map",
+        b"GNU.sparse.size",
+        b"GNU.sparse.realsize",
+        b"GNU.sparse.offset",
+        b"GNU.sparse.numbytes",
+    }
+)
 _CHECKSUM = slice(148, 156)
 _CHECKSUM_BLANK = 8 * ord(" ")
 
@@ -270,14 +285,16 @@ def _pax_records(data: bytes) -> dict[str, str]:
         if length <= len(digits) + 1 or length > len(data) or not record.endswith(b"\n"):
             raise DamagedArchiveError("an extended header is damaged")
         key, _, value = record[:-1].partition(b"=")
-        name = key.decode("utf-8", "surrogateescape")
+        data = data[length:]
+        if key not in _PAX_KEYS:
+            continue  # kept, the headers of one archive would take any amount of memory
+        name = key.decode("ascii")
         text = value.decode("utf-8", "surrogateescape")
         if "\0" in text:
             raise DamagedArchiveError("an extended header has a zero byte")
         if name in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
             offsets.append(text)
         records[name] = text
-        data = data[length:]
     if offsets:
         records["GNU.sparse.map"] = ",".join(offsets)
     return records

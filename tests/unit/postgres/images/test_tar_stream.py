@@ -5,6 +5,7 @@ import io
 import random
 import subprocess
 import tarfile
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,26 @@ def test_an_endless_header_is_refused() -> None:
     content = header.tobuf(tarfile.GNU_FORMAT) + bytes(5000)
     with pytest.raises(DamagedArchiveError, match="an extended header has 8589934592 bytes"):
         read(content)
+
+
+def test_unknown_headers_take_no_memory() -> None:
+    def headers() -> Iterator[bytes]:
+        for number in range(60):
+            file = io.BytesIO()
+            fields = {f"comment{number}": "x" * 900_000}
+            with tarfile.open(
+                fileobj=file, mode="w", format=tarfile.PAX_FORMAT, pax_headers=fields
+            ):
+                yield file.getvalue()  # before the end of the archive is written
+        yield archive(("a", {}, b""))
+
+    tracemalloc.start()
+    try:
+        names = [member.name for member in TarStream(headers())]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (names, peak < 30_000_000) == (["a"], True)
 
 
 def test_an_absurd_size_is_refused() -> None:
