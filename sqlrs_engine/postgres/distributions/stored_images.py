@@ -184,22 +184,26 @@ class StoredImages:
         return image
 
     def _find(self, reference: Reference) -> StoredImage | None:
-        self._images()  # forgets what was found before the last change
+        images = self._images()
         known = self._found
-        if reference not in known:
-            image = self.store.find(reference)
-            if image is None:
-                return None
-            known[reference] = image
-        return known[reference]
+        if images and reference not in known:
+            found = self.store.find(reference)
+            # Of those that are trusted and whole, so that it is run.
+            image = next((each for each in images if found and each.digest == found.digest), None)
+            if image is not None:
+                known[reference] = image
+        return known.get(reference)
 
     def _images(self) -> list[StoredImage]:
         """Return the images, read anew when a directory or a program has changed."""
         with self._lock:
             if self._read is None or self._read.stale():
-                self._found = {}
-                self._read = self._read_anew()
-            return self._read.images
+                self._found, self._read = {}, None
+                try:
+                    self._read = self._read_anew()
+                except PermissionError as error:
+                    self._complain(f"they cannot be read: {error}")
+            return self._read.images if self._read is not None else []
 
     def _read_anew(self) -> _Reading:
         layout = self.store.layout
@@ -217,11 +221,14 @@ class StoredImages:
             return []
         if others_can_change(root):
             # The engine runs these programs, as root if it is root.
-            if not self._complained:
-                self._complained = True
-                _log.warning("ignoring the images in %s: others can change them", root)
+            self._complain("others can change them")
             return []
         return self.store.images()
+
+    def _complain(self, reason: str) -> None:
+        if not self._complained:
+            self._complained = True
+            _log.warning("ignoring the images in %s: %s", self.store.root, reason)
 
     def _forget(self) -> None:
         with self._lock:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlrs_engine.host.file_descriptors import shortage
 from sqlrs_engine.host.private_directories import check_owner
 
 IMAGE_FILE = "image.json"
@@ -115,10 +116,17 @@ class ImageLayout:
 
 
 def read_json(file: Path) -> dict[str, Any] | None:
-    """Return the object in a file, None when there is no such file or it is damaged."""
+    """Return the object in a file, None when there is no such file or it is damaged.
+
+    Raises Unavailable when the process has no descriptor left.
+    """
     try:
         value = json.loads(file.read_bytes())
-    except (OSError, ValueError):
+    except ValueError:
+        return None
+    except OSError as error:
+        if (lack := shortage(error)) is not None:
+            raise lack from error
         return None
     return value if isinstance(value, dict) else None
 

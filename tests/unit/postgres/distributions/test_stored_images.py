@@ -1,6 +1,8 @@
 """The images on disk as distributions: found again, pulled when a job needs one."""
 
+import errno
 import logging
+import resource
 import shutil
 import threading
 from collections.abc import Callable, Mapping
@@ -15,6 +17,7 @@ from sqlrs_engine.errors import (
     InvalidArgument,
     RegistryUnauthorized,
     RegistryUnavailable,
+    Unavailable,
 )
 from sqlrs_engine.postgres.distributions.known_images import KnownImages
 from sqlrs_engine.postgres.distributions.stored_images import Policy, StoredImages
@@ -261,7 +264,38 @@ def test_images_that_others_can_change_are_not_run(
         assert world.images.available() == []
         world.store.root.touch()
         assert world.images.available() == []
+        with pytest.raises(ImageUnavailable):
+            world.images.resolve(POSTGIS, None)
     assert len(caplog.records) == 1
+
+
+def test_images_that_cannot_be_read_are_not_there(
+    world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_image(world.store, POSTGIS)
+
+    def refused() -> list[StoredImage]:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "images", refused)  # as for another user than root
+        assert world.images.available() == []
+        with pytest.raises(ImageUnavailable):
+            world.images.resolve(POSTGIS, None)
+    assert len(caplog.records) == 1
+    assert len(world.images.available()) == 1
+
+
+def test_a_process_without_descriptors_forgets_no_image(world: World) -> None:
+    store_image(world.store, POSTGIS)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises((Unavailable, OSError)):
+            world.images.available()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert len(world.images.available()) == 1
 
 
 def test_many_threads_find_the_same(world: World) -> None:
