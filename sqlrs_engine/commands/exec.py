@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -114,9 +113,15 @@ def _find(engine: "EngineClient", reference: str) -> dict[str, Any]:
 
 
 def _search_path(where: Places, search_path: str, image_id: str) -> str:
-    """Return the PATH, followed by the client programs of the instance's PostgreSQL."""
+    """Return the PATH, followed by the client programs of the instance's PostgreSQL.
+
+    Root gets those of this machine in place of an image's.
+    """
     from sqlrs_engine.engine.offline import distributions
 
-    known = distributions(where.store, search_path, where.builds, where.images).available()
-    own: list[Path] = [each.bin_dir for each in known if each.image_id == image_id]
-    return os.pathsep.join([search_path or os.defpath, *map(str, own)])
+    known = distributions(where.store, search_path, where.builds, where.images)
+    found = next((each for each in known.available() if each.image_id == image_id), None)
+    own = found and found.bin_dir
+    if found and found.origin == "image" and os.geteuid() == 0:
+        own = known.get(image_id).clients
+    return os.pathsep.join([search_path or os.defpath, *([str(own)] if own else [])])

@@ -183,10 +183,12 @@ class Cluster:
     ) -> Popen:
         """Start a client program (``psql``, ``pgbench``, …), set to connect to this cluster.
 
-        It runs as the engine's own user, leads its own session and process group, and sees only a
-        small environment plus ``environment``. ``stdin`` None is empty; ``stdout`` and ``stderr``
-        None are the engine's. Raises InvalidArgument unless ``program`` is the plain name of a
-        program of the distribution, ClusterFailed when it cannot be run.
+        It runs as the engine's own user, but root runs no program of an image: it runs the same
+        program of this machine, or the image's as the server's user. It leads its own session and
+        process group, and sees only a small environment plus ``environment``. ``stdin`` None is
+        empty; ``stdout`` and ``stderr`` None are the engine's. Raises InvalidArgument unless
+        ``program`` is the plain name of a program of the distribution, ClusterFailed when it cannot
+        be run.
         """
         return self._launcher.client(
             program,

@@ -114,30 +114,37 @@ class Launcher:
         stderr: File,
         environment: Mapping[str, str],
     ) -> Popen:
-        """Start a client program as the engine's own user; see ``Cluster.client``."""
+        """Start a client program; see ``Cluster.client``."""
         if not program or program in (".", "..") or Path(program).name != program:
             raise InvalidArgument(
                 "invalid name of a PostgreSQL program: write a plain name such as pg_dump", program
             )
-        path = self._distribution.bin_dir / program
-        if not path.is_file():
+        place, user = self._client_place(program)
+        if not (place / program).is_file():
             raise InvalidArgument(
                 f"PostgreSQL {self._distribution.version} has no program of this name: check the "
                 "spelling",
                 program,
             )
+        switch = switch_user(user) if user else []
+        if switch:
+            user = None
         with open_directory(self._data_dir) as directory:
             own = self._client_environment(directory, port, dbname)
+            path = {"PATH": f"{place}:{_SYSTEM_PATH}", "PGAPPNAME": program}
             try:
                 return subprocess.Popen(
-                    [path, *arguments],
+                    [*switch, place / program, *arguments],
                     stdin=subprocess.DEVNULL if stdin is None else stdin,
                     stdout=stdout,
                     stderr=stderr,
                     cwd=cwd or "/",
-                    env={**own, "PGAPPNAME": program, **environment},
+                    env={**own, **path, **environment},
                     start_new_session=True,
                     pass_fds=(directory,),
+                    user=user.uid if user else None,
+                    group=user.gid if user else None,
+                    extra_groups=[] if user else None,
                 )
             except OSError as error:
                 raise ClusterFailed(
@@ -197,6 +204,19 @@ class Launcher:
                     "cannot run bash: check its installation", str(error)
                 ) from error
 
+    def _client_place(self, program: str) -> tuple[Path, OsUser | None]:
+        """Return the directory of a client program, and its user unless that is the engine's.
+
+        Root runs no program of an image: it runs the same program of another distribution, or
+        else leaves the image's to the user that runs the server.
+        """
+        distribution = self._distribution
+        if self._os_user is None or distribution.origin != "image":
+            return distribution.bin_dir, None
+        if distribution.clients is not None and (distribution.clients / program).is_file():
+            return distribution.clients, None
+        return self._server_bin, self._user
+
     @property
     def _user(self) -> OsUser | None:
         """The user that runs the server programs; None for the engine's own."""
@@ -239,7 +259,6 @@ class Launcher:
 
     def _client_environment(self, directory: int, port: int, dbname: str) -> dict[str, str]:
         return {
-            "PATH": f"{self._distribution.bin_dir}:{_SYSTEM_PATH}",
             "HOME": _home(),
             "LANG": "C.UTF-8",
             # By descriptor: the path may be longer than a socket's may be.

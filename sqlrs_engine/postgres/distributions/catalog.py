@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from sqlrs_engine.errors import (
@@ -165,14 +166,14 @@ class Distributions:
             fitting = (each for each in self.installed() if _matches(each, wanted))
             found = next(fitting, None) if wanted.official else None
         if found is not None:
-            return self._additions.made(found)
+            return self._equipped(found)
         if wanted.official and wanted.major is not None and wanted.major < OLDEST_MAJOR:
             raise ImageUnavailable(f"no PostgreSQL for {image}", advice(wanted, self.available()))
         if wanted.image_id is not None and (way_back := self._images.advice(wanted.image_id)):
             # An id of this engine's own, which means nothing to a registry.
             raise ImageUnavailable(f"no PostgreSQL for {image}", way_back)
         try:
-            return self._images.resolve(image, work)
+            return self._equipped(self._images.resolve(image, work))
         except _ELSEWHERE as error:
             if not wanted.official:
                 raise
@@ -191,7 +192,16 @@ class Distributions:
                 f"no PostgreSQL for {image_id}",
                 self._images.advice(image_id) or advice(wanted, self.available()),
             )
-        return self._additions.made(found)
+        return self._equipped(found)
+
+    def _equipped(self, found: Distribution) -> Distribution:
+        """Return a distribution with what it takes from others: extensions or client programs."""
+        if found.origin != "image":
+            return self._additions.made(found)
+        # Client programs work with servers of their own version and of older ones.
+        fitting = [each for each in self.installed() if each.major >= found.major]
+        nearest = min(fitting, key=lambda each: each.major, default=None)
+        return replace(found, clients=nearest.bin_dir if nearest else None)
 
     def _with_id(self, image_id: str | None) -> Distribution | None:
         return next((each for each in self.available() if each.image_id == image_id), None)

@@ -33,7 +33,8 @@ class Distribution:
     (image). ``extensions`` are the names that ``CREATE EXTENSION`` knows, sorted; ``additions`` is
     a directory with those that its own build lacks (``additions.py``). ``locale`` is the name of
     the C library's locale in which it makes clusters unless another is wanted; None leaves the
-    choice to the engine.
+    choice to the engine. ``clients`` is the directory of a distribution of this machine: root runs
+    its client programs, not those of an image.
     """
 
     image_id: str
@@ -46,6 +47,7 @@ class Distribution:
     additions: Path | None = None
     locale: str | None = None
     entry_point: EntryPoint | None = None
+    clients: Path | None = None
 
     @property
     def root(self) -> Path:

@@ -116,6 +116,35 @@ def test_a_closed_directory_is_handed_over_as_a_descriptor(
     assert lines[1].startswith("argument /proc/self/fd/")
 
 
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("program", ["psql", "raster2pgsql"])
+def test_root_runs_no_program_of_an_image(
+    distribution: Distribution,
+    data_dir: Path,
+    place: Path,
+    fake_programs: FakePrograms,
+    program: str,
+) -> None:
+    """Those of this machine run as root, as always; what only the image has does not."""
+    own = distribution.bin_dir
+    (own / "raster2pgsql").write_text(f"#!/bin/sh\n{REPORT}\n")
+    (own / "raster2pgsql").chmod(0o755)
+    clients = fake_programs(place / "clients", "18.1")
+    (clients / "psql").write_text(f"#!/bin/sh\n{REPORT}\necho of this machine\n")
+    os.chown(data_dir, NOBODY.uid, NOBODY.gid)
+    image = replace(distribution, origin="image", clients=clients)
+    lines = client(Launcher(image, data_dir, NOBODY, place / "public"), program)
+    path = next(line for line in lines if line.startswith("PATH="))
+    if program == "psql":
+        assert lines[-1] == "of this machine"
+        assert lines[-3] == "0"
+        assert str(own) not in path
+    else:
+        assert lines[-2:] == [str(NOBODY.uid), str(NOBODY.gid)]
+        assert str(own) in path
+
+
 def test_only_the_setpriv_of_util_linux_switches_users(tmp_path: Path) -> None:
     assert switch_user(NOBODY, str(tmp_path)) == []
     tool = tmp_path / "setpriv"

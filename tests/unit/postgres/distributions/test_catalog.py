@@ -173,7 +173,7 @@ def test_only_images_of_registries_answer_what_is_not_the_official_image(
     images.registry[image] = "17.5"
     found = distributions.resolve(image, work())
     assert (found.version, found.origin) == ("17.5", "image")
-    assert found in distributions.available()
+    assert found.image_id in {each.image_id for each in distributions.available()}
     assert distributions.get(found.image_id) == distributions.resolve(found.image_id) == found
 
 
@@ -324,3 +324,15 @@ def test_an_extension_installed_meanwhile_is_seen_at_once(machine: Machine, tmp_
     (directory / "postgis.control").touch()
     os.utime(directory, ns=(1, 1))  # another time, however coarse the file system's clock is
     assert distributions.resolve("postgres:15").extensions == ("postgis",)
+
+
+def test_an_image_gets_client_programs_of_its_version_or_the_next(machine: Machine) -> None:
+    images = FakeImages()
+    for version in ("14.9", "16.3", "17.1", "19.0"):
+        images.add(f"example/pg:{version}", version)
+    distributions = machine(system=("15.9", "17.2"), wheel="18.1", images=images)
+    for version, major in (("14.9", "15.9"), ("16.3", "17.2"), ("17.1", "17.2"), ("19.0", None)):
+        image = distributions.resolve(f"example/pg:{version}")
+        nearest = major and distributions.resolve(f"postgres:{major}").bin_dir
+        assert image.clients == nearest
+        assert distributions.get(image.image_id) == image
