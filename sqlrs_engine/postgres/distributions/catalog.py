@@ -204,7 +204,12 @@ class Distributions:
         return replace(found, clients=nearest.bin_dir if nearest else None)
 
     def _with_id(self, image_id: str | None) -> Distribution | None:
-        return next((each for each in self.available() if each.image_id == image_id), None)
+        # For every server that starts: an installed version does not wait for a look at the images.
+        for distribution in self.installed():
+            if distribution.image_id == image_id:
+                return distribution
+        pulled = (each.distribution for each in self.pulled())
+        return next((each for each in pulled if each.image_id == image_id), None)
 
     def _places(self) -> Iterable[Place]:
         for root in self._install_roots:

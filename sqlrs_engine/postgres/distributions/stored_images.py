@@ -74,6 +74,7 @@ class _Reading:
 
     looks: Mapping[Path, _Look]
     images: list[StoredImage]
+    pulled: list[PulledImage]
 
     def stale(self) -> bool:
         """Return whether a directory or a program has changed since."""
@@ -115,7 +116,7 @@ class StoredImages:
 
     def available(self) -> list[PulledImage]:
         """Return the images whose programs are there."""
-        return [_pulled(image) for image in self._images()]
+        return self._reading().pulled
 
     def resolve(self, image: str, work: Work | None) -> Distribution:
         """Return the PostgreSQL of an image, pulled before or now; see ``PulledImages``."""
@@ -184,7 +185,7 @@ class StoredImages:
         return image
 
     def _find(self, reference: Reference) -> StoredImage | None:
-        images = self._images()
+        images = self._reading().images
         known = self._found
         if images and reference not in known:
             found = self.store.find(reference)
@@ -194,7 +195,7 @@ class StoredImages:
                 known[reference] = image
         return known.get(reference)
 
-    def _images(self) -> list[StoredImage]:
+    def _reading(self) -> _Reading:
         """Return the images, read anew when a directory or a program has changed."""
         with self._lock:
             if self._read is None or self._read.stale():
@@ -203,7 +204,7 @@ class StoredImages:
                     self._read = self._read_anew()
                 except PermissionError as error:
                     self._complain(f"they cannot be read: {error}")
-            return self._read.images if self._read is not None else []
+            return self._read or _Reading({}, [], [])
 
     def _read_anew(self) -> _Reading:
         layout = self.store.layout
@@ -213,7 +214,7 @@ class StoredImages:
         programs = {each.digest: each.bin_dir / "postgres" for each in images}
         looks |= {path: _look(path) for path in programs.values()}
         whole = [each for each in images if looks[programs[each.digest]] is not None]
-        return _Reading(looks, whole)
+        return _Reading(looks, whole, [_pulled(image) for image in whole])
 
     def _trusted(self) -> list[StoredImage]:
         root = self.store.root
