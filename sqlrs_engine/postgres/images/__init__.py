@@ -4,7 +4,7 @@
 * ``registry``, ``registry_hosts``, ``registry_auth``, ``credentials``: the client of registries,
   with ``registry_http`` for the requests and ``registry_errors`` for what can go wrong
 * ``manifests``, ``platforms``: what an image consists of, for this machine
-* ``layers``, ``tar_stream``, ``tar_sparse``, ``decompression``: a layer becomes entries and contents
+* ``layers``, ``tar_stream``, ``tar_sparse``, ``decompression``: a layer as entries and contents
 * ``root_files``: entries become a root file system
 * ``image_store``, ``image_layout``, ``file_locks``: the images on disk, shared by processes
 * ``pull``, ``downloads``: an image comes from a registry

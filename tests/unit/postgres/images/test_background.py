@@ -1,7 +1,7 @@
 """Work in a thread beside its consumer or producer: order, failures, ends."""
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import pytest
 
@@ -10,11 +10,24 @@ from sqlrs_engine.postgres.images.background import Ahead, Worker
 from sqlrs_engine.processes.cancellation import Cancellation
 
 
-def test_a_worker_takes_all_items_in_order() -> None:
-    taken: list[int] = []
-    with Worker[int](taken.append) as worker:
+def put_all(work: Callable[[int], object]) -> None:
+    with Worker[int](work) as worker:
         for number in range(100):
             worker.put(number)
+
+
+def take_all(source: Generator[int, None, None], cancellation: Cancellation) -> list[int]:
+    found: list[int] = []
+    with Ahead(source, cancellation) as items:
+        for item in items:
+            found.append(item)
+            cancellation.check()
+    return found
+
+
+def test_a_worker_takes_all_items_in_order() -> None:
+    taken: list[int] = []
+    put_all(taken.append)
     assert taken == [*range(100)]
 
 
@@ -22,16 +35,19 @@ def test_the_failure_of_a_worker_reaches_its_producer() -> None:
     def fail(_: int) -> None:
         raise KeyError("work")
 
-    with pytest.raises(KeyError, match="work"), Worker[int](fail) as worker:
-        for number in range(100):
-            worker.put(number)
+    with pytest.raises(KeyError, match="work"):
+        put_all(fail)
 
 
 def test_a_producer_that_fails_ends_its_worker() -> None:
+    def produce() -> None:
+        with Worker[int](taken.append) as worker:
+            worker.put(1)
+            raise KeyError("producer")
+
     taken: list[int] = []
-    with pytest.raises(KeyError, match="producer"), Worker[int](taken.append) as worker:
-        worker.put(1)
-        raise KeyError("producer")
+    with pytest.raises(KeyError, match="producer"):
+        produce()
     assert taken in ([], [1])
 
 
@@ -53,11 +69,10 @@ def test_the_failure_of_a_source_reaches_its_consumer_after_what_came_before() -
         yield 1
         raise KeyError("source")
 
-    found = []
-    with pytest.raises(KeyError, match="source"), Ahead(source(), Cancellation()) as items:
-        for item in items:
-            found.append(item)
-    assert found == [1]
+    with Ahead(source(), Cancellation()) as items:
+        assert next(items) == 1
+        with pytest.raises(KeyError, match="source"):
+            next(items)
 
 
 def test_a_source_is_closed_when_its_consumer_leaves() -> None:
@@ -91,7 +106,6 @@ def test_a_consumer_that_waits_is_woken_by_the_end_of_the_work() -> None:
 
     thread = threading.Thread(target=end)
     thread.start()
-    with pytest.raises(Cancelled), Ahead(source(), cancellation) as items:
-        next(items)
-        cancellation.check()
+    with pytest.raises(Cancelled):
+        take_all(source(), cancellation)
     thread.join(60)
