@@ -18,7 +18,16 @@ from sqlrs_engine.processes.program import Program
 from .cluster import Cluster
 
 _TAIL_LINES = 3
-_UNSAFE = ("BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "PGHOSTADDR", "PGSERVICE", "PGPASSWORD")
+_UNSAFE = frozenset(
+    {
+        *("BASH_ENV", "ENV", "SHELLOPTS", "BASHOPTS", "PGHOSTADDR", "PGSERVICE", "PGPASSWORD"),
+        # What glibc hides from programs with more rights than their user (unsecvars.h): root starts
+        # the program that switches to the servers' user, and it must read no file of the image.
+        *("GCONV_PATH", "GETCONF_DIR", "GLIBC_TUNABLES", "HOSTALIASES", "LOCALDOMAIN", "LOCPATH"),
+        *("MALLOC_TRACE", "NIS_PATH", "NLSPATH", "RESOLV_HOST_CONF", "RES_OPTIONS", "TMPDIR"),
+        *("TZDIR", "MUSL_LOCPATH"),
+    }
+)
 
 _RUN = r"""
 docker_process_sql() { psql -v ON_ERROR_STOP=1 --no-password --no-psqlrc "$@"; }
@@ -73,5 +82,5 @@ def _run(cluster: Cluster, script: Path, cancellation: Cancellation, on_line: On
 
 
 def _safe(variable: str) -> bool:
-    """Return whether a variable of an image does not change which programs and servers are used."""
+    """Return whether a variable of an image does not change which files and servers are used."""
     return not variable.startswith("LD_") and variable not in _UNSAFE

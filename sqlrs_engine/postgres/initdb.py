@@ -6,6 +6,7 @@ The roles are created by a server in single-user mode, which takes about 10 ms.
 import logging
 import os
 import re
+import stat
 import subprocess
 from pathlib import Path
 
@@ -75,8 +76,8 @@ class _Making:
         """Make the cluster; return what an ``initdb`` that failed has printed."""
         lines = self._with_best_locale(name)
         if not lines:
-            _write(self._data_dir / "postgresql.conf", configuration(self._major), os.O_APPEND)
-            _write(self._data_dir / "pg_hba.conf", HBA, os.O_TRUNC)
+            _write(self._data_dir / "postgresql.conf", configuration(self._major), append=True)
+            _write(self._data_dir / "pg_hba.conf", HBA, append=False)
             self._create_roles(name)
         return lines
 
@@ -144,10 +145,26 @@ def _no_locale(locale: str, lines: list[str]) -> LocaleUnavailable:
     )
 
 
-def _write(path: Path, text: str, how: int) -> None:
-    """Write to a file that ``initdb`` made, without following a link in its place."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_NOFOLLOW | how), "w", encoding="utf-8") as file:
+def _write(path: Path, text: str, *, append: bool) -> None:
+    """Write to the plain file that ``initdb``, perhaps of a stranger's image, has made.
+
+    Raises ClusterFailed when something else is in its place: nothing is followed or waited for.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise _misled(path.name, str(error)) from error
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            raise _misled(path.name, "it is no plain file, or one with several names")
+        if not append:
+            os.ftruncate(descriptor, 0)
         file.write(text)
+
+
+def _misled(name: str, reason: str) -> ClusterFailed:
+    return ClusterFailed(f"initdb has made no {name}: use another image", reason)
 
 
 def _hand_over(data_dir: Path, before: OsUser, after: OsUser) -> None:

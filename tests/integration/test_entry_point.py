@@ -116,10 +116,14 @@ def test_scripts_see_the_images_variables_but_none_that_leads_elsewhere(run, clu
         PATH="/opt",
         PGHOSTADDR="192.0.2.1",
         LD_PRELOAD="/x.so",
+        LOCPATH="/x",
+        GCONV_PATH="/x",
     )
     told = {line.removeprefix("10.sh: ") for line in lines}
     assert {"PG_MAJOR=18", "POSTGRES_USER=postgres", "POSTGRES_DB=postgres", "found"} <= told
-    assert not [each for each in told if each.startswith(("LD_", "PGHOSTADDR="))]
+    assert not [
+        each for each in told if each.startswith(("LD_", "PGHOSTADDR=", "LOCPATH=", "GCONV"))
+    ]
     path = next(each for each in told if each.startswith("PATH="))
     assert path.startswith(f"PATH={cluster.distribution.bin_dir}:")
 
