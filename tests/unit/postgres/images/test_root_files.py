@@ -468,7 +468,7 @@ def apply_to_model(model: Model, entries: Iterable[Entry], content: str) -> None
             model[entry.path] = None
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)  # files on a busy disk take their time
 @given(st.lists(CHANGES, min_size=1, max_size=4))
 def test_layers_are_applied_as_a_simple_model_says(layers: list[list[tuple[Kind, str]]]) -> None:
     with tempfile.TemporaryDirectory() as place:
