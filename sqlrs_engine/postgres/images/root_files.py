@@ -177,7 +177,7 @@ class RootFiles:
     def _portable(self, link: Symlink, directory: Directory, parts: Sequence[str]) -> str:
         """Return a target that means outside what the link's own means inside."""
         up = "../" * len(parts)
-        walk = _Walk(self.root, directory)
+        walk = _Walk(self.root, directory, parts)
         if link.target.startswith("/"):
             walk.go_to_root()
         *steps, last = [part for part in link.target.split("/") if part] or ["."]
@@ -196,9 +196,13 @@ class RootFiles:
 class _Walk:
     """A walk through a tree: ``directory``, and below it the parts that are ``missing``."""
 
-    def __init__(self, root: Directory, start: Directory | None = None) -> None:
+    def __init__(
+        self, root: Directory, start: Directory | None = None, path: Sequence[str] = ()
+    ) -> None:
+        """``path`` is that of ``start``."""
         self._root = root
         self._links = 0
+        self._path = [*path]
         self.directory = start or root
         self.missing: list[str] = []
         self.left_root = False
@@ -206,16 +210,11 @@ class _Walk:
     @property
     def path(self) -> list[str]:
         """The path from the root, without links."""
-        parts: list[str] = []
-        here = self.directory
-        while here.parent is not None:
-            parts.append(next(name for name, node in here.parent.nodes.items() if node is here))
-            here = here.parent
-        return [*reversed(parts), *self.missing]
+        return [*self._path, *self.missing]
 
     def go_to_root(self) -> None:
         """Start anew at the root."""
-        self.directory, self.missing = self._root, []
+        self.directory, self._path, self.missing = self._root, [], []
 
     def step(self, part: str) -> None:
         """Go on by one part; symbolic links are followed."""
@@ -227,6 +226,7 @@ class _Walk:
         node = None if self.missing else self.directory.nodes.get(part)
         if isinstance(node, Directory):
             self.directory = node
+            self._path.append(part)
         elif isinstance(node, Symlink) and self._links < _MAX_LINKS:
             self._links += 1
             if node.target.startswith("/"):
@@ -241,6 +241,7 @@ class _Walk:
             self.missing.pop()
         elif self.directory.parent is not None:
             self.directory = self.directory.parent
+            self._path.pop()
         else:
             self.left_root = True
 
