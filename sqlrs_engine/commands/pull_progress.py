@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sqlrs_engine.postgres.images.progress import OnProgress, Progress
 
 _SECONDS_BETWEEN_LINES = 5.0
+_BAR_WIDTH = 12
 
 
 @contextlib.contextmanager
@@ -21,21 +22,36 @@ def pull_progress(terminal: Terminal, name: str) -> "Iterator[OnProgress]":
         yield ProgressLines(name, terminal.report, seconds_between=_SECONDS_BETWEEN_LINES)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        SpinnerColumn,
+        TextColumn,
+        TransferSpeedColumn,
+    )
     from rich.progress import Progress as Bar
+    from rich.table import Column
 
     console = Console(file=terminal.stderr, markup=False, highlight=False)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+    whole = Column(no_wrap=True)
+    text = TextColumn(
+        "{task.description}",
+        markup=False,
+        table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"),
     )
-    with Bar(*columns, console=console, transient=True) as bar:
+    of_download = (
+        text,
+        BarColumn(bar_width=_BAR_WIDTH),
+        DownloadColumn(table_column=whole),
+        TransferSpeedColumn(table_column=whole),
+    )
+    of_other_work = (SpinnerColumn(), text)
+    with Bar(*of_other_work, console=console, transient=True, expand=True) as bar:
         task = bar.add_task(name, total=None)
 
         def show(progress: "Progress") -> None:
             downloads = progress.phase == "downloading"
+            bar.columns = of_download if downloads else of_other_work
             bar.update(
                 task,
                 description=name if downloads else f"{name}: {describe(progress)}",

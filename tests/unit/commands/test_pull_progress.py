@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from support.waiting import eventually
 
 from sqlrs_engine.commands.interruption import interruptible
 from sqlrs_engine.commands.pull_progress import pull_progress
@@ -38,6 +39,17 @@ def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = screen.getvalue()
     assert "pulling [bold]x" in shown
     assert "making its PostgreSQL runnable" in shown
+
+
+def test_a_bar_takes_one_line_of_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    screen = Screen()
+    name = "pulling registry.example.com:5000/databases/postgis/postgis:17-3.5"
+    with pull_progress(terminal(screen), name) as on_progress:
+        on_progress(downloaded(45))
+        eventually(lambda: "45.0/180.0 MB" in screen.getvalue(), "a bar")
+        on_progress(Progress(phase="finishing"))
+    assert screen.getvalue().count("\n") == 1
 
 
 def test_without_a_terminal_there_are_lines_and_not_many() -> None:
