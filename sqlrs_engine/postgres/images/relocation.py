@@ -12,6 +12,7 @@ The tree may be moved afterwards. It must not have been made runnable before.
 
 import os
 import re
+import stat
 import subprocess
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -66,8 +67,7 @@ def make_runnable(
     (rootfs / LINKS_DIR).mkdir(parents=True)
     (rootfs / BIN_DIR).mkdir()
     _Relocation(tree, programs, data, loaded).run()
-    for path in (home, rootfs / LINKS_DIR, rootfs / BIN_DIR):
-        path.chmod(0o755)
+    _open_to_all(home)
     _try(tree, programs, os_user)
     return ImagePrograms(
         bin_dir=PurePosixPath(BIN_DIR),
@@ -269,6 +269,15 @@ class _Relocation:
         """Add a link to a path in the image to the directory of links."""
         depth = len(PurePosixPath(LINKS_DIR).parts)
         (self._links / name).symlink_to("../" * depth + str(path).lstrip("/"))
+
+
+def _open_to_all(home: Path) -> None:
+    """Let all users read what was added, whatever the umask: the servers' user runs it."""
+    for place, _, names in os.walk(home):
+        Path(place).chmod(0o755)
+        for path in (Path(place, name) for name in names):
+            if not path.is_symlink():
+                path.chmod(stat.S_IMODE(path.stat().st_mode) | 0o444)
 
 
 def _try(tree: RootTree, programs: ServerPrograms, os_user: OsUser | None) -> None:

@@ -93,6 +93,17 @@ def test_what_an_image_says_is_returned(root, untried):
     assert all(os.access(each, os.X_OK) for each in programs.iterdir())
 
 
+def test_all_users_may_read_what_is_added_whatever_the_umask(root, untried):
+    before = os.umask(0o077)
+    try:
+        make_runnable(root, image_config())
+    finally:
+        os.umask(before)
+    added = [root / ".sqlrs", *(root / ".sqlrs").rglob("*")]
+    modes = {path.stat().st_mode & 0o777 for path in added if not path.is_symlink()}
+    assert modes == {0o755, 0o644}
+
+
 def test_links_lead_into_the_tree_wherever_it_is(root, untried):
     (root / "usr/share/zoneinfo").mkdir(parents=True)
     make_runnable(root, image_config())
