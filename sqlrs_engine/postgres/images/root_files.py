@@ -186,7 +186,7 @@ class RootFiles:
         if last in (".", ".."):
             walk.step(last)
             last = ""
-        if walk.left_root:
+        if walk.strayed:
             return (up + "/".join(filter(None, (*walk.path, last)))) or "."
         if link.target.startswith("/"):
             return (up + link.target.lstrip("/")) or "."
@@ -194,7 +194,10 @@ class RootFiles:
 
 
 class _Walk:
-    """A walk through a tree: ``directory``, and below it the parts that are ``missing``."""
+    """A walk through a tree: ``directory``, and below it the parts that are ``missing``.
+
+    It has ``strayed`` when it went up from the root, or from where there is nothing.
+    """
 
     def __init__(
         self, root: Directory, start: Directory | None = None, path: Sequence[str] = ()
@@ -205,7 +208,7 @@ class _Walk:
         self._path = [*path]
         self.directory = start or root
         self.missing: list[str] = []
-        self.left_root = False
+        self.strayed = False
 
     @property
     def path(self) -> list[str]:
@@ -238,12 +241,14 @@ class _Walk:
 
     def _up(self) -> None:
         if self.missing:
+            # Relocation adds files: what is not there now may be a link to elsewhere then.
             self.missing.pop()
+            self.strayed = True
         elif self.directory.parent is not None:
             self.directory = self.directory.parent
             self._path.pop()
         else:
-            self.left_root = True
+            self.strayed = True
 
 
 def _link(content: Path, name: str) -> None:

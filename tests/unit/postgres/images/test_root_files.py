@@ -270,6 +270,7 @@ def test_a_link_replaced_by_a_file_is_not_followed(
         ("a", "link-to-root/../../etc", "etc"),
         ("usr/lib/a", "missing/../../../../etc", "../../etc"),
         ("usr/lib/a", "file/../../../../etc", "../../etc"),
+        ("usr/lib/a", "missing/../file", "../../usr/lib/file"),
         ("a", "loop/../..", "."),
         ("a", "usr/lib/up/../../x", "x"),
     ],
@@ -290,6 +291,21 @@ def test_links_mean_outside_what_they_mean_inside(
     )
     root = build(layer)
     assert link(root / name) == written
+
+
+def test_no_link_leads_outside_through_what_is_added_later(
+    build: Build, make_layer: MakeLayer
+) -> None:
+    added = ".sqlrs/links/r"  # relocation makes this a link to the root
+    root = build(
+        make_layer({"a": f"{added}/../../../outside", "b": f"{added}/{added}{'/..' * 6}/etc"})
+    )
+    (root / ".sqlrs/links").mkdir(parents=True)
+    (root / added).symlink_to("../..")
+    assert {(root / each).resolve().relative_to(root) for each in "ab"} == {
+        Path("outside"),
+        Path("etc"),
+    }
 
 
 def test_directories_behind_links_are_found_across_layers(
