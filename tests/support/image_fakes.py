@@ -60,7 +60,11 @@ class FakeImages:
 
 
 def store_image(
-    store: ImageStore, reference: str, version: str = "17.2", content: str = ""
+    store: ImageStore,
+    reference: str,
+    version: str = "17.2",
+    content: str = "",
+    origin: str = "docker.io",
 ) -> StoredImage:
     """Put an image into a real store, whose programs only tell their version.
 
@@ -87,7 +91,7 @@ def store_image(
             config=ImageConfig(os="linux", architecture="amd64"),
             programs=programs,
             size_bytes=12_345_678,
-            origin="docker.io",
+            origin=origin,
         )
         store.publish(made / "image", image)
     store.remember(parse_reference(reference), digest)

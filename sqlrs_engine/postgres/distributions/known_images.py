@@ -1,6 +1,7 @@
 """The images that states were made with, so that an error can name the way back to one."""
 
 import logging
+import shlex
 import threading
 from pathlib import Path
 
@@ -40,8 +41,9 @@ class KnownImages:
 
 
 def _command(image: StoredImage) -> str:
-    if not image.references:
-        return f"sqlrs-engine postgres load {image.origin}"
-    first = parse_reference(image.references[0])
-    pinned = "" if first.digest else f"@{image.digest}"
-    return f"sqlrs-engine postgres pull {first.familiar}{pinned}"
+    for name in map(parse_reference, image.references):
+        # Names from a file say nothing about what a registry has.
+        if name.registry == image.origin:
+            pinned = "" if name.digest else f"@{image.digest}"
+            return f"sqlrs-engine postgres pull {name.familiar}{pinned}"
+    return f"sqlrs-engine postgres load {shlex.quote(image.origin)}"

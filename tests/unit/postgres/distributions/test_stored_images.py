@@ -239,6 +239,14 @@ def test_an_image_that_was_removed_is_remembered(world: World, pulled: str) -> N
     world.store.remove(image.digest)
     advice = world.opened().advice(found.image_id) or ""
     assert advice.endswith(f"sqlrs-engine postgres pull {POSTGIS}@{image.digest}")
+
+
+def test_an_image_of_a_file_is_brought_back_from_there(world: World) -> None:
+    image = store_image(world.store, POSTGIS, origin="my image.tar")
+    found = world.images.resolve(POSTGIS, world.work)
+    world.store.remove(image.digest)
+    advice = world.images.advice(found.image_id) or ""
+    assert advice.endswith("sqlrs-engine postgres load 'my image.tar'")
     assert world.images.advice("postgres@sha256:" + "0" * 64) is None
 
 
