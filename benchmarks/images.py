@@ -24,7 +24,16 @@ CACHED = "cached prepare → SELECT 1, in a row"
 
 
 def measure(session: Session) -> Iterator[Timing]:
-    """Measure both, with a registry of our own."""
+    """Measure both, with a registry of our own; say so where there is none."""
+    import pytest
+
+    try:
+        yield from _measure(session)
+    except pytest.skip.Exception as reason:
+        print(f"note: images are not measured: {reason}")
+
+
+def _measure(session: Session) -> Iterator[Timing]:
     sys.path.append(str(ROOT / "tests"))  # the registry and the images are the tests'
     from support.images import push
     from support.postgres_images import postgis_image, small_image, small_layers
