@@ -95,7 +95,8 @@ class TarStream:
     def read(self, member: Member, write: Write) -> None:
         """Hand the content of the current member to ``write``, with the places of the pieces."""
         regions = member.sparse if member.sparse is not None else ((0, self._content),)
-        if sum(length for _, length in regions) != self._content:
+        end = max((place + length for place, length in regions), default=0)
+        if sum(length for _, length in regions) != self._content or end > member.size:
             raise DamagedArchiveError(f"the sparse map of {member.name} does not fit its content")
         for place, length in regions:
             end = place + length

@@ -260,7 +260,11 @@ def test_an_absurd_size_is_refused() -> None:
         read(header.tobuf(tarfile.GNU_FORMAT))
 
 
-@pytest.mark.parametrize("sparse", ["5,-1", "5", "0,9999", "10,5,0,5", "x,1", "0,1,0,1"], ids=repr)
+@pytest.mark.parametrize(
+    "sparse",
+    ["5,-1", "5", "0,9999", "10,5,0,5", "x,1", "0,1,0,1", "91,10", f"{2**65},10"],
+    ids=repr,
+)
 def test_a_sparse_map_that_does_not_fit_is_refused(sparse: str) -> None:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
