@@ -36,7 +36,7 @@ def locales(tree: RootTree) -> list[str]:
     place = tree.directory(DIRECTORY)
     if place is None:
         return []
-    names = [each.name for each in place.iterdir() if each.is_dir()]
+    names = [each.name for each in place.iterdir() if each.name.isprintable() and each.is_dir()]
     archive = tree.file(f"{DIRECTORY}/{ARCHIVE}")
     return sorted(names + (_archived(archive) if archive else []))
 

@@ -240,14 +240,16 @@ class _Relocation:
             replace(each.path, content)
 
     def _redirect_c_library(self, content: bytearray, directory: PurePosixPath) -> None:
-        place = self._tree.directory(locales.DIRECTORY)
-        if place is not None and redirect(content, locales.DIRECTORY, ""):
-            for each in place.iterdir():
-                self._link(each.name, PurePosixPath(locales.DIRECTORY) / each.name)
         character_sets = directory / "gconv"
         if self._tree.directory(character_sets):
             self._link(_CHARACTER_SETS_LINK, character_sets)
             redirect(content, str(character_sets), _CHARACTER_SETS_LINK)
+        place = self._tree.directory(locales.DIRECTORY)
+        if place is not None and redirect(content, locales.DIRECTORY, ""):
+            for each in place.iterdir():
+                # No locale has the name of a link that leads elsewhere, but other files may.
+                if not os.path.lexists(self._links / each.name):
+                    self._link(each.name, PurePosixPath(locales.DIRECTORY) / each.name)
 
     def _write_wrappers(self) -> None:
         modules = [each.path.name for each in self._loaded.modules]

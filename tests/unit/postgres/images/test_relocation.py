@@ -93,6 +93,14 @@ def test_what_an_image_says_is_returned(root, untried):
     assert all(os.access(each, os.X_OK) for each in programs.iterdir())
 
 
+def test_odd_names_of_locales_are_in_no_way(root, untried):
+    for name in (b"r", b"z", b"b", b"gconv", b"\xff", b"en_US.utf8"):
+        (root / "usr/lib/locale" / os.fsdecode(name)).mkdir(parents=True)
+    make_runnable(root, image_config())
+    assert (root / ".sqlrs/links/r").samefile(root)
+    assert (root / ".sqlrs/links/en_US.utf8").samefile(root / "usr/lib/locale/en_US.utf8")
+
+
 def test_all_users_may_read_what_is_added_whatever_the_umask(root, untried):
     before = os.umask(0o077)
     try:
