@@ -18,7 +18,8 @@ from support.fix_images import PushedImage
 from support.image_engines import images, value
 from support.postgres_images import PRELOADS
 
-pytestmark = [pytest.mark.postgres, pytest.mark.slow]
+# The first test waits for the download of the packages, if they are not in the cache.
+pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
