@@ -21,6 +21,8 @@ _MODE = 0o755
 _MAX_LINKS = 40
 _MAX_DEPTH = 100
 _MAX_CREATED_DIRECTORIES = 1_000_000
+# A large image takes some millions; links that lead through links, any number.
+_MAX_STEPS = 100_000_000
 # What file systems without hard links, or with too many on a file, say.
 _NO_LINK = frozenset(
     {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
@@ -58,6 +60,7 @@ class RootFiles:
     def __init__(self) -> None:
         self.root = Directory()
         self._made = 0
+        self._steps = 0
 
     def apply(self, layer: Layer) -> None:
         """Apply a layer. Raises ImageCorrupt when its entries do not fit what is there."""
@@ -134,9 +137,7 @@ class RootFiles:
 
     def _directory(self, parts: Sequence[str], entry: Entry) -> Directory:
         """Return the directory at a path, made where it is missing."""
-        walk = _Walk(self.root)
-        for part in parts:
-            walk.step(part)
+        walk = self._walked(parts)
         found = walk.directory
         for part in walk.missing:
             there = found.nodes.get(part)
@@ -157,10 +158,22 @@ class RootFiles:
 
     def _find(self, parts: Sequence[str]) -> Directory | None:
         """Return the directory at a path, None when there is none."""
+        walk = self._walked(parts)
+        return None if walk.missing else walk.directory
+
+    def _walked(self, parts: Sequence[str]) -> "_Walk":
+        """Return a walk from the root."""
         walk = _Walk(self.root)
         for part in parts:
             walk.step(part)
-        return None if walk.missing else walk.directory
+        self._count(walk)
+        return walk
+
+    def _count(self, walk: "_Walk") -> None:
+        """Raise ImageCorrupt when all walks together have taken too long."""
+        self._steps += walk.steps
+        if self._steps > _MAX_STEPS:
+            raise _misfit("too many links lead through other links")
 
     def _directories(self) -> Iterator[tuple[tuple[str, ...], Directory]]:
         """Yield all directories with their paths, each after its parent."""
@@ -183,6 +196,7 @@ class RootFiles:
         *steps, last = [part for part in link.target.split("/") if part] or ["."]
         for step in steps:
             walk.step(step)
+        self._count(walk)
         if last in (".", ".."):
             walk.step(last)
             last = ""
@@ -208,6 +222,7 @@ class _Walk:
         self._path = [*path]
         self.directory = start or root
         self.missing: list[str] = []
+        self.steps = 0
         self.strayed = False
 
     @property
@@ -232,6 +247,7 @@ class _Walk:
             self._path.append(part)
         elif isinstance(node, Symlink) and self._links < _MAX_LINKS:
             self._links += 1
+            self.steps += len(node.target) // 2
             if node.target.startswith("/"):
                 self.go_to_root()
             for each in node.target.split("/"):

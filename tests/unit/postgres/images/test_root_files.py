@@ -308,6 +308,17 @@ def test_no_link_leads_outside_through_what_is_added_later(
     }
 
 
+def test_links_that_lead_through_links_take_no_hours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(root_files, "_MAX_STEPS", 100_000)
+    links = [Entry(Kind.SYMLINK, f"{each + 1}", f"{'d/../' * 500}{each}") for each in range(38)]
+    below = [Entry(Kind.DIRECTORY, f"38/{each}") for each in range(100)]
+    entries = (Entry(Kind.DIRECTORY, "d"), Entry(Kind.DIRECTORY, "0"), *links, *below)
+    with pytest.raises(ImageCorrupt, match="too many links"):
+        RootFiles().apply(Layer(tmp_path, entries))
+
+
 def test_directories_behind_links_are_found_across_layers(
     build: Build, make_layer: MakeLayer
 ) -> None:
