@@ -26,6 +26,8 @@ from sqlrs_engine.host.private_directories import check_owner
 IMAGE_FILE = "image.json"
 ROOT_FILES = "rootfs"
 HEX_NAME = "[0-9a-f]" * 64
+UNFINISHED = ".*.new"
+"""The files that ``write_json`` has not finished."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,15 @@ from sqlrs_engine.host.disk_space import is_full
 from sqlrs_engine.processes.cancellation import Cancellation
 
 from .file_locks import exclusive, exclusive_if_free, shared
-from .image_layout import HEX_NAME, IMAGE_FILE, ROOT_FILES, ImageLayout, read_json, write_json
+from .image_layout import (
+    HEX_NAME,
+    IMAGE_FILE,
+    ROOT_FILES,
+    UNFINISHED,
+    ImageLayout,
+    read_json,
+    write_json,
+)
 from .manifests import ImageConfig
 from .programs import ImagePrograms
 from .references import Reference, is_digest, parse_reference
@@ -235,6 +243,8 @@ class ImageStore:
     def _remove_leftovers(self) -> None:
         for left in self.layout.temporary.iterdir():
             shutil.rmtree(left)
+        for file in self.layout.references.glob(UNFINISHED):
+            file.unlink()
 
     def _remove_tree(self, directory: Path) -> None:
         """Remove a directory, in one step for everything that looks for it."""

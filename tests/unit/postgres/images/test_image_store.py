@@ -179,8 +179,11 @@ def test_the_next_pull_removes_what_dead_pulls_have_left(store: ImageStore) -> N
     publish(store)
     (store.layout.temporary / "left").mkdir()
     store.layout.download(LOWER).write_bytes(b"part")
+    (store.layout.references / ".name.new").touch()
+    references = len(store.images()[0].references)
     with store.pulling(Cancellation()):
         assert [*store.layout.temporary.iterdir()] == []
+        assert len([*store.layout.references.iterdir()]) == references
         (store.layout.temporary / "used").mkdir()
         with store.pulling(Cancellation()):
             assert (store.layout.temporary / "used").exists()
