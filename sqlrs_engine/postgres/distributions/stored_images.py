@@ -81,19 +81,6 @@ class _Reading:
         return any(_look(path) != look for path, look in self.looks.items())
 
 
-class Load(Protocol):
-    """Loads the images of a file into a store."""
-
-    def __call__(
-        self, file: Path, *, on_progress: OnProgress, cancellation: Cancellation
-    ) -> Sequence[StoredImage]:
-        """Return the images of a file.
-
-        Raises InvalidArgument, ImageUnavailable, ImageUnusable, ImageCorrupt, StorageFull, and
-        what ends ``cancellation``.
-        """
-
-
 class StoredImages:
     """Implements ``PulledImages`` over a store; safe to use from any thread."""
 

@@ -115,12 +115,13 @@ class ImageStore:
         """Remove an image with all its references, and the layers that nothing else uses.
 
         Its running programs go on. Waits while a pull works on the same image. The layers stay
-        while any pull is under way: a later collection removes them. Raises NotFound, OSError.
+        while any pull is under way: a later collection removes them. Raises NotFound, Unavailable.
         """
         if not is_digest(digest) or not self.layout.home(digest).is_dir():
             raise NotFound.of("image", digest)
         cancellation = cancellation or Cancellation()
         with (
+            disk_failures(self.root),
             # What is on its way out is no leftover, which the next pull would remove.
             shared(self.layout.store_lock, cancellation),
             exclusive(self.layout.image_lock(digest), cancellation),
@@ -129,17 +130,17 @@ class ImageStore:
             for file, kept in self._reference_files():
                 if kept is not None and kept.get("digest") == digest:
                     file.unlink(missing_ok=True)
-        with exclusive_if_free(self.layout.store_lock) as alone:
+        with disk_failures(self.root), exclusive_if_free(self.layout.store_lock) as alone:
             return self._collect_layers() if alone else Collected()
 
     def collect(self) -> Collected | None:
         """Remove what no image uses: layers, leftovers of dead pulls, incomplete downloads.
 
-        Returns None, and removes nothing, while a pull is under way. Raises OSError.
+        Returns None, and removes nothing, while a pull is under way. Raises Unavailable.
         """
         if not self.layout.locks.is_dir():
             return Collected()
-        with exclusive_if_free(self.layout.store_lock) as alone:
+        with disk_failures(self.root), exclusive_if_free(self.layout.store_lock) as alone:
             if not alone:
                 return None
             self._remove_leftovers()
@@ -287,7 +288,7 @@ def disk_failures(root: Path) -> Iterator[None]:
                 f"{root}: {error.strerror}",
             ) from error
         raise Unavailable(
-            f"cannot store the image in {root}: check its permissions", str(error)
+            f"cannot change the images in {root}: check its permissions", str(error)
         ) from error
 
 

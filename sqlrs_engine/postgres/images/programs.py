@@ -12,10 +12,9 @@ class ImagePrograms:
 
     ``bin_dir`` is relative to the root file system and holds runnable ``postgres``, ``initdb``,
     ``psql`` and so on. ``banner`` is what ``postgres --version`` prints, ``version`` like ``17.2``.
-    ``extensions`` are the names of the control files, sorted; ``preloads`` the libraries in
-    ``shared_preload_libraries`` of the image's configuration sample; ``initdb_scripts`` the files
-    of ``/docker-entrypoint-initdb.d``, relative to the root file system, in the order in which
-    they run. ``locale`` is the one that the image sets for its programs, None for the C locale.
+    ``extensions`` are the names of the control files, sorted; ``initdb_scripts`` the files of
+    ``/docker-entrypoint-initdb.d``, relative to the root file system, in the order in which they
+    run. ``locale`` is the one that the image sets for its programs, None for the C locale.
     """
 
     bin_dir: PurePosixPath
@@ -23,7 +22,6 @@ class ImagePrograms:
     version: str
     major: int
     extensions: tuple[str, ...] = ()
-    preloads: tuple[str, ...] = ()
     initdb_scripts: tuple[str, ...] = ()
     locale: str | None = None
 

@@ -75,7 +75,6 @@ def make_runnable(
         version=programs.version,
         major=programs.major,
         extensions=server_data.extensions(tree, data),
-        preloads=server_data.preloads(tree, data),
         initdb_scripts=server_data.initdb_scripts(tree),
         locale=locales.image_locale(tree, config.env, musl=loaded.musl),
     )

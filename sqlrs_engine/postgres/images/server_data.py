@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from .root_tree import MAX_TEXT_BYTES, RootTree, read
+from .root_tree import RootTree, read
 
 _CATALOG = "postgres.bki"
 _A_MODULE = "dict_snowball.so"  # initdb needs it
-_SAMPLE = "postgresql.conf.sample"
 _SCRIPTS = "/docker-entrypoint-initdb.d"
 _SCRIPT = re.compile(r".*\.(sh|sql|sql\.gz|sql\.xz|sql\.zst)")
 _CONTROL = re.compile(r".*\.control")
@@ -17,7 +16,6 @@ _CONTROL = re.compile(r".*\.control")
 _NEAR = ("../lib", "../lib/postgresql", "../lib64/postgresql", "../share", "../share/postgresql")
 _DIRECTORY = re.compile(rb"\0(/[\x20-\x7e]{1,250})(?=\0)")
 _MAX_DIRECTORIES = 10_000
-_PRELOADS = re.compile(r"^\s*shared_preload_libraries\s*=?\s*'([^']*)'", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +42,6 @@ def extensions(tree: RootTree, data: ServerData) -> tuple[str, ...]:
     """Return the names of the extensions that have a control file."""
     files = tree.files(data.share / "extension", _CONTROL)
     return tuple(name.removesuffix(".control") for name, _ in files)
-
-
-def preloads(tree: RootTree, data: ServerData) -> tuple[str, ...]:
-    """Return what the sample of the configuration sets ``shared_preload_libraries`` to."""
-    sample = tree.file(data.share / _SAMPLE)
-    if sample is None:
-        return ()
-    found = _PRELOADS.findall(read(sample, MAX_TEXT_BYTES).decode("utf-8", "replace"))
-    words = (word.strip().strip('"') for word in (found[-1] if found else "").split(","))
-    return tuple(filter(None, words))
 
 
 def initdb_scripts(tree: RootTree) -> tuple[str, ...]:

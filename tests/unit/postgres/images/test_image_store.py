@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from support.waiting import eventually
 
-from sqlrs_engine.errors import Cancelled, NotFound
+from sqlrs_engine.errors import Cancelled, NotFound, Unavailable
 from sqlrs_engine.postgres.images.file_locks import exclusive
 from sqlrs_engine.postgres.images.image_store import IMAGE_FORMAT, ImageStore, StoredImage
 from sqlrs_engine.postgres.images.manifests import ImageConfig, digest_of
@@ -173,6 +173,14 @@ def test_a_collection_removes_what_dead_pulls_have_left(store: ImageStore) -> No
     assert store.images()[0].references == ("postgres:17",)
     assert store.find(parse_reference("postgres:16")) is None
     assert image.rootfs.exists()
+
+
+def test_a_store_that_cannot_be_changed_says_what_to_check(store: ImageStore) -> None:
+    publish(store)
+    store.layout.downloads.rmdir()
+    store.layout.downloads.touch()  # stands for a directory without permissions: tests may be root
+    with pytest.raises(Unavailable, match=f"cannot change the images in {store.root}: check"):
+        store.collect()
 
 
 def test_the_next_pull_removes_what_dead_pulls_have_left(store: ImageStore) -> None:

@@ -1,4 +1,4 @@
-"""What an image says about extensions, preloaded libraries and its scripts."""
+"""What an image says about extensions and its scripts."""
 
 import pytest
 from support.elf_files import write
@@ -47,30 +47,6 @@ def test_extensions_are_those_with_a_control_file(tree, data):
     for name in ("vector.control", "citext.control", "citext--1.6.sql", "README"):
         write(tree.root / SHARE / "extension" / name, b"")
     assert server_data.extensions(tree, data) == ("citext", "vector")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("#shared_preload_libraries = ''\t# (change requires restart)\n", ()),
-        ("shared_preload_libraries = 'timescaledb'\n", ("timescaledb",)),
-        (
-            "shared_preload_libraries='a'\nshared_preload_libraries = 'b, \"c-d\",e'\n",
-            ("b", "c-d", "e"),
-        ),
-        ("max_connections = 100\n", ()),
-    ],
-)
-def test_preloads_are_those_of_the_configuration_sample(tree, data, text, expected):
-    write(tree.root / "usr/share/postgresql.conf.sample", text.encode())
-    (tree.root / SHARE / "postgresql.conf.sample").symlink_to(
-        "../../../../share/postgresql.conf.sample"
-    )
-    assert server_data.preloads(tree, data) == expected
-
-
-def test_there_may_be_no_configuration_sample(tree, data):
-    assert server_data.preloads(tree, data) == ()
 
 
 def test_scripts_come_in_the_order_of_their_names(tree):
