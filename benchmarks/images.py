@@ -84,8 +84,8 @@ def _pulled_and_bundled(
 
 
 def _pull_and_copy(session: Session, directory: Path, image: str) -> Iterator[Timing]:
-    """Measure pulls of 250 MB into empty stores, and what ``skopeo copy`` takes for as much."""
-    pull = Timing("pull of PostGIS, 250 MB, from loopback", "image store")
+    """Measure pulls of PostGIS into empty stores, and what ``skopeo copy`` takes for as much."""
+    pull = Timing("pull of PostGIS from loopback", "image store")
     copy = Timing("skopeo copy of PostGIS to a directory", "image store", is_rival=True)
     skopeo = shutil.which("skopeo")
     for number in range(session.cold_runs):

@@ -22,27 +22,29 @@ examples:
 docs/configuration.md describes the settings.
 """
 
+_PATH_HELP = "a setting, such as instances.ttl"
+
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "config",
         help="show and change settings",
-        description="Show and change the engine's settings.",
+        description="Show and change the engine's settings. Starts the engine if none is running.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(metavar="ACTION", required=True)
     show = actions.add_parser("get", help="print settings as JSON")
-    show.add_argument("path", nargs="?", metavar="PATH", help="default: all")
+    show.add_argument("path", nargs="?", metavar="PATH", help=f"{_PATH_HELP}; default: all")
     show.add_argument(
-        "--effective", action="store_true", help="also the defaults, where nothing else is set"
+        "--effective", action="store_true", help="include defaults, where nothing else is set"
     )
     change = actions.add_parser("set", help="change a setting")
-    change.add_argument("path", metavar="PATH")
+    change.add_argument("path", metavar="PATH", help=_PATH_HELP)
     change.add_argument("value", metavar="VALUE", help="JSON; anything else is text")
     restore = actions.add_parser("rm", help="restore the default of a setting")
-    restore.add_argument("path", metavar="PATH")
+    restore.add_argument("path", metavar="PATH", help=_PATH_HELP)
     for action, run in ((show, run_get), (change, run_set), (restore, run_rm)):
         add_state_dir(action)
         action.set_defaults(run=run)

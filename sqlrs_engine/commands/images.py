@@ -38,7 +38,7 @@ def add_actions(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "  sqlrs-engine postgres pull ghcr.io/owner/postgres@sha256:…\n"
         "  sqlrs-engine prepare --image postgis/postgis:17-3.5 -- -f schema.sql",
     )
-    pull.add_argument("image", metavar="IMAGE", help="what docker run takes")
+    pull.add_argument("image", metavar="IMAGE", help="an image that docker run takes")
     load = _add(
         actions,
         "load",
@@ -162,8 +162,8 @@ def _remove(
     use = "" if args.force else _use(where, image)
     if use:
         terminal.report(
-            f"{text}: kept: {use}; remove them first (sqlrs-engine rm), or add --force: then "
-            "none of their instances can be started"
+            f"{text}: kept: {use}; remove what needs it first (sqlrs-engine rm), or add --force: "
+            "then no instance of it can be started"
         )
         return False
     collected = images.store.remove(image.digest)
@@ -272,7 +272,8 @@ def _use(where: Places, image: "StoredImage") -> str:
                 for job in engine.get("/prepare-jobs")
             )
     texts = [_count(count, noun) for noun, count in counts.items() if count]
-    return f"{' and '.join(texts)} of {where.store} need it" if texts else ""
+    verb = "needs" if sum(counts.values()) == 1 else "need"
+    return f"{' and '.join(texts)} of {where.store} {verb} it" if texts else ""
 
 
 def _count(number: int, noun: str) -> str:

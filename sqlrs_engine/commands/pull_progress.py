@@ -16,24 +16,17 @@ _BAR_WIDTH = 12
 @contextlib.contextmanager
 def pull_progress(terminal: Terminal, name: str) -> "Iterator[OnProgress]":
     """Yield a function that shows progress on standard error; ``name`` says what is under way."""
-    from sqlrs_engine.postgres.images.progress_lines import ProgressLines, describe
+    from sqlrs_engine.postgres.images.progress_lines import ProgressLines, describe, mebibytes
 
     if not terminal.stderr.isatty():
         yield ProgressLines(name, terminal.report, seconds_between=_SECONDS_BETWEEN_LINES)
         return
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        SpinnerColumn,
-        TextColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn
     from rich.progress import Progress as Bar
     from rich.table import Column
 
     console = Console(file=terminal.stderr, markup=False, highlight=False)
-    whole = Column(no_wrap=True)
     text = TextColumn(
         "{task.description}",
         markup=False,
@@ -42,12 +35,12 @@ def pull_progress(terminal: Terminal, name: str) -> "Iterator[OnProgress]":
     of_download = (
         text,
         BarColumn(bar_width=_BAR_WIDTH),
-        DownloadColumn(table_column=whole),
-        TransferSpeedColumn(table_column=whole),
+        # rich's own columns have other units than the lines and the lists.
+        TextColumn("{task.fields[amount]}", table_column=Column(no_wrap=True)),
     )
     of_other_work = (SpinnerColumn(), text)
     with Bar(*of_other_work, console=console, transient=True, expand=True) as bar:
-        task = bar.add_task(name, total=None)
+        task = bar.add_task(name, total=None, amount="")
 
         def show(progress: "Progress") -> None:
             downloads = progress.phase == "downloading"
@@ -57,6 +50,7 @@ def pull_progress(terminal: Terminal, name: str) -> "Iterator[OnProgress]":
                 description=name if downloads else f"{name}: {describe(progress)}",
                 completed=progress.done_bytes,
                 total=progress.total_bytes or None,
+                amount=f"{describe(progress)}, {mebibytes(bar.tasks[0].speed or 0)} MiB/s",
             )
 
         yield show

@@ -94,7 +94,10 @@ def _has(container: Any, segment: str | int) -> bool:
 
 def _child(container: Any, segment: str | int) -> Any:
     if not _has(container, segment):
-        raise NotFound("path not found")
+        raise NotFound(
+            "path not found",
+            f"nothing is set at {segment!r}: its default applies, or there is no such setting",
+        )
     return container[segment]
 
 

@@ -8,7 +8,7 @@ from .image_names import Image
 
 def advice(wanted: Image, available: list[Distribution]) -> str:
     """Return what there is instead of the wanted image, and the command that installs it."""
-    versions = [each.version for each in available]
+    versions = dict.fromkeys(each.version for each in available)
     listed = ", ".join(versions) if versions else "nothing"
     if wanted.digest is not None:
         return (

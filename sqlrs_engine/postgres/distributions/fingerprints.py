@@ -53,7 +53,7 @@ class Fingerprints:
     def of(self, program: Path) -> Fingerprint:
         """Return the fingerprint of a ``postgres`` program.
 
-        Raises ClusterFailed when it does not run, OSError when it can't be read.
+        Raises ClusterFailed when it does not run, OSError when it cannot be read.
         """
         status = program.stat()
         identity = {"size": status.st_size, "mtime": status.st_mtime_ns, "inode": status.st_ino}

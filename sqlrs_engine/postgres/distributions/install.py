@@ -251,7 +251,7 @@ def _tell_what_lacks(home: Path, tell: Tell) -> None:
         wanted = sorted(set().union(*lacking.values()))
         advice = how_to_get(wanted)
         tell(
-            f"note: {', '.join(sorted(lacking))} can't be used without {', '.join(wanted)}"
+            f"note: {', '.join(sorted(lacking))} cannot be used without {', '.join(wanted)}"
             + (f" ({advice})" if advice else "")
         )
 

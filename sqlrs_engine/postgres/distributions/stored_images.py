@@ -12,7 +12,7 @@ from sqlrs_engine.errors import ImageUnavailable, RegistryUnavailable
 from sqlrs_engine.host.private_directories import others_can_change
 from sqlrs_engine.postgres.images.image_store import ImageStore, StoredImage
 from sqlrs_engine.postgres.images.progress import OnProgress
-from sqlrs_engine.postgres.images.progress_lines import ProgressLines, megabytes
+from sqlrs_engine.postgres.images.progress_lines import ProgressLines, mebibytes
 from sqlrs_engine.postgres.images.references import Reference, parse_reference
 from sqlrs_engine.postgres.images.registry_hosts import RegistrySettings
 from sqlrs_engine.processes.cancellation import Cancellation
@@ -168,7 +168,8 @@ class StoredImages:
         if found is not None and found.digest == image.digest:
             work.log(f"{name} has not changed: {image.digest[:19]}")
         else:
-            work.log(f"pulled {name}: {megabytes(image.size_bytes)} MB, {image.digest[:19]}")
+            unpacked = f"{mebibytes(image.size_bytes)} MiB unpacked"
+            work.log(f"pulled {name}: {unpacked}, {image.digest[:19]}")
         return image
 
     def _find(self, reference: Reference) -> StoredImage | None:

@@ -46,7 +46,7 @@ def opened_parts(file: Path, workspace: Path, cancellation: Cancellation) -> Par
         if stat.S_ISREG(mode):
             file.open("rb").close()
     except OSError as error:
-        raise InvalidArgument("the archive can't be read: check its name", str(error)) from error
+        raise InvalidArgument("the archive cannot be read: check its name", str(error)) from error
     if not stat.S_ISREG(mode):
         raise InvalidArgument("an image is loaded from a file or a directory", str(file))
     with contextlib.suppress(tarfile.TarError):

@@ -81,7 +81,7 @@ def load(
             raise InvalidArgument("the archive holds no image: choose another file", str(file))
         if name is not None and len(found) > 1:
             raise InvalidArgument(
-                f"the archive holds {len(found)} images, which can't have one name: load it "
+                f"the archive holds {len(found)} images, which cannot have one name: load it "
                 "without a name",
                 str(file),
             )

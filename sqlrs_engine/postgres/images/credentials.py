@@ -123,12 +123,13 @@ class Credentials:
             )
             if answer.returncode != 0:
                 if b"credentials not found" not in answer.stdout:
-                    _log.warning("%s has failed for %s", program, server)
+                    _log.warning("%s failed for %s: its login is not used", program, server)
                 return None
             kept = _mapping(json.loads(answer.stdout))
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             # The error has no output of the program in it.
-            _log.warning("%s has failed for %s: %s", program, server, type(error).__name__)
+            reason = type(error).__name__
+            _log.warning("%s failed for %s: its login is not used: %s", program, server, reason)
             return None
         username, secret = _text(kept.get("Username")), _text(kept.get("Secret"))
         if username == _IDENTITY_USER:

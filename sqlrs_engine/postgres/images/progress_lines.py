@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from .progress import Progress
 
-_MEGABYTE = 1_000_000
+_MEBIBYTE = 1 << 20
 
 _WORDS = {
     "resolving": "looking it up",
@@ -49,10 +49,10 @@ class ProgressLines:
 def describe(progress: Progress) -> str:
     """Return what the pull does now, in a few words."""
     if progress.phase == "downloading":
-        return f"{megabytes(progress.done_bytes)} of {megabytes(progress.total_bytes)} MB"
+        return f"{mebibytes(progress.done_bytes)} of {mebibytes(progress.total_bytes)} MiB"
     return _WORDS[progress.phase]
 
 
-def megabytes(number: int) -> str:
-    """Return a number of bytes in megabytes, with one decimal."""
-    return f"{number / _MEGABYTE:.1f}"
+def mebibytes(number: float) -> str:
+    """Return a number of bytes in MiB, as all commands show sizes, with one decimal."""
+    return f"{number / _MEBIBYTE:.1f}"

@@ -52,7 +52,7 @@ def pull(
 
     Raises ImageUnavailable when there is no such image, or none for this machine; ImageCorrupt when
     a digest is wrong; RegistryUnauthorized, RegistryUnavailable; ImageUnusable, as
-    ``make_runnable`` does; StorageFull; Conflict and Unavailable when the store can't be used;
+    ``make_runnable`` does; StorageFull; Conflict and Unavailable when the store cannot be used;
     what ends ``cancellation``. Nothing is kept then but layers and parts of layers whose download
     need not be repeated.
     """

@@ -162,7 +162,7 @@ class RegistryClient:
                 if endpoint is tried[-1]:
                     raise
                 _log.warning(
-                    "the mirror %s does not help, trying the next: %s", endpoint.host, error
+                    "the mirror %s failed, trying the next server: %s", endpoint.host, error
                 )
             else:
                 self._endpoints = [endpoint, *(each for each in tried if each is not endpoint)]

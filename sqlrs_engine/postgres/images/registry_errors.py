@@ -20,8 +20,8 @@ def unreachable(host: str, reason: str) -> RegistryUnavailable:
     """Return the error for a server that cannot be reached, or that leaves in the middle."""
     if "CERTIFICATE_VERIFY_FAILED" in reason:
         return RegistryUnavailable(
-            f"the certificate of {host} can't be verified: name its authority in SSL_CERT_FILE, or "
-            "set insecure for this host in images.registries",
+            f"the certificate of {host} cannot be verified: name its authority in SSL_CERT_FILE, "
+            "or set insecure for this host in images.registries",
             reason,
         )
     if "WRONG_VERSION_NUMBER" in reason:

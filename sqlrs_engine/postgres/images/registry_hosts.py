@@ -16,7 +16,7 @@ class RegistrySettings:
     """What ``images.registries`` has for a host.
 
     ``mirrors`` are hosts, each with a path if its repositories have one, tried in order before the
-    registry itself. ``insecure`` allows certificates that can't be verified, and plain HTTP.
+    registry itself. ``insecure`` allows certificates that cannot be verified, and plain HTTP.
     """
 
     mirrors: tuple[str, ...] = ()

@@ -55,7 +55,7 @@ def extension_advice(
     if reason is None:
         text = f"PostgreSQL {distribution.version} has no extension {name}"
     if not ways and reason is None:
-        ways = "name an image of a registry that has it with --image"
+        ways = "prepare with --image and an image of a registry that has it"
     advice = f"{text}: {ways}" if ways else text
     return advice, {key: value for key, value in facts.items() if value}
 
@@ -70,7 +70,9 @@ def _extension(message: str) -> str | None:
 
 def _ways(here: list[tuple[str, Distribution]], sources: Sources) -> Iterator[str]:
     if here:
-        yield f"prepare with --image {' or '.join(image for image, _ in here)} of this machine"
+        of_each_version = {each.version: image for image, each in reversed(here)}
+        images = " or ".join(image for image, _ in here if image in of_each_version.values())
+        yield f"prepare with --image {images} of this machine"
     if sources.install is not None:
         yield f"run sqlrs-engine postgres install {sources.install}"
     if sources.image is not None:

@@ -109,7 +109,11 @@ def test_the_images_that_are_listed_are_accepted(
 ) -> None:
     for build in ("data/sqlrs/postgres/16.9", "state/store/postgres/16.9"):
         fake_programs(tmp_path / build / "bin", "16.9")
-    environ = {"XDG_DATA_HOME": str(tmp_path / "data"), "PATH": ""}
+    environ = {
+        "XDG_DATA_HOME": str(tmp_path / "data"),
+        "SQLRS_IMAGE_STORE": str(tmp_path / "images"),  # root's are those of the machine
+        "PATH": "",
+    }
     where = places(tmp_path / "state", environ)
     assert cli.main(["postgres", "list", "--state-dir", str(where.state_dir)], environ) == 0
     _, *rows = capsys.readouterr().out.splitlines()

@@ -190,13 +190,13 @@ def test_a_pull_is_shown_every_few_seconds_without_verbose() -> None:
     progress = PlainProgress(lines.append, verbose=False, clock=lambda: time)
     for step in range(21):
         time = 100 + step / 2
-        message = f"pulling postgis/postgis:17-3.5: {step}.0 of 20.0 MB"
+        message = f"pulling postgis/postgis:17-3.5: {step}.0 of 20.0 MiB"
         progress.show({"type": "log", "message": message})
     progress.show({"type": "log", "message": "psql: pulling the plug"})
     progress.show({"type": "log", "message": "pulled postgis/postgis:17-3.5"})
     assert lines == [
-        "  pulling postgis/postgis:17-3.5: 0.0 of 20.0 MB",
-        "  pulling postgis/postgis:17-3.5: 10.0 of 20.0 MB",
-        "  pulling postgis/postgis:17-3.5: 20.0 of 20.0 MB",
+        "  pulling postgis/postgis:17-3.5: 0.0 of 20.0 MiB",
+        "  pulling postgis/postgis:17-3.5: 10.0 of 20.0 MiB",
+        "  pulling postgis/postgis:17-3.5: 20.0 of 20.0 MiB",
         "  pulled postgis/postgis:17-3.5",
     ]

@@ -25,8 +25,8 @@ def terminal(stderr: io.StringIO) -> Terminal:
     )
 
 
-def downloaded(megabytes: int) -> Progress:
-    return Progress(phase="downloading", done_bytes=megabytes * 1_000_000, total_bytes=180_000_000)
+def downloaded(mebibytes: int) -> Progress:
+    return Progress(phase="downloading", done_bytes=mebibytes << 20, total_bytes=180 << 20)
 
 
 def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +47,7 @@ def test_a_bar_takes_one_line_of_a_narrow_terminal(monkeypatch: pytest.MonkeyPat
     name = "pulling registry.example.com:5000/databases/postgis/postgis:17-3.5"
     with pull_progress(terminal(screen), name) as on_progress:
         on_progress(downloaded(45))
-        eventually(lambda: "45.0/180.0 MB" in screen.getvalue(), "a bar")
+        eventually(lambda: "45.0 of 180.0 MiB" in screen.getvalue(), "a bar")
         on_progress(Progress(phase="finishing"))
     assert screen.getvalue().count("\n") == 1
 
@@ -55,11 +55,11 @@ def test_a_bar_takes_one_line_of_a_narrow_terminal(monkeypatch: pytest.MonkeyPat
 def test_without_a_terminal_there_are_lines_and_not_many() -> None:
     stream = io.StringIO()
     with pull_progress(terminal(stream), "pulling x") as on_progress:
-        for megabytes in range(180):
-            on_progress(downloaded(megabytes))
+        for mebibytes in range(180):
+            on_progress(downloaded(mebibytes))
         on_progress(Progress(phase="unpacking"))
     assert stream.getvalue().splitlines() == [
-        "pulling x: 0.0 of 180.0 MB",
+        "pulling x: 0.0 of 180.0 MiB",
         "pulling x: putting its files together",
     ]
 

@@ -55,7 +55,7 @@ def test_get_sees_overrides_unless_asked_for_what_is_in_force(config: Config) ->
 
 @pytest.mark.parametrize("effective", [False, True])
 def test_an_unknown_path_is_not_found(config: Config, effective: bool) -> None:
-    with pytest.raises(NotFound, match="path not found"):
+    with pytest.raises(NotFound, match="path not found: nothing is set at 'no'"):
         config.get("no.such[0].path", effective)
 
 

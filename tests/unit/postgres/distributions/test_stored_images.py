@@ -73,7 +73,7 @@ class World:
     ) -> StoredImage:
         self.pulls.append(reference.familiar)
         self.registries = registries
-        on_progress(Progress(phase="downloading", done_bytes=1_000_000, total_bytes=2_000_000))
+        on_progress(Progress(phase="downloading", done_bytes=1 << 20, total_bytes=2 << 20))
         cancellation.check()
         if self.fail is not None:
             raise self.fail
@@ -107,8 +107,8 @@ def test_an_image_is_pulled_once_and_the_job_hears_of_it(world: World) -> None:
     assert world.images.resolve(POSTGIS, None) == found
     assert world.pulls == [POSTGIS]
     first, last = world.logs
-    assert first == f"pulling {POSTGIS}: 1.0 of 2.0 MB"
-    assert last.startswith(f"pulled {POSTGIS}: 12.3 MB, sha256:")
+    assert first == f"pulling {POSTGIS}: 1.0 of 2.0 MiB"
+    assert last.startswith(f"pulled {POSTGIS}: 11.8 MiB unpacked, sha256:")
 
 
 def test_a_pulled_image_is_found_by_every_spelling_and_by_its_digest(world: World) -> None:

@@ -124,7 +124,7 @@ def test_several_images(load_it: Load, tmp_path: Path, make_image: MakeImage, pl
     both["manifests"] += one
     (layout / "index.json").write_text(json.dumps(both))
     assert [each.references for each in load_it(layout)] == [("me/one:1",), ("me/two:1",)]
-    with pytest.raises(InvalidArgument, match="holds 2 images, which can't have one name"):
+    with pytest.raises(InvalidArgument, match="holds 2 images, which cannot have one name"):
         load_it(layout, "me/pg:1")
 
 
@@ -215,7 +215,7 @@ def test_other_files(
 
 
 def test_what_is_no_file(load_it: Load, tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="can't be read"):
+    with pytest.raises(InvalidArgument, match="cannot be read"):
         load_it(tmp_path / "missing")
     with pytest.raises(InvalidArgument, match="holds no image"):
         load_it(tmp_path)

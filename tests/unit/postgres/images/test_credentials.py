@@ -157,7 +157,7 @@ def test_a_helper_without_credentials_means_none(
     write(home / ".docker/config.json", {"credsStore": "x"})
     with caplog.at_level(logging.WARNING):
         assert find(home, "r.io", PATH=path) is None
-    assert ("docker-credential-x has failed for r.io" in caplog.text) is logged
+    assert ("docker-credential-x failed for r.io" in caplog.text) is logged
     assert "secret-thing" not in caplog.text
 
 

@@ -567,7 +567,7 @@ def proxy(tls_double: RegistryDouble, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 def test_a_certificate_that_cannot_be_verified(proxy: Proxy, tls_double: RegistryDouble) -> None:
     client = Client(tls_double, registry="registry.example.com")
-    with pytest.raises(RegistryUnavailable, match=r"certificate of registry.example.com can't be"):
+    with pytest.raises(RegistryUnavailable, match=r"certificate of registry.example.com cannot be"):
         client.manifest()
     # Never without encryption, and through the proxy of the environment.
     assert proxy.lines == ["CONNECT registry.example.com:443 HTTP/1.1"]

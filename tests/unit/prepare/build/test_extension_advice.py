@@ -46,6 +46,17 @@ def test_an_image_of_the_same_major_version_can_be_used_instead():
     assert facts["use"] == "pgvector/pgvector:pg18"
 
 
+def test_of_several_images_of_the_same_version_the_first_is_advised():
+    here = [
+        ("postgres:17.6", distribution(1, 17)),
+        ("postgres@sha256:1", distribution(2, 17)),
+        ("postgres:15.6", distribution(3, 15)),
+    ]
+    text, facts = advice("vector", here=here)
+    assert "--image postgres:17.6 or postgres:15.6 of this machine" in text
+    assert len(facts["here"]) == 3
+
+
 def test_the_postgres_that_failed_is_no_way_out():
     # Its control file is there, but its library does not load.
     found = extension_advice(
@@ -68,9 +79,9 @@ def test_the_postgres_that_failed_is_no_way_out():
         (16, "timescaledb", "postgres pull timescale/timescaledb:latest-pg16"),
         (15, "pg_cron", "on Debian or Ubuntu: apt-get install postgresql-15-cron"),
         (15, "pg_partman", "apt-get install postgresql-15-partman"),
-        (18, "unheard_of", "name an image of a registry that has it with --image"),
-        (19, "pgcrypto", "name an image of a registry that has it with --image"),
-        (19, "postgis", "name an image of a registry that has it with --image"),
+        (18, "unheard_of", "prepare with --image and an image of a registry that has it"),
+        (19, "pgcrypto", "prepare with --image and an image of a registry that has it"),
+        (19, "postgis", "prepare with --image and an image of a registry that has it"),
     ],
 )
 def test_where_an_extension_comes_from(major, name, way):

@@ -345,7 +345,7 @@ def test_a_job_pulls_its_image_and_can_be_cancelled_meanwhile(world, fields):
     gate = Gate()
 
     def resolve(image, work=None):
-        work.log(f"pulling {image}: 1.0 of 2.0 MB")
+        work.log(f"pulling {image}: 1.0 of 2.0 MiB")
         gate()
         work.cancellation.check()
 
@@ -355,7 +355,7 @@ def test_a_job_pulls_its_image_and_can_be_cancelled_meanwhile(world, fields):
     world.service.cancel(job_id)
     gate.open.set()
     failed(world.wait(job_id), "cancelled")
-    assert "pulling postgis/postgis:17-3.5: 1.0 of 2.0 MB" in world.logs(job_id)
+    assert "pulling postgis/postgis:17-3.5: 1.0 of 2.0 MiB" in world.logs(job_id)
 
 
 def test_a_pull_that_fails_fails_the_job_with_its_code(world):
