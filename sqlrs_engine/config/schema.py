@@ -116,9 +116,9 @@ _SCHEMA: Schema = {
             pull=_choice(
                 "missing",
                 ("missing", "never", "always"),
-                "When a prepare pulls an image that no PostgreSQL of this machine answers: missing "
-                "pulls what is not here yet, never fails instead, always also looks up the tag in "
-                "the registry each time and pulls it again when it has changed.",
+                "Whether a prepare pulls an image for which this machine has no PostgreSQL: "
+                "missing pulls it, never fails instead, always also looks up the tag in the "
+                "registry each time and pulls the image again when the tag has changed.",
             ),
             registries={
                 "type": ["object", "null"],
