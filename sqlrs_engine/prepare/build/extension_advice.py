@@ -75,10 +75,13 @@ def _ways(here: list[tuple[str, Distribution]], sources: Sources) -> Iterator[st
         yield f"prepare with --image {images} of this machine"
     if sources.install is not None:
         yield f"run sqlrs-engine postgres install {sources.install}"
-    if sources.image is not None:
+    if sources.image is not None and all(image != sources.image for image, _ in here):
         yield (
             f"run sqlrs-engine postgres pull {sources.image}, and prepare with "
             f"--image {sources.image}"
         )
     if sources.package is not None:
-        yield f"on Debian or Ubuntu: apt-get install {sources.package}"
+        yield (
+            f"on Debian or Ubuntu: apt-get install {sources.package} (from apt.postgresql.org, "
+            "unless the system has this version)"
+        )

@@ -57,6 +57,14 @@ def test_of_several_images_of_the_same_version_the_first_is_advised():
     assert len(facts["here"]) == 3
 
 
+def test_an_image_that_is_here_is_not_pulled_again():
+    text, _ = advice("postgis", here=[("postgis/postgis:18-3.6", distribution(1))])
+    assert text == (
+        "PostgreSQL 18.6 has no extension postgis: prepare with --image postgis/postgis:18-3.6 of "
+        "this machine"
+    )
+
+
 def test_the_postgres_that_failed_is_no_way_out():
     # Its control file is there, but its library does not load.
     found = extension_advice(
