@@ -48,6 +48,16 @@ def advice_on(
     message = error["message"]
     if (advice := role_advice(message, base)) is not None:
         return advice, {}
-    from .extension_advice import extension_advice  # 3 ms, which no engine's start should take
+    # They take milliseconds, which no engine's start should take.
+    from .extension_advice import extension_advice
+    from .object_advice import object_advice
+    from .script_advice import script_advice
+    from .server_advice import server_advice
 
-    return extension_advice(message, distribution, images_with)
+    text = details[error.start("message") :]
+    advice = (
+        object_advice(message, distribution, images_with)
+        or server_advice(text, distribution, images_with)
+        or script_advice(text)
+    )
+    return (advice, {}) if advice else extension_advice(message, distribution, images_with)

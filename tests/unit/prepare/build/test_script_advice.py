@@ -1,0 +1,55 @@
+"""Advice about scripts that expect variables of psql, or another cluster than a new one."""
+
+import pytest
+
+from sqlrs_engine.prepare.build.script_advice import script_advice
+
+
+def at_colon(line):
+    before = "LINE 1: "
+    caret = " " * (len(before) + line.index(":", line.index("|") + 1) - 1) + "^"
+    return f'syntax error at or near ":"\n{before}{line.replace("|", "")}\n{caret}'
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GRANT a TO |:PGUSER;",
+        'GRANT a TO |:"PGUSER";',
+        "SELECT a::text, |:'PGUSER';",
+        "... b TO |:PGUSER;",
+    ],
+)
+def test_a_variable_of_psql_that_is_not_set(line):
+    assert script_advice(at_colon(line)) == (
+        "the variable PGUSER of psql is not set: add -v PGUSER=VALUE to the arguments"
+    )
+
+
+def test_a_colon_that_is_no_variable_is_a_mistake_of_the_script():
+    assert script_advice(at_colon("SELECT a |: b;")) is None
+    assert script_advice('syntax error at or near ":"') is None
+
+
+@pytest.mark.parametrize("kind", ["extension", "language"])
+def test_plpgsql_is_there_from_the_start(kind):
+    said = script_advice(f'{kind} "plpgsql" already exists')
+    assert said.startswith("every state has plpgsql")
+
+
+def test_a_database_that_no_script_has_created():
+    said = script_advice('database "shop" does not exist')
+    assert "create shop before" in said
+    assert "pg_dumpall --clean --if-exists" in said
+
+
+def test_a_grantor_that_is_not_the_first_superuser():
+    said = script_advice('permission denied to grant privileges as role "cloud_admin"\nDETAIL: …')
+    assert said.endswith("(sed 's/ GRANTED BY cloud_admin;/;/')")
+
+
+@pytest.mark.parametrize(
+    "message", ['syntax error at or near "x"', 'extension "citext" already exists']
+)
+def test_other_errors_have_no_advice(message):
+    assert script_advice(message) is None
