@@ -2,8 +2,8 @@
 
 A recipe is JSON, as ``prepare`` makes it: ``source`` (file, command, stdin, changeset, nothing) and
 ``summary`` say what the step runs, ``files`` with their digests and ``text`` say what that consists
-of, ``options`` and ``settings`` how it is run. The first step of a chain has the recipe of its base
-state as ``base``.
+of, ``options``, ``directory`` and ``settings`` how it is run. The first step of a chain has the
+recipe of its base state as ``base``.
 """
 
 from collections import Counter
@@ -101,7 +101,7 @@ def _assigned(recipe: Json) -> dict[str, str]:
 
 
 def _arguments(now: Json, before: Json) -> Iterator[Change]:
-    """Compare the other options; if there is no difference, the order of all of them."""
+    """Compare the other options, else the order of all of them, and the working directory."""
     ours, theirs = _flags(now), _flags(before)
     changed = dict.fromkeys([*(ours - theirs), *(theirs - ours)])
     for flag in changed:
@@ -111,6 +111,8 @@ def _arguments(now: Json, before: Json) -> Iterator[Change]:
     )
     if same and list(now.get("options", ())) != list(before.get("options", ())):
         yield Change("argument", "order of the options")
+    if now.get("directory") != before.get("directory"):
+        yield Change("argument", "work_dir")
 
 
 def _flags(recipe: Json) -> Counter[str]:

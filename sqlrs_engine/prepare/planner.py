@@ -45,7 +45,8 @@ class Planner:
         """
         if request.lacks_work_dir:
             raise InvalidArgument(
-                "work_dir is not a directory: name an existing directory", request.work_dir
+                "work_dir is not a directory that the engine can enter: name one that is",
+                request.work_dir,
             )
         planner = self._psql if request.prepare_kind == "psql" else self._liquibase
         return planner.draft(request, configured)

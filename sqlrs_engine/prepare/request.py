@@ -17,10 +17,9 @@ KINDS = ("psql", "lb")
 class PrepareRequest:
     """The body of ``POST /v1/prepare-jobs``; absent and ``null`` are the same.
 
-    ``work_dir`` is where relative includes of commands and of standard input are looked
-    for; ``stdin`` is what ``-f -`` reads, in which lone surrogates stand for bytes that are not
-    UTF-8 (PEP 383): these come and go as ``stdin_base64``. With a ``source_manifest`` all paths
-    are those of another machine.
+    ``work_dir`` is the directory in which psql and Liquibase run; ``stdin`` is what ``-f -``
+    reads, in which lone surrogates stand for bytes that are not UTF-8 (PEP 383): these come and go
+    as ``stdin_base64``. With a ``source_manifest`` all paths are those of another machine.
     """
 
     prepare_kind: str
@@ -69,10 +68,12 @@ class PrepareRequest:
 
     @property
     def lacks_work_dir(self) -> bool:
-        """Whether ``work_dir`` is to be a directory of this machine and is not there."""
+        """Whether ``work_dir`` is to be a directory of this machine and cannot be entered."""
         if not self.work_dir or self.source_manifest is not None:
             return False
-        return not os.path.isdir(self.work_dir)  # noqa: PTH112 - Path's raises, before 3.14
+        # Path.is_dir raises where a directory on the way is not open, before 3.14.
+        is_directory = os.path.isdir(self.work_dir)  # noqa: PTH112
+        return not (is_directory and os.access(self.work_dir, os.X_OK))
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that are set; ``from_json`` reads them back."""

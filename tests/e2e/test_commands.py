@@ -112,6 +112,24 @@ def test_a_day_with_the_engine(shell: Shell) -> None:
     assert "no engine is running" in shell.out("stop")
 
 
+def test_scripts_read_files_as_psql_does_in_the_same_directory(shell: Shell) -> None:
+    database = shell.home / "db"
+    database.mkdir()
+    (database / "tables.sql").write_text("create table t as select 5 as n;\n")
+    (database / "all.sql").write_text("\\i db/tables.sql\n")
+    dsn = shell.out("prepare", "--", "-f", "db/all.sql")
+    assert value(dsn, "select n from t") == 5
+    (database / "all.sql").write_text("\\i tables.sql\n")
+    ended = shell.run("prepare", "--", "-f", "db/all.sql")
+    assert ended.returncode == 1
+    assert "psql looks for it in its working directory, not beside the script" in ended.stderr
+    assert "write \\ir, or prepare in the directory of the script" in ended.stderr
+    assert f"(there is {database}/tables.sql)" in ended.stderr
+    (database / "all.sql").write_text("\\ir tables.sql\n")
+    plan = shell.out("prepare", "--plan", "--", "-f", "db/all.sql")
+    assert plan.splitlines()[0].split() == ["STEP", "STATE", "CACHED"]
+
+
 def test_standard_input_and_json(shell: Shell) -> None:
     text = shell.out(
         "prepare", "--json", "--", "-f", "-", input="create table t as select 3 as n;\n"

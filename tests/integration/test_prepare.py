@@ -421,6 +421,34 @@ def test_includes_are_found_where_psql_finds_them(store, scripts):
         assert "x.sql:1: ERROR:  division by zero" in store.failure("-f", str(script))["details"]
 
 
+def test_scripts_run_in_the_working_directory_of_a_request(store, scripts):
+    """As in a shell in which ``psql -f db/all.sql`` is typed."""
+    (scripts / "db").mkdir()
+    (scripts / "data.csv").write_text("7\n")
+    (scripts / "db/tables.sql").write_text("create table w (n int);\n\\ir rows.sql\n")
+    (scripts / "db/rows.sql").write_text("\\copy w from 'data.csv'\n")
+    script = scripts / "db/all.sql"
+    script.write_text("\\i db/tables.sql\n\\! pwd\nselect n from w \\g g.txt\n\\w w.sql\n")
+    args = ("-o", "o.txt", "-L", "log.txt", "-f", str(script))
+    job = store.job(*args, work_dir=str(scripts))
+    assert job.status == "succeeded", job.error
+    assert query(job.result, "select n from w") == 7
+    assert f"psql: {scripts}" in store.logs(job.job_id)
+    written = {"g.txt", "w.sql", "o.txt", "log.txt"}
+    assert written <= {path.name for path in scripts.iterdir()}
+    assert {path.name for path in (scripts / "db").iterdir()} == {
+        "all.sql", "tables.sql", "rows.sql"
+    }  # fmt: skip
+    again = store.job(*args, work_dir=str(scripts))
+    assert store.cached(again.job_id) == [True]
+    (scripts / "data.csv").write_text("8\n")
+    assert query(store.prepare(*args, work_dir=str(scripts)), "select n from w") == 8
+    # Without a working directory, it is the script's own.
+    with pytest.raises(InvalidArgument, match="cannot read file") as caught:
+        store.submit("-f", str(script))
+    assert caught.value.details == f"{script}:1: {scripts}/db/db/tables.sql"
+
+
 def test_a_program_left_behind_does_not_hold_a_job(store, scripts):
     stdin = "\\! sleep 600 &\ncreate table bg as select 1 as n;\n"
     result = store.prepare("-f", "-", stdin=stdin, work_dir=str(scripts))

@@ -14,24 +14,31 @@ from hypothesis import strategies as st
 from support.psql_opens import watching
 
 from sqlrs_engine.errors import InvalidArgument
-from sqlrs_engine.prepare.psql.arguments import Input
-from sqlrs_engine.prepare.psql.input_digest import input_digest
-from sqlrs_engine.prepare.psql.interpreter.session import SessionStart
+from sqlrs_engine.prepare.plan import Configured
 from sqlrs_engine.prepare.psql.local_files import LocalFiles
+from sqlrs_engine.prepare.psql.planner import PsqlPlanner
+from sqlrs_engine.prepare.request import PrepareRequest
 
 pytestmark = pytest.mark.postgres
 
 
+FILES = ("a.sql", "b.sql", "sub/x.sql", "sub/deep/x.sql", "x.sql", "d.csv", "a b.sql")
+
+
 class Workspace:
-    """A directory of scripts, which psql runs and planning reads."""
+    """A directory of scripts, in which psql runs them and planning reads them.
+
+    Below it is another one with the same names, from which ``\\ir`` starts if the script is there.
+    """
 
     def __init__(self, root: Path, cluster) -> None:
         self.root = root
         self.cluster = cluster
-        for name in ("a.sql", "b.sql", "sub/x.sql", "sub/deep/x.sql", "x.sql", "d.csv", "a b.sql"):
-            self.write(name, "" if name.endswith("csv") else "select 1;\n")
+        self.main = root / "main.sql"
+        for name in FILES:
+            for place in ("", "below"):
+                self.write(f"{place}/{name}".lstrip("/"), "" if "csv" in name else "select 1;\n")
         (root / "link").symlink_to(root / "sub/deep")
-        self.start = SessionStart()
 
     def write(self, name: str, text: str | bytes) -> Path:
         path = self.root / name
@@ -47,7 +54,8 @@ class Workspace:
         line = ["-X", "-v", "ON_ERROR_STOP=1", *options]
         stdin = subprocess.DEVNULL
         if kind == "file":
-            line += ["-f", str(self.write("main.sql", script))]
+            self.main.write_bytes(script)
+            line += ["-f", str(self.main)]
         elif kind == "command":
             line += ["-c", os.fsdecode(script)]
         else:
@@ -62,24 +70,30 @@ class Workspace:
             with process:
                 output, _ = process.communicate(script if kind == "stdin" else None, timeout=60)
             seen = {os.path.realpath(path) for path in opens.seen()}
-        return seen - {str(self.root / "main.sql")}, process.returncode, output.decode("latin1")
+        return seen - {str(self.main)}, process.returncode, output.decode("latin1")
 
-    def read(self, script: bytes, *, kind="file", **variables: str):
+    def read(self, script: bytes, *options: str, kind="file", **variables: str):
         """Return the files that planning finds besides the script itself, and the digest."""
-        given = Input("file", str(self.write("main.sql", script)))
-        if kind != "file":
-            given = Input(kind, os.fsdecode(script) if kind == "command" else "")
-        content = input_digest(
-            given,
-            os.fsdecode(script) if kind == "stdin" else None,
-            files=LocalFiles(),
-            directory=self.root,
-            variables=variables,
-            home=str(self.root / "home"),
-            start=self.start,
+        text = os.fsdecode(script)
+        args = [*options]
+        for name, value in variables.items():
+            args += ["-v", f"{name}={value}"]
+        args += {"command": ["-c", text], "stdin": ["-f", "-"]}.get(kind, ["-f", str(self.main)])
+        if kind == "file":
+            self.main.write_bytes(script)
+        beside = kind == "file" and self.main.parent == self.root
+        request = PrepareRequest(
+            prepare_kind="psql",
+            image_id="postgres",
+            psql_args=tuple(args),
+            work_dir=None if beside else str(self.root),
+            stdin=text if kind == "stdin" else None,
         )
-        found = {os.path.realpath(read.path) for read in content.files}
-        return found - {str(self.root / "main.sql")}, content
+        planner = PsqlPlanner(LocalFiles(), home=str(self.root / "home"))
+        (step,) = planner.draft(request, Configured()).steps
+        assert step.directory == self.root  # where the step runs psql
+        found = {os.path.realpath(read.path) for read in step.digest.files}
+        return found - {str(self.main)}, step.digest
 
 
 @pytest.fixture
@@ -92,9 +106,22 @@ def work(tmp_path, running):
 COPY = "create temp table t (a text);\n"
 QUOTED = "O'Brien\n\\.\n"
 
+
+@pytest.fixture(params=["beside the script", "in the work_dir"])
+def either_work(request, work):
+    """psql runs in the script's directory, or in that of a request, which differs."""
+    if request.param == "in the work_dir":
+        work.main = work.root / "below/main.sql"
+    return work
+
+
 # Planning must find exactly these files, and have no doubt.
 EXACT = {
     "semicolons": "\\i x.sql;\n\\ir 'a.sql';\n\\set f b.sql\n\\i :f;\n",
+    "relative to the script": "\\ir x.sql\n\\i x.sql\n\\cd sub\n\\include_relative a.sql\n"
+    "\\ir sub/x.sql\n\\i x.sql\n\\ir sub/deep/../../b.sql\n",
+    "in the working directory": COPY
+    + "\\include b.sql\n\\copy t from 'd.csv'\n\\lo_import d.csv\n\\i sub/../a.sql\n",
     "semicolon after cd": "\\cd sub;\n\\i x.sql ;\n",
     "semicolon in quotes": "\\set ON_ERROR_STOP 0\n\\i 'x.sql;'\n\\i a.sql\n",
     "capitals": COPY + "\\COPY t from d.csv\n\\CoPy t from 'd.csv' csv\n",
@@ -173,7 +200,8 @@ EXACT = {
 
 
 @pytest.mark.parametrize("script", EXACT.values(), ids=EXACT)
-def test_the_files_that_psql_opens_are_found(work, script):
+def test_the_files_that_psql_opens_are_found(either_work, script):
+    work = either_work
     work.write("home/h.sql", "select 1;\n")
     work.write("sub/rel.sql", "\\cd sub\n\\set ON_ERROR_STOP off\n\\ir x.sql\n\\i x.sql\n")
     work.write("bom.sql", b"\xef\xbb\xbfcopy s from stdin;\nO'Brien\n\\.\n\\i x.sql\n")
@@ -184,6 +212,20 @@ def test_the_files_that_psql_opens_are_found(work, script):
     opened, _, said = work.psql(data)
     found, content = work.read(data)
     assert (found, content.volatile) == (opened, None), said
+
+
+def test_the_files_that_psql_writes_are_known(either_work):
+    work = either_work
+    script = (
+        COPY + "\\o o.txt\nselect 1;\n\\o\nselect 2 \\g g.txt\n\\w w.sql\n\\copy t to c.csv\n"
+        "\\cd sub\nselect 3 \\gx gx.txt\n\\i x.sql\n"
+    ).encode()
+    options = ("-o", "option.txt", "-L", "log.txt")
+    opened, code, said = work.psql(script, *options)
+    assert code == 0, said
+    found, content = work.read(script, *options)
+    assert content.volatile is None
+    assert found | content.next_start.written == opened
 
 
 # Where only psql can know, the step is volatile, or planning finds at least what psql opens.
@@ -221,7 +263,8 @@ GUARDED = {
 
 
 @pytest.mark.parametrize("script", GUARDED.values(), ids=GUARDED)
-def test_files_that_only_psql_knows_make_the_step_volatile(work, script):
+def test_files_that_only_psql_knows_make_the_step_volatile(either_work, script):
+    work = either_work
     data = script if isinstance(script, bytes) else script.encode()
     found, content = work.read(data, n="0")
     opened, _, said = work.psql(data, "-v", "n=0")
@@ -282,9 +325,10 @@ def pieces_work(tmp_path_factory, running):
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-@given(st.lists(st.sampled_from(PIECES), max_size=25))
-def test_no_file_of_a_random_script_is_left_out(pieces_work, pieces):
+@given(st.sampled_from(["", "below"]), st.lists(st.sampled_from(PIECES), max_size=25))
+def test_no_file_of_a_random_script_is_left_out(pieces_work, place, pieces):
     """Planning finds every file that psql opens, or marks the step volatile."""
+    pieces_work.main = pieces_work.root / place / "main.sql"
     script = ("create temp table t (a text);\n" + "".join(pieces)).encode()
     opened, code, said = pieces_work.psql(script)
     try:

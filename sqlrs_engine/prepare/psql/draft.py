@@ -26,11 +26,15 @@ _SUMMARY_CHARS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepDraft:
-    """The arguments and the working directory of a step, and the digest of what it reads."""
+    """The arguments and the working directory of a step, and the digest of what it reads.
+
+    ``place`` is the working directory relative to the script's, None if it makes no difference.
+    """
 
     arguments: StepArguments
     directory: Path | None
     digest: InputDigest
+    place: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +134,8 @@ def _recipe(step: StepDraft, settings: Mapping[str, Any]) -> dict[str, Any]:
         "content": digest.digest,
         "options": [list(option) for option in arguments.options],
     }
+    if step.place is not None:
+        recipe["directory"] = step.place
     if settings:
         recipe["settings"] = dict(settings)
     if digest.volatile:

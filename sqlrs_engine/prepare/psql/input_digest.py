@@ -30,7 +30,8 @@ class InputDigest:
     ``after_programs`` are the files that are read after programs which may have written them:
     the resolved names by path. ``next_start`` is how the next step's session begins;
     ``uses_earlier`` is whether this step reads what earlier ones write, ``looked_for_absent``
-    whether it depends on what did not exist.
+    whether it depends on what did not exist. ``runs_programs`` is whether psql runs programs, which
+    see its working directory.
     """
 
     digest: str
@@ -43,6 +44,7 @@ class InputDigest:
     next_start: SessionStart = field(default_factory=SessionStart)
     uses_earlier: bool = False
     looked_for_absent: bool = False
+    runs_programs: bool = False
 
     @property
     def writes(self) -> bool:
@@ -102,4 +104,5 @@ def input_digest(
         next_start=next_start,
         uses_earlier=written.uses_earlier,
         looked_for_absent=findings.looked_for_absent,
+        runs_programs=findings.runs_programs,
     )

@@ -64,6 +64,13 @@ class LocalFiles:
             return False
         return True
 
+    def is_here(self, path: Path) -> bool:
+        """Return whether there is a regular file at a path."""
+        try:
+            return path.is_file()
+        except (OSError, ValueError):
+            return False
+
     def is_special(self, path: Path) -> bool:
         """Return whether a path is that of a pipe or device, which can be read only once."""
         try:

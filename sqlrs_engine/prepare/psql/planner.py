@@ -1,5 +1,6 @@
 """Reads the scripts of psql requests, with everything that they include."""
 
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -9,7 +10,7 @@ from sqlrs_engine.prepare.plan import Configured
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.sources import Blobs, Trees
 
-from .arguments import PsqlArguments, StepArguments
+from .arguments import Input, PsqlArguments, StepArguments
 from .draft import PsqlDraft, StepDraft
 from .input_digest import input_digest
 from .interpreter.session import SessionStart
@@ -95,7 +96,9 @@ class PsqlPlanner:
         for step in arguments.steps:
             files.check_options(step)
             is_file = step.input.kind == "file"
-            directory = Path(step.input.text).parent if is_file else fallback
+            # A script of another machine runs in its own directory, wherever its client is.
+            elsewhere = is_file and bool(request.work_dir) and request.source_manifest is None
+            directory = fallback if elsewhere or not is_file else _beside(step.input)
             digest = input_digest(
                 step.input,
                 request.stdin,
@@ -110,8 +113,21 @@ class PsqlPlanner:
             start = digest.next_start
             if digest.uses_earlier:
                 steps = [_not_reusable(earlier) for earlier in steps]
-            steps.append(StepDraft(arguments=step, directory=directory, digest=digest))
+            place = _place(step.input, directory) if elsewhere and digest.runs_programs else None
+            steps.append(StepDraft(arguments=step, directory=directory, digest=digest, place=place))
         return steps
+
+
+def _beside(script: Input) -> Path:
+    return Path(script.text).parent
+
+
+def _place(script: Input, directory: Path | None) -> str | None:
+    """Return a working directory relative to the script's, None if they are the same."""
+    if directory is None:
+        return None
+    place = os.path.relpath(os.path.realpath(directory), os.path.realpath(_beside(script)))
+    return None if place == os.curdir else place
 
 
 def _not_reusable(step: StepDraft) -> StepDraft:

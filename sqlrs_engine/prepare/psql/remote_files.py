@@ -192,6 +192,10 @@ class RemoteScriptFiles:
             return False
         return known
 
+    def is_here(self, path: Path) -> bool:
+        """Return False: the client has the file, if there is one."""
+        return False
+
     def is_special(self, path: Path) -> bool:
         """Return False: only regular files are staged."""
         return False

@@ -29,6 +29,9 @@ class ScriptFiles(Protocol):
     def exists(self, path: Path) -> bool:
         """Return whether there is anything at a path."""
 
+    def is_here(self, path: Path) -> bool:
+        """Return whether a file is known to be on this machine."""
+
     def is_special(self, path: Path) -> bool:
         """Return whether a path is that of a pipe or device, which can be read only once."""
 

@@ -210,6 +210,13 @@ def test_a_changed_command_or_standard_input_is_named(shop):
     ]
 
 
+def test_another_working_directory_of_programs_is_an_argument():
+    now = {"input": "script", "content": "x", "source": "file", "directory": ".."}
+    before = {name: value for name, value in now.items() if name != "directory"}
+    assert differences(now, before) == [Change("argument", "work_dir")]
+    assert differences(now, now) == []
+
+
 def test_the_same_text_by_other_means_is_another_argument(shop):
     main = shop.write("main.sql", "select 1;")
     shop.prepare("-f", main)

@@ -1,5 +1,6 @@
 """Drafts of requests of either kind."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -24,10 +25,19 @@ def planner(tmp_path):
 def test_a_working_directory_has_to_be_a_directory(planner, kind, path):
     request = PrepareRequest(prepare_kind=kind, image_id="postgres", work_dir=path)
     with pytest.raises(
-        InvalidArgument, match="work_dir is not a directory: name an existing directory"
+        InvalidArgument, match="work_dir is not a directory that the engine can enter: name one"
     ) as caught:
         planner.draft(request, Configured())
     assert caught.value.details == path
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every directory")
+def test_a_working_directory_has_to_be_open(planner, tmp_path):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0)
+    request = PrepareRequest(prepare_kind="psql", image_id="postgres", work_dir=str(closed))
+    with pytest.raises(InvalidArgument, match="work_dir is not a directory that the engine can"):
+        planner.draft(request, Configured())
 
 
 def test_a_draft_holds_while_its_files_and_settings_stay_the_same(planner, tmp_path):

@@ -1,13 +1,18 @@
 r"""The commands that read or write files, such as ``\i``, ``\copy`` and ``\o``."""
 
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.file_reads import printable
 from sqlrs_engine.prepare.psql.lexer.copy_command import Copy, parse_copy
-from sqlrs_engine.prepare.psql.lexer.meta_commands import RELATIVE_INCLUDES, split_arguments
+from sqlrs_engine.prepare.psql.lexer.meta_commands import (
+    INCLUDES,
+    RELATIVE_INCLUDES,
+    split_arguments,
+)
 from sqlrs_engine.prepare.psql.lexer.parts import Command
 from sqlrs_engine.prepare.psql.source_files import ScriptFiles, canonical
 
@@ -16,6 +21,10 @@ from .session import Session
 from .written_files import WrittenFiles
 
 _NULL_DEVICE = "/dev/null"
+_BESIDE = (
+    "cannot read file: psql looks for it in its working directory, not beside the script: "
+    "{or_relative}prepare in the directory of the script (work_dir)"
+)
 
 # Takes the path of a script, the name by which psql knows it, and where it is included.
 Include = Callable[[Path, str, str], str]
@@ -62,7 +71,7 @@ class FileCommands:
                 reason = f"{location}: \\{command.name} - reads the rest of the script"
                 self._findings.doubt(reason, lost=True)
             return (command.arguments,)
-        name = canonical(name)
+        given = name = canonical(name)
         if command.name in RELATIVE_INCLUDES and script_name and not self._files.is_absolute(name):
             name = canonical(posixpath.join(posixpath.dirname(script_name), name))
 
@@ -70,9 +79,10 @@ class FileCommands:
             return (self._include(path, name, location),)
 
         path = self._path(name, location)
-        return self._read(path, command, location, self._files.script, content)
+        with self._advising(path, given, script_name, command, location):
+            return self._read(path, command, location, self._files.script, content)
 
-    def copy(self, command: Command, location: str) -> Fields:
+    def copy(self, command: Command, location: str, script_name: str | None) -> Fields:
         r"""Follow a ``\copy``."""
         copy = parse_copy(command.arguments)
         if copy is None:
@@ -92,21 +102,26 @@ class FileCommands:
         if expanded is None:
             self._findings.doubt(f"{location}: only psql knows where {copy.file} is")
             return (command.arguments,)
-        path = self._path(canonical(expanded), location)
-        return self._read_data(path, command, copy.rest, location)
+        name = canonical(expanded)
+        path = self._path(name, location)
+        with self._advising(path, name, script_name, command, location):
+            return self._read_data(path, command, copy.rest, location)
 
-    def import_large_object(self, command: Command, location: str) -> Fields:
+    def import_large_object(
+        self, command: Command, location: str, script_name: str | None
+    ) -> Fields:
         r"""Follow a ``\lo_import``; unlike other names, its file's is not made canonical."""
         name, rest = self._file_name(command, location)
         path = self._path(name, location) if name else None
-        return self._read_data(path, command, ("", rest), location)
+        with self._advising(path, name or "", script_name, command, location):
+            return self._read_data(path, command, ("", rest), location)
 
     # -- commands that write --
 
     def write(self, command: Command) -> None:
         """Note the file or the program to which a command writes."""
         if command.name == "!":
-            self._written.programs.append(command.arguments)
+            self._run_program(command.arguments)
             return
         given = split_arguments(command.arguments)
         sends = command.name in ("g", "gx")
@@ -116,7 +131,7 @@ class FileCommands:
         if command.name == "lo_export":
             given = given[1:]
         if command.arguments.startswith("|") or (given and given[0].startswith("|")):
-            self._written.programs.append(command.arguments)
+            self._run_program(command.arguments)
         elif given:
             name = self._session.expand(given[0], semicolon=sends)
             if name is None:
@@ -134,9 +149,14 @@ class FileCommands:
         else:
             self._written.programs.append(name)
 
+    def _run_program(self, text: str) -> None:
+        """Note that psql runs a program, which may write files."""
+        self._findings.runs_programs = True
+        self._written.programs.append(text)
+
     def _copy_to(self, copy: Copy) -> None:
         if copy.program is not None:
-            self._written.programs.append(copy.program)
+            self._run_program(copy.program)
         elif copy.file is not None:
             self.write_file(canonical(copy.file))
 
@@ -194,6 +214,26 @@ class FileCommands:
                     self._findings.looked_for_absent = True
                     return (command.arguments, "absent")
             return content(path)
+
+    @contextmanager
+    def _advising(
+        self, path: Path | None, name: str, script_name: str | None, command: Command, location: str
+    ) -> Iterator[None]:
+        """Add advice to the error for a file that is absent, but is beside the script."""
+        try:
+            yield
+        except InvalidArgument as error:
+            if path is None or script_name is None or self._files.is_absolute(name):
+                raise
+            beside = self._path(posixpath.join(posixpath.dirname(script_name), name), location)
+            # An error of a file that it includes passes through here as well.
+            if beside is None or not self._files.is_here(beside) or self._files.exists(path):
+                raise
+            or_relative = "write \\ir, or " if command.name in INCLUDES else ""
+            raise InvalidArgument(
+                _BESIDE.format(or_relative=or_relative),
+                f"{error.details} (there is {printable(str(beside))})",
+            ) from error
 
     def _read_own(self, path: Path, location: str) -> None:
         """Note that the script reads a file that it writes, whose content changes meanwhile."""

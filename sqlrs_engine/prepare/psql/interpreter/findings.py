@@ -25,6 +25,7 @@ class Findings:
     volatile: str | None = None
     lost: bool = False  # whether only psql knows what it does from here on
     looked_for_absent: bool = False  # whether it depends on a file or directory not to exist
+    runs_programs: bool = False  # whether psql, not the server, runs programs
 
     def read(self, file: FileRead, digest: str) -> None:
         """Note that psql reads a file."""
@@ -41,6 +42,7 @@ class Findings:
 
     def note_program(self, location: str, command: str) -> None:
         """Note that the script uses the output of a program."""
+        self.runs_programs = True
         self.notes.append(f"{location}: the output of a program: {printable(command)}")
 
     def note_server_files(self, location: str, statement: str) -> None:

@@ -188,9 +188,9 @@ class Interpreter:
         if name in INCLUDES:
             return self._file_commands.include(command, location, script_name)
         if name == "copy":
-            return self._file_commands.copy(command, location)
+            return self._file_commands.copy(command, location, script_name)
         if name == "lo_import":
-            return self._file_commands.import_large_object(command, location)
+            return self._file_commands.import_large_object(command, location, script_name)
         if name in WRITES_FILE:
             self._file_commands.write(command)
         elif name in EDITS:

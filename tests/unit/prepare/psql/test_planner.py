@@ -1,5 +1,6 @@
 """Plans: what makes a state another one, what does not, and the tasks of a job."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -162,10 +163,85 @@ def test_relative_includes_of_a_command_start_at_the_work_dir(scripts, tmp_path)
     assert there.steps[0].files[0].path == sub / "one.sql"
 
 
-def test_a_file_looks_beside_itself_whatever_the_work_dir(scripts, tmp_path):
-    script = scripts / "one.sql"
-    step = plan("-f", str(script), work_dir=str(tmp_path.parent)).steps[0]
-    assert step.directory == scripts
+@pytest.fixture
+def checkout(tmp_path):
+    """A directory from which scripts are run, with the same names in two places."""
+    (tmp_path / "db").mkdir()
+    (tmp_path / "x.sql").write_text("select 'top';\n")
+    (tmp_path / "db/x.sql").write_text("select 'beside';\n")
+    return tmp_path
+
+
+def reads(made):
+    return [[read.path for read in step.files] for step in made.steps]
+
+
+def test_psql_works_in_the_work_dir_or_else_beside_the_script(checkout):
+    main = checkout / "db/main.sql"
+    main.write_text("\\i x.sql\n\\ir x.sql\n")
+    args = ("-f", str(main), "-c", "\\i x.sql")
+    beside, top = checkout / "db/x.sql", checkout / "x.sql"
+    there = plan(*args)
+    assert reads(there) == [[main, beside, beside], [beside]]
+    assert [step.directory for step in there.steps] == [checkout / "db"] * 2
+    here = plan(*args, work_dir=str(checkout))
+    assert reads(here) == [[main, top, beside], [top]]
+    assert [step.directory for step in here.steps] == [checkout] * 2
+    assert plan(*args, work_dir=str(checkout / "db")).state_ids == there.state_ids
+
+
+def test_outputs_of_options_are_in_the_work_dir(checkout):
+    main = checkout / "db/main.sql"
+    main.write_text("\\i x.sql\n")
+    args = ("-o", "x.sql", "-f", str(main))
+    for fields, written in (({}, "db/x.sql"), ({"work_dir": str(checkout)}, "x.sql")):
+        (step,) = plan(*args, **fields).steps
+        assert step.volatile == f"{main}:1: {checkout}/{written} is written by the script itself"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "select 1;\n",
+        "\\ir x.sql\n",
+        "copy t from program 'pwd';\n",
+        "copy t to program 'cat';\n",
+        "\\o out.txt\n",
+    ],
+)
+def test_the_work_dir_is_not_part_of_the_state_id(checkout, script):
+    main = checkout / "db/main.sql"
+    main.write_text(script)
+    args = ("-f", str(main))
+    assert ids(*args) == ids(*args, work_dir=str(checkout)) == ids(*args, work_dir="/")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "\\set v `pwd`\n",
+        "\\if `test -e x.sql`\n\\endif\n",
+        "\\! make\n",
+        "\\o |tee out.txt\n",
+        "select 1 \\g |tee out.txt\n",
+        "\\copy t from program 'cat x.sql'\n",
+        "\\copy t to program 'cat > x.csv'\n",
+    ],
+)
+def test_the_work_dir_of_programs_counts_relative_to_the_script(checkout, tmp_path_factory, script):
+    main = checkout / "db/main.sql"
+    main.write_text(script)
+    args = ("-f", str(main))
+    there = ids(*args)
+    (checkout / "link").symlink_to("db")
+    for same in (checkout / "db", checkout / "link", f"{checkout}/db/../db/"):
+        assert ids(*args, work_dir=str(same)) == there
+    here = ids(*args, work_dir=str(checkout))
+    assert here not in (there, ids(*args, work_dir=str(checkout.parent)))
+    assert plan(*args, work_dir=str(checkout)).steps[0].recipe["directory"] == ".."
+    moved = tmp_path_factory.mktemp("moved") / "checkout"
+    shutil.copytree(checkout, moved, symlinks=True)
+    assert ids("-f", str(moved / "db/main.sql"), work_dir=str(moved)) == here
 
 
 def test_a_volatile_step_and_those_after_it_get_ids_of_their_own():

@@ -211,6 +211,20 @@ def test_remote_commands_look_in_the_working_directory(
     assert plan.state_ids == local_plan(tmp_path / "app", files, *args, **fields).state_ids
 
 
+@pytest.mark.parametrize("work_dir", [CLIENT, "/elsewhere"])
+def test_remote_scripts_look_in_their_own_directory(
+    blobs: Blobs, tmp_path: Path, work_dir: str
+) -> None:
+    files = {
+        "sql/main.sql": "\\i x.sql\n\\! make\n",
+        "sql/x.sql": "select 2;",
+        "x.sql": "select 1;",
+    }
+    args = ("-f", f"{CLIENT}/sql/main.sql")
+    plan = Client(blobs, files).plan(*args, work_dir=work_dir)
+    assert plan.state_ids == local_plan(tmp_path / "app", files, *args).state_ids
+
+
 def test_the_working_directory_of_the_manifest_is_the_last_resort(blobs: Blobs) -> None:
     client = Client(blobs, {"sql/x.sql": "select 1;"})
     with pytest.raises(InvalidArgument, match="without a work_dir"):

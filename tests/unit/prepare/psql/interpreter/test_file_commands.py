@@ -141,3 +141,42 @@ def test_a_file_that_an_option_writes_is_no_input(read):
     content = read("\\i x.sql\n", outputs=("x.sql",))
     assert content.files == ()
     assert content.volatile.endswith("x.sql is written by the script itself")
+
+
+BESIDE = (
+    "cannot read file: psql looks for it in its working directory, not beside the script: "
+    "{}prepare in the directory of the script (work_dir)"
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        ("\\i x.sql", "write \\ir, or "),
+        ("\\include ./x.sql", "write \\ir, or "),
+        ("\\copy t from x.sql", ""),
+        ("\\lo_import x.sql", ""),
+    ],
+)
+def test_the_error_for_a_file_beside_the_script_says_what_to_do(work, command, advice):
+    work.write("db/x.sql", "1\n")
+    work.write("db/sub.sql", f"select 1;\n{command}\n")
+    work.write("main.sql", "\\i db/sub.sql\n")
+    root = work.root
+    places = f"{root}/main.sql:1: {root}/db/sub.sql:2: {root}/x.sql (there is {root}/db/x.sql)"
+    assert work.refusal() == (BESIDE.format(advice), places)
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["\\ir x.sql\n", "\\i nothing.sql\n", "\\i /nowhere/y.sql\n", "\\i db/bad.sql\n", "\\i dir\n"],
+)
+def test_the_error_for_a_file_that_is_not_beside_the_script_has_no_advice(work, script):
+    work.write("db/main.sql", script)
+    work.write("db/bad.sql", "\\connect - - elsewhere\n")
+    work.write("db/db/bad.sql", "")
+    work.write("db/dir/x.sql", "")
+    work.write("main.sql", "\\i db/main.sql\n")
+    message, details = work.refusal()
+    assert "beside" not in message
+    assert "there is" not in details
