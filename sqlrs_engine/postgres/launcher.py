@@ -236,16 +236,35 @@ class Launcher:
 
         With them come the descriptors that they need.
         """
-        added = self._distribution.additions
-        if program != "postgres" or added is None or not added.is_dir():
+        directories = [] if program != "postgres" else list(self._added_directories())
+        if not directories:
             yield [], ()
             return
-        with self._enterable(added) as (directory, descriptors):
-            paths = (
-                f"extension_control_path=$system:{directory}",
-                f"dynamic_library_path=$libdir:{directory}/lib",
+        with contextlib.ExitStack() as opened:
+            places: list[str] = []
+            descriptors: list[int] = []
+            for directory, name in directories:
+                entered, more = opened.enter_context(self._enterable(directory))
+                places.append(f"{entered}/{name}" if name else entered)
+                descriptors += more
+            control = ":".join(["$system", *places])
+            libraries = ":".join(["$libdir", *(f"{each}/lib" for each in places)])
+            yield (
+                [
+                    *("-c", f"extension_control_path={control}"),
+                    *("-c", f"dynamic_library_path={libraries}"),
+                ],
+                tuple(descriptors),
             )
-            yield [word for path in paths for word in ("-c", path)], descriptors
+
+    def _added_directories(self) -> Iterator[tuple[Path, str]]:
+        """Yield the directories with added extensions, as existing ones and names in them."""
+        added, fetched = self._distribution.additions, self._distribution.fetched
+        if added is not None and added.is_dir():
+            yield added, ""
+        if fetched is not None and fetched.parent.is_dir():
+            # It may appear while the server runs, which looks each time it needs an extension.
+            yield fetched.parent, fetched.name
 
     @contextlib.contextmanager
     def _enterable(self, path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:

