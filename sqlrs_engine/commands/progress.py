@@ -30,7 +30,7 @@ class PlainProgress:
     """One line per task that starts or ends, and per line of output if verbose.
 
     Steps that were cached are one line together, however many: they end without a start. A pull
-    has a line every few seconds, as it may take minutes.
+    has a line every few seconds, as it may take minutes. The download of an extension has one.
     """
 
     def __init__(
@@ -76,13 +76,13 @@ class PlainProgress:
         self._running = str(event.get("task_id"))
 
     def _is_due_of_pull(self, event: dict[str, Any]) -> bool:
-        """Return whether an event is about a pull and due to be shown."""
+        """Return whether an event is about a pull or another download and due to be shown."""
         message = str(event.get("message", ""))
         now = self._clock()
         if message.startswith("pulling ") and now >= self._next_of_pull:
             self._next_of_pull = now + _SECONDS_BETWEEN_LINES_OF_A_PULL
             return True
-        return message.startswith("pulled ")
+        return message.startswith(("pulled ", "downloading "))
 
     def _is_cached(self, event: dict[str, Any]) -> bool:
         """Record a task; return whether it ended without having started."""

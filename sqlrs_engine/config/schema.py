@@ -118,7 +118,8 @@ _SCHEMA: Schema = {
                 ("missing", "never", "always"),
                 "Whether a prepare pulls an image for which this machine has no PostgreSQL: "
                 "missing pulls it, never fails instead, always also looks up the tag in the "
-                "registry each time and pulls the image again when the tag has changed.",
+                "registry each time and pulls the image again when the tag has changed. "
+                "Unless it is never, a step that lacks pgcrypto downloads it.",
             ),
             registries={
                 "type": ["object", "null"],

@@ -71,7 +71,7 @@ class Engine:
         pulled = None
         if images is not None:
             pulled = stored_images(images, store_root, config, storage.os_user, os.environ)
-        found = distributions(store_root, search_path, builds, pulled)
+        found = distributions(store_root, search_path, builds, pulled, config)
         self.servers = servers = Servers(found, storage.os_user)
         self.metrics = metrics = Metrics()
         leases = Leases()

@@ -23,17 +23,19 @@ def distributions(
     search_path: str,
     builds: Path | None = None,
     images: StoredImages | None = None,
+    config: Config | None = None,
 ) -> Distributions:
     """Return the PostgreSQL versions that a store's engine can use.
 
     ``search_path`` is a ``PATH``. ``builds`` holds the user's own downloads; earlier versions kept
-    them in the store.
+    them in the store. ``config`` decides whether jobs may download extensions.
     """
     return Distributions(
         store_root / "postgres",
         builds=[builds] if builds else [],
         search=[Path(each) for each in search_path.split(os.pathsep) if each.startswith("/")],
         images=images,
+        may_fetch=lambda: config is None or config.value("images.pull") != "never",
     )
 
 

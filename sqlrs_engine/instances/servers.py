@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions.catalog import Distribution, Distributions
+from sqlrs_engine.postgres.distributions.pulled_images import Work
 from sqlrs_engine.postgres.os_user import OsUser
 from sqlrs_engine.statefs import data_dir
 
@@ -28,6 +29,13 @@ class Servers:
     def images_with(self, extension: str) -> list[tuple[str, Distribution]]:
         """Return the images of this machine that have an extension, best first."""
         return self._distributions.images_with(extension)
+
+    def fetch_extension(self, extension: str, distribution: Distribution, work: Work) -> bool:
+        """Download an extension that a distribution lacks; return whether that is possible.
+
+        Raises what ``Distributions.fetch_extension`` raises.
+        """
+        return self._distributions.fetch_extension(extension, distribution, work)
 
     def kill(self, container: Path) -> None:
         """End the server in a container at once; needs no binaries. Raises ClusterFailed."""

@@ -298,6 +298,9 @@ class World:
     def images_with(self, extension: str) -> list[tuple[str, Distribution]]:
         return []
 
+    def fetch_extension(self, extension: str, distribution: Distribution, work: JobContext) -> bool:
+        return False
+
     def close(self) -> None:
         self.retries.stop()
         self.service.shutdown(PATIENCE)

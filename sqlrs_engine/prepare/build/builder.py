@@ -21,6 +21,7 @@ from .advice import advised
 from .base_states import BaseStates
 from .build_locks import BuildLocks
 from .disk_full import full_disk_reported
+from .extension_download import with_extension
 from .proof import Proof
 from .workspaces import Workspaces
 
@@ -114,7 +115,7 @@ class Builder:
         return self._proof.diagnose(steps, error, fails_again)
 
     def _build_within_budget(self, plan: Plan, step: Step, context: JobContext) -> None:
-        """Build; when the disk is full, again after evictions."""
+        """Build; again when the disk was full or an extension was missing, and no longer is."""
 
         def relieve(failure: StorageFull, size: int) -> bool:
             if not self._disk_budget.relieve("prepare_step", failure, plan.state_ids, size):
@@ -123,7 +124,10 @@ class Builder:
             context.log("the disk was full: states were evicted, running the step again")
             return True
 
-        with_relief(lambda: self._build(plan, step, context), relieve)
+        def build() -> None:
+            with_relief(lambda: self._build(plan, step, context), relieve)
+
+        with_extension(build, self._servers, plan.distribution, context)
 
     def _build(self, plan: Plan, step: Step, context: JobContext) -> None:
         if step.parent_state_id is None or step.from_base:

@@ -185,6 +185,14 @@ def test_a_bad_ttl_is_refused_before_anything_starts(
     assert "soon" in capsys.readouterr().err
 
 
+def test_the_download_of_an_extension_is_shown_without_verbose() -> None:
+    lines = list[str]()
+    progress = PlainProgress(lines.append, verbose=False)
+    for message in ("psql: start", "downloading pgcrypto of PostgreSQL 18.6", "psql: downloading"):
+        progress.show({"type": "log", "message": message})
+    assert lines == ["  downloading pgcrypto of PostgreSQL 18.6"]
+
+
 def test_a_pull_is_shown_every_few_seconds_without_verbose() -> None:
     time, lines = 0.0, list[str]()
     progress = PlainProgress(lines.append, verbose=False, clock=lambda: time)
