@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,7 +65,8 @@ class Config:
         """
         segments = paths.parse(path)
         tree = self._effective if effective else self._overrides
-        return copy.deepcopy(paths.lookup(tree, segments))
+        with self._explained(segments):
+            return copy.deepcopy(paths.lookup(tree, segments))
 
     def effective(self) -> Tree:
         """Return the whole configuration in force."""
@@ -100,7 +101,8 @@ class Config:
         segments = paths.parse(path)
         with self._lock:
             overrides = copy.deepcopy(self._overrides)
-            paths.delete(overrides, segments)
+            with self._explained(segments):
+                paths.delete(overrides, segments)
             self._replace(overrides)
             try:
                 remaining = self.get(path, effective=True)
@@ -237,6 +239,19 @@ class Config:
             with contextlib.suppress(FileNotFoundError):
                 Path(temporary).unlink()
             raise
+
+    @contextlib.contextmanager
+    def _explained(self, segments: paths.Segments) -> Iterator[None]:
+        """Say in the details of a NotFound whether the path has a default."""
+        try:
+            yield
+        except NotFound as error:
+            path = paths.join(segments)
+            details = f"nothing is set at {path}"
+            with contextlib.suppress(NotFound):
+                paths.lookup(self._effective, segments)
+                details += ": its default applies, which effective=true (--effective) shows"
+            raise NotFound(error.message, details) from error
 
     def _notify(self, path: str) -> None:
         with self._lock:

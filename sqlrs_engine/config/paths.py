@@ -94,10 +94,7 @@ def _has(container: Any, segment: str | int) -> bool:
 
 def _child(container: Any, segment: str | int) -> Any:
     if not _has(container, segment):
-        raise NotFound(
-            "path not found",
-            f"nothing is set at {segment!r}: its default applies, or there is no such setting",
-        )
+        raise NotFound("path not found")
     return container[segment]
 
 
