@@ -108,6 +108,15 @@ _PACKAGES = {
     "unit": "unit",
 }
 
+# The major versions from which on PostgreSQL no longer has them.
+_REMOVED = {
+    "adminpack": 17,
+    "chkpass": 11,
+    "old_snapshot": 17,
+    "timetravel": 12,
+    "tsearch2": 10,
+}
+
 # The names of libraries that differ from those of their extensions.
 _OF_LIBRARY = {
     "_int": "intarray",
@@ -139,6 +148,12 @@ def sources_of(extension: str, major: int) -> Sources:
         image=_image(extension, major),
         package=package and f"postgresql-{major}-{package}",
     )
+
+
+def removed_in(extension: str, major: int) -> int | None:
+    """Return the major version that removed an extension which ``major`` therefore lacks."""
+    removed = _REMOVED.get(extension)
+    return removed if removed is not None and removed <= major else None
 
 
 def extension_of(library: str) -> str:

@@ -44,7 +44,10 @@ def advice_on(
     """
     error = _ERROR.search(details)
     if error is None:
-        return None
+        from .script_advice import archive_advice
+
+        archive = archive_advice(details)
+        return (archive, {}) if archive else None
     message = error["message"]
     if (advice := role_advice(message, base)) is not None:
         return advice, {}

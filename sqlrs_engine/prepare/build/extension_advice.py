@@ -9,6 +9,7 @@ from sqlrs_engine.postgres.distributions.extension_repair import hidden
 from sqlrs_engine.postgres.distributions.known_extensions import (
     Sources,
     extension_of,
+    removed_in,
     sources_of,
 )
 
@@ -50,7 +51,8 @@ def extension_advice(
         "install": sources.install,
         "pull": sources.image,
     }
-    ways = "; or ".join(_ways(here, sources))
+    removed = removed_in(name, distribution.major)
+    ways = "; or ".join(_ways(here, sources, removed))
     text = f"the extension {name} of PostgreSQL {distribution.version} does not work: {reason}"
     if reason is None:
         text = f"PostgreSQL {distribution.version} has no extension {name}"
@@ -68,7 +70,11 @@ def _extension(message: str) -> str | None:
     return extension_of(found["library"]) if found else None
 
 
-def _ways(here: list[tuple[str, Distribution]], sources: Sources) -> Iterator[str]:
+def _ways(
+    here: list[tuple[str, Distribution]], sources: Sources, removed: int | None
+) -> Iterator[str]:
+    if removed is not None:
+        yield f"leave it out of the script, because PostgreSQL {removed} removed it"
     if here:
         of_each_version = {each.version: image for image, each in reversed(here)}
         images = " or ".join(image for image, _ in here if image in of_each_version.values())

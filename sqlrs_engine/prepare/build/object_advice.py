@@ -32,9 +32,9 @@ def object_advice(message: str, distribution: Distribution, images_with: ImagesW
         return None
     if extension is None:
         return None
-    statement = f"CREATE EXTENSION {_identifier(extension)}"
+    statement = f"CREATE EXTENSION IF NOT EXISTS {_identifier(extension)}"
     if schema not in _PLAIN_SCHEMAS:
-        statement = f"CREATE SCHEMA {schema}; {statement} SCHEMA {schema}"
+        statement = f"CREATE SCHEMA IF NOT EXISTS {schema}; {statement} SCHEMA {schema}"
     advice = (
         f"{what} the extension {extension}: create it before this step "
         f"(-c {shlex.quote(statement)})"

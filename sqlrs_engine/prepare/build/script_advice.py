@@ -7,8 +7,24 @@ _COLON = re.compile(
 )
 _VARIABLE = re.compile(r""":(?P<quote>['"]?)(?P<name>\w+)(?P=quote)""")
 _PLPGSQL = re.compile(r'(?:extension|language) "plpgsql" already exists')
+_EXTENSION = re.compile(r'extension "(?P<name>.*)" already exists')
+_OIDS = re.compile(r'syntax error at or near "OIDS"', re.IGNORECASE)
+_NEWER = re.compile(r'unrecognized configuration parameter "transaction_timeout"')
+_IN_TAR = re.compile(r'could not open file "\$\$PATH\$\$/')
+_UNREADABLE = re.compile(r'could not open file "(?P<file>.*)" for (?:reading|writing): Permission')
 _NO_DATABASE = re.compile(r'database "(?P<name>.*)" does not exist')
 _GRANTOR = re.compile(r'permission denied to grant privileges as role "(?P<role>.*)"')
+
+_ARCHIVE = "The input is a PostgreSQL custom-format dump."
+_RESTORE = (
+    "make a script of the archive with pg_restore --file=dump.sql ARCHIVE, and prepare with "
+    "-f dump.sql"
+)
+
+
+def archive_advice(details: str) -> str | None:
+    """Return what to do about a script that is no script, which is an error of psql's own."""
+    return f"this is no script: {_RESTORE}" if _ARCHIVE in details else None
 
 
 def script_advice(text: str) -> str | None:
@@ -20,6 +36,25 @@ def script_advice(text: str) -> str | None:
         return f"the variable {name} of psql is not set: add -v {name}=VALUE to the arguments"
     if _PLPGSQL.match(text):
         return "every state has plpgsql: leave its CREATE LANGUAGE or CREATE EXTENSION out"
+    if found := _EXTENSION.match(text):
+        return (
+            f"an earlier statement or a script of the image has created {found['name']}: write "
+            "CREATE EXTENSION IF NOT EXISTS"
+        )
+    if _OIDS.match(text):
+        return "PostgreSQL 12 removed tables with OIDs: leave WITH OIDS out of the script"
+    if _NEWER.match(text):
+        return (
+            "the script is a dump of pg_dump 17 or newer: prepare with --image postgres:17 or "
+            "newer, or leave out its line SET transaction_timeout"
+        )
+    if _IN_TAR.match(text):
+        return f"the script is part of an archive: {_RESTORE}"
+    if found := _UNREADABLE.match(text):
+        return (
+            f"the server's user may not open {found['file']}: load it with psql's \\copy, which "
+            "reads as you"
+        )
     if found := _NO_DATABASE.match(text):
         return (
             f"a new state has the databases postgres and template1 only: create {found['name']} "

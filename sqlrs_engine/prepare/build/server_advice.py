@@ -25,6 +25,9 @@ _NO_PLACE = re.compile(
     r'|directory "(?P<directory>.*)" does not exist'
     r'|could not set permissions on directory "(?P<foreign>.*)"'
 )
+_NOT_PRELOADED = re.compile(
+    r'(?:extension )?"?(?P<library>\w+)"? (?:must be preloaded|(?:must|can only) be loaded via )'
+)
 _NO_TABLESPACE = re.compile(r'tablespace "(?P<name>.*)" does not exist')
 
 _IN_EVERY = "plpgsql"
@@ -47,6 +50,11 @@ def server_advice(text: str, distribution: Distribution, images_with: ImagesWith
         )
     if found := _NO_FEATURE.match(text):
         return _on_feature(found["icu"] or found["feature"], distribution, images_with)
+    if found := _NOT_PRELOADED.match(text):
+        return (
+            f"this PostgreSQL does not preload {found['library']}: prepare with an image of a "
+            "registry whose postgresql.conf.sample has it in shared_preload_libraries"
+        )
     if _NO_PLACE.match(text):
         return _on_tablespace("leave CREATE TABLESPACE out of the script")
     if found := _NO_TABLESPACE.match(text):

@@ -96,6 +96,23 @@ def test_advice_follows_the_details_of_a_step_that_fails():
     assert caught.value.details.startswith(f"{details}\nadvice: ")
 
 
+@pytest.mark.parametrize(
+    ("details", "remedy"),
+    [
+        ('a.sql:1: ERROR:  type "vector" does not exist\nLINE 1: …', "create it before this step"),
+        ('a.sql:1: ERROR:  tablespace "fast" does not exist', "pg_dump --no-tablespaces"),
+        ("a.sql:1: ERROR:  0A000: ICU is not supported in this build", "built without ICU"),
+        (
+            'a.sql:1: error: \\connect: … FATAL:  database "shop" does not exist',
+            "create shop before",
+        ),
+        ("psql ended with code 1\nThe input is a PostgreSQL custom-format dump.", "pg_restore"),
+    ],
+)
+def test_what_dumps_and_fixtures_expect_comes_with_a_remedy(details, remedy):
+    assert remedy in advice_on(details, BASE)
+
+
 def test_a_step_that_fails_otherwise_keeps_its_error():
     error = StepFailed("psql execution failed", "a.sql:1: ERROR:  syntax error")
     with pytest.raises(StepFailed) as caught, advised(BASE):

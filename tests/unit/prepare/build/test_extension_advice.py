@@ -65,6 +65,16 @@ def test_an_image_that_is_here_is_not_pulled_again():
     )
 
 
+def test_an_extension_that_postgres_has_removed_can_be_left_out():
+    text, _ = advice("adminpack", here=[("postgres:15.18", distribution(1, 15))])
+    assert text == (
+        "PostgreSQL 18.6 has no extension adminpack: leave it out of the script, because "
+        "PostgreSQL 17 removed it; or prepare with --image postgres:15.18 of this machine"
+    )
+    text, _ = advice("adminpack", distribution(0, 16))
+    assert "removed" not in text
+
+
 def test_the_postgres_that_failed_is_no_way_out():
     # Its control file is there, but its library does not load.
     found = extension_advice(

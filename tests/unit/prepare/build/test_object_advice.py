@@ -41,18 +41,19 @@ def advice(message, used=USED):
 )
 def test_an_object_of_an_extension_that_was_not_created(message, extension):
     said = advice(message)
-    assert said.endswith(f"before this step (-c 'CREATE EXTENSION {extension}')")
+    assert said.endswith(f"before this step (-c 'CREATE EXTENSION IF NOT EXISTS {extension}')")
 
 
 def test_the_extension_goes_to_the_schema_in_which_it_is_expected():
     assert advice('type "extensions.citext" does not exist').endswith(
-        "(-c 'CREATE SCHEMA extensions; CREATE EXTENSION citext SCHEMA extensions')"
+        "(-c 'CREATE SCHEMA IF NOT EXISTS extensions; "
+        "CREATE EXTENSION IF NOT EXISTS citext SCHEMA extensions')"
     )
 
 
 def test_an_extension_that_is_not_here_either_comes_with_the_way_to_get_it():
     said = advice('type "public.geometry" does not exist')
-    assert "(-c 'CREATE EXTENSION postgis'); PostgreSQL 18.6 has no extension postgis: " in said
+    assert "postgis'); PostgreSQL 18.6 has no extension postgis: " in said
     assert said.endswith("prepare with --image postgis/postgis:18-3.6")
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sqlrs_engine.prepare.build.script_advice import script_advice
+from sqlrs_engine.prepare.build.script_advice import archive_advice, script_advice
 
 
 def at_colon(line):
@@ -37,6 +37,35 @@ def test_plpgsql_is_there_from_the_start(kind):
     assert said.startswith("every state has plpgsql")
 
 
+def test_an_extension_that_a_script_of_the_image_has_created():
+    said = script_advice('extension "postgis" already exists')
+    assert said.endswith("has created postgis: write CREATE EXTENSION IF NOT EXISTS")
+
+
+def test_oids_are_gone():
+    said = script_advice('syntax error at or near "OIDS"\nLINE 1: CREATE TABLE t () WITH OIDS;')
+    assert said.endswith("leave WITH OIDS out of the script")
+
+
+def test_a_dump_of_a_newer_version():
+    said = script_advice('unrecognized configuration parameter "transaction_timeout"')
+    assert "prepare with --image postgres:17 or newer" in said
+    assert script_advice('unrecognized configuration parameter "my_own"') is None
+
+
+def test_archives_are_no_scripts():
+    restore = "pg_restore --file=dump.sql"
+    assert restore in archive_advice("The input is a PostgreSQL custom-format dump.\nUse …")
+    assert restore in script_advice('could not open file "$$PATH$$/3057.dat" for reading: No …')
+    assert archive_advice("psql ended with code 1") is None
+
+
+def test_a_file_that_the_server_may_not_read():
+    said = script_advice('could not open file "/root/a.csv" for reading: Permission denied')
+    assert said.startswith("the server's user may not open /root/a.csv: load it with psql's \\copy")
+    assert script_advice('could not open file "a.csv" for reading: No such file') is None
+
+
 def test_a_database_that_no_script_has_created():
     said = script_advice('database "shop" does not exist')
     assert "create shop before" in said
@@ -48,8 +77,6 @@ def test_a_grantor_that_is_not_the_first_superuser():
     assert said.endswith("(sed 's/ GRANTED BY cloud_admin;/;/')")
 
 
-@pytest.mark.parametrize(
-    "message", ['syntax error at or near "x"', 'extension "citext" already exists']
-)
+@pytest.mark.parametrize("message", ['syntax error at or near "x"', 'type "citext" already exists'])
 def test_other_errors_have_no_advice(message):
     assert script_advice(message) is None

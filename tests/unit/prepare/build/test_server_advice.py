@@ -82,6 +82,22 @@ def test_other_features_come_with_an_installed_version_too():
 
 
 @pytest.mark.parametrize(
+    ("message", "library"),
+    [
+        (
+            'pg_stat_statements must be loaded via "shared_preload_libraries"',
+            "pg_stat_statements",
+        ),
+        ("pg_cron can only be loaded via shared_preload_libraries", "pg_cron"),
+        ('extension "timescaledb" must be preloaded', "timescaledb"),
+    ],
+)
+def test_a_library_that_is_not_preloaded_comes_with_an_image(message, library):
+    said = advice(message)
+    assert said.startswith(f"this PostgreSQL does not preload {library}: prepare with an image")
+
+
+@pytest.mark.parametrize(
     "message",
     [
         "tablespace location must be an absolute path",
