@@ -9,7 +9,7 @@ _MEBIBYTE = 1 << 20
 
 _WORDS = {
     "resolving": "looking it up",
-    "waiting": "waiting for another pull of the same",
+    "waiting": "waiting for another pull of it",
     "unpacking": "putting its files together",
     "finishing": "making its PostgreSQL runnable",
 }

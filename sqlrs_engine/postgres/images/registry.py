@@ -115,7 +115,7 @@ class RegistryClient:
         """Return a blob of at most ``limit`` bytes whose digest is right; raises as above."""
         if descriptor.size > limit:
             raise ImageCorrupt(
-                "a part of the image is larger than such parts are: use another image",
+                "a part of the image is too large: use another image",
                 f"{descriptor.digest} has {descriptor.size} bytes",
             )
 
@@ -304,8 +304,8 @@ def _start(answer: "Answer", offset: int) -> int:
     given = answer.headers.get("content-range", "").removeprefix("bytes ").partition("-")[0]
     if not given.isascii() or not given.isdigit() or int(given) > offset:
         raise RegistryUnavailable(
-            f"{answer.request.url.host} sent another part than it was asked for: try again, or set "
-            "a mirror in images.registries",
+            f"{answer.request.url.host} sent the wrong part of a layer: try again, or set a mirror "
+            "in images.registries",
             answer.headers.get("content-range"),
         )
     return int(given)

@@ -36,9 +36,10 @@ def unreachable(host: str, reason: str) -> RegistryUnavailable:
 
 
 def interrupted(host: str, reason: str) -> RegistryUnavailable:
-    """Return the error for a transfer that broke off."""
+    """Return the error for a transfer that was interrupted."""
     return RegistryUnavailable(
-        f"the connection to {host} broke off: pull again, and the download goes on where it ended",
+        f"the connection to {host} was interrupted: pull again, and the download continues where "
+        "it ended",
         reason,
     )
 

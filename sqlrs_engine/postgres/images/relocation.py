@@ -213,7 +213,7 @@ class _Relocation:
         content = bytearray(read(program.path))
         if not program.elf.with_interpreter(content, f"{LINKS}/{_LOADER}"):
             raise ImageUnusable(
-                "the programs of the image name their loader in too few letters: use another image",
+                "the path of the loader in the image's programs is too short: use another image",
                 program.elf.interpreter,
             )
         if self._tree.directory(_ZONES):
@@ -315,7 +315,7 @@ def _try(tree: RootTree, programs: ServerPrograms, os_user: OsUser | None) -> No
 
 def _cannot_run(program: str, reason: str) -> ImageUnusable:
     return ImageUnusable(
-        f"the program {program} of the image does not run on this machine: use another image if "
-        "the reason is the image's",
+        f"the program {program} of the image does not run on this machine: remove the cause "
+        "that the details name, or use another image",
         reason,
     )

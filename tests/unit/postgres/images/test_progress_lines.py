@@ -23,7 +23,7 @@ def test_each_phase_has_a_line() -> None:
     lines.show(Progress(phase="finishing"))
     assert lines.written == [
         "pulling x: looking it up",
-        "pulling x: waiting for another pull of the same",
+        "pulling x: waiting for another pull of it",
         "pulling x: 0.0 of 180.0 MiB",
         "pulling x: putting its files together",
         "pulling x: making its PostgreSQL runnable",

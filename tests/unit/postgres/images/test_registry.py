@@ -157,13 +157,13 @@ def test_a_server_that_ignores_the_range(double: RegistryDouble) -> None:
 @pytest.mark.parametrize("given", ["bytes 400000-1023999/1024000", "", "bytes x-y/z"])
 def test_a_server_that_sends_another_part(double: RegistryDouble, given: str) -> None:
     double.rule(BLOBS, Answer(206, CONTENT[400_000:], {"Content-Range": given}))
-    with pytest.raises(RegistryUnavailable, match="another part"):
+    with pytest.raises(RegistryUnavailable, match="sent the wrong part"):
         Client(double).blob(300_000)
 
 
 def test_a_body_that_breaks_off(double: RegistryDouble) -> None:
     double.rule(BLOBS, Answer(200, CONTENT, cut_after=500_000))
-    with pytest.raises(RegistryUnavailable, match="broke off: pull again"):
+    with pytest.raises(RegistryUnavailable, match="was interrupted: pull again"):
         Client(double).blob()
 
 
@@ -423,7 +423,7 @@ def test_a_missing_part_of_an_image(double: RegistryDouble) -> None:
 def test_a_small_blob_is_checked(double: RegistryDouble, limit: int) -> None:
     client = Client(double).client
     if limit < len(CONTENT):
-        with client, pytest.raises(ImageCorrupt, match="larger than such parts are"):
+        with client, pytest.raises(ImageCorrupt, match="is too large"):
             client.small_blob(BLOB, limit)
         return
     double.rule(BLOBS, Answer(200, CONTENT[:-1] + b"x"))
