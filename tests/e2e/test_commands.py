@@ -124,7 +124,7 @@ def test_scripts_read_files_as_psql_does_in_the_same_directory(shell: Shell) -> 
     assert ended.returncode == 1
     assert "psql looks for it in its working directory, not beside the script" in ended.stderr
     assert "write \\ir, or prepare in the directory of the script" in ended.stderr
-    assert f"(there is {database}/tables.sql)" in ended.stderr
+    assert f"(in {database}, there is tables.sql)" in ended.stderr
     (database / "all.sql").write_text("\\ir tables.sql\n")
     plan = shell.out("prepare", "--plan", "--", "-f", "db/all.sql")
     assert plan.splitlines()[0].split() == ["STEP", "STATE", "CACHED"]

@@ -444,9 +444,10 @@ def test_scripts_run_in_the_working_directory_of_a_request(store, scripts):
     (scripts / "data.csv").write_text("8\n")
     assert query(store.prepare(*args, work_dir=str(scripts)), "select n from w") == 8
     # Without a working directory, it is the script's own.
-    with pytest.raises(InvalidArgument, match="cannot read file") as caught:
+    with pytest.raises(InvalidArgument, match="cannot read file: the working dir") as caught:
         store.submit("-f", str(script))
-    assert caught.value.details == f"{script}:1: {scripts}/db/db/tables.sql"
+    missing = f"{script}:1: {scripts}/db/db/tables.sql"
+    assert caught.value.details == f"{missing} (in {scripts}, there is db/tables.sql)"
 
 
 def test_a_program_left_behind_does_not_hold_a_job(store, scripts):

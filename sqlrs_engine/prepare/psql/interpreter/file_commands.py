@@ -25,6 +25,10 @@ _BESIDE = (
     "cannot read file: psql looks for it in its working directory, not beside the script: "
     "{or_relative}prepare in the directory of the script (work_dir)"
 )
+_ABOVE = (
+    "cannot read file: the working directory is not the one that the script is written for: "
+    "prepare in that one (work_dir)"
+)
 
 # Takes the path of a script, the name by which psql knows it, and where it is included.
 Include = Callable[[Path, str, str], str]
@@ -71,15 +75,16 @@ class FileCommands:
                 reason = f"{location}: \\{command.name} - reads the rest of the script"
                 self._findings.doubt(reason, lost=True)
             return (command.arguments,)
-        given = name = canonical(name)
+        name = canonical(name)
         if command.name in RELATIVE_INCLUDES and script_name and not self._files.is_absolute(name):
             name = canonical(posixpath.join(posixpath.dirname(script_name), name))
+            script_name = None  # it is not looked for in the working directory
 
         def content(path: Path) -> Fields:
             return (self._include(path, name, location),)
 
         path = self._path(name, location)
-        with self._advising(path, given, script_name, command, location):
+        with self._advising(path, name, script_name, command, location):
             return self._read(path, command, location, self._files.script, content)
 
     def copy(self, command: Command, location: str, script_name: str | None) -> Fields:
@@ -219,21 +224,25 @@ class FileCommands:
     def _advising(
         self, path: Path | None, name: str, script_name: str | None, command: Command, location: str
     ) -> Iterator[None]:
-        """Add advice to the error for a file that is absent, but is beside the script."""
+        """Add advice to the error for an absent file that is beside the script or above it.
+
+        ``script_name`` is None if that makes no difference.
+        """
         try:
             yield
         except InvalidArgument as error:
             if path is None or script_name is None or self._files.is_absolute(name):
                 raise
-            beside = self._path(posixpath.join(posixpath.dirname(script_name), name), location)
+            script = self._path(script_name, location)
+            places = [] if script is None else script.parents
+            found = next((each for each in places if self._files.is_here(each / name)), None)
             # An error of a file that it includes passes through here as well.
-            if beside is None or not self._files.is_here(beside) or self._files.exists(path):
+            if script is None or found is None or self._files.exists(path):
                 raise
             or_relative = "write \\ir, or " if command.name in INCLUDES else ""
-            raise InvalidArgument(
-                _BESIDE.format(or_relative=or_relative),
-                f"{error.details} (there is {printable(str(beside))})",
-            ) from error
+            advice = _BESIDE.format(or_relative=or_relative) if found == script.parent else _ABOVE
+            there = printable(f"in {found}, there is {name}")
+            raise InvalidArgument(advice, f"{error.details} ({there})") from error
 
     def _read_own(self, path: Path, location: str) -> None:
         """Note that the script reads a file that it writes, whose content changes meanwhile."""

@@ -163,16 +163,37 @@ def test_the_error_for_a_file_beside_the_script_says_what_to_do(work, command, a
     work.write("db/sub.sql", f"select 1;\n{command}\n")
     work.write("main.sql", "\\i db/sub.sql\n")
     root = work.root
-    places = f"{root}/main.sql:1: {root}/db/sub.sql:2: {root}/x.sql (there is {root}/db/x.sql)"
+    places = f"{root}/main.sql:1: {root}/db/sub.sql:2: {root}/x.sql (in {root}/db, there is "
+    places += f"{command.split()[-1].removeprefix('./')})"
     assert work.refusal() == (BESIDE.format(advice), places)
+
+
+def test_the_error_for_a_file_above_the_script_names_the_working_directory(work):
+    work.write("admin/sql/x.sql", "select 1;\n")
+    work.write("admin/sql/all.sql", "\\i admin/sql/x.sql\n")
+    message, details = work.refusal("admin/sql/all.sql")
+    assert message == (
+        "cannot read file: the working directory is not the one that the script is written for: "
+        "prepare in that one (work_dir)"
+    )
+    missing = f"{work.root}/admin/sql/all.sql:1: {work.root}/admin/sql/admin/sql/x.sql"
+    assert details == f"{missing} (in {work.root}, there is admin/sql/x.sql)"
 
 
 @pytest.mark.parametrize(
     "script",
-    ["\\ir x.sql\n", "\\i nothing.sql\n", "\\i /nowhere/y.sql\n", "\\i db/bad.sql\n", "\\i dir\n"],
+    [
+        "\\ir x.sql\n",
+        "\\ir top.sql\n",
+        "\\i nothing.sql\n",
+        "\\i /nowhere/y.sql\n",
+        "\\i db/bad.sql\n",
+        "\\i dir\n",
+    ],
 )
 def test_the_error_for_a_file_that_is_not_beside_the_script_has_no_advice(work, script):
     work.write("db/main.sql", script)
+    work.write("top.sql", "")
     work.write("db/bad.sql", "\\connect - - elsewhere\n")
     work.write("db/db/bad.sql", "")
     work.write("db/dir/x.sql", "")
