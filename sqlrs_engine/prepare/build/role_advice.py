@@ -5,9 +5,11 @@ import re
 import shlex
 
 from sqlrs_engine.postgres.base_recipe import ALWAYS, BaseRecipe
+from sqlrs_engine.postgres.settings import SUPERUSER
 
 _EXISTS = re.compile(r'role "(?P<role>.+)" already exists')
 _REQUIRED = re.compile(r"cannot drop role (?P<role>\S+) because it is required by")
+_DROPPED_ITSELF = "current user cannot be dropped"
 _MISSING = re.compile(r'role "(?P<role>.+)" does not exist')
 
 _LINES = "^(CREATE ROLE|DROP ROLE( IF EXISTS)?)"
@@ -17,6 +19,8 @@ def role_advice(message: str, base: BaseRecipe) -> str | None:
     """Return what to do about an error of PostgreSQL, if it is about a role."""
     if found := _EXISTS.match(message) or _REQUIRED.match(message):
         return _on_existing(found["role"], base)
+    if message.startswith(_DROPPED_ITSELF):
+        return _on_existing(SUPERUSER, base)
     if found := _MISSING.match(message):
         return _on_missing(found["role"], base)
     return None
@@ -24,23 +28,25 @@ def role_advice(message: str, base: BaseRecipe) -> str | None:
 
 def _on_existing(role: str, base: BaseRecipe) -> str | None:
     if role in ALWAYS:
-        return (
-            f"the role {role} exists in every state: leave its CREATE ROLE (and DROP ROLE) "
-            f"out of the script; for the output of pg_dumpall: grep -vE '{_LINES} {role};'"
-        )
-    if role in base.roles:
-        return (
-            f"the role {role} is one of postgres.roles in the configuration, so it exists "
-            "in every state: leave its CREATE ROLE out of the script, or remove it from "
-            "postgres.roles"
-        )
-    return None
+        why = f"the role {role} exists in every state"
+    elif role in base.roles:
+        why = f"the role {role} is one of postgres.roles, so it exists in every state"
+    else:
+        return None
+    # All at once, because a script that creates one of them creates the others, too.
+    roles = "|".join(map(re.escape, (*ALWAYS, *base.roles)))
+    lines = f'{_LINES} "?({roles})"?;'
+    return (
+        f"{why}: leave its CREATE ROLE (and DROP ROLE) out of the script; for the output of "
+        f"pg_dumpall: grep -vE {shlex.quote(lines)}"
+    )
 
 
 def _on_missing(role: str, base: BaseRecipe) -> str:
     roles = json.dumps([*base.roles, role], ensure_ascii=False)
     return (
-        f"create the role {role} in a step before, or add it to postgres.roles in the "
+        f"create the role {role} in a step before, leave owners and privileges out of a dump "
+        "(pg_dump --no-owner --no-privileges), or add the role to postgres.roles in the "
         "configuration, which makes it part of every state: sqlrs-engine config set postgres.roles "
         f"{shlex.quote(roles)}"
     )

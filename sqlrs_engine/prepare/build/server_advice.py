@@ -10,7 +10,10 @@ _NO_LOCALE = re.compile(
     r'(?:invalid (?:LC_COLLATE |LC_CTYPE )?locale name:|could not create locale) "(?P<locale>.*?)"'
 )
 _OF_WINDOWS = re.compile(r"^[A-Z][a-z]{3,}_[A-Z]|\.\d{3,5}$")  # such as Portuguese_Portugal.1252
-_NO_COLLATION = re.compile(r'collation "(?P<locale>[^"]+)" for encoding "\w+" does not exist')
+_NO_COLLATION = re.compile(
+    r'collation "(?:pg_catalog\.)?(?P<locale>[a-z]{2,3}(?:_[A-Z]{2}\b|[\w-]*-x-icu)[^"]*)" for '
+)
+_ICU_COLLATION = "-x-icu"
 _OTHER_LOCALE = re.compile(
     r"new (?:collation|LC_CTYPE|locale provider|ICU locale) \(.*\) (?:is incompatible with|does "
     r"not match) "
@@ -42,6 +45,8 @@ def server_advice(text: str, distribution: Distribution, images_with: ImagesWith
     ``text`` is the message with the lines that follow it.
     """
     if found := _NO_LOCALE.match(text) or _NO_COLLATION.match(text):
+        if found["locale"].endswith(_ICU_COLLATION):
+            return _on_feature("ICU", distribution, images_with)
         return _on_locale(found["locale"], distribution)
     if _OTHER_LOCALE.match(text):
         return (

@@ -34,6 +34,7 @@ def advice(text, used=USED, here=()):
         'invalid locale name: "en_US.UTF-8"',
         'could not create locale "en_US.UTF-8": No such file or directory',
         'collation "en_US.UTF-8" for encoding "UTF8" does not exist',
+        'collation "pg_catalog.en_US.UTF-8" for encoding "UTF8" does not exist',
     ],
 )
 def test_a_locale_that_the_machine_does_not_have(message):
@@ -72,6 +73,16 @@ def test_icu_comes_with_the_postgres_of_the_system_and_with_images():
     )
     said = advice("ICU is not supported in this build", here=[("postgres:18.6", USED)])
     assert said.endswith("(Debian and Ubuntu: package postgresql) or an image of a registry")
+
+
+@pytest.mark.parametrize("collation", ["en-x-icu", "und-x-icu", "pg_catalog.sr-Latn-x-icu"])
+def test_collations_of_icu_come_with_icu(collation):
+    said = advice(f'collation "{collation}" for encoding "UTF8" does not exist')
+    assert said.startswith("PostgreSQL 18.6 is built without ICU")
+
+
+def test_a_collation_of_the_script_is_no_locale():
+    assert advice('collation "public.mine" for encoding "UTF8" does not exist') is None
 
 
 def test_other_features_come_with_an_installed_version_too():
