@@ -164,7 +164,7 @@ class Additions:
         """Return whether servers can use what is in the directory, and others cannot change it."""
         if ":" in str(self._root):  # which separates directories in the setting
             return False
-        places = (self._root.parent, self._root)
+        places = (self._root.parent, self._root, self.fetched_root)
         return not any(each.is_dir() and others_can_change(each) for each in places)
 
     def _make(self, major: int, sources: Iterable[_Source]) -> tuple[Path | None, frozenset[str]]:

@@ -152,11 +152,11 @@ def test_nothing_is_added_in_a_path_that_the_server_would_split(
     assert Additions(tmp_path / "a:b", archive=NONE).planned(bundled, ()) == bundled
 
 
-@pytest.mark.parametrize("place", [".", "added"])
+@pytest.mark.parametrize("place", [".", "added", "added/fetched"])
 def test_nothing_is_added_where_others_could_change_it(
     tmp_path: Path, bundled: Distribution, place: str
 ) -> None:
-    (tmp_path / "added").mkdir()
+    (tmp_path / "added").joinpath("fetched").mkdir(parents=True)
     (tmp_path / place).chmod(0o777)
     assert Additions(tmp_path / "added", archive=NONE).planned(bundled, ()) == bundled
 
