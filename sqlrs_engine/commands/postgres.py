@@ -56,14 +56,19 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     install = actions.add_parser(
         "install",
         help="download a major version, for all of your state stores",
-        epilog="example:  sqlrs-engine postgres install 15",
+        description=(
+            "Download the newest minor version of a major version from the Python package\n"
+            "index, and check that its extensions work."
+        ),
+        epilog="example:\n  sqlrs-engine postgres install 15",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     install.add_argument(
         "major",
         type=int,
         choices=MAJORS,
         metavar="MAJOR",
-        help=f"{OLDEST_MAJOR} to {NEWEST_MAJOR}; installs the newest minor version",
+        help=f"{OLDEST_MAJOR} to {NEWEST_MAJOR}",
     )
     add_state_dir(install)
     install.set_defaults(run=run_install)
