@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
 _OF_LIBPQ = re.compile(r"PG[A-Z]+")
+# They refuse servers of a newer major version than their own.
+_OF_SERVER = ("pg_dump", "pg_dumpall")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -32,7 +34,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description=(
             "Run a program (default: psql) with the connection of the instance in its\n"
             "environment: PGHOST, PGPORT, PGUSER, PGPASSWORD, PGDATABASE and DATABASE_URL.\n"
-            "Other users of the machine can read a program's arguments, not its environment."
+            "Other users of the machine can read a program's arguments, not its environment.\n"
+            "Programs are those of the PATH, then those of the instance's PostgreSQL; pg_dump\n"
+            "and pg_dumpall are the instance's first."
         ),
         epilog="examples:\n"
         "  sqlrs-engine exec dev\n"
@@ -64,9 +68,16 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     ) as engine:
         instance = _find(engine, args.reference)
     environ = environment(terminal.environ, instance["dsn"])
-    environ["PATH"] = _search_path(where, terminal.environ.get("PATH", ""), instance["image_id"])
+    path = terminal.environ.get("PATH", "")
+    own = _clients(where, path, instance["image_id"])
+    environ["PATH"] = os.pathsep.join([path or os.defpath, *own])
     command = args.rest or ["psql"]
-    program = shutil.which(command[0], path=environ["PATH"])
+    program = None
+    if command[0] in _OF_SERVER and own:
+        program = shutil.which(command[0], path=os.pathsep.join(own))
+        # By this argument pg_dumpall finds its pg_dump.
+        command = [program or command[0], *command[1:]]
+    program = program or shutil.which(command[0], path=environ["PATH"])
     if program is None:
         raise InvalidArgument(
             f"program not found: {command[0]}", "install it, or put its directory on the PATH"
@@ -112,8 +123,8 @@ def _find(engine: "EngineClient", reference: str) -> dict[str, Any]:
     return instance
 
 
-def _search_path(where: Places, search_path: str, image_id: str) -> str:
-    """Return the PATH, followed by the client programs of the instance's PostgreSQL.
+def _clients(where: Places, search_path: str, image_id: str) -> list[str]:
+    """Return the directory, if there is one, with the client programs of a PostgreSQL.
 
     Root gets those of this machine in place of an image's.
     """
@@ -124,4 +135,4 @@ def _search_path(where: Places, search_path: str, image_id: str) -> str:
     own = found and found.bin_dir
     if found and found.origin == "image" and os.geteuid() == 0:
         own = known.get(image_id).clients
-    return os.pathsep.join([search_path or os.defpath, *([str(own)] if own else [])])
+    return [str(own)] if own else []
