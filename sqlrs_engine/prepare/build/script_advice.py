@@ -24,7 +24,7 @@ _RESTORE = (
 
 def archive_advice(details: str) -> str | None:
     """Return what to do about a script that is no script, which is an error of psql's own."""
-    return f"this is no script: {_RESTORE}" if _ARCHIVE in details else None
+    return f"the input is not a script: {_RESTORE}" if _ARCHIVE in details else None
 
 
 def script_advice(text: str) -> str | None:
