@@ -14,6 +14,12 @@ _IN_TAR = re.compile(r'could not open file "\$\$PATH\$\$/')
 _UNREADABLE = re.compile(r'could not open file "(?P<file>.*)" for (?:reading|writing): Permission')
 _NO_DATABASE = re.compile(r'database "(?P<name>.*)" does not exist')
 _GRANTOR = re.compile(r'permission denied to grant privileges as role "(?P<role>.*)"')
+_BYTES = re.compile(r'invalid byte sequence for encoding "UTF8": (?P<bytes>0x\w\w(?: 0x\w\w)?)')
+_UTF_16 = ("0xff", "0xfe")
+_ENCODING = re.compile(
+    r'encoding "(?P<name>\w+)" does not match locale'
+    r"|new encoding \((?P<new>\w+)\) is incompatible"
+)
 
 _ARCHIVE = "The input is a PostgreSQL custom-format dump."
 _RESTORE = (
@@ -33,7 +39,10 @@ def script_advice(text: str) -> str | None:
     ``text`` is the message with the lines that follow it.
     """
     if (name := _variable(text)) is not None:
-        return f"the variable {name} of psql is not set: add -v {name}=VALUE to the arguments"
+        return (
+            f"psql has not replaced the variable {name}: set it with -v {name}=VALUE in the "
+            "arguments; within '…' and $$…$$ psql replaces no variables"
+        )
     if _PLPGSQL.match(text):
         return "every state has plpgsql: leave its CREATE LANGUAGE or CREATE EXTENSION out"
     if found := _EXTENSION.match(text):
@@ -54,6 +63,19 @@ def script_advice(text: str) -> str | None:
         return (
             f"the server's user may not open {found['file']}: load it with psql's \\copy, which "
             "reads as you"
+        )
+    if found := _BYTES.match(text):
+        if found["bytes"].startswith(_UTF_16):
+            return "the script is in UTF-16: convert it (iconv -f UTF-16 -t UTF-8)"
+        return (
+            "the script is not in UTF-8: begin it with SET client_encoding = 'LATIN1', or "
+            "whichever encoding it is in"
+        )
+    if found := _ENCODING.match(text):
+        name = found["name"] or found["new"]
+        return (
+            f"databases in {name} need TEMPLATE template0 LOCALE 'C' in their CREATE DATABASE: "
+            "add that, or leave the encoding out"
         )
     if found := _NO_DATABASE.match(text):
         return (

@@ -21,9 +21,8 @@ def at_colon(line):
     ],
 )
 def test_a_variable_of_psql_that_is_not_set(line):
-    assert script_advice(at_colon(line)) == (
-        "the variable PGUSER of psql is not set: add -v PGUSER=VALUE to the arguments"
-    )
+    said = script_advice(at_colon(line))
+    assert said.startswith("psql has not replaced the variable PGUSER: set it with -v PGUSER=VALUE")
 
 
 def test_a_colon_that_is_no_variable_is_a_mistake_of_the_script():
@@ -64,6 +63,24 @@ def test_a_file_that_the_server_may_not_read():
     said = script_advice('could not open file "/root/a.csv" for reading: Permission denied')
     assert said.startswith("the server's user may not open /root/a.csv: load it with psql's \\copy")
     assert script_advice('could not open file "a.csv" for reading: No such file') is None
+
+
+def test_scripts_in_other_encodings():
+    message = 'invalid byte sequence for encoding "UTF8": {}'.format
+    assert "iconv -f UTF-16" in script_advice(message("0xff"))
+    assert "SET client_encoding" in script_advice(message("0xe3 0x6f 0x27"))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        'encoding "LATIN1" does not match locale "C.UTF-8"',
+        "new encoding (LATIN1) is incompatible with the encoding of the template database (UTF8)",
+    ],
+)
+def test_databases_in_other_encodings(message):
+    said = script_advice(message)
+    assert said.startswith("databases in LATIN1 need TEMPLATE template0 LOCALE 'C'")
 
 
 def test_a_database_that_no_script_has_created():
