@@ -533,25 +533,34 @@ class Proxy:
                 client, _ = self._server.accept()
             except OSError:
                 return
-            head = b""
-            while not head.endswith(b"\r\n\r\n"):
-                head += client.recv(1)
-            self.lines.append(head.partition(b"\r\n")[0].decode())
-            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-            host, _, port = self._target.host.partition(":")
-            upstream = socket.create_connection((host, int(port)))
-            for source, sink in ((client, upstream), (upstream, client)):
-                threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+            with client:
+                self._serve(client)
+
+    def _serve(self, client: socket.socket) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += client.recv(1)
+        self.lines.append(head.partition(b"\r\n")[0].decode())
+        client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        host, _, port = self._target.host.partition(":")
+        with socket.create_connection((host, int(port))) as upstream:
+            back = threading.Thread(target=self._copy, args=(upstream, client))
+            back.start()
+            self._copy(client, upstream)
+            back.join()
 
     @staticmethod
     def _copy(source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 sink.sendall(data)
+        with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
+        self._server.shutdown(socket.SHUT_RDWR)  # wakes the thread that accepts
         self._server.close()
+        self._thread.join()
 
 
 @pytest.fixture
