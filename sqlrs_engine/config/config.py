@@ -242,7 +242,7 @@ class Config:
 
     @contextlib.contextmanager
     def _explained(self, segments: paths.Segments) -> Iterator[None]:
-        """Say in the details of a NotFound whether the path has a default."""
+        """Add to the details of a NotFound whether the path has a default."""
         try:
             yield
         except NotFound as error:

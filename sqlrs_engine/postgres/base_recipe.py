@@ -1,4 +1,4 @@
-"""What base states are made with, beyond the distribution: roles and a locale.
+"""The recipe of base states, beyond the distribution: roles and a locale.
 
 The *base id* is the start of the ids of all states of a base state. It says what the base state
 contains; the image id says which programs made it, and these run the states for as long as they

@@ -1,4 +1,4 @@
-"""What an image does in a new cluster: the scripts of ``/docker-entrypoint-initdb.d``.
+"""The scripts of ``/docker-entrypoint-initdb.d``, which an image runs in a new cluster.
 
 The entry points of PostgreSQL's official images and of many others run them, with a shell function
 ``docker_process_sql`` and an array ``psql`` that scripts may use. Here, each script has a shell of

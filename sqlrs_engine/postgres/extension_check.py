@@ -52,7 +52,7 @@ def failing_extensions(
 
 
 def _error(cluster: Cluster, name: str) -> str | None:
-    """Create an extension in a session of its own, and take it back."""
+    """Create an extension in a session of its own, and roll it back."""
     import psycopg
 
     try:

@@ -1,4 +1,4 @@
-"""What well-known extensions create: by these names, scripts show that they expect an extension."""
+"""Objects that well-known extensions create, whose names show that a script expects one."""
 
 _TYPES = {
     "age": "agtype",

@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 class PullSettings(Protocol):
-    """What the configuration says about pulls at the moment: it may change at any time."""
+    """The settings of pulls, read anew each time: they may change at any time."""
 
     def policy(self) -> Policy:
         """Return ``images.pull``."""

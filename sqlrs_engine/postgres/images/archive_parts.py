@@ -67,7 +67,7 @@ def opened_parts(file: Path, workspace: Path, cancellation: Cancellation) -> Par
 
 
 class _Files:
-    """What both kinds of archives do in the same way."""
+    """The parts that both kinds of archives share."""
 
     def has(self, name: str) -> bool:
         try:

@@ -100,7 +100,7 @@ class _Gzip:
 
     @property
     def unused(self) -> bytes:
-        """What follows the stream."""
+        """The bytes after the stream."""
         return bytes(self._stream.unused_data)
 
     @property
@@ -128,7 +128,7 @@ class _Zstd:
 
     @property
     def unused(self) -> bytes:
-        """What follows the frame."""
+        """The bytes after the frame."""
         return bytes(self._stream.unused_data)
 
     @property

@@ -64,7 +64,7 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What a collection has removed."""
+    """The result of a collection: what it removed."""
 
     layers: int = 0
     downloads: int = 0

@@ -54,7 +54,7 @@ _LEFT_OUT = re.compile(
 
 
 class Kind(StrEnum):
-    """What an entry does."""
+    """The kind of an entry."""
 
     FILE = "f"
     DIRECTORY = "d"

@@ -43,7 +43,7 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What an image consists of on one platform; ``digest`` is its own."""
+    """The parts of an image on one platform; ``digest`` is its own."""
 
     digest: str
     config: Descriptor

@@ -60,8 +60,8 @@ def test_archives_are_no_scripts():
 
 
 def test_a_file_that_the_server_may_not_read():
-    said = script_advice('could not open file "/root/a.csv" for reading: Permission denied')
-    assert said.startswith("the server's user may not open /root/a.csv: load it with psql's \\copy")
+    said = script_advice('could not open file "/srv/a.csv" for reading: Permission denied')
+    assert said.startswith("the server's user may not open /srv/a.csv: load it with psql's \\copy")
     assert script_advice('could not open file "a.csv" for reading: No such file') is None
 
 
