@@ -5,7 +5,7 @@ import json
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import SUCCESS
-from .prepare import IDLE_SECONDS
+from .preparation import IDLE_SECONDS
 from .terminal import Terminal, add_state_dir, places
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from sqlrs_engine.errors import InvalidArgument, NotFound
 from sqlrs_engine.ids import MIN_PREFIX_LENGTH
 
-from .prepare import IDLE_SECONDS
+from .preparation import IDLE_SECONDS
 from .terminal import Places, Terminal, add_state_dir, places
 
 if TYPE_CHECKING:

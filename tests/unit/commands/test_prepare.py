@@ -7,7 +7,7 @@ from typing import Any, TextIO
 import pytest
 
 from sqlrs_engine import cli
-from sqlrs_engine.commands.prepare import psql_request
+from sqlrs_engine.commands.prepare_request import psql_request
 from sqlrs_engine.commands.progress import PlainProgress, describe
 from sqlrs_engine.commands.terminal import Terminal
 from sqlrs_engine.errors import InvalidArgument

@@ -1,0 +1,63 @@
+"""The fields of a prepare request, from the arguments of psql or Liquibase."""
+
+import base64
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from sqlrs_engine.prepare.psql.options import Option
+
+_STDIN = "-"
+
+
+def psql_request(psql_args: Sequence[str], terminal: Terminal) -> dict[str, Any]:
+    """Return the fields of a request for psql scripts: absolute paths and standard input.
+
+    Without an input, standard input is the script, as it is for psql, unless it is a terminal.
+    Raises InvalidArgument for arguments that psql does not have or that are not allowed.
+    """
+    from sqlrs_engine.prepare.psql.options import parse
+
+    options = [_absolute(option, terminal.cwd) for option in parse(psql_args)]
+    arguments = [argument for option in options for argument in option.arguments()]
+    reads_stdin = any(option.letter == "f" and option.value == _STDIN for option in options)
+    fields: dict[str, Any] = {"prepare_kind": "psql", "psql_args": arguments}
+    if reads_stdin:
+        fields |= _stdin_fields(terminal.read())
+    elif not terminal.stdin.isatty() and not any(option.letter in "fc" for option in options):
+        script = terminal.read()
+        if script:
+            fields |= {"psql_args": [*arguments, "-f", _STDIN], **_stdin_fields(script)}
+    return fields
+
+
+def _absolute(option: "Option", cwd: Path) -> "Option":
+    """Return an option with the absolute path of its file: the engine may run elsewhere."""
+    if option.letter != "f" or option.value in (None, "", _STDIN):
+        return option
+    return replace(option, value=str(cwd / (option.value or "")))
+
+
+def _stdin_fields(script: bytes) -> dict[str, str]:
+    """Return the fields for standard input, which reaches psql byte for byte."""
+    try:
+        return {"stdin": script.decode()}
+    except UnicodeDecodeError:
+        return {"stdin_base64": base64.b64encode(script).decode()}
+
+
+def liquibase_request(rest: Sequence[str], terminal: Terminal) -> dict[str, Any]:
+    """Return the fields of a request for a changelog, with the client's Liquibase and Java."""
+    fields: dict[str, Any] = {"prepare_kind": "lb", "liquibase_args": list(rest)}
+    found = shutil.which("liquibase", path=terminal.environ.get("PATH", os.defpath))
+    if found is not None:
+        fields["liquibase_exec"] = str(Path(found).absolute())
+    if terminal.environ.get("JAVA_HOME"):
+        fields["liquibase_env"] = {"JAVA_HOME": terminal.environ["JAVA_HOME"]}
+    return fields
