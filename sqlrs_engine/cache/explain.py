@@ -28,6 +28,10 @@ class Step(Protocol):
         """The id of the state that the step makes."""
 
     @property
+    def parent_state_id(self) -> str | None:
+        """The state that the step changes, None for the base state."""
+
+    @property
     def recipe(self) -> Json:
         """The inputs of the step, as JSON."""
 
@@ -85,12 +89,12 @@ def _decision(plan: Plan, decision: str, reason: str, **more: str) -> Json:
 def _changes(plan: Plan, cached: int, states: StateStore) -> list[Json]:
     """Compare the missing steps, one after the other, with what was made in their place."""
     changes: list[Json] = []
-    parent = plan.steps[cached - 1].state_id if cached else None
+    parent = plan.steps[cached].parent_state_id
     for number, step in enumerate(plan.steps[cached:], start=cached):
         match = _most_alike(step, plan.image_id, states.recipes(parent, _SIBLINGS))
         if match is None:
             break
-        if match.recipe.image_id != plan.image_id and number == 0:
+        if match.recipe.image_id != plan.image_id and step.parent_state_id is None:
             changes.append({"kind": "image", "name": match.recipe.image_id, "step": 0})
         changes += [
             {"kind": change.kind, "name": change.name, "step": number} for change in match.changes

@@ -18,6 +18,7 @@ from sqlrs_engine.postgres.distributions.listing import ImageList
 from sqlrs_engine.prepare.build.build_locks import BuildLocks
 from sqlrs_engine.prepare.build.builder import Builder
 from sqlrs_engine.prepare.jobs.events import EventLog
+from sqlrs_engine.prepare.jobs.origins import Origins
 from sqlrs_engine.prepare.jobs.service import PrepareService
 from sqlrs_engine.prepare.jobs.services import Services as JobServices
 from sqlrs_engine.prepare.planner import Planner
@@ -129,6 +130,7 @@ class Engine:
                 jobs=store.jobs,
                 events=EventLog(store.jobs, utc_now),
                 images=found,
+                origins=Origins(states, registry),
                 planner=Planner(
                     sources.blobs,
                     trees=sources.trees,

@@ -2,7 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,6 +12,7 @@ from sqlrs_engine.errors import Conflict
 from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.states import state_ids
 from sqlrs_engine.store.records import Json
 
 from .file_reads import FileRead
@@ -39,12 +42,13 @@ class Site:
 class Step(ABC):
     """A change of a cluster, and the state that it makes of its parent (None: the base state).
 
-    ``files`` are those whose content counts in ``state_id``. ``volatile`` is the reason why the
-    state must not be used again, None for the usual case. ``notes`` name what the step reads beyond
-    its inputs. ``recipe`` is what the step is made of, as JSON, so that a later step can be
-    compared with it.
+    ``kind`` is that of its stage, and part of the state's id. ``files`` are those whose content
+    counts in ``state_id``. ``volatile`` is the reason why the state must not be used again, None
+    for the usual case. ``notes`` name what the step reads beyond its inputs. ``recipe`` is what the
+    step is made of, as JSON, so that a later step can be compared with it.
     """
 
+    kind: ClassVar[str]
     # Whether the step needs a server that listens on 127.0.0.1, not on its socket alone.
     tcp: ClassVar[bool] = False
 
@@ -66,9 +70,12 @@ class Step(ABC):
         return False
 
     @property
-    def from_base(self) -> bool:
-        """Whether the step does all that its parent's steps do as well."""
-        return False
+    def source_state_id(self) -> str | None:
+        """The state that is cloned to run the step, None for the base state: usually the parent.
+
+        From an earlier state the step does all that the steps between do as well.
+        """
+        return self.parent_state_id
 
     @abstractmethod
     def task(self) -> Json:
@@ -93,22 +100,84 @@ class Configured:
     base: BaseRecipe = field(default_factory=BaseRecipe)
 
 
-def of_base(base: BaseRecipe | None) -> Json:
-    """Return what a step's recipe has of its base state, for comparisons: only the first step's.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planning:
+    """What the stages of a plan share; ``base`` is the base state's recipe on the distribution.
 
-    In its id, the base id stands for it.
+    ``context`` receives messages about long operations and may end them.
     """
-    return {} if base is None else {"base": base.to_json()}
+
+    distribution: Distribution
+    base: BaseRecipe
+    settings: Mapping[str, Any]
+    context: JobContext
+
+    @property
+    def base_id(self) -> str:
+        """The id of the base state."""
+        return self.base.base_id(self.distribution.image_id)
+
+    def state_id(self, parent: str | None, kind: str, task_hash: str) -> str:
+        """Return the id of the state that a step makes of its parent (None: the base state)."""
+        return state_ids.state_id(parent or self.base_id, kind, task_hash)
+
+    def first_recipe(self, parent: str | None) -> Json:
+        """Return what the recipe of a step has of its base state: something in the first only.
+
+        It is for comparisons; in the id of the state, the base id stands for it.
+        """
+        return {} if parent else {"base": self.base.to_json()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StagePlan:
+    """The steps of one stage, at least one."""
+
+    steps: tuple[Step, ...]
+
+    def close(self) -> None:
+        """Release the processes and files that the steps need: by default none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageDraft(ABC):
+    """A stage that was read and checked: its plan, once its parent is known.
+
+    ``normalized`` is the form in which the arguments are shown, ``files`` were read for it.
+    """
+
+    normalized: str
+    files: tuple[FileRead, ...] = ()
+
+    def holds(self) -> bool:
+        """Return whether nothing that it was made from has changed since."""
+        return all(file.unchanged() for file in self.files)
+
+    def not_reusable(self) -> "StageDraft":
+        """Return the draft for a chain in which a later stage may read files that this writes."""
+        return self
+
+    @abstractmethod
+    def plan(self, parent: str | None, planning: Planning) -> StagePlan:
+        """Return the plan on a parent (None: the base state); close it after use.
+
+        Raises InvalidArgument, SourceInputsMissing, StepFailed when Liquibase cannot read the
+        changelog, LiquibaseUnavailable, and what ``context.cancellation.check`` does.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The steps that a request takes on a distribution; ``base`` is the base state's recipe."""
+    """The steps that a request takes on a distribution; ``base`` is the base state's recipe.
+
+    ``origin`` is the state that the first step starts from, None for the base state.
+    """
 
     kind: str
     distribution: Distribution
     base: BaseRecipe
-    steps: tuple[Step, ...]
+    origin: str | None = None
+    stages: tuple[StagePlan, ...]
     normalized: str
     signature: str
     settings: Mapping[str, Any]
@@ -123,40 +192,82 @@ class Plan:
         """The id of the base state."""
         return self.base.base_id(self.image_id)
 
-    def close(self) -> None:
-        """Release the processes and files that the plan holds: by default none."""
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of all stages, in order."""
+        return tuple(step for stage in self.stages for step in stage.steps)
+
+    @cached_property
+    def state_ids(self) -> tuple[str, ...]:
+        """The states of the steps, in order; the last is the result."""
+        return tuple(step.state_id for step in self.steps)
 
     @property
-    def state_ids(self) -> list[str]:
-        """The states of the steps, in order; the last is the result."""
-        return [step.state_id for step in self.steps]
+    def leased_ids(self) -> tuple[str, ...]:
+        """The states that must not be deleted while the plan is carried out."""
+        return self.state_ids if self.origin is None else (self.origin, *self.state_ids)
+
+    def close(self) -> None:
+        """Release what the stages need."""
+        with ExitStack() as cleanup:
+            for stage in self.stages:
+                cleanup.callback(stage.close)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Draft(ABC):
-    """A request that was read and checked: its plan, once the image is known.
-
-    ``normalized`` is the form in which the arguments are shown, ``files`` were read for it.
-    """
+class Draft:
+    """A request that was read and checked: its plan, once the image is known."""
 
     request: PrepareRequest
-    normalized: str
     configured: Configured
-    files: tuple[FileRead, ...] = ()
+    stages: tuple[StageDraft, ...]
+
+    @property
+    def normalized(self) -> str:
+        """The arguments as they are shown."""
+        return "; ".join(stage.normalized for stage in self.stages)
 
     def holds(self, configured: Configured) -> bool:
         """Return whether nothing that it was made from has changed since."""
         return (
             configured == self.configured
-            and not self.request.lacks_work_dir
-            and all(file.unchanged() for file in self.files)
+            and not any(stage.lacks_work_dir for stage in self.request.stages)
+            and all(stage.holds() for stage in self.stages)
         )
 
-    @abstractmethod
-    def plan(self, distribution: Distribution, context: JobContext) -> Plan:
-        """Return the plan on a distribution; close it after use.
+    def plan(
+        self, distribution: Distribution, context: JobContext, origin: str | None = None
+    ) -> Plan:
+        """Return the plan on a distribution, from a state if given; close it after use.
 
-        ``context`` receives messages about long operations and may end them. Raises
-        InvalidArgument, SourceInputsMissing, StepFailed when Liquibase cannot read the changelog,
-        LiquibaseUnavailable, and what ``context.cancellation.check`` does.
+        Raises what the plans of the stages raise.
         """
+        base = self.configured.base.on(distribution)
+        settings = self.configured.settings
+        planning = Planning(
+            distribution=distribution, base=base, settings=settings, context=context
+        )
+        stages: list[StagePlan] = []
+        with ExitStack() as cleanup:
+            parent = origin
+            for draft in self.stages:
+                stage = draft.plan(parent, planning)
+                cleanup.callback(stage.close)
+                stages.append(stage)
+                parent = stage.steps[-1].state_id
+            cleanup.pop_all()
+        return Plan(
+            kind=self.request.prepare_kind,
+            distribution=distribution,
+            base=base,
+            origin=origin,
+            stages=tuple(stages),
+            normalized=self.normalized,
+            signature=state_ids.signature(
+                self.request.prepare_kind,
+                origin or planning.base_id,
+                (step.task_hash for stage in stages for step in stage.steps),
+                plan_only=self.request.plan_only,
+            ),
+            settings=settings,
+        )

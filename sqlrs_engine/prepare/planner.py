@@ -3,19 +3,22 @@
 from pathlib import Path
 
 from sqlrs_engine.config import Config
-from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.errors import InvalidArgument, NotImplementedYet
 from sqlrs_engine.sources import Blobs, Trees
 
 from .file_reads import FileDigests
 from .liquibase import LiquibasePlanner, StagedChangelogs
-from .plan import Configured, Draft
+from .plan import Configured, Draft, StageDraft
+from .psql.draft import PsqlDraft
+from .psql.interpreter.session import SessionStart
 from .psql.local_files import LocalFiles
 from .psql.planner import PsqlPlanner
 from .request import PrepareRequest
+from .stages import LiquibaseStage, PsqlStage, Stage
 
 
 class Planner:
-    """Drafts the plans of psql scripts and Liquibase changelogs; remembers what it has read."""
+    """Drafts the plans of requests, stage by stage; remembers what it has read."""
 
     def __init__(
         self,
@@ -43,13 +46,29 @@ class Planner:
 
         Raises InvalidArgument, SourceInputsMissing.
         """
-        if request.lacks_work_dir:
+        start = SessionStart.of(configured.settings)
+        drafts: list[StageDraft] = []
+        for stage in request.stages:
+            draft = self._stage(stage, start)
+            if isinstance(draft, PsqlDraft):
+                start = draft.next_start
+                if draft.uses_earlier:
+                    drafts = [earlier.not_reusable() for earlier in drafts]
+            drafts.append(draft)
+        return Draft(request=request, configured=configured, stages=tuple(drafts))
+
+    def _stage(self, stage: Stage, start: SessionStart) -> StageDraft:
+        """Draft a stage; ``start`` is how a session of psql begins in it."""
+        if stage.lacks_work_dir:
             raise InvalidArgument(
                 "work_dir is not a directory that the engine can enter: name one that is",
-                request.work_dir,
+                stage.work_dir,
             )
-        planner = self._psql if request.prepare_kind == "psql" else self._liquibase
-        return planner.draft(request, configured)
+        if isinstance(stage, PsqlStage):
+            return self._psql.draft(stage, start)
+        if isinstance(stage, LiquibaseStage):
+            return self._liquibase.draft(stage)
+        raise NotImplementedYet(f"stages of the kind {stage.kind} cannot be prepared yet")
 
     def stop(self) -> None:
         """End the processes that wait for the next plan."""

@@ -57,6 +57,10 @@ class States:
         # Held while files and row may disagree, so that a sweep does not interfere.
         self._publishing = threading.Lock()
 
+    def get(self, state_id: str) -> State | None:
+        """Return the record of a state that can be cloned, None if there is none."""
+        return self._store.get(state_id) if self.exists(state_id) else None
+
     def exists(self, state_id: str) -> bool:
         """Return whether a state can be cloned."""
         state = self._store.get(state_id)

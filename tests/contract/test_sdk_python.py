@@ -147,7 +147,9 @@ def test_the_generated_client_prepares_lists_and_deletes(
 
     with AuthenticatedClient(engine.base_url, engine.token) as client:
         args = ["-c", "create table answer as select 42 as n"]
-        request = models.PrepareRequest(models.PrepareKind.PSQL, "postgres", psql_args=args)
+        request = models.PrepareRequest(
+            models.PrepareKind.PSQL, image_id="postgres", psql_args=args
+        )
         accepted = create_prepare_job.sync(client=client, body=request)
         events = list(streams.follow(client.get_httpx_client(), accepted.job_id))
         job = get_prepare_job.sync(accepted.job_id, client=client)
@@ -163,7 +165,9 @@ def test_the_generated_client_prepares_lists_and_deletes(
         assert delete_instance.sync(row.instance_id, client=client).outcome == "deleted"
         gone = get_instance.sync_detailed(row.instance_id, client=client)
         assert (gone.status_code, gone.parsed.code) == (404, "not_found")
-        refused = models.PrepareRequest(models.PrepareKind.PSQL, "postgres", psql_args=["-h", "x"])
+        refused = models.PrepareRequest(
+            models.PrepareKind.PSQL, image_id="postgres", psql_args=["-h", "x"]
+        )
         error = create_prepare_job.sync(client=client, body=refused)
         assert (error.code, error.details) == ("invalid_argument", "-h")
 

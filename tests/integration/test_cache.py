@@ -8,12 +8,12 @@ import subprocess
 import psycopg
 import pytest
 from support import base_states
+from support.prepare_requests import single_stage
 from support.waiting import eventually
 
 from sqlrs_engine.engine.composition import Engine
 from sqlrs_engine.errors import StorageFull
 from sqlrs_engine.instances import Instances
-from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.store import InstanceFilter, StateFilter
 
 pytestmark = pytest.mark.postgres
@@ -39,7 +39,7 @@ class Bench:
             self.engine.config.set(f"cache.capacity.{name}", value)
 
     def request(self, *args):
-        return PrepareRequest(prepare_kind="psql", image_id="postgres", psql_args=args)
+        return single_stage(prepare_kind="psql", image_id="postgres", psql_args=args)
 
     def run(self, *args):
         """Prepare, and return the job's record once it is terminal."""

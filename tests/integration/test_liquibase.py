@@ -12,11 +12,11 @@ import psycopg
 import pytest
 from support import fix_liquibase
 from support.fix_store import Store, query
+from support.prepare_requests import single_stage
 from support.waiting import eventually
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.postgres.distributions.catalog import Distributions
-from sqlrs_engine.prepare.request import PrepareRequest
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(600)]
 
@@ -38,7 +38,7 @@ class Changelogs(Store):
 
     def submit_lb(self, *args, **fields):
         fields.setdefault("work_dir", str(self.directory))
-        request = PrepareRequest(
+        request = single_stage(
             prepare_kind="lb", image_id=self.image, liquibase_args=args, **fields
         )
         return self.engine.prepare.submit(request).job_id
@@ -798,7 +798,7 @@ def test_explain_says_which_changeset_is_new(lb):
     write(lb.directory, c_sql=formatted(("1", "create table e ();"), ("2", "select 1;")))
     args = ("update", "--changelog-file", "c.sql")
     lb.made(*args)
-    request = PrepareRequest(
+    request = single_stage(
         prepare_kind="lb", image_id=IMAGE, liquibase_args=args, work_dir=str(lb.directory)
     )
     assert lb.engine.services.cache.explain(request)["decision"] == "hit"

@@ -9,11 +9,11 @@ import psutil
 import pytest
 from support import fix_mounts
 from support.fix_store import Store, query
+from support.prepare_requests import single_stage
 from support.waiting import PATIENCE, eventually
 
 from sqlrs_engine.errors import ImageUnavailable, InvalidArgument
 from sqlrs_engine.postgres.distributions.catalog import Distributions
-from sqlrs_engine.prepare.request import PrepareRequest
 
 pytestmark = pytest.mark.postgres
 
@@ -401,7 +401,7 @@ def test_includes_are_found_where_psql_finds_them(store, scripts):
     }
 
     def plan(script):
-        request = PrepareRequest(
+        request = single_stage(
             prepare_kind="psql", image_id=store.image, psql_args=("-f", str(script))
         )
         return store.engine.prepare.plan(request).state_ids

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.prepare_requests import single_stage
 from support.psql_opens import watching
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.plan import Configured
 from sqlrs_engine.prepare.psql.local_files import LocalFiles
 from sqlrs_engine.prepare.psql.planner import PsqlPlanner
-from sqlrs_engine.prepare.request import PrepareRequest
 
 pytestmark = pytest.mark.postgres
 
@@ -82,7 +82,7 @@ class Workspace:
         if kind == "file":
             self.main.write_bytes(script)
         beside = kind == "file" and self.main.parent == self.root
-        request = PrepareRequest(
+        request = single_stage(
             prepare_kind="psql",
             image_id="postgres",
             psql_args=tuple(args),

@@ -8,9 +8,9 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from sqlrs_engine.engine.composition import Engine
-from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.store import InstanceFilter, StateFilter
 from sqlrs_engine.store.records import Job
+from support.prepare_requests import single_stage
 from support.waiting import eventually
 
 
@@ -38,7 +38,7 @@ class Store:
         assert self.processes() == []
 
     def submit(self, *args: str, **fields) -> str:
-        request = PrepareRequest(prepare_kind="psql", image_id=self.image, psql_args=args, **fields)
+        request = single_stage(prepare_kind="psql", image_id=self.image, psql_args=args, **fields)
         return self.engine.prepare.submit(request).job_id
 
     def wait(self, job_id: str) -> Job:

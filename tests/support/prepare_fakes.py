@@ -26,14 +26,18 @@ from sqlrs_engine.prepare.build.build_locks import BuildLocks
 from sqlrs_engine.prepare.build.builder import Builder
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.jobs.events import EventLog
+from sqlrs_engine.prepare.jobs.origins import Origins
 from sqlrs_engine.prepare.jobs.service import PrepareService
 from sqlrs_engine.prepare.jobs.services import Services
-from sqlrs_engine.prepare.plan import Configured, Plan
+from sqlrs_engine.prepare.plan import Configured, Draft, Plan
 from sqlrs_engine.prepare.planner import Planner
+from sqlrs_engine.prepare.psql.interpreter.session import SessionStart
 from sqlrs_engine.prepare.psql.local_files import LocalFiles
 from sqlrs_engine.prepare.psql.planner import PsqlPlanner
 from sqlrs_engine.prepare.request import PrepareRequest
+from sqlrs_engine.prepare.stages import PsqlStage
 from sqlrs_engine.processes.cancellation import Cancellation
+from sqlrs_engine.registry import Registry
 from sqlrs_engine.retry_queue import RetryQueue
 from sqlrs_engine.sources import Blobs, Trees
 from sqlrs_engine.states.durability import Durability
@@ -41,6 +45,7 @@ from sqlrs_engine.states.leases import Leases
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store.records import Instance, Job
 from sqlrs_engine.store.sqlite import SqliteStore
+from support.prepare_requests import single_stage
 from support.waiting import PATIENCE, eventually
 
 IMAGE = "postgres@sha256:" + "ab" * 32
@@ -61,6 +66,17 @@ def psql_planner(blobs: Blobs | None = None, trees: Trees | None = None) -> Psql
     return PsqlPlanner(LocalFiles(), blobs, trees)
 
 
+def psql_draft(
+    planner: PsqlPlanner, request: PrepareRequest, configured: Configured | None = None
+) -> Draft:
+    """The draft of a request."""
+    configured = configured or Configured()
+    (stage,) = request.stages
+    assert isinstance(stage, PsqlStage)
+    draft = planner.draft(stage, SessionStart.of(configured.settings))
+    return Draft(request=request, configured=configured, stages=(draft,))
+
+
 def psql_plan(
     planner: PsqlPlanner,
     request: PrepareRequest,
@@ -71,7 +87,7 @@ def psql_plan(
     """The plan of a request, by way of a draft."""
     context = JobContext(Cancellation(), lambda line: None)
     configured = Configured(settings=settings or {}, base=base or BaseRecipe())
-    return planner.draft(request, configured).plan(distribution, context)
+    return psql_draft(planner, request, configured).plan(distribution, context)
 
 
 class FakeFiles:
@@ -281,6 +297,7 @@ class World:
                 jobs=self.store.jobs,
                 events=self.events,
                 images=self,
+                origins=Origins(self.states, Registry(self.store)),
                 planner=Planner(changelogs=self.root / "changelogs", config=self.config),
                 builder=Builder(self.files, self.states, self, BuildLocks(2), retries=self.retries),
                 states=self.states,
@@ -328,7 +345,7 @@ class World:
     def request(self, *args: str, **fields: Any) -> PrepareRequest:
         fields.setdefault("image_id", "postgres:17")
         fields.setdefault("prepare_kind", "psql")
-        return PrepareRequest(psql_args=args, **fields)
+        return single_stage(psql_args=args, **fields)
 
     def submit(self, *args: str, **fields: Any) -> str:
         return self.service.submit(self.request(*args, **fields)).job_id

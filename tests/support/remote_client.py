@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlrs_engine.errors import SourceInputsMissing
 from sqlrs_engine.prepare.liquibase.staged_changelogs import StagedChangelogs
-from sqlrs_engine.prepare.request import PrepareRequest
-from sqlrs_engine.sources import Blobs, Trees
+from sqlrs_engine.prepare.stages import LiquibaseStage
+from sqlrs_engine.sources import Blobs, Manifest, Trees
 
 ROUNDS = 8
 
@@ -27,35 +27,28 @@ class RemoteClient:
         }
         self.rounds = 0
 
-    def request(self, *args: str, **fields: Any) -> PrepareRequest:
-        return PrepareRequest.from_json(
-            {
-                "prepare_kind": "lb",
-                "image_id": "postgres",
-                "liquibase_args": ["update", *args],
-                "source_manifest": self.manifest,
-                **fields,
-            }
-        )
+    def stage(self, *args: str, **fields: Any) -> LiquibaseStage:
+        body = {"liquibase_args": ["update", *args], **fields}
+        return LiquibaseStage.from_json(body, Manifest.from_json(self.manifest))
 
-    def sync(self, *args: str, **fields: Any) -> PrepareRequest:
-        """Answer until nothing is missing; return the request that is complete."""
+    def sync(self, *args: str, **fields: Any) -> LiquibaseStage:
+        """Answer until nothing is missing; return the stage that is complete."""
         while True:
-            request = self.request(*args, **fields)
-            assert request.source_manifest is not None
+            stage = self.stage(*args, **fields)
+            assert stage.source_manifest is not None
             try:
-                self.staged.files(request, request.source_manifest)
+                self.staged.files(stage, stage.source_manifest)
             except SourceInputsMissing as error:
                 self.rounds += 1
                 self.answer(error.as_dict())
             else:
                 assert self.rounds <= ROUNDS
-                return request
+                return stage
 
     def needed(self, *args: str, **fields: Any) -> set[str]:
-        request = self.sync(*args, **fields)
-        assert request.source_manifest is not None
-        return set(self.staged.files(request, request.source_manifest))
+        stage = self.sync(*args, **fields)
+        assert stage.source_manifest is not None
+        return set(self.staged.files(stage, stage.source_manifest))
 
     def answer(self, missing: dict[str, Any]) -> None:
         for entry in missing.get("missing_manifest_entries", ()):

@@ -130,10 +130,10 @@ class Builder:
         with_extension(build, self._servers, plan.distribution, context)
 
     def _build(self, plan: Plan, step: Step, context: JobContext) -> None:
-        if step.parent_state_id is None or step.from_base:
+        if step.source_state_id is None:
             source = self._base_states.ensure(plan, context)
         else:
-            source = self._files.state_dir(plan.image_id, step.parent_state_id)
+            source = self._files.state_dir(plan.image_id, step.source_state_id)
         with self._disk_budget.building(plan.state_ids, self._files.usage(source)):
             with self._metrics.phase("clone"):
                 workspace = self._files.clone_to_workspace(source)
@@ -161,12 +161,11 @@ class Builder:
             except ServerUnusable as error:
                 if parent is not None or isinstance(error, SettingsUnfit):
                     raise
-                damaged = None if step.from_base else step.parent_state_id
-                raise StateUnusable(damaged, error) from error
+                raise StateUnusable(step.source_state_id, error) from error
             if parent is not None:
                 cluster.check_superuser(port)
             site = Site(cluster=cluster, port=port, container=workspace, parent=source)
-            with self._metrics.phase(plan.kind), self._advised(plan):
+            with self._metrics.phase(step.kind), self._advised(plan):
                 step.run(site, context)
         context.cancellation.check()
         cluster.stop("fast")
@@ -184,10 +183,8 @@ class Builder:
         return advised(plan.base, plan.distribution, self._servers.images_with)
 
     def _unproven_parent(self, plan: Plan, step: Step) -> Step | None:
-        """Return the step before, if its state is not proven and is the one that is cloned."""
-        if step.from_base:
-            return None
-        parents = (each for each in plan.steps if each.state_id == step.parent_state_id)
+        """Return the step that made the state that is cloned, if that is not proven."""
+        parents = (each for each in plan.steps if each.state_id == step.source_state_id)
         return next(filter(self._proof.is_missing, parents), None)
 
     @contextmanager
@@ -205,7 +202,7 @@ class Builder:
             state_id=step.state_id,
             parent_state_id=step.parent_state_id,
             image_id=plan.image_id,
-            prepare_kind=plan.kind,
+            prepare_kind=step.kind,
             prepare_args_normalized=plan.normalized,
             size_bytes=size,
             recipe=step.recipe,

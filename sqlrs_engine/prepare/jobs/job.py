@@ -1,10 +1,11 @@
 """The run of a job: resolve the image, plan, build missing states, start the instance."""
 
 import logging
+from collections.abc import Iterable
 from contextlib import closing
 
 from sqlrs_engine.clock import seconds_between
-from sqlrs_engine.errors import Cancelled, Conflict, StorageFull, StoreDamaged
+from sqlrs_engine.errors import Cancelled, Conflict, NotFound, StorageFull, StoreDamaged
 from sqlrs_engine.host.disk_space import with_relief
 from sqlrs_engine.postgres.errors import ServerUnusable, StateUnusable
 from sqlrs_engine.prepare.job_context import JobContext
@@ -92,7 +93,7 @@ class JobRun:
                 self._progress.only_planned(self._store_plan(plan, self._steps_done(plan)))
                 return None
             # States that exist now stay as long as they are needed.
-            with self._services.leases.lease(*plan.state_ids) as lease:
+            with self._services.leases.lease(*plan.leased_ids) as lease:
                 done = self._steps_done(plan)
                 self._progress.planned(self._store_plan(plan, done))
                 return self._complete(plan, done, lease)
@@ -100,15 +101,17 @@ class JobRun:
     def _plan(self, request: PrepareRequest) -> Plan:
         """Resolve the image and plan, from what was read at submission if that is unchanged."""
         services = self._services
-        if not is_resolved(request.image_id):
-            self._context.log(f"resolve image {request.image_id}")
-        distribution = services.images.resolve(request.image_id, self._context)
+        origin = services.origins.find(request)
+        image = origin.image_id if origin else services.origins.image(request)
+        if not is_resolved(image):
+            self._context.log(f"resolve image {image}")
+        distribution = services.images.resolve(image, self._context)
         self._context.log(f"resolved image {distribution.image_id}")
         self._cancellation.check()
         draft, self._draft = self._draft, None
         if draft is None or not draft.holds(services.configured()):
             draft = services.draft(request)
-        return draft.plan(distribution, self._context)
+        return draft.plan(distribution, self._context, origin.state_id if origin else None)
 
     def _store_plan(self, plan: Plan, done: int) -> list[Task]:
         """Store the tasks and return them; the first ``done`` steps are cached."""
@@ -128,13 +131,22 @@ class JobRun:
         return tasks
 
     def _steps_done(self, plan: Plan) -> int:
-        """Return how many steps, from the first, lead to the last state that exists.
+        """Return how many steps, from the first, lead to the last state that can be used.
 
         They need not run, even where the states before it are gone.
         """
-        counted = reversed([*enumerate(plan.state_ids, start=1)])
         exists = self._services.states.exists
-        return next((count for count, state_id in counted if exists(state_id)), 0)
+
+        def can_follow(count: int) -> bool:
+            """Return whether there is what the next step, if any, starts from."""
+            if count == len(plan.steps):
+                return True
+            source = plan.steps[count].source_state_id
+            return source in (None, plan.state_ids[count - 1]) or exists(source)
+
+        counts = range(len(plan.steps), 0, -1)
+        usable = (each for each in counts if exists(plan.state_ids[each - 1]) and can_follow(each))
+        return next(usable, 0)
 
     def _complete(self, plan: Plan, done: int, lease: Lease) -> Json:
         """Build missing states and create the instance; repeat once if a state is damaged."""
@@ -150,7 +162,16 @@ class JobRun:
 
     def _build(self, plan: Plan, done: int, lease: Lease) -> None:
         """Build the states after the first ``done``; release those that no step still needs."""
-        lease.release(*plan.state_ids[: max(done - 1, 0)])
+        if not done and plan.origin is not None and not self._services.states.exists(plan.origin):
+            raise NotFound.of("state", plan.origin)  # deleted or damaged since it was found
+        last_uses = {step.source_state_id: at for at, step in enumerate(plan.steps)}
+        last_uses[plan.state_ids[-1]] = len(plan.steps)
+
+        def release(state_ids: Iterable[str], number: int) -> None:
+            """Release the states that no step after this one starts from."""
+            lease.release(*(each for each in state_ids if last_uses.get(each, 0) <= number))
+
+        release(plan.leased_ids, done - 1)
         for number, step in enumerate(plan.steps):
             self._cancellation.check()
             cached = number < done
@@ -162,8 +183,9 @@ class JobRun:
                 self._built |= built
             self._services.metrics.looked_up(hit=not built)
             self._progress.succeeded(execute(number))
-            if not cached and step.parent_state_id is not None:
-                lease.release(step.parent_state_id)
+            if not cached:
+                used = {step.parent_state_id, step.source_state_id}
+                release(filter(None, used), number)
 
     def _hand_over(self, plan: Plan) -> Json:
         self._cancellation.check()

@@ -49,19 +49,20 @@ class PrepareService:
     def submit(self, request: PrepareRequest, *, idempotency_key: str | None = None) -> Job:
         """Check and queue a job, or return the one submitted earlier with the same key.
 
-        Raises InvalidArgument for any mistake that can be detected now, SourceInputsMissing,
-        IdempotencyKeyReused when the key belongs to another request, Unavailable when the engine is
-        stopping.
+        Raises InvalidArgument for any mistake that can be detected now, NotFound when there is no
+        such state to start from, SourceInputsMissing, IdempotencyKeyReused when the key belongs to
+        another request, Unavailable when the engine is stopping.
         """
         if (earlier := self._submitted(request, idempotency_key)) is not None:
             return earlier
-        parse_image(request.image_id)
+        image = self._services.origins.image(request)
+        parse_image(image)
         draft = self._services.draft(request)
         job = Job(
             job_id=ids.new_id(),
             status="queued",
             prepare_kind=request.prepare_kind,
-            image_id=request.image_id,
+            image_id=image,
             request=request.to_json(),
             created_at=self._services.clock(),
             plan_only=request.plan_only,
@@ -96,11 +97,13 @@ class PrepareService:
         Raises what ``submit`` does, ImageUnavailable, and for changelogs LiquibaseUnavailable
         and StepFailed.
         """
-        distribution = self._services.images.resolve(request.image_id)
+        origin = self._services.origins.find(request)
+        distribution = self._services.images.resolve(self._services.origins.image(request))
         try:
             with self._queue.planning() as cancellation:
                 context = JobContext(cancellation, lambda line: None)
-                plan = self._services.draft(request).plan(distribution, context)
+                draft = self._services.draft(request)
+                plan = draft.plan(distribution, context, origin.state_id if origin else None)
                 plan.close()
         except Interrupted:
             raise Unavailable(ENGINE_STOPPING) from None

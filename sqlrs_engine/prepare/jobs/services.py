@@ -22,6 +22,7 @@ from sqlrs_engine.states.states import States
 from sqlrs_engine.store import JobStore
 
 from .events import EventLog
+from .origins import Origins
 
 
 class Images(Protocol):
@@ -41,6 +42,7 @@ class Services:
     jobs: JobStore
     events: EventLog
     images: Images
+    origins: Origins
     planner: Planner
     builder: Builder
     states: States

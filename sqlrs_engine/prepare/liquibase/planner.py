@@ -10,11 +10,9 @@ from sqlrs_engine.config import Config
 from sqlrs_engine.errors import InvalidArgument, NotImplementedYet
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.file_reads import FileDigests
-from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.plan import Configured, Draft, Plan
-from sqlrs_engine.prepare.request import PrepareRequest
+from sqlrs_engine.prepare.plan import Planning, StageDraft, StagePlan
+from sqlrs_engine.prepare.stages import LiquibaseStage
 from sqlrs_engine.sources import Manifest
-from sqlrs_engine.states import state_ids
 
 from . import installation
 from .arguments import LiquibaseArguments
@@ -26,7 +24,7 @@ from .remote_reader import RemoteReader
 from .session import Session
 from .session_pool import SessionPool
 from .staged_changelogs import StagedChangelog, StagedChangelogs
-from .step import KIND, changeset_steps
+from .step import changeset_steps
 
 _TIME_ZONE = "/etc/localtime"  # Java reads it when it starts
 
@@ -35,7 +33,7 @@ COMMAND = "command"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiquibasePlan(Plan):
+class LiquibasePlan(StagePlan):
     """A plan whose Liquibase may still run, to apply what it has read."""
 
     reader: Reader
@@ -68,105 +66,79 @@ class LiquibasePlanner:
         """End the Liquibase process that waits for the next job."""
         self._sessions.close()
 
-    def draft(self, request: PrepareRequest, configured: Configured) -> "LiquibaseDraft":
-        """Check a request's arguments; the plan reads the changelog, which needs Liquibase.
+    def draft(self, stage: LiquibaseStage) -> "LiquibaseDraft":
+        """Check a stage's arguments; the plan reads the changelog, which needs Liquibase.
 
         Raises InvalidArgument, SourceInputsMissing.
         """
-        return LiquibaseDraft(
-            request=request, normalized=self._check(request), configured=configured, planner=self
-        )
+        return LiquibaseDraft(normalized=self._check(stage), stage=stage, planner=self)
 
-    def _check(self, request: PrepareRequest) -> str:
-        """Return a request's arguments as they are shown."""
-        if request.source_manifest is None:
-            return self._arguments(request, None).normalized
-        staged = self._find(request, request.source_manifest)
+    def _check(self, stage: LiquibaseStage) -> str:
+        """Return a stage's arguments as they are shown."""
+        if stage.source_manifest is None:
+            return self._arguments(stage, None).normalized
+        staged = self._find(stage, stage.source_manifest)
         with staged.client_errors():
-            return staged.client_text(self._arguments(staged.request, staged).normalized)
+            return staged.client_text(self._arguments(staged.local_stage, staged).normalized)
 
-    def _find(self, request: PrepareRequest, manifest: Manifest) -> StagedChangelog:
+    def _find(self, stage: LiquibaseStage, manifest: Manifest) -> StagedChangelog:
         if self._staged is None:
             raise NotImplementedYet(
                 "this engine prepares only from its own files: leave out source_manifest"
             )
-        return self._staged.find(request, manifest)
+        return self._staged.find(stage, manifest)
 
     def _arguments(
-        self, request: PrepareRequest, staged: StagedChangelog | None
+        self, stage: LiquibaseStage, staged: StagedChangelog | None
     ) -> LiquibaseArguments:
-        for name, value in (request.liquibase_env or {}).items():
+        for name, value in (stage.liquibase_env or {}).items():
             if not name or "=" in name or "\0" in f"{name}{value}":
                 raise InvalidArgument(
                     "liquibase_env has an invalid variable name: correct it", name
                 )
-        args, work_dir = request.liquibase_args, request.work_dir
+        args, work_dir = stage.liquibase_args, stage.work_dir
         if staged is not None:
             return LiquibaseArguments.parse(args, work_dir, staged.exists)
         return LiquibaseArguments.parse(args, work_dir)
 
-    def plan(
-        self,
-        request: PrepareRequest,
-        distribution: Distribution,
-        configured: Configured,
-        context: JobContext,
-    ) -> LiquibasePlan:
-        """Plan a request; close the plan after use.
+    def plan(self, stage: LiquibaseStage, parent: str | None, planning: Planning) -> LiquibasePlan:
+        """Plan a stage; close the plan after use.
 
         Raises as ``draft`` does, LiquibaseUnavailable, and what ``Reader.read`` does.
         """
         staged = None
         shown: Callable[[str], str] = str
-        if request.source_manifest is not None:
-            staged = self._find(request, request.source_manifest)
-            request, shown = staged.request, staged.client_text
+        if stage.source_manifest is not None:
+            staged = self._find(stage, stage.source_manifest)
+            stage, shown = staged.local_stage, staged.client_text
         try:
             if staged is not None:
                 staged.stage()
             with staged.client_errors() if staged else nullcontext():
-                arguments = self._arguments(request, staged)
-                reader = self._reader(request, arguments, distribution, staged)
+                arguments = self._arguments(stage, staged)
+                reader = self._reader(stage, arguments, planning.distribution, staged)
         except BaseException:
             if staged is not None:
                 staged.close()
             raise
         try:
-            changelog, files = reader.read(context)
+            changelog, files = reader.read(planning.context)
+            steps = tuple(changeset_steps(changelog, files, reader, parent, planning, shown))
         except BaseException:
             reader.close()
             raise
-        base = configured.base.on(distribution)
-        base_id = base.base_id(distribution.image_id)
-        steps = tuple(
-            changeset_steps(changelog, files, reader, (base, base_id), configured.settings, shown)
-        )
-        return LiquibasePlan(
-            kind=KIND,
-            distribution=distribution,
-            base=base,
-            steps=steps,
-            normalized=shown(arguments.normalized),
-            signature=state_ids.signature(
-                KIND,
-                base_id,
-                (step.task_hash for step in steps),
-                plan_only=request.plan_only,
-            ),
-            settings=configured.settings,
-            reader=reader,
-        )
+        return LiquibasePlan(steps=steps, reader=reader)
 
     def _reader(
         self,
-        request: PrepareRequest,
+        stage: LiquibaseStage,
         arguments: LiquibaseArguments,
         distribution: Distribution,
         staged: StagedChangelog | None,
     ) -> Reader:
-        given = request.liquibase_env or {}
+        given = stage.liquibase_env or {}
         found = installation.find(
-            request.liquibase_exec,
+            stage.liquibase_exec,
             self._config.value("liquibase.exec"),
             program_environment(given, {}),
         )
@@ -198,11 +170,12 @@ class LiquibasePlanner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiquibaseDraft(Draft):
-    """A request whose arguments were checked."""
+class LiquibaseDraft(StageDraft):
+    """A stage whose arguments were checked."""
 
+    stage: LiquibaseStage
     planner: LiquibasePlanner
 
-    def plan(self, distribution: Distribution, context: JobContext) -> LiquibasePlan:
-        """Return the plan on a distribution, by having Liquibase read the changelog."""
-        return self.planner.plan(self.request, distribution, self.configured, context)
+    def plan(self, parent: str | None, planning: Planning) -> LiquibasePlan:
+        """Return the plan on a parent, by having Liquibase read the changelog."""
+        return self.planner.plan(self.stage, parent, planning)

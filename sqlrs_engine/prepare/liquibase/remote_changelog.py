@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from sqlrs_engine.errors import InvalidArgument
-from sqlrs_engine.prepare.request import PrepareRequest
+from sqlrs_engine.prepare.stages import LiquibaseStage
 from sqlrs_engine.sources import Blobs, Manifest, Missing, paths
 
 from .arguments import CHANGELOG, DEFAULTS, SEARCH, flagged_paths, is_url
@@ -46,13 +46,13 @@ class RemoteChangelog:
         self._files: dict[str, str] = {}
         self._listed: set[str] = set()
 
-    def files(self, request: PrepareRequest) -> Mapping[str, str]:
+    def files(self, stage: LiquibaseStage) -> Mapping[str, str]:
         """Return the files that Liquibase may read: digests by key.
 
         Raises InvalidArgument for paths outside the client's workspace, SourceInputsMissing.
         """
-        work_dir = client_work_dir(request, self._manifest)
-        named = list(flagged_paths(request.liquibase_args))
+        work_dir = client_work_dir(stage, self._manifest)
+        named = list(flagged_paths(stage.liquibase_args))
         searched = [value for flag, text in named if flag == SEARCH for value in text.split(",")]
         roots = [self._key(each, work_dir) for each in searched if not is_url(each)]
         absolute = [v for flag, v in named if flag == CHANGELOG and paths.is_absolute(v)]
@@ -191,9 +191,9 @@ class RemoteChangelog:
         return name in self._manifest.subdirectories.get(paths.parent(key), ())
 
 
-def client_work_dir(request: PrepareRequest, manifest: Manifest) -> str | None:
+def client_work_dir(stage: LiquibaseStage, manifest: Manifest) -> str | None:
     """Return the key of the client's working directory, None when it has none."""
-    given = request.work_dir or manifest.work_dir
+    given = stage.work_dir or manifest.work_dir
     return None if given is None else manifest.key_of(given)
 
 

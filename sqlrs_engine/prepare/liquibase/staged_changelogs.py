@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sqlrs_engine.errors import EngineError, InvalidArgument
-from sqlrs_engine.prepare.request import PrepareRequest
+from sqlrs_engine.prepare.stages import LiquibaseStage
 from sqlrs_engine.sources import Blobs, Manifest, Trees, paths
 
 from .arguments import SEARCH, flagged_paths, is_path_flag
@@ -29,19 +29,19 @@ class StagedChangelogs:
         self._lock = threading.Lock()
         self._used: Counter[str] = Counter()
 
-    def files(self, request: PrepareRequest, manifest: Manifest) -> Mapping[str, str]:
-        """Return the files of a request, digests by key; see ``RemoteChangelog.files``."""
-        return RemoteChangelog(manifest, self._blobs).files(request)
+    def files(self, stage: LiquibaseStage, manifest: Manifest) -> Mapping[str, str]:
+        """Return the files of a stage, digests by key; see ``RemoteChangelog.files``."""
+        return RemoteChangelog(manifest, self._blobs).files(stage)
 
-    def find(self, request: PrepareRequest, manifest: Manifest) -> "StagedChangelog":
-        """Return a request's files, with the paths that they get when they are staged.
+    def find(self, stage: LiquibaseStage, manifest: Manifest) -> "StagedChangelog":
+        """Return a stage's files, with the paths that they get when they are staged.
 
         Raises InvalidArgument, SourceInputsMissing.
         """
-        files = self.files(request, manifest)
-        named = json.dumps([sorted(files.items()), manifest.root, request.work_dir])
+        files = self.files(stage, manifest)
+        named = json.dumps([sorted(files.items()), manifest.root, stage.work_dir])
         name = f"lb-{hashlib.sha256(named.encode()).hexdigest()[:32]}"
-        return StagedChangelog(self, name, self._trees.place(name), files, request, manifest)
+        return StagedChangelog(self, name, self._trees.place(name), files, stage, manifest)
 
     def stage(self, name: str, files: Mapping[str, str]) -> None:
         """Stage the files of one more user of a tree; see ``Trees.stage``."""
@@ -61,7 +61,7 @@ class StagedChangelogs:
 
 
 class StagedChangelog:
-    """A client's files below ``root``, and its request with the paths there."""
+    """A client's files below ``root``, and ``local_stage``: its stage with the paths there."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class StagedChangelog:
         name: str,
         root: Path,
         files: Mapping[str, str],
-        request: PrepareRequest,
+        stage: LiquibaseStage,
         manifest: Manifest,
     ) -> None:
         self.root = root
@@ -79,11 +79,11 @@ class StagedChangelog:
         self._is_staged = False
         self._manifest = manifest
         self._client_root = (manifest.root or "").rstrip("/\\")
-        work_dir = client_work_dir(request, manifest)
-        arguments = tuple(self._arguments(request.liquibase_args))
+        work_dir = client_work_dir(stage, manifest)
+        arguments = tuple(self._arguments(stage.liquibase_args))
         # The client's Liquibase and its environment are on the client's machine.
-        self.request = replace(
-            request,
+        self.local_stage = replace(
+            stage,
             liquibase_args=arguments,
             liquibase_exec=None,
             liquibase_env=None,

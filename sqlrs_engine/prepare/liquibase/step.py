@@ -12,18 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.postgres.settings import SUPERUSER
 from sqlrs_engine.prepare.file_reads import FileRead
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.plan import Site, Step, of_base
+from sqlrs_engine.prepare.plan import Planning, Site, Step
+from sqlrs_engine.prepare.stages import LiquibaseStage
 from sqlrs_engine.states import state_ids
 from sqlrs_engine.store.records import Json
 
 from .changelog import Changelog, Changeset
 from .reader import Reader
-
-KIND = "lb"
 
 # Beside the data directory of a state: the settings that its database session left.
 SETTINGS_FILE = "session-settings.json"
@@ -34,18 +32,23 @@ _PASSWORD_BYTES = 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangesetStep(Step):
-    """The ``index``-th changeset that runs; without one, Liquibase's own tables only."""
+    """The ``index``-th changeset that runs; without one, Liquibase's own tables only.
 
+    ``first_parent`` is the state before the stage, None for the base state.
+    """
+
+    kind = LiquibaseStage.kind
     tcp = True
 
     changeset: Changeset | None
     index: int | None
     reader: Reader
+    first_parent: str | None
 
     @property
-    def from_base(self) -> bool:
-        """Whether all changesets before it have to run again."""
-        return self.reader.starts_over
+    def source_state_id(self) -> str | None:
+        """The state that is cloned: that before the stage if its changesets all run again."""
+        return self.first_parent if self.reader.starts_over else self.parent_state_id
 
     def task(self) -> Json:
         """Return the fields of its task that describe it."""
@@ -65,12 +68,13 @@ class ChangesetStep(Step):
         password = secrets.token_urlsafe(_PASSWORD_BYTES)
         site.cluster.set_password(site.port, password)
         url = f"jdbc:postgresql://127.0.0.1:{site.port}/postgres"
-        settings = site.parent / SETTINGS_FILE
+        # What an earlier stage left is not this session's.
+        settings = site.parent / SETTINGS_FILE if self.index else None
         left = self.reader.apply(
             self.index,
             self.changeset,
             (url, SUPERUSER, password),
-            json.loads(settings.read_text()) if settings.exists() else {},
+            json.loads(settings.read_text()) if settings and settings.exists() else {},
             context,
         )
         (site.container / SETTINGS_FILE).write_text(json.dumps(left))
@@ -80,33 +84,30 @@ def changeset_steps(
     changelog: Changelog,
     files: tuple[FileRead, ...],
     reader: Reader,
-    base: tuple[BaseRecipe, str],
-    settings: Mapping[str, Any],
+    parent: str | None,
+    planning: Planning,
     shown: Callable[[str], str],
 ) -> Iterator[ChangesetStep]:
     """Yield the steps of a changelog; one without changesets makes Liquibase's tables.
 
-    ``base`` is the recipe of the base state with its id. ``settings`` are the server's, ``shown``
-    turns a path into the one that users know.
+    ``shown`` turns a path into the one that users know.
     """
-    recipe_of_base, base_id = base
-    parent: str | None = None
+    first_parent = parent
     for index, changeset in enumerate(changelog.changesets or (None,)):
-        recipe = _recipe(changeset, changelog if index == 0 else None, settings)
+        recipe = _recipe(changeset, changelog if index == 0 else None, planning.settings)
         task_hash = state_ids.step_hash(recipe)
-        state_id = state_ids.state_id(parent or base_id, KIND, task_hash)
+        state_id = planning.state_id(parent, ChangesetStep.kind, task_hash)
         yield ChangesetStep(
             parent_state_id=parent,
             state_id=state_id,
             task_hash=task_hash,
             files=files,
             volatile=None,
-            recipe=recipe
-            | _origin(changeset, shown)
-            | of_base(recipe_of_base if parent is None else None),
+            recipe=recipe | _origin(changeset, shown) | planning.first_recipe(parent),
             changeset=changeset,
             index=None if changeset is None else index,
             reader=reader,
+            first_parent=first_parent,
         )
         parent = state_id
 

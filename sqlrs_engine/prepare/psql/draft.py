@@ -2,24 +2,20 @@
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlrs_engine.postgres.base_recipe import BaseRecipe
-from sqlrs_engine.postgres.distributions.distribution import Distribution
-from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.plan import Configured, Draft, Plan, of_base
+from sqlrs_engine.prepare.plan import Planning, StageDraft, StagePlan
 from sqlrs_engine.states import state_ids
 from sqlrs_engine.store.records import Json
 
 from .arguments import StepArguments
 from .input_digest import InputDigest
+from .interpreter.session import SessionStart
 from .staged_files import StagedFiles
 from .step import PsqlStep, StagedStep
-
-KIND = "psql"
 
 _SUMMARY_CHARS = 200
 
@@ -36,9 +32,16 @@ class StepDraft:
     digest: InputDigest
     place: str | None = None
 
+    def not_reusable(self) -> "StepDraft":
+        """Return a step that has to write its files again, because a later one may read them."""
+        if self.digest.volatile or not self.digest.writes:
+            return self
+        reason = "it writes files that a later step may read"
+        return replace(self, digest=replace(self.digest, volatile=reason))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StagedPlan(Plan):
+class StagedPlan(StagePlan):
     """A plan of scripts on another machine."""
 
     staged: StagedFiles
@@ -49,62 +52,60 @@ class StagedPlan(Plan):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PsqlDraft(Draft):
-    """The scripts of a request, as they were read.
+class PsqlDraft(StageDraft):
+    """The scripts of a stage, as they were read.
 
-    ``home`` is psql's ``$HOME``, ``generated`` are the files that programs of scripts were seen
-    to write. ``stage`` returns the staged files of a client on another machine; it is None if the
-    scripts are on this one.
+    ``stdin`` is what ``-f -`` reads. ``home`` is psql's ``$HOME``, ``generated`` are the files that
+    programs of scripts were seen to write. ``stage`` returns the staged files of a client on
+    another machine; it is None if the scripts are on this one.
     """
 
     steps: tuple[StepDraft, ...]
+    stdin: str | None
     home: str | None
     generated: set[str]
     stage: Callable[[], StagedFiles] | None = None
 
-    def holds(self, configured: Configured) -> bool:
+    @property
+    def next_start(self) -> SessionStart:
+        """How the session of a later stage begins."""
+        return self.steps[-1].digest.next_start
+
+    @property
+    def uses_earlier(self) -> bool:
+        """Whether a script reads what earlier ones write, perhaps those of earlier stages."""
+        return any(step.digest.uses_earlier for step in self.steps)
+
+    def holds(self) -> bool:
         """Return whether reading the scripts again would find the same.
 
         Files that did not exist may exist by now, and what programs write may be known by now.
         """
         if any(each.digest.looked_for_absent or each.digest.after_programs for each in self.steps):
             return False
-        return Draft.holds(self, configured)
+        return StageDraft.holds(self)
 
-    def plan(self, distribution: Distribution, context: JobContext) -> Plan:
-        """Return the plan on a distribution."""
+    def not_reusable(self) -> "PsqlDraft":
+        """Return the draft for a chain in which a later stage may read files that this writes."""
+        return replace(self, steps=tuple(step.not_reusable() for step in self.steps))
+
+    def plan(self, parent: str | None, planning: Planning) -> StagePlan:
+        """Return the plan on a parent."""
         make_step: Callable[..., PsqlStep] = PsqlStep
-        make_plan: Callable[..., Plan] = Plan
+        make_plan: Callable[..., StagePlan] = StagePlan
         if self.stage is not None:
             staged = self.stage()
             make_step = partial(StagedStep, staged=staged)
             make_plan = partial(StagedPlan, staged=staged)
-        base = self.configured.base.on(distribution)
-        base_id = base.base_id(distribution.image_id)
-        steps = tuple(self._steps(base, base_id, make_step))
-        return make_plan(
-            kind=KIND,
-            distribution=distribution,
-            base=base,
-            steps=steps,
-            normalized=self.normalized,
-            signature=state_ids.signature(
-                KIND,
-                base_id,
-                (step.task_hash for step in steps),
-                plan_only=self.request.plan_only,
-            ),
-            settings=self.configured.settings,
-        )
+        return make_plan(steps=tuple(self._steps(parent, planning, make_step)))
 
     def _steps(
-        self, base: BaseRecipe, base_id: str, make_step: Callable[..., PsqlStep]
+        self, parent: str | None, planning: Planning, make_step: Callable[..., PsqlStep]
     ) -> Iterator[PsqlStep]:
-        parent: str | None = None
         for step in self.steps:
-            recipe = _recipe(step, self.configured.settings)
+            recipe = _recipe(step, planning.settings)
             task_hash = state_ids.step_hash(recipe)
-            state_id = state_ids.state_id(parent or base_id, KIND, task_hash)
+            state_id = planning.state_id(parent, PsqlStep.kind, task_hash)
             digest = step.digest
             yield make_step(
                 parent_state_id=parent,
@@ -112,14 +113,14 @@ class PsqlDraft(Draft):
                 task_hash=task_hash,
                 arguments=step.arguments,
                 directory=step.directory,
-                stdin=self.request.stdin if step.arguments.input.kind == "stdin" else None,
+                stdin=self.stdin if step.arguments.input.kind == "stdin" else None,
                 files=digest.files,
                 home=self.home,
                 volatile=digest.volatile,
                 notes=digest.notes,
                 after_programs=digest.after_programs,
                 generated=self.generated,
-                recipe=recipe | _origin(step) | of_base(base if parent is None else None),
+                recipe=recipe | _origin(step) | planning.first_recipe(parent),
             )
             parent = state_id
 

@@ -1,13 +1,11 @@
 """Reads the scripts of psql requests, with everything that they include."""
 
 import os
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from sqlrs_engine.errors import NotImplementedYet
-from sqlrs_engine.prepare.plan import Configured
-from sqlrs_engine.prepare.request import PrepareRequest
+from sqlrs_engine.prepare.stages import PsqlStage
 from sqlrs_engine.sources import Blobs, Trees
 
 from .arguments import Input, PsqlArguments, StepArguments
@@ -44,52 +42,48 @@ class PsqlPlanner:
         self._uploaded_scripts = UploadedScripts(blobs) if blobs is not None else None
         self._trees = trees
 
-    def draft(self, request: PrepareRequest, configured: Configured) -> PsqlDraft:
-        """Read a request's arguments and every file they lead to.
+    def draft(self, stage: PsqlStage, start: SessionStart) -> PsqlDraft:
+        """Read a stage's arguments and every file they lead to.
 
-        Raises InvalidArgument, SourceInputsMissing.
+        ``start`` is how the first session begins. Raises InvalidArgument, SourceInputsMissing.
         """
-        request_files = self._request_files(request)
-        arguments = PsqlArguments.parse(
-            request.psql_args, request.stdin, request_files.argument_path
-        )
+        request_files = self._request_files(stage)
+        arguments = PsqlArguments.parse(stage.psql_args, stage.stdin, request_files.argument_path)
         with request_files.collect_missing():
-            start = SessionStart.of(configured.settings)
-            steps = self._steps(request, arguments, request_files, start)
+            steps = self._steps(stage, arguments, request_files, start)
         files = tuple(file for step in steps for file in step.digest.files)
-        stage = None
+        staged = None
         if isinstance(request_files, RemoteRequestFiles) and self._trees is not None:
-            stage = partial(StagedFiles, request_files.root, files, self._trees)
+            staged = partial(StagedFiles, request_files.root, files, self._trees)
         return PsqlDraft(
-            request=request,
             normalized=arguments.normalized,
-            configured=configured,
             files=files,
             steps=tuple(steps),
+            stdin=stage.stdin,
             home=self._home,
             generated=self._generated,
-            stage=stage,
+            stage=staged,
         )
 
-    def _request_files(self, request: PrepareRequest) -> RequestFiles:
-        if request.source_manifest is None:
+    def _request_files(self, stage: PsqlStage) -> RequestFiles:
+        if stage.source_manifest is None:
             return self._files
         if self._uploaded_scripts is None:
             raise NotImplementedYet(
                 "this engine prepares only from its own files: leave out source_manifest"
             )
-        return RemoteRequestFiles(request.source_manifest, self._uploaded_scripts)
+        return RemoteRequestFiles(stage.source_manifest, self._uploaded_scripts)
 
     def _steps(
         self,
-        request: PrepareRequest,
+        stage: PsqlStage,
         arguments: PsqlArguments,
         files: RequestFiles,
         start: SessionStart,
     ) -> list[StepDraft]:
-        """Read the inputs of all steps; ``start`` is how the first session begins."""
-        if request.work_dir:
-            fallback = files.directory(request.work_dir)
+        """Read the inputs of all steps."""
+        if stage.work_dir:
+            fallback = files.directory(stage.work_dir)
         else:
             fallback = arguments.directory() or files.directory(files.work_dir)
         steps: list[StepDraft] = []
@@ -97,11 +91,11 @@ class PsqlPlanner:
             files.check_options(step)
             is_file = step.input.kind == "file"
             # A script of another machine runs in its own directory, wherever its client is.
-            elsewhere = is_file and bool(request.work_dir) and request.source_manifest is None
+            elsewhere = is_file and bool(stage.work_dir) and not stage.is_remote
             directory = fallback if elsewhere or not is_file else _beside(step.input)
             digest = input_digest(
                 step.input,
-                request.stdin,
+                stage.stdin,
                 files=files.for_step(),
                 directory=directory,
                 variables=_variables(step),
@@ -112,7 +106,7 @@ class PsqlPlanner:
             )
             start = digest.next_start
             if digest.uses_earlier:
-                steps = [_not_reusable(earlier) for earlier in steps]
+                steps = [earlier.not_reusable() for earlier in steps]
             place = _place(step.input, directory) if elsewhere and digest.runs_programs else None
             steps.append(StepDraft(arguments=step, directory=directory, digest=digest, place=place))
         return steps
@@ -128,14 +122,6 @@ def _place(script: Input, directory: Path | None) -> str | None:
         return None
     place = os.path.relpath(os.path.realpath(directory), os.path.realpath(_beside(script)))
     return None if place == os.curdir else place
-
-
-def _not_reusable(step: StepDraft) -> StepDraft:
-    """Return a step that has to write its files again, because a later one may read them."""
-    if step.digest.volatile or not step.digest.writes:
-        return step
-    reason = "it writes files that a later step may read"
-    return replace(step, digest=replace(step.digest, volatile=reason))
 
 
 def _outputs(step: StepArguments) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Site, Step
+from sqlrs_engine.prepare.stages import PsqlStage
 from sqlrs_engine.store.records import Json
 
 from .arguments import StepArguments
@@ -23,6 +24,8 @@ class PsqlStep(Step):
     ``after_programs`` are the files that are read after programs which may have written them: the
     resolved names by path. ``generated`` collects those that turn out to be written so.
     """
+
+    kind = PsqlStage.kind
 
     arguments: StepArguments
     directory: Path | None

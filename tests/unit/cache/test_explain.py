@@ -6,12 +6,12 @@ import pytest
 from support.cache_fakes import CacheWorld
 from support.instance_fakes import IMAGE
 from support.prepare_fakes import psql_plan, psql_planner
+from support.prepare_requests import single_stage
 
 from sqlrs_engine.cache.differences import Change, differences
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.httpapi import spec
 from sqlrs_engine.postgres.base_recipe import BaseRecipe
-from sqlrs_engine.prepare.request import PrepareRequest
 
 OTHER_IMAGE = "postgres@sha256:" + "cd" * 32
 
@@ -42,7 +42,7 @@ class Workshop(CacheWorld):
         return str(self.scripts / name)
 
     def request(self, *args, stdin=None):
-        return PrepareRequest(
+        return single_stage(
             prepare_kind="psql",
             image_id="postgres:17",
             psql_args=args,

@@ -12,6 +12,7 @@ from sqlrs_engine.commands.progress import PlainProgress, describe
 from sqlrs_engine.commands.terminal import Terminal
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.request import PrepareRequest
+from sqlrs_engine.prepare.stages import PsqlStage
 
 CWD = Path("/w/ws")
 
@@ -83,7 +84,9 @@ def test_standard_input_keeps_its_bytes() -> None:
         typed = io.TextIOWrapper(io.BytesIO(script), encoding="ascii")
         request = asked("-f", "-", stdin=typed)
         read = PrepareRequest.from_json({"image_id": "postgres", **request})
-        assert (read.stdin or "").encode("utf-8", "surrogateescape") == script
+        (stage,) = read.stages
+        assert isinstance(stage, PsqlStage)
+        assert (stage.stdin or "").encode("utf-8", "surrogateescape") == script
         assert PrepareRequest.from_json(read.to_json()) == read
         assert ("stdin" in request) is (b"\xe9" not in script)
 

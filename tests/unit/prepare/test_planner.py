@@ -4,13 +4,13 @@ import os
 from dataclasses import replace
 
 import pytest
+from support.prepare_requests import single_stage
 
 from sqlrs_engine.config import Config
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.prepare.plan import Configured
 from sqlrs_engine.prepare.planner import Planner
-from sqlrs_engine.prepare.request import PrepareRequest
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def planner(tmp_path):
 @pytest.mark.parametrize("kind", ["psql", "lb"])
 @pytest.mark.parametrize("path", ["/no/such", "/etc/passwd", "/a\0b", "/" + "x" * 300])
 def test_a_working_directory_has_to_be_a_directory(planner, kind, path):
-    request = PrepareRequest(prepare_kind=kind, image_id="postgres", work_dir=path)
+    request = single_stage(prepare_kind=kind, image_id="postgres", work_dir=path)
     with pytest.raises(
         InvalidArgument, match="work_dir is not a directory that the engine can enter: name one"
     ) as caught:
@@ -35,7 +35,7 @@ def test_a_working_directory_has_to_be_a_directory(planner, kind, path):
 def test_a_working_directory_has_to_be_open(planner, tmp_path):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
-    request = PrepareRequest(prepare_kind="psql", image_id="postgres", work_dir=str(closed))
+    request = single_stage(prepare_kind="psql", image_id="postgres", work_dir=str(closed))
     with pytest.raises(InvalidArgument, match="work_dir is not a directory that the engine can"):
         planner.draft(request, Configured())
 
@@ -44,7 +44,7 @@ def test_a_draft_holds_while_its_files_and_settings_stay_the_same(planner, tmp_p
     (tmp_path / "main.sql").write_text("\\ir included.sql\n")
     (tmp_path / "included.sql").write_text("select 1;\n")
     args = ("-f", str(tmp_path / "main.sql"))
-    request = PrepareRequest(prepare_kind="psql", image_id="postgres", psql_args=args)
+    request = single_stage(prepare_kind="psql", image_id="postgres", psql_args=args)
     configured = Configured(settings={"work_mem": "8MB"})
     draft = planner.draft(request, configured)
     assert draft.holds(configured)

@@ -1,6 +1,7 @@
 """Prepare requests, and those that are refused before anything is read."""
 
 import pytest
+from support.prepare_requests import single_stage
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.request import PrepareRequest
@@ -22,7 +23,7 @@ def test_requests_survive_being_stored():
     nulls = PrepareRequest.from_json(
         {"prepare_kind": "psql", "image_id": "x", "psql_args": None, "liquibase_args": None}
     )
-    assert nulls == PrepareRequest(prepare_kind="psql", image_id="x")
+    assert nulls == single_stage(prepare_kind="psql", image_id="x")
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 from support.prepare_fakes import IMAGE, psql_plan, psql_planner
+from support.prepare_requests import single_stage
 
 from sqlrs_engine.postgres.distributions.distribution import Distribution
-from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.prepare.tasks import tasks_of
 
 
 def plan(*args):
     distribution = Distribution(image_id=IMAGE, version="17.1", major=17, bin_dir=Path("/nowhere"))
-    request = PrepareRequest(prepare_kind="psql", image_id="postgres:17", psql_args=args)
+    request = single_stage(prepare_kind="psql", image_id="postgres:17", psql_args=args)
     return psql_plan(psql_planner(), request, distribution)
 
 

@@ -12,6 +12,7 @@ from unittest.mock import MagicMock
 import pytest
 from support.metric_samples import sample
 from support.prepare_fakes import FULL, IMAGE, Gate, World, in_thread
+from support.prepare_requests import single_stage
 from support.waiting import PATIENCE, eventually
 
 from sqlrs_engine import retry_queue
@@ -34,7 +35,6 @@ from sqlrs_engine.prepare.jobs import service as service_module
 from sqlrs_engine.prepare.psql.draft import PsqlDraft
 from sqlrs_engine.prepare.psql.local_files import LocalFiles
 from sqlrs_engine.prepare.psql.planner import PsqlPlanner
-from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.store import StateFilter
 
 # What the fake psql does: it runs its input as shell.
@@ -226,9 +226,7 @@ def test_what_is_wrong_at_submission_makes_no_job(world):
 def test_a_request_repeated_with_its_key_makes_no_second_job(world, tmp_path):
     script = tmp_path / "a.sql"
     script.write_text("-- nothing")
-    request = PrepareRequest(
-        prepare_kind="psql", image_id="postgres", psql_args=("-f", str(script))
-    )
+    request = single_stage(prepare_kind="psql", image_id="postgres", psql_args=("-f", str(script)))
     first = world.service.submit(request, idempotency_key="k")
     script.unlink()  # what was accepted once is not checked again
     assert world.service.submit(request, idempotency_key="k").job_id == first.job_id
@@ -242,7 +240,7 @@ def test_a_request_repeated_with_its_key_makes_no_second_job(world, tmp_path):
 
 
 def test_repeated_at_once_it_makes_one(world):
-    request = PrepareRequest(prepare_kind="psql", image_id="postgres", psql_args=("-c", WRITE))
+    request = single_stage(prepare_kind="psql", image_id="postgres", psql_args=("-c", WRITE))
     with ThreadPoolExecutor(8) as pool:
         jobs = pool.map(lambda _: world.service.submit(request, idempotency_key="k"), range(8))
         assert len({job.job_id for job in jobs}) == 1
@@ -606,7 +604,7 @@ def test_an_instance_that_finds_no_room_has_middle_states_dropped(tmp_path):
     world = World(tmp_path, Cache())
     world.instances.fail = StorageFull("the disk is full")
     assert world.prepare(*STEPS).status == "succeeded"
-    assert asked == [("prepare_instance", states(world))]
+    assert asked == [("prepare_instance", tuple(states(world)))]
     world.close()
 
 
@@ -1091,9 +1089,9 @@ def test_a_job_that_waits_for_a_thread_is_read_again_when_it_gets_one(world, tmp
     following = World(world.root)
     read, draft = [], PsqlPlanner.draft
 
-    def counted(planner, request, settings):
-        read.append(request.psql_args[1])
-        return draft(planner, request, settings)
+    def counted(planner, stage, start):
+        read.append(stage.psql_args[1])
+        return draft(planner, stage, start)
 
     monkeypatch.setattr(PsqlPlanner, "draft", counted)
     try:
@@ -1120,7 +1118,8 @@ def test_a_plan_that_begins_while_the_engine_stops_is_refused(world, monkeypatch
 
     second = threading.Thread(target=plan)
 
-    def slow_plan(draft, distribution, context):
+    def slow_plan(draft, parent, planning):
+        context = planning.context
         if begun.is_set():  # the second: nobody has told it to end
             outcomes.append("planned")
             return MagicMock()

@@ -4,13 +4,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.prepare_fakes import psql_plan, psql_planner
+from support.prepare_fakes import psql_draft, psql_plan, psql_planner
+from support.prepare_requests import single_stage
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.ids import is_state_id
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.plan import Configured
-from sqlrs_engine.prepare.request import PrepareRequest
 
 IMAGE = "postgres@sha256:" + "ab" * 32
 
@@ -21,7 +21,7 @@ def distribution(image_id=IMAGE):
 
 def request(*args, **fields):
     fields.setdefault("image_id", "postgres:17")
-    return PrepareRequest(prepare_kind="psql", psql_args=args, **fields)
+    return single_stage(prepare_kind="psql", psql_args=args, **fields)
 
 
 def plan(*args, image_id=IMAGE, settings=None, planner=None, **fields):
@@ -286,11 +286,11 @@ def test_a_recipe_tells_what_a_step_is_made_of(scripts):
 def test_an_include_that_is_missing_is_refused(scripts):
     (scripts / "main.sql").write_text("\\i missing.sql\n")
     with pytest.raises(InvalidArgument, match=r"main\.sql:1: .*missing\.sql"):
-        psql_planner().draft(request("-f", str(scripts / "main.sql")), Configured())
+        psql_draft(psql_planner(), request("-f", str(scripts / "main.sql")))
 
 
 def draft(*args):
-    return psql_planner().draft(request(*args), Configured())
+    return psql_draft(psql_planner(), request(*args))
 
 
 def test_a_draft_holds_while_its_files_and_settings_stay_the_same(scripts):

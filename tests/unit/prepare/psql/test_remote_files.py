@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.prepare_fakes import psql_plan, psql_planner
+from support.prepare_fakes import psql_draft, psql_plan, psql_planner
 
 from sqlrs_engine.errors import InvalidArgument, NotImplementedYet, SourceInputsMissing
 from sqlrs_engine.postgres.distributions.distribution import Distribution
-from sqlrs_engine.prepare.plan import Configured, Plan
+from sqlrs_engine.prepare.plan import Plan
 from sqlrs_engine.prepare.psql.step import StagedStep
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.sources import Blobs, Trees
@@ -197,7 +197,7 @@ def test_an_empty_manifest_is_enough_for_commands(blobs: Blobs) -> None:
     assert plan.state_ids == psql_plan(psql_planner(), here, DISTRIBUTION).state_ids
     body["psql_args"] = ["-f", "/client/a.sql"]
     with pytest.raises(InvalidArgument, match="root_path"):
-        psql_planner(blobs).draft(PrepareRequest.from_json(body), Configured())
+        psql_draft(psql_planner(blobs), PrepareRequest.from_json(body))
 
 
 @pytest.mark.parametrize("work_dir", [None, CLIENT, f"{CLIENT}/sql"])
@@ -353,7 +353,7 @@ def test_a_damaged_upload_is_asked_for_again(blobs: Blobs, tmp_path: Path) -> No
 def test_an_engine_without_uploads_says_so() -> None:
     body = {"prepare_kind": "psql", "image_id": "postgres", "source_manifest": {}}
     with pytest.raises(NotImplementedYet):
-        psql_planner().draft(PrepareRequest.from_json(body), Configured())
+        psql_draft(psql_planner(), PrepareRequest.from_json(body))
 
 
 def test_psql_gets_staged_copies_in_their_places(blobs: Blobs, tmp_path: Path) -> None:
