@@ -23,6 +23,11 @@ def parse(timestamp: Timestamp) -> datetime:
     return datetime.strptime(timestamp, _FORMAT).replace(tzinfo=UTC)
 
 
+def at(seconds: float) -> Timestamp:
+    """Return the ``Timestamp`` of a number of seconds since 1970."""
+    return datetime.fromtimestamp(seconds, UTC).strftime(_FORMAT)
+
+
 def shift(timestamp: Timestamp, seconds: float) -> Timestamp:
     """Return ``timestamp`` moved by ``seconds``, which may be negative."""
     return (parse(timestamp) + timedelta(seconds=seconds)).strftime(_FORMAT)

@@ -43,7 +43,7 @@ PROTECTED = "protected"
 
 _ATTEMPTS = 10
 
-Kind = Literal["instance", "state", "job"]
+Kind = Literal["instance", "state", "job", "dump"]
 Outcome = Literal["deleted", "would_delete", "blocked"]
 
 

@@ -29,6 +29,7 @@
     ├── RegistryUnavailable     registry_unavailable          502
     ├── LocaleUnavailable       locale_unavailable            409
     ├── LiquibaseUnavailable    liquibase_unavailable         409
+    ├── DumpMissing             dump_missing                  409
     ├── StoreDamaged            store_damaged                 500
     ├── OsUserUnknown           os_user_unknown               409
     ├── ClusterFailed           cluster_failed                500
@@ -317,6 +318,13 @@ class LiquibaseUnavailable(EngineError):
     """Liquibase, or the Java that it needs, is not on this machine."""
 
     code = "liquibase_unavailable"
+    status = 409
+
+
+class DumpMissing(EngineError):
+    """The dump that a request names is not in the state store, or not any more."""
+
+    code = "dump_missing"
     status = 409
 
 

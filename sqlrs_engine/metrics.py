@@ -55,8 +55,10 @@ class Metrics:
         self._steps = counter(
             "sqlrs_cache_lookups", "Steps by whether their state was cached.", "result"
         )
-        self._evictions = counter("sqlrs_evictions", "Evicted states.")
-        self._evicted = counter("sqlrs_evicted_bytes", "Apparent size of the evicted states.")
+        self._evictions = counter("sqlrs_evictions", "Evicted states and dumps.")
+        self._evicted = counter(
+            "sqlrs_evicted_bytes", "Apparent size of the evicted states and dumps."
+        )
         self._pool = counter(
             "sqlrs_pool_requests", "Instances by whether the pool had a standby.", "result"
         )
@@ -89,7 +91,7 @@ class Metrics:
         self._steps.labels("hit" if hit else "miss").inc()
 
     def evicted(self, size: int) -> None:
-        """Count an evicted state of this many bytes."""
+        """Count an evicted state or dump of this many bytes."""
         self._evictions.inc()
         self._evicted.inc(size)
 

@@ -1,9 +1,10 @@
-"""The cache of states: its limits, evictions, and whether a prepare would hit.
+"""The cache of states and dumps: its limits, evictions, and whether a prepare would hit.
 
 * ``capacity``: the limits, and when the cache is under pressure
-* ``accounts``: what the states take now, and what could be evicted
+* ``accounts``: what the states and dumps take now, and what could be evicted
 * ``candidates``, ``eviction``, ``last_eviction``: which states are evicted, how, and a summary
-* ``enforcement``: the disk budget of instances and builds, kept by eviction
+* ``enforcement``: the disk budget of instances, builds and dumps, kept by eviction
+* ``refusals``: what does not fit even so
 * ``report``, ``explain``, ``differences``: reports for clients; on a miss, the inputs that differ
 """
 

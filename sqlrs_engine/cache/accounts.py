@@ -1,9 +1,10 @@
-"""The size of the cached states, its limits, and the bytes that could be evicted."""
+"""The size of the cached states and dumps, its limits, and the bytes that could be evicted."""
 
 from collections.abc import Callable, Collection, Sequence
 
 from sqlrs_engine import clock
 from sqlrs_engine.config import Config
+from sqlrs_engine.dumps import Dumps
 from sqlrs_engine.errors import CacheUnavailable, EngineError
 from sqlrs_engine.host.disk_space import EXHAUSTED_BYTES
 from sqlrs_engine.states.leases import Leases
@@ -20,6 +21,7 @@ class Accounts:
     def __init__(
         self,
         states: StateStore,
+        dumps: Dumps,
         leases: Leases,
         config: Config,
         *,
@@ -32,6 +34,7 @@ class Accounts:
         ``shares_blocks`` is whether clones share their blocks with their source there.
         """
         self._states = states
+        self._dumps = dumps
         self._leases = leases
         self._config = config
         self._disk = disk
@@ -39,10 +42,16 @@ class Accounts:
         self.now = clock
 
     def measure(self) -> Usage:
-        """Return the size and number of the states, and the disk. Raises CacheUnavailable."""
+        """Return the sizes of the states and dumps, and the disk. Raises CacheUnavailable."""
         try:
-            totals = self._states.totals()
-            return Usage(size_bytes=totals.size_bytes, state_count=totals.count, disk=self._disk())
+            states, dumps = self._states.totals(), self._dumps.totals()
+            return Usage(
+                size_bytes=states.size_bytes + dumps.size_bytes,
+                state_count=states.count,
+                dump_bytes=dumps.size_bytes,
+                dump_count=dumps.count,
+                disk=self._disk(),
+            )
         except (EngineError, OSError) as error:
             raise CacheUnavailable(details=str(error)) from error
 
@@ -77,9 +86,11 @@ class Accounts:
             held = self._states.held(
                 rules.youngest, rules.now, rules.protected | self._leases.current()
             )
+            dumps = self._dumps.evictable(rules.youngest)
         except EngineError as error:
             raise CacheUnavailable(details=str(error)) from error
-        return total.size_bytes - held.size_bytes, held.count
+        free = total.size_bytes - held.size_bytes
+        return free + sum(dump.size_bytes for dump in dumps), held.count
 
     def size_of(self, state_ids: Collection[str]) -> int:
         """Return the total size of some states in bytes; deleted states count as 0."""
@@ -100,6 +111,7 @@ class Accounts:
             "store_free_bytes": usage.disk.free,
             "store_total_bytes": usage.disk.total,
             "state_count": usage.state_count,
+            "dump_bytes": usage.dump_bytes,
             "reclaimable_bytes": reclaimable,
             "blocked_count": blocked,
         }

@@ -1,9 +1,9 @@
 """The limits of the cache, and when it is under pressure.
 
-There are two limits: one on the apparent size of the states, and a reserve of free disk space.
-Exceeding the high watermark of the size limit, or falling below the reserve, is *pressure*: states
-are evicted until the low watermark is met and the reserve is free again. Pressure alone fails no
-job: see ``enforcement``.
+There are two limits: one on the apparent size of the states and dumps, and a reserve of free disk
+space. Exceeding the high watermark of the size limit, or falling below the reserve, is *pressure*:
+dumps and states are evicted until the low watermark is met and the reserve is free again. Pressure
+alone fails no job: see ``enforcement``.
 """
 
 import os
@@ -21,7 +21,12 @@ MIN_STATE_AGE = "cache.capacity.minStateAge"
 _SMALLEST_DEFAULT_RESERVE = 10 * 1024**3
 
 Phase = Literal[
-    "startup_recovery", "prepare_step", "snapshot", "metadata_commit", "prepare_instance"
+    "startup_recovery",
+    "prepare_step",
+    "snapshot",
+    "metadata_commit",
+    "prepare_instance",
+    "dump_upload",
 ]
 
 
@@ -41,16 +46,18 @@ class Disk:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """The apparent size and number of the states, and their disk."""
+    """The apparent size of the states and dumps, that of the dumps alone, and their disk."""
 
     size_bytes: int
     state_count: int
+    dump_bytes: int = 0
+    dump_count: int = 0
     disk: Disk
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """The bytes that a caller is about to add to the states' size, and to the disk.
+    """The bytes that a caller is about to add to the cache's size, and to the disk.
 
     The two differ where clones share blocks, and for what is on the disk already.
     """
@@ -68,7 +75,7 @@ class Limits:
 
     ``max_bytes`` is the configured limit, 0 for none; ``effective_max`` is what the reserve
     leaves of the disk, or that limit if it is less. ``sizes_count`` is whether the apparent size
-    of the states counts: it says nothing about the disk where clones share blocks, so it does
+    counts: it says nothing about the disk where clones share blocks, so it does
     not count there without a configured limit.
     """
 
@@ -101,7 +108,7 @@ class Limits:
         )
 
     def pressure(self, usage: Usage, need: Need = NOTHING) -> list[str]:
-        """Return the reasons to evict states; empty without pressure."""
+        """Return the reasons to evict; empty without pressure."""
         reasons = []
         if self.above(self.high_watermark, usage, need):
             reasons.append(USAGE_ABOVE_HIGH_WATERMARK)
@@ -110,7 +117,7 @@ class Limits:
         return reasons
 
     def above(self, watermark: float, usage: Usage, need: Need = NOTHING) -> bool:
-        """Return whether the need takes the size of the states above a watermark."""
+        """Return whether the need takes the size of the cache above a watermark."""
         size = usage.size_bytes + need.size_bytes
         return self.sizes_count and size > watermark * self.effective_max
 

@@ -5,8 +5,9 @@ Hard limits and soft limits:
 * ``maxBytes`` is hard: a state that would take the cache beyond it is refused.
 * Before a state is refused, middle states of its own chain are stripped: see ``eviction``.
 * Where copies share their blocks, only ``maxBytes`` looks at the states' apparent size.
-* The reserve and the watermarks are soft: states are evicted to meet them, and when that is not
-  enough, work continues. Other files may fill the disk.
+* An upload of a dump counts like a state, and shares no blocks with anything.
+* The reserve and the watermarks are soft: dumps and states are evicted to meet them, and when that
+  is not enough, work continues. Other files may fill the disk.
 * The size of the disk is hard: where a clone copies every block, there has to be room for it.
 * A reserve that leaves nothing of the whole disk is a mistake in the configuration.
 """
@@ -17,16 +18,18 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from sqlrs_engine.errors import CacheLimitTooSmall, CacheUnavailable, EngineError, StorageFull
+from sqlrs_engine.dumps import UPLOAD
+from sqlrs_engine.errors import CacheUnavailable, EngineError, StorageFull
 
 from .accounts import Accounts
 from .candidates import Rules
-from .capacity import NOTHING, Goal, Limits, Need, Phase, Usage
+from .capacity import NOTHING, Goal, Need, Phase, Usage
 from .eviction import Evictor, Outcome
 from .last_eviction import Eviction, LastEviction
+from .refusals import Refused, check
 
 # The phases that can be refused; in later phases the state exists already and is useful.
-_REFUSABLE: Collection[Phase] = ("prepare_step", "snapshot")
+_REFUSABLE: Collection[Phase] = ("prepare_step", "snapshot", UPLOAD)
 
 _COPYING: Collection[Phase] = ("prepare_step", "prepare_instance")
 PATIENCE_SECONDS = 0.3
@@ -46,12 +49,8 @@ class _Build:
     disk_bytes: int
 
 
-class Refused(StorageFull):
-    """There is no room even after every possible eviction: a retry does not help."""
-
-
 class Enforcement:
-    """The disk budget of instances and builds, kept by evicting states: see ``DiskBudget``.
+    """The disk budget of instances, builds and dumps, kept by eviction: see ``DiskBudget``.
 
     Safe to use from any thread that does not hold the lock of an instance.
     """
@@ -136,7 +135,7 @@ class Enforcement:
                 self._continue_in_background(phase, protect)
         if phase in _REFUSABLE:
             usage = self._strip_chain(phase, protect, usage, Goal(limits=limits, need=own))
-            self._check(phase, usage, limits, own, rules)
+            check(self._accounts, phase, usage, limits, own, rules)
 
     def _strip_chain(self, phase: Phase, chain: Sequence[str], usage: Usage, goal: Goal) -> Usage:
         """Strip a chain's middle states if that avoids a refusal; return the usage."""
@@ -218,7 +217,7 @@ class Enforcement:
         return spared or outcome.evicted_count > 0 or self._evictor.evicted > evicted
 
     def _need(self, phase: Phase, growth: int) -> Need:
-        copied = phase in _COPYING and not self._accounts.shares_blocks
+        copied = phase == UPLOAD or (phase in _COPYING and not self._accounts.shares_blocks)
         return Need(
             size_bytes=growth if phase in _REFUSABLE else 0, disk_bytes=growth if copied else 0
         )
@@ -251,35 +250,10 @@ class Enforcement:
             free_bytes_before=outcome.before.disk.free,
             free_bytes_after=outcome.after.disk.free,
         )
-        _log.info("evicted %d states, %d bytes", eviction.evicted_count, eviction.freed_bytes)
+        _log.info(
+            "evicted %d states and dumps, %d bytes", eviction.evicted_count, eviction.freed_bytes
+        )
         try:
             self._last_eviction.save(eviction)
         except EngineError as error:
             _log.warning("cannot store the summary of the eviction: %s", error)
-
-    def _check(self, phase: Phase, usage: Usage, limits: Limits, need: Need, rules: Rules) -> None:
-        """Raise CacheLimitTooSmall or StorageFull when the need does not fit."""
-        if limits.effective_max <= 0:
-            raise CacheLimitTooSmall(
-                "the reserve leaves no room for the cache: lower cache.capacity.reserveBytes",
-                facts=self._accounts.facts(phase, usage, limits, need, rules),
-            )
-        if limits.max_bytes and usage.size_bytes + need.size_bytes > limits.max_bytes:
-            numbers = self._accounts.facts(phase, usage, limits, need, rules)
-            if self._accounts.size_of(rules.protected) + need.size_bytes > limits.max_bytes:
-                raise CacheLimitTooSmall(
-                    "the states of this prepare do not fit into the cache: raise "
-                    "cache.capacity.maxBytes",
-                    facts=numbers,
-                )
-            raise Refused(
-                "the cache is full, and every state in it is in use or too young to be evicted: "
-                "delete states or instances, or raise cache.capacity.maxBytes",
-                facts=numbers,
-            )
-        if usage.disk.free < need.disk_bytes:
-            raise Refused(
-                "the disk of the state store has no room for another copy, and nothing can be "
-                "evicted: delete states or instances, or free disk space",
-                facts=self._accounts.facts(phase, usage, limits, need, rules),
-            )

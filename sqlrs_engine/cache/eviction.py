@@ -1,4 +1,6 @@
-"""Evicts states one by one, while jobs and clients use others.
+"""Evicts dumps and states one by one, while jobs and clients use others.
+
+Dumps go first: a state that was restored from one does not need it any more.
 
 A state is retired first, so that it cannot be leased any more, and checked once more; then its row
 is removed, then its files. Callers must not hold the lock of an instance: retiring waits for
@@ -12,11 +14,12 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
 
+from sqlrs_engine.dumps import Dump, Dumps
 from sqlrs_engine.errors import CacheUnavailable, Conflict, EngineError, StorageFull
 from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.statefs import StateFiles
@@ -34,6 +37,8 @@ _SPACE_PATIENCE_SECONDS = 5.0
 
 # By then, a job that waits for the same state has released the states that it no longer needs.
 LEASE_PATIENCE_SECONDS = 5.0
+
+_WAS_GONE = -1
 
 _log = logging.getLogger(__name__)
 
@@ -71,17 +76,19 @@ class Outcome:
 
 
 class Evictor:
-    """Removes states; one eviction at a time."""
+    """Removes dumps and states; one eviction at a time."""
 
     def __init__(
         self,
         states: StateStore,
+        dumps: Dumps,
         files: StateFiles,
         leases: Leases,
         accounts: Accounts,
         metrics: Metrics,
     ) -> None:
         self._states = states
+        self._dumps = dumps
         self._files = files
         self._leases = leases
         self._measure = accounts.measure
@@ -91,7 +98,7 @@ class Evictor:
 
     @property
     def evicted(self) -> int:
-        """The number of states evicted since the engine started."""
+        """The number of states and dumps evicted since the engine started."""
         return self._evicted
 
     def evict(self, rules: Rules, goal: Goal, seconds: float = math.inf) -> Outcome:
@@ -105,25 +112,39 @@ class Evictor:
             before = self._measure()
             # What was deleted before may only have to reach the disk.
             usage, count, freed = self._settled(before, goal), 0, 0
-            candidates = None
+            evictions = self._evictions(rules)
             while not goal.met(usage, freed):
                 if count and time.monotonic() > end and goal.bearable(usage, freed):
                     return Outcome(count, freed, before, usage, cut_short=True)
-                candidates = candidates or self.candidates(rules)
-                state = candidates.pop()
-                if state is None:
+                size = next(evictions, None)
+                if size is None:
                     break
-                result = self._evict(state, rules)
-                if result is EvictionResult.STAYS:
-                    continue
-                candidates.evicted(state)
-                if result is EvictionResult.EVICTED:
+                if size != _WAS_GONE:
                     count += 1
                     self._evicted += 1
-                    self._metrics.evicted(state.size_bytes or 0)
-                    freed += state.size_bytes or 0
+                    self._metrics.evicted(size)
+                    freed += size
                 usage = self._settled(self._measure(), goal)
             return Outcome(count, freed, before, usage, cut_short=False)
+
+    def _evictions(self, rules: Rules) -> Iterator[int]:
+        """Evict dumps, then states; yield the bytes of each, or ``_WAS_GONE``."""
+        for dump in self._evictable_dumps(rules):
+            if self._dumps.evict(dump):
+                yield dump.size_bytes
+        candidates = self.candidates(rules)
+        while (state := candidates.pop()) is not None:
+            result = self._evict(state, rules)
+            if result is not EvictionResult.STAYS:
+                candidates.evicted(state)
+                evicted = result is EvictionResult.EVICTED
+                yield state.size_bytes or 0 if evicted else _WAS_GONE
+
+    def _evictable_dumps(self, rules: Rules) -> list[Dump]:
+        try:
+            return self._dumps.evictable(rules.youngest)
+        except EngineError as error:
+            raise CacheUnavailable(details=str(error)) from error
 
     def strip(self, chain: Sequence[str], rules: Rules, goal: Goal) -> Outcome:
         """Drop the files of a chain's middle states, the last first, until the goal is bearable.

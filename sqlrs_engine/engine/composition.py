@@ -9,6 +9,7 @@ from sqlrs_engine import instances
 from sqlrs_engine.cache import Accounts, CacheReport, Disk, Enforcement, Evictor, LastEviction
 from sqlrs_engine.clock import utc_now
 from sqlrs_engine.deletion import Deletion
+from sqlrs_engine.dumps import Dumps
 from sqlrs_engine.host.disk_space import exhausted
 from sqlrs_engine.httpapi.services import Services
 from sqlrs_engine.instances import Expiry, Instances, Servers, configured_ports
@@ -83,8 +84,10 @@ class Engine:
         self.states = states = States(
             store.states, files, utc_now, keeps=lambda key: salvage.keeps(State, key)
         )
+        self.dumps = dumps = Dumps(store_root, store.jobs.unfinished, lambda: self.disk_budget)
         accounts = Accounts(
             store.states,
+            dumps,
             leases,
             config,
             disk=lambda: Disk.of(store_root),
@@ -93,7 +96,7 @@ class Engine:
         last_eviction = LastEviction(store.meta)
         self.disk_budget = Enforcement(
             accounts,
-            Evictor(store.states, files, leases, accounts, metrics),
+            Evictor(store.states, dumps, files, leases, accounts, metrics),
             last_eviction,
             release_spare=lambda: self.instances.pool.release_all(),
         )
@@ -174,12 +177,14 @@ class Engine:
             images=ImageList(found),
             cache=report,
             sources=sources,
+            dumps=dumps,
             warnings=lambda: ["disk_full"] if exhausted(store_root) else [],
         )
         add_gauges(
             metrics,
             store=store,
             files=files,
+            dumps=dumps,
             instances=self.instances,
             prepare=self.prepare,
             runs=self.runs,
@@ -203,6 +208,7 @@ class Engine:
             ("files", leftovers.remove_files),
             ("labels", self._salvage.settle),
             ("temporary files", leftovers.remove_temporary_files),
+            ("dumps", self.dumps.sweep),
             ("cache", lambda: self.disk_budget.make_room("startup_recovery")),
             ("scratch directories", self._scratch.sweep),
             ("sources", self.sources.start),

@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 
+from sqlrs_engine.dumps import Dumps
 from sqlrs_engine.instances import Instances
 from sqlrs_engine.metrics import Gauge, Metrics
 from sqlrs_engine.prepare.jobs.service import PrepareService
@@ -16,11 +17,12 @@ def add_gauges(
     *,
     store: Store,
     files: StateFs,
+    dumps: Dumps,
     instances: Instances,
     prepare: PrepareService,
     runs: Runs,
 ) -> None:
-    """Add the gauges of jobs, runs, instances, the warm pool, states and disk space."""
+    """Add the gauges of jobs, runs, instances, the warm pool, states, dumps and disk space."""
 
     def instances_by_status() -> dict[str, float]:
         rows = store.instances.find(InstanceFilter())
@@ -48,6 +50,12 @@ def add_gauges(
             "sqlrs_state_bytes",
             "Apparent size of the cached states.",
             lambda: {"": store.states.totals().size_bytes},
+        ),
+        Gauge("sqlrs_dumps", "Kept dumps.", lambda: {"": dumps.totals().count}),
+        Gauge(
+            "sqlrs_dump_bytes",
+            "Size of the kept dumps and of uploads in progress.",
+            lambda: {"": dumps.totals().size_bytes},
         ),
         Gauge(
             "sqlrs_store_free_bytes",

@@ -41,7 +41,8 @@ class Body:
     """A request's body before it is read, with its limits.
 
     ``declared`` is the size in bytes, if the request declares it. A ``streamed`` body has no
-    limit here, because its reader has one; ``seconds`` then limits the wait for each piece.
+    limit here, because its reader has one; ``seconds`` then limits the wait for each piece, and
+    ``all_seconds`` the time for all of them.
     """
 
     present: bool
@@ -49,6 +50,7 @@ class Body:
     max_bytes: int
     seconds: float
     streamed: bool = False
+    all_seconds: float = STREAM_SECONDS
 
     def check(self, size: int = 0) -> None:
         """Raise PayloadTooLarge if this size in bytes, or the declared one, is over the limit."""
@@ -60,7 +62,7 @@ class Body:
     def deadline(self, began: float, now: float) -> float:
         """Return the time by which the next piece must have arrived."""
         if self.streamed:
-            return min(now + self.seconds, began + STREAM_SECONDS)
+            return min(now + self.seconds, began + self.all_seconds)
         return began + self.seconds
 
 

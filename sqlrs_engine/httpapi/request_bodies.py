@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import re
 from collections.abc import AsyncIterator
 from itertools import islice
@@ -116,11 +117,15 @@ class RawBody:
     """
 
     def __init__(self, scope: Scope, receive: Receive) -> None:
-        body = scope["extensions"][BODY]
+        self._body = body = scope["extensions"][BODY]
         body.streamed = True
         self.declared: int | None = body.declared
         self._receive = receive
         self._over = not body.present
+
+    def wait(self, seconds: float) -> None:
+        """Wait this long for each piece, and without end for all of them."""
+        self._body.seconds, self._body.all_seconds = seconds, math.inf
 
     async def pieces(self) -> AsyncIterator[bytes]:
         """Yield the body in pieces worth writing.

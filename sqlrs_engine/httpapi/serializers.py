@@ -83,6 +83,7 @@ image_entry = _fields(
     "size_bytes",
     "bin_dir",
 )
+dump_entry = _fields("dump_id", "size_bytes", "created_at", "last_used_at", "label")
 name_entry = _fields(*NAME_FIELDS)
 instance_entry = _fields(*INSTANCE_FIELDS)
 state_entry = _fields(*STATE_FIELDS)

@@ -15,6 +15,7 @@ import anyio.to_thread
 from sqlrs_engine.cache import CacheReport
 from sqlrs_engine.config import Config
 from sqlrs_engine.deletion import DeleteResult, Deletion
+from sqlrs_engine.dumps import Dumps
 from sqlrs_engine.errors import Unavailable
 from sqlrs_engine.instances import Instances
 from sqlrs_engine.metrics import Metrics
@@ -131,6 +132,7 @@ class Services:
     images: Images
     cache: CacheReport
     sources: Sources
+    dumps: Dumps
     metrics: Metrics = field(default_factory=Metrics)
     warnings: Callable[[], list[str]] = list
     identity: Identity = field(default_factory=Identity)

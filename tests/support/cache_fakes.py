@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sqlrs_engine.cache import Accounts, CacheReport, Disk, Enforcement, Evictor, LastEviction
 from sqlrs_engine.clock import shift
+from sqlrs_engine.dumps import Dumps
 from sqlrs_engine.store import StateFilter
 from sqlrs_engine.store.records import State
 from support.instance_fakes import IMAGE, FakeFiles, World, state_id
@@ -54,8 +55,12 @@ class CacheWorld(World):
     def new_cache(
         self, *, shares_blocks: bool = False, patience_seconds: float = math.inf
     ) -> Enforcement:
+        self.dumps = Dumps(
+            self.files.root, self.store.jobs.unfinished, lambda: self.cache, clock=self.clock
+        )
         accounts = Accounts(
             self.store.states,
+            self.dumps,
             self.leases,
             self.config,
             disk=lambda: self.disk(),
@@ -73,7 +78,7 @@ class CacheWorld(World):
         )
         return Enforcement(
             accounts,
-            Evictor(self.store.states, self.files, self.leases, accounts, self.metrics),
+            Evictor(self.store.states, self.dumps, self.files, self.leases, accounts, self.metrics),
             last_eviction,
             release_spare=lambda: self.release_spare(),
             patience_seconds=patience_seconds,
@@ -93,7 +98,8 @@ class CacheWorld(World):
             self.config.set(f"cache.capacity.{name}", value)
 
     def disk(self) -> Disk:
-        return Disk(self.total, self.total - self.others - sum(self.files.sizes.values()))
+        used = sum(self.files.sizes.values()) + self.dumps.totals().size_bytes
+        return Disk(self.total, self.total - self.others - used)
 
     def add(
         self,

@@ -24,11 +24,13 @@ from sqlrs_engine import ids
 from sqlrs_engine.clock import shift, utc_now
 from sqlrs_engine.config import Config
 from sqlrs_engine.deletion import DeleteResult, Deletion, Node
+from sqlrs_engine.dumps import Dumps
 from sqlrs_engine.errors import Cancelled, Conflict, InvalidArgument, NotFound
 from sqlrs_engine.httpapi import spec
 from sqlrs_engine.httpapi.app import create_app
 from sqlrs_engine.httpapi.services import Services
 from sqlrs_engine.httpapi.uvicorn_protocol import GuardedProtocol
+from sqlrs_engine.instances.disk_budget import Unlimited
 from sqlrs_engine.instances.keyed_locks import KeyedLocks
 from sqlrs_engine.prepare.jobs.events import Batch
 from sqlrs_engine.registry import Registry
@@ -282,6 +284,7 @@ def services(directory: Path, **changes) -> Services:
         images=None,
         cache=None,
         sources=None,
+        dumps=Dumps(directory, store.jobs.unfinished, lambda: Unlimited()),
     )
     return replace(made, **changes)
 

@@ -185,6 +185,7 @@ def test_a_limit_that_cannot_be_met_refuses(world):
         "store_free_bytes": 1000 * GIB - 900,
         "store_total_bytes": 1000 * GIB,
         "state_count": 9,
+        "dump_bytes": 0,
         "reclaimable_bytes": 0,
         "blocked_count": 9,
     }
@@ -747,3 +748,48 @@ def test_a_middle_state_whose_row_cannot_be_changed_keeps_its_files(world, monke
         world.cache.make_room("prepare_step", ids, 100)
     assert "cannot drop the files" in caplog.text
     assert (evicted(world), sizes(world)) == ([], [100, 100, 100])
+
+
+# Dumps
+
+
+def keep(world, content, age=HOUR):
+    """Keep a dump that was used ``age`` seconds ago."""
+    now, world.clock.now = world.clock.now, shift(world.clock.now, -age)
+    upload = world.dumps.receive()
+    try:
+        upload.write(content)
+        dump, _ = world.dumps.keep(upload)
+    finally:
+        world.dumps.end(upload)
+    world.clock.now = now
+    return dump
+
+
+def test_dumps_go_before_states_the_least_recently_used_first(world):
+    world.configure(maxBytes=1000)
+    for number in range(6):
+        world.add(number, age=2 * HOUR + number)
+    keep(world, b"x" * 99)
+    keep(world, b"y" * 101, age=HOUR + 1)
+    young = keep(world, b"z" * 50, age=1)
+    status = world.report.status()
+    assert (status["usage_bytes"], status["dump_bytes"], status["dump_count"]) == (850, 250, 3)
+    assert status["reclaimable_bytes"] == 800
+    world.cache.make_room("prepare_step", growth=51)
+    assert (evicted(world), world.dumps.totals().size_bytes) == ([], 149)
+    world.cache.make_room("prepare_step", growth=300)
+    assert evicted(world) == [5, 4]
+    assert world.dumps.find() == [young]
+    assert world.report.status()["last_eviction"]["evicted_count"] == 3
+
+
+def test_an_upload_evicts_and_is_refused_when_that_is_not_enough(world):
+    world.configure(maxBytes=1000)
+    world.add(1, size=800)
+    dump = keep(world, b"x" * 500, age=1)
+    assert evicted(world) == [1]
+    with pytest.raises(StorageFull, match=r"dump does not fit.*maxBytes.*--schema-only"):
+        keep(world, b"y" * 501)
+    assert world.dumps.find() == [dump]
+    assert world.dumps.totals().size_bytes == 500

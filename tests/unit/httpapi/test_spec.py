@@ -48,6 +48,10 @@ UPSTREAM = {
     "explainPrepareCache": "post /v1/cache/explain/prepare",
 }
 ADDED = {
+    "createDump": "post /v1/dumps",
+    "listDumps": "get /v1/dumps",
+    "getDump": "get /v1/dumps/{dumpId}",
+    "deleteDump": "delete /v1/dumps/{dumpId}",
     "createInstance": "post /v1/instances",
     "updateInstance": "patch /v1/instances/{instance}",
     "resetInstance": "post /v1/instances/{instance}/reset",
