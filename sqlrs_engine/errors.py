@@ -34,6 +34,7 @@
     ├── OsUserUnknown           os_user_unknown               409
     ├── ClusterFailed           cluster_failed                500
     ├── StepFailed              step_failed                   422
+    ├── DumpUnusable            dump_unusable                 422
     ├── IdempotencyKeyReused    idempotency_key_reused        422
     └── Cancelled               cancelled                     409
 
@@ -353,6 +354,13 @@ class StepFailed(EngineError):
     """A step ran and failed: the SQL is wrong, not the engine."""
 
     code = "step_failed"
+    status = 422
+
+
+class DumpUnusable(EngineError):
+    """The dump is damaged, or of a format or a version that no program at hand restores."""
+
+    code = "dump_unusable"
     status = 422
 
 

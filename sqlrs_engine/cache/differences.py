@@ -1,9 +1,10 @@
 """The differences between the recipes of two steps, in terms of their inputs.
 
-A recipe is JSON, as ``prepare`` makes it: ``source`` (file, command, stdin, changeset, nothing) and
+A recipe is JSON, as ``prepare`` makes it: ``source`` (file, command, stdin, changeset, dump, …) and
 ``summary`` say what the step runs, ``files`` with their digests and ``text`` say what that consists
 of, ``options``, ``directory`` and ``settings`` how it is run. The first step of a chain has the
-recipe of its base state as ``base``.
+recipe of its base state as ``base``. Dumps also have the ``tool`` that restores them and whether it
+may ``create_roles``.
 """
 
 from collections import Counter
@@ -15,7 +16,16 @@ from typing import Literal
 from sqlrs_engine.store.records import Json
 
 Kind = Literal[
-    "image", "file", "command", "stdin", "changeset", "variable", "argument", "setting", "volatile"
+    "image",
+    "file",
+    "command",
+    "stdin",
+    "changeset",
+    "variable",
+    "argument",
+    "setting",
+    "tool",
+    "volatile",
 ]
 
 _VARIABLE = "v"
@@ -38,6 +48,7 @@ def differences(now: Json, before: Json) -> list[Change]:
         *_inputs(now, before),
         *_variables(now, before),
         *_arguments(now, before),
+        *_restores(now, before),
         *_settings(now, before),
         *_bases(now, before),
     ]
@@ -113,6 +124,14 @@ def _arguments(now: Json, before: Json) -> Iterator[Change]:
         yield Change("argument", "order of the options")
     if now.get("directory") != before.get("directory"):
         yield Change("argument", "work_dir")
+
+
+def _restores(now: Json, before: Json) -> Iterator[Change]:
+    """Compare how dumps are restored."""
+    if now.get("tool") != before.get("tool"):
+        yield Change("tool", now.get("tool", ""))
+    if now.get("create_roles") != before.get("create_roles"):
+        yield Change("argument", "create_roles")
 
 
 def _flags(recipe: Json) -> Counter[str]:

@@ -5,10 +5,11 @@ from collections.abc import Collection
 from typing import Any
 
 from sqlrs_engine import durations
+from sqlrs_engine.errors import InvalidArgument
 
 from . import SUCCESS, preparation
 from .extension_offer import accepted
-from .prepare_request import liquibase_request, psql_request
+from .prepare_request import dump_request, liquibase_request, psql_request
 from .terminal import Terminal, places
 
 DEFAULT_IMAGE = "postgres:18"
@@ -18,11 +19,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command to the command line."""
     parser = commands.add_parser(
         "prepare",
-        help="make a database from SQL scripts and print its DSN",
+        help="make a database from SQL scripts or a dump and print its DSN",
         description=(
-            "Run the -f and -c inputs of psql, or the changesets of a Liquibase changelog, and\n"
-            "print the DSN of a fresh database with the result. Each input is cached as a\n"
-            "state, so the second time is instant."
+            "Run the -f and -c inputs of psql, or the changesets of a Liquibase changelog, or\n"
+            "restore a dump, and print the DSN of a fresh database with the result. Each input is\n"
+            "cached as a state, so the second time is instant."
         ),
         epilog="examples:\n"
         "  sqlrs-engine prepare -- -f schema.sql -f data.sql\n"
@@ -31,7 +32,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "  sqlrs-engine exec dev -- psql                     open psql on it\n"
         "  pg_dump … | sqlrs-engine prepare --name copy -- -f -\n"
         "  sqlrs-engine prepare --plan -- -f schema.sql      show what is cached\n"
-        "  sqlrs-engine prepare --liquibase -- update --changelog-file changelog.xml",
+        "  sqlrs-engine prepare --liquibase -- update --changelog-file changelog.xml\n"
+        "  sqlrs-engine prepare --dump prod.dump -- --no-owner --schema=app",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -54,6 +56,17 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="store_true",
         help="the arguments are those of Liquibase; each changeset becomes a state",
     )
+    parser.add_argument(
+        "--dump",
+        metavar="FILE",
+        help="restore a dump of pg_dump: plain SQL, also compressed, or an archive; the arguments "
+        "are those of pg_restore",
+    )
+    parser.add_argument(
+        "--no-create-roles",
+        action="store_true",
+        help="with --dump: do not create the roles that the dump mentions",
+    )
     preparation.add_options(parser)
     parser.usage = "%(prog)s [options] -- ARGUMENT…"
     parser.set_defaults(run=run)
@@ -67,16 +80,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     ttl = None if args.ttl is None else durations.format(durations.parse(args.ttl))
     if args.name:
         check_name(args.name)
-    body = {
-        "image_id": args.image,
-        "work_dir": str(terminal.cwd),
-        "plan_only": args.plan,
-        **(
-            liquibase_request(args.rest, terminal)
-            if args.liquibase
-            else psql_request(args.rest, terminal)
-        ),
-    }
+    body = {"image_id": args.image, "plan_only": args.plan, **_request(args, terminal)}
     with preparation.engine_for(args, terminal) as engine:
         outcome = preparation.prepare(engine, body, args, terminal)
         offered: set[str] = set()
@@ -100,6 +104,18 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     else:
         terminal.print(result["dsn"])
     return SUCCESS
+
+
+def _request(args: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
+    """Return the fields that say what to prepare."""
+    if args.dump is not None:
+        if args.liquibase:
+            raise InvalidArgument("--dump and --liquibase exclude each other")
+        return dump_request(args.dump, args.rest, terminal, create_roles=not args.no_create_roles)
+    if args.no_create_roles:
+        raise InvalidArgument("--no-create-roles is for dumps: add --dump FILE")
+    request = liquibase_request if args.liquibase else psql_request
+    return {"work_dir": str(terminal.cwd), **request(args.rest, terminal)}
 
 
 def _lacking(

@@ -1,4 +1,4 @@
-"""The fields of a prepare request, from the arguments of psql or Liquibase."""
+"""The fields of a prepare request, from the arguments of psql, Liquibase or pg_restore."""
 
 import base64
 import os
@@ -61,3 +61,16 @@ def liquibase_request(rest: Sequence[str], terminal: Terminal) -> dict[str, Any]
     if terminal.environ.get("JAVA_HOME"):
         fields["liquibase_env"] = {"JAVA_HOME": terminal.environ["JAVA_HOME"]}
     return fields
+
+
+def dump_request(
+    path: str, restore_args: Sequence[str], terminal: Terminal, *, create_roles: bool
+) -> dict[str, Any]:
+    """Return the fields of a request for a dump, with its absolute path."""
+    stage = {
+        "kind": "dump",
+        "path": str(terminal.cwd / path),
+        "restore_args": list(restore_args),
+        "create_roles": create_roles,
+    }
+    return {"prepare_kind": "chain", "stages": [stage]}

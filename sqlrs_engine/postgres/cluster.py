@@ -175,6 +175,7 @@ class Cluster:
         *,
         port: int | None,
         dbname: str = "postgres",
+        distribution: Distribution | None = None,
         cwd: Path | None = None,
         stdin: File = None,
         stdout: File = None,
@@ -184,17 +185,18 @@ class Cluster:
         """Start a client program (``psql``, ``pgbench``, …), set to connect to this cluster.
 
         It runs as the engine's own user, but root runs no program of an image: it runs the same
-        program of this machine, or the image's as the server's user. It leads its own session and
-        process group, and sees only a small environment plus ``environment``. ``stdin`` None is
-        empty; ``stdout`` and ``stderr`` None are the engine's. Raises InvalidArgument unless
-        ``program`` is the plain name of a program of the distribution, ClusterFailed when it cannot
-        be run.
+        program of this machine, or the image's as the server's user. ``distribution`` is another
+        one of this machine whose program is to run. It leads its own session and process group, and
+        sees only a small environment plus ``environment``. ``stdin`` None is empty; ``stdout`` and
+        ``stderr`` None are the engine's. Raises InvalidArgument unless ``program`` is the plain
+        name of a program of the distribution, ClusterFailed when it cannot be run.
         """
         return self._launcher.client(
             program,
             arguments,
             port=port or DEFAULT_PORT,
             dbname=dbname,
+            distribution=distribution,
             cwd=cwd,
             stdin=stdin,
             stdout=stdout,

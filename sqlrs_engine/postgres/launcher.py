@@ -108,6 +108,7 @@ class Launcher:
         *,
         port: int,
         dbname: str,
+        distribution: Distribution | None,
         cwd: Path | None,
         stdin: File,
         stdout: File,
@@ -119,7 +120,10 @@ class Launcher:
             raise InvalidArgument(
                 "invalid name of a PostgreSQL program: write a plain name such as pg_dump", program
             )
-        place, user = self._client_place(program)
+        if distribution is None:
+            place, user = self._client_place(program)
+        else:
+            place, user = distribution.bin_dir, None
         if not (place / program).is_file():
             raise InvalidArgument(
                 f"PostgreSQL {self._distribution.version} has no program of this name: check the "

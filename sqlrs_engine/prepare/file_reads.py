@@ -35,6 +35,16 @@ class FileRead:
         """Return a file as it is now. Raises OSError."""
         return cls(path, _identity(path.stat()))
 
+    @classmethod
+    def of(cls, file: BufferedReader, path: Path) -> "FileRead":
+        """Return an open file as it is now. Raises OSError."""
+        return cls(path, _identity(os.fstat(file.fileno())))
+
+    @property
+    def size(self) -> int:
+        """The size in bytes."""
+        return self.identity[2]
+
     def unchanged(self) -> bool:
         """Return whether the file is unchanged."""
         try:

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from sqlrs_engine.errors import Conflict
@@ -51,6 +52,8 @@ class Step(ABC):
     kind: ClassVar[str]
     # Whether the step needs a server that listens on 127.0.0.1, not on its socket alone.
     tcp: ClassVar[bool] = False
+    # Settings of the server that the step runs on; those of the configuration take precedence.
+    server_settings: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     parent_state_id: str | None
     state_id: str

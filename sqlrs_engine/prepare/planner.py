@@ -6,6 +6,7 @@ from sqlrs_engine.config import Config
 from sqlrs_engine.errors import InvalidArgument, NotImplementedYet
 from sqlrs_engine.sources import Blobs, Trees
 
+from .dump import DumpPlanner
 from .file_reads import FileDigests
 from .liquibase import LiquibasePlanner, StagedChangelogs
 from .plan import Configured, Draft, StageDraft
@@ -14,7 +15,7 @@ from .psql.interpreter.session import SessionStart
 from .psql.local_files import LocalFiles
 from .psql.planner import PsqlPlanner
 from .request import PrepareRequest
-from .stages import LiquibaseStage, PsqlStage, Stage
+from .stages import DumpStage, LiquibaseStage, PsqlStage, Stage
 
 
 class Planner:
@@ -28,11 +29,12 @@ class Planner:
         changelogs: Path,
         config: Config,
         home: str | None = None,
+        dumps: DumpPlanner | None = None,
     ) -> None:
         """``blobs`` are the contents that clients on other machines have uploaded.
 
         ``trees`` is where they are staged, ``changelogs`` the directory of remembered changelogs,
-        ``home`` the user's ``$HOME``.
+        ``home`` the user's ``$HOME``, ``dumps`` drafts the plans of dumps.
         """
         digests = FileDigests()
         staged = None
@@ -40,11 +42,12 @@ class Planner:
             staged = StagedChangelogs(blobs, trees)
         self._psql = PsqlPlanner(LocalFiles(digests), blobs, trees, home)
         self._liquibase = LiquibasePlanner(changelogs, digests, config, staged)
+        self._dumps = dumps
 
     def draft(self, request: PrepareRequest, configured: Configured) -> Draft:
         """Read a request's arguments and what they lead to.
 
-        Raises InvalidArgument, SourceInputsMissing.
+        Raises InvalidArgument, SourceInputsMissing, DumpUnusable.
         """
         start = SessionStart.of(configured.settings)
         drafts: list[StageDraft] = []
@@ -68,6 +71,8 @@ class Planner:
             return self._psql.draft(stage, start)
         if isinstance(stage, LiquibaseStage):
             return self._liquibase.draft(stage)
+        if isinstance(stage, DumpStage) and self._dumps is not None:
+            return self._dumps.draft(stage)
         raise NotImplementedYet(f"stages of the kind {stage.kind} cannot be prepared yet")
 
     def stop(self) -> None:

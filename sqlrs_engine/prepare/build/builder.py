@@ -157,7 +157,8 @@ class Builder:
         parent = self._unproven_parent(plan, step)
         with self._blamed(plan, parent, context):
             try:
-                port = self._workspaces.start(cluster, plan.settings, tcp=step.tcp)
+                settings = {**step.server_settings, **plan.settings}
+                port = self._workspaces.start(cluster, settings, tcp=step.tcp)
             except ServerUnusable as error:
                 if parent is not None or isinstance(error, SettingsUnfit):
                     raise

@@ -1,0 +1,56 @@
+"""The step that restores a dump."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from sqlrs_engine.prepare.job_context import JobContext
+from sqlrs_engine.prepare.plan import Site, Step
+from sqlrs_engine.store.records import Json
+
+from .archive_restore import restore_archive
+from .files import DumpFile
+from .options import RestoreOptions
+from .roles import Roles
+from .script_restore import restore_as_script, restore_script
+from .tools import Tool
+
+KIND = "dump"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreStep(Step):
+    """A step that restores a dump; ``create_roles`` is whether it creates roles that are missing.
+
+    ``summary`` is how the step is shown.
+    """
+
+    kind = KIND
+    # Much is written once and indexed, and nothing has to be vacuumed or analysed meanwhile.
+    server_settings = MappingProxyType(
+        {
+            "maintenance_work_mem": "256MB",
+            "max_wal_size": "4GB",
+            "checkpoint_timeout": "1h",
+            "autovacuum": False,
+        }
+    )
+
+    dump: DumpFile
+    tool: Tool
+    options: RestoreOptions
+    create_roles: bool
+    summary: str
+
+    def task(self) -> Json:
+        """Return the fields of its task."""
+        return {"args_summary": self.summary}
+
+    def run(self, site: Site, context: JobContext) -> None:
+        """Restore with pg_restore or psql, over the cluster's socket."""
+        context.log(f"{self.tool.name}: {self.summary}")
+        roles = Roles(lambda: site.cluster.connect(None), context.log, create=self.create_roles)
+        if self.dump.format == "plain":
+            restore = restore_script
+        else:
+            restore = restore_as_script if self.tool.by_script else restore_archive
+        restore(site.cluster, self.dump, self.tool, self.options, roles, context)
