@@ -15,6 +15,7 @@ from typing import Generic, TypeVar
 from sqlrs_engine.errors import Conflict, InvalidArgument
 
 REMEMBERED = 4096
+REMEMBERED_DIGESTS = 32768
 # A file changed again within a clock tick of its last change may look the same; what is
 # this old cannot (the "racy" entries of git's index).
 SETTLED_NS = 1_000_000_000
@@ -66,20 +67,25 @@ class FileRead:
 class FileMemory(Generic[T]):
     """A cache of values made from files, each valid until its file changes; thread-safe."""
 
-    def __init__(self, make: Callable[[BufferedReader, FileRead], T]) -> None:
+    def __init__(
+        self, make: Callable[[BufferedReader, FileRead], T], limit: int | None = None
+    ) -> None:
+        """``limit`` is the number of files remembered, by default ``REMEMBERED``."""
         self._make = make
+        self._limit = limit
         self._lock = threading.Lock()
         self._known: OrderedDict[Path, tuple[Identity, T]] = OrderedDict()
 
     def read(self, path: Path) -> tuple[T, FileRead]:
         """Return what a file's content makes. Raises InvalidArgument when it cannot be read."""
+        with self._lock:
+            known = self._known.get(path)
         try:
+            # A file that can no longer be read has another identity, too.
+            if known is not None and known[0] == _identity(path.stat()):
+                return known[1], FileRead(path, known[0])
             with _open(path) as file:
                 read = FileRead(path, _identity(os.fstat(file.fileno())))
-                with self._lock:
-                    known = self._known.get(path)
-                if known is not None and known[0] == read.identity:
-                    return known[1], read
                 made = self._make(file, read)
         except (OSError, ValueError) as error:
             raise _unreadable(str(path), error) from error
@@ -92,7 +98,7 @@ class FileMemory(Generic[T]):
         with self._lock:
             self._known[read.path] = read.identity, made
             self._known.move_to_end(read.path)
-            if len(self._known) > REMEMBERED:
+            if len(self._known) > (self._limit or REMEMBERED):
                 self._known.popitem(last=False)
 
 
@@ -101,7 +107,7 @@ class FileDigests:
 
     def __init__(self) -> None:
         self._memory = FileMemory(
-            lambda file, read: hashlib.file_digest(file, "sha256").hexdigest()
+            lambda file, read: hashlib.file_digest(file, "sha256").hexdigest(), REMEMBERED_DIGESTS
         )
 
     def digest(self, path: Path) -> tuple[str, FileRead]:
