@@ -30,6 +30,7 @@
     ├── LocaleUnavailable       locale_unavailable            409
     ├── LiquibaseUnavailable    liquibase_unavailable         409
     ├── DumpMissing             dump_missing                  409
+    ├── ProgramUnavailable      program_unavailable           409
     ├── StoreDamaged            store_damaged                 500
     ├── OsUserUnknown           os_user_unknown               409
     ├── ClusterFailed           cluster_failed                500
@@ -326,6 +327,13 @@ class DumpMissing(EngineError):
     """The dump that a request names is not in the state store, or not any more."""
 
     code = "dump_missing"
+    status = 409
+
+
+class ProgramUnavailable(EngineError):
+    """The program of a command is not on this machine, or cannot be run."""
+
+    code = "program_unavailable"
     status = 409
 
 

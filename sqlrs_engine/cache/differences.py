@@ -4,7 +4,7 @@ A recipe is JSON, as ``prepare`` makes it: ``source`` (file, command, stdin, cha
 ``summary`` say what the step runs, ``files`` with their digests and ``text`` say what that consists
 of, ``options``, ``directory`` and ``settings`` how it is run. The first step of a chain has the
 recipe of its base state as ``base``. Dumps also have the ``tool`` that restores them and whether it
-may ``create_roles``.
+may ``create_roles``, programs their ``argv`` and what identifies the program as ``tool``.
 """
 
 from collections import Counter
@@ -49,6 +49,7 @@ def differences(now: Json, before: Json) -> list[Change]:
         *_variables(now, before),
         *_arguments(now, before),
         *_restores(now, before),
+        *_program(now, before),
         *_settings(now, before),
         *_bases(now, before),
     ]
@@ -143,6 +144,21 @@ def _flags(recipe: Json) -> Counter[str]:
 def _flag(letter: str, value: str | None) -> str:
     flag = letter if letter.startswith("-") else f"-{letter}" if len(letter) == 1 else f"--{letter}"
     return flag if value is None else f"{flag} {value}"
+
+
+def _program(now: Json, before: Json) -> Iterator[Change]:
+    """Compare the words of command lines, else their order, and the programs."""
+    if "argv" not in now or "argv" not in before:
+        return
+    ours, theirs = now["argv"], before["argv"]
+    words, others = Counter(ours), Counter(theirs)
+    for word in dict.fromkeys([*(words - others), *(others - words)]):
+        yield Change("argument", word)
+    if words == others and ours != theirs:
+        yield Change("argument", "order of the arguments")
+    # Another program of the same name.
+    if ours[0] == theirs[0] and now["program"] != before["program"]:
+        yield Change("program", ours[0])
 
 
 def _settings(now: Json, before: Json) -> Iterator[Change]:

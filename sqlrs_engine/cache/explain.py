@@ -118,7 +118,8 @@ def _most_alike(step: Step, image_id: str, recipes: Sequence[Recipe]) -> _Match 
 def _are_comparable(now: Json, before: Json) -> bool:
     """Return whether two steps have enough in common for a useful comparison.
 
-    This is the same content, the same kind of text, or a file or changeset of the same name.
+    This is the same content, the same kind of text, a file or changeset of the same name, or the
+    same program.
     """
     if now.get("content") == before.get("content"):
         return True
@@ -126,7 +127,9 @@ def _are_comparable(now: Json, before: Json) -> bool:
         return False
     if now.get("source") == "changeset":
         return now.get("summary") == before.get("summary")
-    if now.get("source") != "file":
+    if now.get("source") == "program" and now["argv"][0] == before["argv"][0]:
+        return True
+    if now.get("source") not in ("file", "program"):
         return True
     return not _names(now).isdisjoint(_names(before))
 

@@ -1,0 +1,121 @@
+"""A command as a step: what it runs, and what of it counts in the state's id."""
+
+import secrets
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from sqlrs_engine.errors import Conflict, InvalidArgument
+from sqlrs_engine.prepare.file_reads import printable
+from sqlrs_engine.prepare.job_context import JobContext
+from sqlrs_engine.prepare.plan import Site, Step
+from sqlrs_engine.store.records import Json
+
+from .environment import Environment
+from .inputs import Inputs
+from .program import Program
+from .runner import Invocation, run_command
+
+_PASSWORD_BYTES = 24
+_SUMMARY_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandStep(Step):
+    """A step that runs ``program`` in ``work_dir``.
+
+    ``inputs`` are as they were when the id was computed, ``read_inputs`` returns them as they are.
+    """
+
+    kind = "command"
+    tcp = True
+
+    argv: tuple[str, ...]
+    program: Program
+    work_dir: Path
+    environment: Environment
+    inputs: Inputs
+    read_inputs: Callable[[], Inputs]
+
+    @property
+    def changed_files(self) -> list[Path]:
+        """The inputs whose content has changed, and the program if it was replaced.
+
+        A program may write an input, as long as it writes what was there.
+        """
+        changed = [] if self.program.read.unchanged() else [self.program.path]
+        try:
+            now = self.read_inputs()
+        except InvalidArgument:
+            gone = [file.path for file in self.inputs.reads if not file.unchanged()]
+            return [*changed, *(gone or [self.work_dir])]
+        return [*changed, *(self.work_dir / path for path in now.different(self.inputs))]
+
+    def task(self) -> Json:
+        """Return the fields of its task."""
+        return {"args_summary": summary(self.argv)}
+
+    def run(self, site: Site, context: JobContext) -> None:
+        """Run the program, which reaches the server by TCP, with a password for this step alone."""
+        assert site.port is not None  # noqa: S101 - tcp is set
+        name = PurePath(self.argv[0]).name
+        context.log(f"{name}: start")
+        # It is not passed on, and the next start of the cluster sets another.
+        password = secrets.token_urlsafe(_PASSWORD_BYTES)
+        site.cluster.set_password(site.port, password)
+        invocation = Invocation(
+            argv=self.argv,
+            path=self.program.path,
+            work_dir=self.work_dir,
+            environment=self.environment.connected(site.port, password),
+            secret=password,
+        )
+        run_command(
+            invocation,
+            site.container,
+            context.cancellation,
+            lambda line: context.log(f"{name}: {line}"),
+        )
+        if changed := self.changed_files:
+            raise Conflict(
+                "an input changed while the command ran: prepare again, or leave it out of the "
+                "inputs if the command writes it",
+                printable(", ".join(map(str, changed))),
+            )
+
+
+def summary(argv: tuple[str, ...]) -> str:
+    """Return a command line as it is shown."""
+    return shlex.join(argv)[:_SUMMARY_CHARS]
+
+
+def recipe(
+    argv: tuple[str, ...],
+    inputs: Inputs,
+    program: Json,
+    environment: Environment,
+    settings: Mapping[str, Any],
+) -> Json:
+    """Return all that can change what a command does, as JSON.
+
+    The place of ``work_dir`` is no part of it, so that two checkouts share their states.
+    """
+    counted: Json = {
+        "input": "program",
+        "content": inputs.digest,
+        "argv": list(argv),
+        "program": program,
+        "options": [
+            ["v", f"{name}={value}"] for name, value in sorted(environment.declared.items())
+        ],
+    }
+    if settings:
+        counted["settings"] = dict(settings)
+    return counted
+
+
+def origin(argv: tuple[str, ...], inputs: Inputs) -> Json:
+    """Return what a recipe has besides, for comparisons: it does not count in the id."""
+    return {"source": "program", "summary": summary(argv), "files": inputs.shown()}
