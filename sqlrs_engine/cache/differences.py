@@ -4,7 +4,7 @@ A recipe is JSON, as ``prepare`` makes it: ``source`` (file, command, stdin, cha
 ``summary`` say what the step runs, ``files`` with their digests and ``text`` say what that consists
 of, ``options``, ``directory`` and ``settings`` how it is run. The first step of a chain has the
 recipe of its base state as ``base``. Dumps also have the ``tool`` that restores them and whether it
-may ``create_roles``, programs their ``argv`` and what identifies the program as ``tool``.
+may ``create_roles``, programs their ``argv`` and what identifies the ``program``.
 """
 
 from collections import Counter
@@ -151,14 +151,15 @@ def _program(now: Json, before: Json) -> Iterator[Change]:
     if "argv" not in now or "argv" not in before:
         return
     ours, theirs = now["argv"], before["argv"]
-    words, others = Counter(ours), Counter(theirs)
+    words: Counter[str] = Counter(ours)
+    others: Counter[str] = Counter(theirs)
     for word in dict.fromkeys([*(words - others), *(others - words)]):
         yield Change("argument", word)
     if words == others and ours != theirs:
         yield Change("argument", "order of the arguments")
     # Another program of the same name.
     if ours[0] == theirs[0] and now["program"] != before["program"]:
-        yield Change("program", ours[0])
+        yield Change("tool", ours[0])
 
 
 def _settings(now: Json, before: Json) -> Iterator[Change]:

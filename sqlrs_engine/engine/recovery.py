@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable
 from sqlrs_engine.config import TEMPORARY
 from sqlrs_engine.errors import EngineError
 from sqlrs_engine.instances import Servers
+from sqlrs_engine.processes.leftovers import kill_leftovers
 from sqlrs_engine.statefs import StateFs, temporary_files
 from sqlrs_engine.states.states import States
 
 Step = tuple[str, Callable[[], object]]
+
+_KILL_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +61,7 @@ class Recovery:
 
 
 class Leftovers:
-    """Servers and files that an earlier engine left half made or half deleted."""
+    """Servers, programs and files that an earlier engine left half made or half deleted."""
 
     def __init__(self, files: StateFs, servers: Servers, states: States) -> None:
         self._files = files
@@ -66,15 +69,19 @@ class Leftovers:
         self._states = states
 
     def end_servers(self) -> bool:
-        """End the servers of unfinished builds and resets; return whether all have ended.
+        """End the servers of unfinished builds and resets, and the programs of unfinished steps.
+
+        Returns whether all have ended.
 
         This comes before instances are started: a server that was reset has the port of its
         successor.
         """
         for workspace in self._files.leftovers():
             try:
+                # What a command left behind would try to reach the server again.
+                kill_leftovers(workspace, _KILL_SECONDS)
                 self._servers.kill(workspace)
-            except EngineError:
+            except (EngineError, TimeoutError):
                 _log.exception("cannot end what runs in %s", workspace)
                 return False
         return True

@@ -6,6 +6,7 @@ from sqlrs_engine.config import Config
 from sqlrs_engine.errors import InvalidArgument, NotImplementedYet
 from sqlrs_engine.sources import Blobs, Trees
 
+from .command import CommandPlanner
 from .dump import DumpPlanner
 from .file_reads import FileDigests
 from .liquibase import LiquibasePlanner, StagedChangelogs
@@ -15,7 +16,7 @@ from .psql.interpreter.session import SessionStart
 from .psql.local_files import LocalFiles
 from .psql.planner import PsqlPlanner
 from .request import PrepareRequest
-from .stages import DumpStage, LiquibaseStage, PsqlStage, Stage
+from .stages import CommandStage, DumpStage, LiquibaseStage, PsqlStage, Stage
 
 
 class Planner:
@@ -41,13 +42,15 @@ class Planner:
         if blobs is not None and trees is not None:
             staged = StagedChangelogs(blobs, trees)
         self._psql = PsqlPlanner(LocalFiles(digests), blobs, trees, home)
+        self._commands = CommandPlanner(digests)
         self._liquibase = LiquibasePlanner(changelogs, digests, config, staged)
         self._dumps = dumps
 
     def draft(self, request: PrepareRequest, configured: Configured) -> Draft:
         """Read a request's arguments and what they lead to.
 
-        Raises InvalidArgument, SourceInputsMissing, DumpUnusable.
+        Raises InvalidArgument, SourceInputsMissing, DumpUnusable,
+        ProgramUnavailable.
         """
         start = SessionStart.of(configured.settings)
         drafts: list[StageDraft] = []
@@ -73,6 +76,8 @@ class Planner:
             return self._liquibase.draft(stage)
         if isinstance(stage, DumpStage) and self._dumps is not None:
             return self._dumps.draft(stage)
+        if isinstance(stage, CommandStage):
+            return self._commands.draft(stage)
         raise NotImplementedYet(f"stages of the kind {stage.kind} cannot be prepared yet")
 
     def stop(self) -> None:

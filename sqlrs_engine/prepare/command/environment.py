@@ -34,7 +34,7 @@ BASE_NAMES = (
 
 _URL, _JDBC, _DATABASE = "DATABASE_URL", "SQLRS_JDBC_URL", "PGDATABASE"
 _PARTS = (_URL, _JDBC, "PGHOST", "PGPORT", "PGUSER", "PGPASSWORD", _DATABASE)
-_PLACEHOLDER = re.compile(r"\{(%s)\}" % "|".join(_PARTS))
+_PLACEHOLDER = re.compile(f"{{({'|'.join(_PARTS)})}}")
 # Of these, one leads to the server.
 _WHERE = re.compile(r"\{(DATABASE_URL|PGPORT)\}")
 

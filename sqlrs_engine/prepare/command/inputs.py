@@ -59,9 +59,8 @@ class Inputs:
 
     def different(self, other: "Inputs") -> list[str]:
         """Return the paths of the files that only one of the two has, or that differ."""
-        ours, theirs = (
-            {file.path: file.to_json() for file in each.files} for each in (self, other)
-        )
+        ours = {file.path: file.to_json() for file in self.files}
+        theirs = {file.path: file.to_json() for file in other.files}
         return sorted(
             path for path in ours.keys() | theirs.keys() if ours.get(path) != theirs.get(path)
         )

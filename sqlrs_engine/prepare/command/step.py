@@ -102,14 +102,13 @@ def recipe(
 
     The place of ``work_dir`` is no part of it, so that two checkouts share their states.
     """
+    declared = sorted(environment.declared.items())
     counted: Json = {
         "input": "program",
         "content": inputs.digest,
         "argv": list(argv),
         "program": program,
-        "options": [
-            ["v", f"{name}={value}"] for name, value in sorted(environment.declared.items())
-        ],
+        "options": [["v", f"{name}={value}"] for name, value in declared],
     }
     if settings:
         counted["settings"] = dict(settings)

@@ -10,8 +10,8 @@ from pathlib import Path
 from sqlrs_engine.errors import InvalidArgument, StepFailed
 from sqlrs_engine.prepare.file_reads import FileRead
 from sqlrs_engine.processes.cancellation import Cancellation
-from sqlrs_engine.processes.output import Lines
-from sqlrs_engine.processes.program import Program
+from sqlrs_engine.processes.output import Lines, Output
+from sqlrs_engine.processes.program import Program, Stream
 
 from .environment import Environment
 from .program import resolve
@@ -48,8 +48,8 @@ class Versions:
         """Return what a version command prints; ``program`` is what it identifies.
 
         Its output is remembered while both programs, and the packages beside them and in
-        ``work_dir``, are unchanged. Raises ProgramUnavailable, InvalidArgument, StepFailed when it fails or
-        prints nothing, and what ``cancellation.check`` does.
+        ``work_dir``, are unchanged. Raises ProgramUnavailable, InvalidArgument, StepFailed when it
+        fails or prints nothing, and what ``cancellation.check`` does.
         """
         path = resolve(argv[0], environment.path, work_dir)
         variables = environment.unconnected
@@ -91,7 +91,10 @@ def _run(
     printed: list[str] = []
     errors: list[str] = []
     process = start(argv, path, work_dir, environment, stderr=subprocess.PIPE)
-    outputs = {"stdout": Lines(printed.append), "stderr": Lines(errors.append)}
+    outputs: dict[Stream, Output] = {
+        "stdout": Lines(printed.append),
+        "stderr": Lines(errors.append),
+    }
     code = Program(process).follow(outputs, cancellation)
     cancellation.check()
     version = "\n".join(printed).strip()
