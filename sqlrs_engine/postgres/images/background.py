@@ -69,9 +69,10 @@ class BoundedQueue(Generic[T]):
 
 
 class Worker(Generic[T]):
-    """Calls a function in a thread with each item put; leaving the block waits for the last."""
+    """Runs a function in a thread, which iterates over the items put; leaving the block waits."""
 
-    def __init__(self, work: Callable[[T], object]) -> None:
+    def __init__(self, work: Callable[[Iterator[T]], object]) -> None:
+        """``work`` takes all items, or fails."""
         self._work = work
         self._queue: BoundedQueue[T] = BoundedQueue()
         self._failure: BaseException | None = None
@@ -106,8 +107,7 @@ class Worker(Generic[T]):
 
     def _run(self) -> None:
         try:
-            for item in self._queue:
-                self._work(item)
+            self._work(iter(self._queue))
         except Closed:
             pass
         except BaseException as failure:

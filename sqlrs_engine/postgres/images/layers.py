@@ -99,13 +99,18 @@ def unpack_layer(chunks: Iterable[bytes], diff_id: str, directory: Path) -> None
     """
     (directory / _CONTENTS).mkdir(parents=True)
     digest = hashlib.sha256()
-    with Worker[bytes](digest.update) as hashing:
-        unpacking = _Unpacking(directory / _CONTENTS)
-        try:
-            for member in unpacking.members(_passed_on(decompressed(iter(chunks)), hashing)):
-                unpacking.take(member)
-        except ValueError as error:
-            raise _damaged(diff_id, str(error)) from error
+    unpacking = _Unpacking(directory / _CONTENTS)
+    try:
+        # Decompression takes the longest, and a core of its own where there are several.
+        with (
+            Worker[bytes](lambda pieces: _update(digest, pieces)) as hashing,
+            Worker[bytes](unpacking.run) as writing,
+        ):
+            for piece in decompressed(iter(chunks)):
+                writing.put(piece)
+                hashing.put(piece)
+    except ValueError as error:
+        raise _damaged(diff_id, str(error)) from error
     if f"sha256:{digest.hexdigest()}" != diff_id:
         raise _damaged(diff_id, f"its content has the digest sha256:{digest.hexdigest()}")
     kept = [[entry.kind, entry.path, entry.target, entry.content] for entry in unpacking.entries]
@@ -131,10 +136,9 @@ def _damaged(diff_id: str, reason: str) -> ImageCorrupt:
     )
 
 
-def _passed_on(chunks: Iterator[bytes], worker: Worker[bytes]) -> Iterator[bytes]:
-    for chunk in chunks:
-        worker.put(chunk)
-        yield chunk
+def _update(digest: "hashlib._Hash", pieces: Iterator[bytes]) -> None:
+    for piece in pieces:
+        digest.update(piece)
 
 
 class _Unpacking:
@@ -142,18 +146,19 @@ class _Unpacking:
 
     def __init__(self, contents: Path) -> None:
         self.entries: list[Entry] = []
-        self._contents = contents
+        self._contents = str(contents)  # Path takes half of the time
         self._files = 0
         self._names = 0
         self._bytes = 0
         self._archive = TarStream(iter(()))
 
-    def members(self, chunks: Iterator[bytes]) -> Iterator[Member]:
-        """Yield the members of the archive."""
-        self._archive = TarStream(chunks)
-        yield from self._archive
+    def run(self, pieces: Iterator[bytes]) -> None:
+        """Unpack an archive. Raises ValueError when it is not sound, OSError."""
+        self._archive = TarStream(pieces)
+        for member in self._archive:
+            self._take(member)
 
-    def take(self, member: Member) -> None:
+    def _take(self, member: Member) -> None:
         """Make an entry of a member. Raises ValueError when it has no business in an image."""
         parts = _parts(member.name)
         path = "/".join(parts)
@@ -194,7 +199,7 @@ class _Unpacking:
         self._files += 1
         mode = 0o755 if member.mode & _ANY_EXECUTE else 0o644
         file = os.open(
-            self._contents / str(self._files),
+            f"{self._contents}/{self._files}",
             os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
             mode,
         )

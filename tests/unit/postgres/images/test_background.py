@@ -1,7 +1,7 @@
 """Work in a thread beside its consumer or producer: order, failures, ends."""
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
@@ -10,7 +10,7 @@ from sqlrs_engine.postgres.images.background import Ahead, Worker
 from sqlrs_engine.processes.cancellation import Cancellation
 
 
-def put_all(work: Callable[[int], object]) -> None:
+def put_all(work: Callable[[Iterator[int]], object]) -> None:
     with Worker[int](work) as worker:
         for number in range(100):
             worker.put(number)
@@ -27,12 +27,13 @@ def take_all(source: Generator[int, None, None], cancellation: Cancellation) -> 
 
 def test_a_worker_takes_all_items_in_order() -> None:
     taken: list[int] = []
-    put_all(taken.append)
+    put_all(taken.extend)
     assert taken == [*range(100)]
 
 
 def test_the_failure_of_a_worker_reaches_its_producer() -> None:
-    def fail(_: int) -> None:
+    def fail(items: Iterator[int]) -> None:
+        next(items)
         raise KeyError("work")
 
     with pytest.raises(KeyError, match="work"):
@@ -41,7 +42,7 @@ def test_the_failure_of_a_worker_reaches_its_producer() -> None:
 
 def test_a_producer_that_fails_ends_its_worker() -> None:
     def produce() -> None:
-        with Worker[int](taken.append) as worker:
+        with Worker[int](taken.extend) as worker:
             worker.put(1)
             raise KeyError("producer")
 

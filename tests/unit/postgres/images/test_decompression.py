@@ -3,7 +3,6 @@
 import gzip
 import random
 import sys
-import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -33,7 +32,7 @@ COMPRESSED = {
 def _library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without its fast library, the engine uses the standard one."""
     if request.param == "zlib":
-        monkeypatch.setattr(decompression, "_gzip", zlib)
+        monkeypatch.setattr(decompression, "_isal", None)
 
 
 def chunks(content: bytes, size: int) -> Iterator[bytes]:
