@@ -1,9 +1,10 @@
 """From the parts of an image to an image in the store."""
 
+import contextlib
 import logging
 import os
-from collections.abc import Callable, Generator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from .downloads import OnBytes
 from .file_locks import exclusive
 from .image_layout import ROOT_FILES
 from .image_store import ImageStore, StoredImage
-from .layers import read_layer, unpack_layer
+from .layers import Layer, complete_layer, read_layer, unpack_layer
 from .manifests import Descriptor, ImageConfig, Manifest, corrupt
 from .programs import ImagePrograms
 from .progress import Reporter
@@ -58,51 +59,63 @@ class Assembly:
             there = self.store.by_digest(manifest.digest)
             if there is not None:
                 return there
-            self._unpack_layers(dict(zip(config.diff_ids, manifest.layers, strict=True)))
-            image = self._publish(manifest, config, origin)
+            image = self._assembled(manifest, config, origin)
             for layer in manifest.layers:
                 # A pull that was killed may have left the file of a layer that it had unpacked.
                 self.store.layout.download(layer.digest).unlink(missing_ok=True)
             return image
 
-    def _publish(self, manifest: Manifest, config: ImageConfig, origin: str) -> StoredImage:
-        self.reporter.phase("unpacking")
-        tree = RootFiles()
-        for diff_id in config.diff_ids:
-            self.cancellation.check()
-            layer = read_layer(self.store.layout.layer(diff_id))
-            if layer is None:
-                raise OSError(f"{self.store.layout.layer(diff_id)} has been removed meanwhile")
-            tree.apply(layer)
+    def _assembled(self, manifest: Manifest, config: ImageConfig, origin: str) -> StoredImage:
+        descriptors = dict(zip(config.diff_ids, manifest.layers, strict=True))
         with self.store.workspace() as workspace:
             made = workspace / "image"
             made.mkdir()
             made.chmod(0o755)
-            tree.write(made / ROOT_FILES)
-            self.cancellation.check()
-            self.reporter.phase("finishing")
-            programs = self.make_runnable(made / ROOT_FILES, config)
+            with self._unpacked(descriptors) as layers:
+                self.reporter.phase("unpacking")
+                tree = RootFiles()
+                for diff_id in config.diff_ids:
+                    self.cancellation.check()
+                    tree.apply(layers[diff_id])
+                tree.write(made / ROOT_FILES)
+                size = sum(file.content.stat().st_size for file in tree.files())
+                self.cancellation.check()
+                self.reporter.phase("finishing")
+                programs = self.make_runnable(made / ROOT_FILES, config)
             _write_out(made)
             image = StoredImage(
                 digest=manifest.digest,
                 rootfs=made / ROOT_FILES,
                 config=config,
                 programs=programs,
-                size_bytes=sum(file.content.stat().st_size for file in tree.files()),
+                size_bytes=size,
                 origin=origin,
             )
             return self.store.publish(made, image)
 
-    def _unpack_layers(self, layers: dict[str, Descriptor]) -> None:
-        """Unpack the layers that are not here, several at once."""
-        missing = [
-            (diff_id, descriptor)
-            for diff_id, descriptor in layers.items()
-            if read_layer(self.store.layout.layer(diff_id)) is None
-        ]
-        self.reporter.expect(len(missing), sum(each.size for _, each in missing))
-        if not missing:
-            return
+    @contextlib.contextmanager
+    def _unpacked(self, descriptors: Mapping[str, Descriptor]) -> Iterator[Mapping[str, Layer]]:
+        """Yield the layers, by diff id, once all are unpacked.
+
+        At the end of the block, those that were not here are complete: the disk may take as long
+        to write them as the work in the block takes.
+        """
+        layers = {diff_id: self._layer(diff_id) for diff_id in descriptors}
+        missing = {diff_id: descriptors[diff_id] for diff_id, layer in layers.items() if not layer}
+        self.reporter.expect(len(missing), sum(each.size for each in missing.values()))
+        with ThreadPoolExecutor(1, thread_name_prefix="completion") as thread:
+            unpacked = self._unpack_all(missing, thread) if missing else []
+            yield {diff_id: layer for diff_id, layer in layers.items() if layer} | {
+                each.diff_id: each.layer for each in unpacked
+            }
+        for each in unpacked:
+            each.completion.result()
+
+    def _layer(self, diff_id: str) -> Layer | None:
+        return read_layer(self.store.layout.layer(diff_id))
+
+    def _unpack_all(self, missing: Mapping[str, Descriptor], thread: Executor) -> list["_Unpacked"]:
+        """Unpack layers, several at once; ``thread`` is for their completion."""
         # The failure of a layer ends the work on the others.
         common = Cancellation()
         with (
@@ -110,55 +123,78 @@ class Assembly:
             ThreadPoolExecutor(_LAYERS_AT_ONCE, thread_name_prefix="layer") as threads,
         ):
             # The largest first: it takes the longest, and the small ones fit in beside it.
-            missing.sort(key=lambda each: each[1].size, reverse=True)
-            tasks = [threads.submit(self._unpack, *each, common) for each in missing]
+            sorted_ = sorted(missing.items(), key=lambda each: each[1].size, reverse=True)
+            tasks = [threads.submit(self._unpack, *each, common, thread) for each in sorted_]
             done, _ = wait(tasks, return_when=FIRST_EXCEPTION)
-            failed = [each for each in done if each.exception() is not None]
-            if failed:
+            if any(each.exception() is not None for each in done):
                 common.cancel()
         self.cancellation.check()
-        for task in failed:
-            task.result()
+        failed = [each for each in done if each.exception() is not None]
+        return [each.result() for each in failed or tasks]
 
-    def _unpack(self, diff_id: str, descriptor: Descriptor, cancellation: Cancellation) -> None:
+    def _unpack(
+        self, diff_id: str, descriptor: Descriptor, cancellation: Cancellation, thread: Executor
+    ) -> "_Unpacked":
         layout = self.store.layout
-        with exclusive(layout.layer_lock(diff_id), cancellation, self._waiting):
-            if read_layer(layout.layer(diff_id)) is None:
-                with exclusive(layout.blob_lock(descriptor.digest), cancellation, self._waiting):
-                    self._unpack_alone(diff_id, descriptor, cancellation)
-            else:
+        with contextlib.ExitStack() as locks:
+            locks.enter_context(exclusive(layout.layer_lock(diff_id), cancellation, self._waiting))
+            layer = self._layer(diff_id)
+            if layer is not None:
                 self.reporter.bytes(descriptor.size)
+                completion: Future[None] = Future()
+                completion.set_result(None)
+            else:
+                blob_lock = layout.blob_lock(descriptor.digest)
+                locks.enter_context(exclusive(blob_lock, cancellation, self._waiting))
+                layer = self._unpack_alone(diff_id, descriptor, cancellation)
+                completion = thread.submit(self._complete, diff_id, locks.pop_all())
         self.reporter.layer()
+        return _Unpacked(diff_id, layer, completion)
 
     def _unpack_alone(
         self, diff_id: str, descriptor: Descriptor, cancellation: Cancellation
-    ) -> None:
+    ) -> Layer:
         partial = self.store.layout.download(descriptor.digest)
         resumes = partial.exists()
         try:
-            self._download_and_unpack(diff_id, descriptor, partial, cancellation)
+            layer = self._download_and_unpack(diff_id, descriptor, partial, cancellation)
         except ImageCorrupt as error:
             partial.unlink(missing_ok=True)
             if not resumes:
                 raise
             # Perhaps only what an earlier pull has left was wrong, such as after a power failure.
             _log.warning("downloading %s anew: %s", descriptor.digest, error)
-            self._download_and_unpack(diff_id, descriptor, partial, cancellation)
+            layer = self._download_and_unpack(diff_id, descriptor, partial, cancellation)
+        # A layer that is being completed needs no second download unless the machine fails now,
+        # and the disk is spared to write both.
         partial.unlink(missing_ok=True)
+        return layer
 
     def _download_and_unpack(
         self, diff_id: str, descriptor: Descriptor, partial: Path, cancellation: Cancellation
-    ) -> None:
+    ) -> Layer:
         source = self.get_layer(descriptor, partial, self.reporter.bytes)
-        with self.store.workspace() as workspace:
-            made = workspace / "layer"
-            with Ahead(source, cancellation) as chunks:
-                unpack_layer(chunks, diff_id, made)
-            _write_out(made)
-            self.store.publish_layer(made, diff_id)
+        self.store.clear_layer(diff_id)
+        with self.store.filling_layer(diff_id) as place, Ahead(source, cancellation) as chunks:
+            return unpack_layer(chunks, diff_id, place)
+
+    def _complete(self, diff_id: str, locks: contextlib.ExitStack) -> None:
+        """Complete a layer, and let go of its locks."""
+        with locks, self.store.filling_layer(diff_id) as place:
+            _write_out(place)
+            complete_layer(place)
 
     def _waiting(self) -> None:
         self.reporter.phase("waiting")
+
+
+@dataclass(frozen=True, slots=True)
+class _Unpacked:
+    """A layer, and the end of its completion: only then may an image be published that has it."""
+
+    diff_id: str
+    layer: Layer
+    completion: Future[None]
 
 
 def _write_out(directory: Path) -> None:

@@ -28,6 +28,7 @@ from .image_layout import (
     read_json,
     write_json,
 )
+from .layers import is_complete
 from .manifests import ImageConfig
 from .programs import ImagePrograms
 from .references import Reference, is_digest, parse_reference
@@ -198,10 +199,22 @@ class ImageStore:
         made.rename(home)
         return replace(image, rootfs=home / ROOT_FILES)
 
-    def publish_layer(self, made: Path, diff_id: str) -> None:
-        """Move the directory of an unpacked layer to its place. The caller holds its lock."""
+    @contextlib.contextmanager
+    def filling_layer(self, diff_id: str) -> Iterator[Path]:
+        """Yield the place of a layer, which is cleared if the block fails.
+
+        The caller holds the layer's lock.
+        """
+        place = self.layout.layer(diff_id)
+        try:
+            yield place
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+
+    def clear_layer(self, diff_id: str) -> None:
+        """Remove what is in the place of a layer. The caller holds its lock."""
         self._remove_tree(self.layout.layer(diff_id))
-        made.rename(self.layout.layer(diff_id))
 
     def _read(self, home: Path, names: dict[str, list[Reference]]) -> StoredImage | None:
         kept = read_json(home / IMAGE_FILE)
@@ -244,6 +257,9 @@ class ImageStore:
     def _remove_leftovers(self) -> None:
         for left in self.layout.temporary.iterdir():
             shutil.rmtree(left)
+        for layer in self.layout.layers.iterdir():
+            if not is_complete(layer):
+                shutil.rmtree(layer)
         for file in self.layout.references.glob(UNFINISHED):
             file.unlink()
 

@@ -2,7 +2,8 @@
 
 ::
 
-    <layer>/entries.json    what the archive does to a root file system, in its order
+    <layer>/entries.json    what the archive does to a root file system, in its order: this name
+                            comes last, and only a layer that has it is complete
     <layer>/contents/<n>    the files, under numbers: no name from an archive is used here
 
 ``root_files`` makes root file systems of entries. Owners, device nodes and special bits of modes
@@ -28,6 +29,7 @@ LAYER_FORMAT = 1
 """Raised whenever a layer becomes other entries or contents; older ones are unpacked again."""
 
 _ENTRIES_FILE = "entries.json"
+_UNFINISHED = "entries.new"
 _CONTENTS = "contents"
 _MAX_ENTRIES = 500_000
 _MAX_NAMES_BYTES = 256 * 1024**2
@@ -91,8 +93,8 @@ class Layer:
         return self.directory / _CONTENTS / str(number)
 
 
-def unpack_layer(chunks: Iterable[bytes], diff_id: str, directory: Path) -> None:
-    """Unpack a layer, compressed or not, into ``directory``, which is made.
+def unpack_layer(chunks: Iterable[bytes], diff_id: str, directory: Path) -> Layer:
+    """Unpack a layer, compressed or not, into ``directory``, which is made; it is not complete.
 
     Raises ImageCorrupt when it does not have the digest ``diff_id`` or is not a sound archive,
     OSError, and what the chunks raise. What has been written then is of no use.
@@ -115,11 +117,22 @@ def unpack_layer(chunks: Iterable[bytes], diff_id: str, directory: Path) -> None
         raise _damaged(diff_id, f"its content has the digest sha256:{digest.hexdigest()}")
     kept = [[entry.kind, entry.path, entry.target, entry.content] for entry in unpacking.entries]
     content = json.dumps({"format": LAYER_FORMAT, "entries": kept}, separators=(",", ":"))
-    (directory / _ENTRIES_FILE).write_text(content, encoding="ascii")
+    (directory / _UNFINISHED).write_text(content, encoding="ascii")
+    return Layer(directory, tuple(unpacking.entries))
+
+
+def complete_layer(directory: Path) -> None:
+    """Let ``read_layer`` find what was unpacked; the caller has waited until it is on the disk."""
+    (directory / _UNFINISHED).rename(directory / _ENTRIES_FILE)
+
+
+def is_complete(directory: Path) -> bool:
+    """Return whether a layer, of this or another version, was unpacked to its end."""
+    return (directory / _ENTRIES_FILE).exists()
 
 
 def read_layer(directory: Path) -> Layer | None:
-    """Return the layer in ``directory``, None when it is missing or of another version."""
+    """Return the layer in ``directory``, None when it is not complete or of another version."""
     try:
         kept = json.loads((directory / _ENTRIES_FILE).read_bytes())
         if kept["format"] != LAYER_FORMAT:

@@ -43,6 +43,7 @@ def publish(store: ImageStore, digest: str = ONE, diff_ids: tuple[str, ...] = ()
             layer = store.layout.layer(diff_id)
             layer.mkdir(exist_ok=True)
             (layer / "content").write_bytes(b"x" * 10_000)
+            (layer / "entries.json").touch()
         (made / "image" / "rootfs").mkdir(parents=True)
         image = StoredImage(
             digest=digest,
@@ -185,12 +186,15 @@ def test_a_store_that_cannot_be_changed_says_what_to_check(store: ImageStore) ->
 
 def test_the_next_pull_removes_what_dead_pulls_have_left(store: ImageStore) -> None:
     publish(store)
+    layers = [*store.layout.layers.iterdir()]
     (store.layout.temporary / "left").mkdir()
+    store.layout.layer(digest_of(b"incomplete")).mkdir()
     store.layout.download(LOWER).write_bytes(b"part")
     (store.layout.references / ".name.new").touch()
     references = len(store.images()[0].references)
     with store.pulling(Cancellation()):
         assert [*store.layout.temporary.iterdir()] == []
+        assert [*store.layout.layers.iterdir()] == layers
         assert len([*store.layout.references.iterdir()]) == references
         (store.layout.temporary / "used").mkdir()
         with store.pulling(Cancellation()):

@@ -19,7 +19,14 @@ from support.images import LayerWriter
 
 from sqlrs_engine.errors import ImageCorrupt
 from sqlrs_engine.postgres.images import root_files
-from sqlrs_engine.postgres.images.layers import Entry, Kind, Layer, read_layer, unpack_layer
+from sqlrs_engine.postgres.images.layers import (
+    Entry,
+    Kind,
+    Layer,
+    complete_layer,
+    read_layer,
+    unpack_layer,
+)
 from sqlrs_engine.postgres.images.root_files import RootFiles
 
 MakeLayer = Callable[..., images.Layer]
@@ -44,10 +51,7 @@ def build(tmp_path: Path) -> Iterator[Build]:
         tree = RootFiles()
         for layer in layers:
             directory = tmp_path / f"unpacked-{next(count)}"
-            unpack_layer(layer.chunks(), layer.diff_id, directory)
-            unpacked = read_layer(directory)
-            assert unpacked is not None
-            tree.apply(unpacked)
+            tree.apply(unpack_layer(layer.chunks(), layer.diff_id, directory))
         target = tmp_path / f"rootfs-{next(count)}"
         tree.write(target)
         return target
@@ -425,11 +429,20 @@ def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
         unpack_layer([content], images.digest_of(content), tmp_path / "layer")
 
 
+def test_a_layer_is_read_once_it_is_complete(tmp_path: Path, make_layer: MakeLayer) -> None:
+    layer = make_layer({"a": b"", "b/c": b"x"})
+    unpacked = unpack_layer(layer.chunks(), layer.diff_id, tmp_path / "layer")
+    assert read_layer(tmp_path / "layer") is None
+    complete_layer(tmp_path / "layer")
+    assert read_layer(tmp_path / "layer") == unpacked
+
+
 def test_an_unpacked_layer_of_another_version_is_not_read(
     tmp_path: Path, make_layer: MakeLayer
 ) -> None:
     layer = make_layer({"a": b""})
     unpack_layer(layer.chunks(), layer.diff_id, tmp_path / "layer")
+    complete_layer(tmp_path / "layer")
     file = tmp_path / "layer" / "entries.json"
     for content in ('{"format": 0, "entries": []}', "[]", '{"format": 1}', "x"):
         file.write_text(content)
