@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shutil
 from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ class Assembly:
                     self.cancellation.check()
                     tree.apply(layers[diff_id])
                 tree.write(made / ROOT_FILES)
-                size = sum(file.content.stat().st_size for file in tree.files())
+                size = tree.size_bytes()
                 self.cancellation.check()
                 self.reporter.phase("finishing")
                 programs = self.make_runnable(made / ROOT_FILES, config)
@@ -175,12 +176,14 @@ class Assembly:
     ) -> Layer:
         source = self.get_layer(descriptor, partial, self.reporter.bytes)
         self.store.clear_layer(diff_id)
-        with self.store.filling_layer(diff_id) as place, Ahead(source, cancellation) as chunks:
+        place = self.store.layout.layer(diff_id)
+        with _removed_on_failure(place), Ahead(source, cancellation) as chunks:
             return unpack_layer(chunks, diff_id, place)
 
     def _complete(self, diff_id: str, locks: contextlib.ExitStack) -> None:
         """Complete a layer, and let go of its locks."""
-        with locks, self.store.filling_layer(diff_id) as place:
+        place = self.store.layout.layer(diff_id)
+        with locks, _removed_on_failure(place):
             _write_out(place)
             complete_layer(place)
 
@@ -195,6 +198,15 @@ class _Unpacked:
     diff_id: str
     layer: Layer
     completion: Future[None]
+
+
+@contextlib.contextmanager
+def _removed_on_failure(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
 
 
 def _write_out(directory: Path) -> None:

@@ -199,19 +199,6 @@ class ImageStore:
         made.rename(home)
         return replace(image, rootfs=home / ROOT_FILES)
 
-    @contextlib.contextmanager
-    def filling_layer(self, diff_id: str) -> Iterator[Path]:
-        """Yield the place of a layer, which is cleared if the block fails.
-
-        The caller holds the layer's lock.
-        """
-        place = self.layout.layer(diff_id)
-        try:
-            yield place
-        except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
-
     def clear_layer(self, diff_id: str) -> None:
         """Remove what is in the place of a layer. The caller holds its lock."""
         self._remove_tree(self.layout.layer(diff_id))

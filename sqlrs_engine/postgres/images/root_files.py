@@ -31,9 +31,9 @@ _NO_LINK = frozenset(
 
 @dataclass(slots=True, eq=False)
 class File:
-    """A file, whose content a layer has; several names may have the same one."""
+    """A file; ``content`` is the path of what a layer has. Several names may have the same one."""
 
-    content: Path
+    content: str
 
 
 @dataclass(slots=True, eq=False)
@@ -72,7 +72,7 @@ class RootFiles:
             if entry.kind not in (Kind.WHITEOUT, Kind.OPAQUE):
                 self._add(entry, layer)
 
-    def files(self) -> Iterator[File]:
+    def _files(self) -> Iterator[File]:
         """Yield every file once, however many names it has."""
         seen: set[int] = set()
         for _, directory in self._directories():
@@ -80,6 +80,10 @@ class RootFiles:
                 if isinstance(node, File) and id(node) not in seen:
                     seen.add(id(node))
                     yield node
+
+    def size_bytes(self) -> int:
+        """Return the size of all files together. Raises OSError."""
+        return sum(os.stat(each.content).st_size for each in self._files())  # noqa: PTH116
 
     def write(self, target: Path) -> None:
         """Make the directory ``target`` with all that is in the tree.
@@ -96,7 +100,8 @@ class RootFiles:
                     if isinstance(node, File):
                         _link(node.content, f"{place}/{name}")
                     elif isinstance(node, Symlink):
-                        Path(place, name).symlink_to(self._portable(node, directory, parts))
+                        leads_to = self._portable(node, directory, parts)
+                        os.symlink(leads_to, f"{place}/{name}")  # noqa: PTH211
         except OSError as error:
             if error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
                 raise _misfit(str(error)) from error
@@ -267,7 +272,7 @@ class _Walk:
             self.strayed = True
 
 
-def _link(content: Path, name: str) -> None:
+def _link(content: str, name: str) -> None:
     try:
         os.link(content, name)
     except OSError as error:

@@ -23,7 +23,7 @@ from support.directories import remove_tree
 from support.fault_proxy import BLOB, MANIFEST, FaultyRegistry, faulty
 from support.fix_engine import environment
 from support.fix_images import PushedImage, PushImage
-from support.image_engines import disk_usage, docker_login, files_in, kept_bytes
+from support.image_engines import disk_usage, docker_login, files_in
 from support.images import (
     Blob,
     Compression,
@@ -462,7 +462,10 @@ class TestAPullThatIsInterrupted:
             command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         ) as process:
             eventually(hold.held.is_set, "a pull that stands still")
-            eventually(lambda: kept_bytes(puller.store.root) >= CHUNK, "a kept part of the layer")
+            kept = puller.store.layout.download(layer.digest)
+            eventually(
+                lambda: kept.exists() and kept.stat().st_size >= CHUNK, "a kept part of the layer"
+            )
             process.send_signal(signal.SIGKILL)
         assert puller.store.images() == []
         proxy.clear()
