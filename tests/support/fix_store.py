@@ -8,6 +8,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from sqlrs_engine.engine.composition import Engine
+from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.store import InstanceFilter, StateFilter
 from sqlrs_engine.store.records import Job
 from support.prepare_requests import single_stage
@@ -40,6 +41,24 @@ class Store:
     def submit(self, *args: str, **fields) -> str:
         request = single_stage(prepare_kind="psql", image_id=self.image, psql_args=args, **fields)
         return self.engine.prepare.submit(request).job_id
+
+    def submit_chain(self, *stages: dict, **fields) -> str:
+        """Submit a chain; without ``from``, it starts from the store's image."""
+        body = {"prepare_kind": "chain", "stages": list(stages), **fields}
+        if "from" not in body:
+            body.setdefault("image_id", self.image)
+        return self.engine.prepare.submit(PrepareRequest.from_json(body)).job_id
+
+    def explain(self, *stages: dict, **fields) -> dict:
+        """The cache's decision about a chain."""
+        body = {"prepare_kind": "chain", "stages": list(stages), **fields}
+        return self.engine.services.cache.explain(PrepareRequest.from_json(body))
+
+    def chain(self, *stages: dict, **fields) -> dict:
+        """Prepare a chain, which succeeds; return the result."""
+        job = self.wait(self.submit_chain(*stages, **fields))
+        assert job.status == "succeeded", job.error
+        return job.result
 
     def wait(self, job_id: str) -> Job:
         events = self.engine.prepare.events
