@@ -36,5 +36,6 @@ Clients and observers:
 
 Data:
     ``store_samples``: records
+    ``prepare_requests``: prepare requests of one stage
     ``psql_options``: psql's options, and command lines made of them
 """

@@ -14,6 +14,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collections;
 import java.util.Deque;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
@@ -47,6 +48,7 @@ import liquibase.changelog.filter.CountChangeSetFilter;
 import liquibase.changelog.filter.DbmsChangeSetFilter;
 import liquibase.changelog.filter.IgnoreChangeSetFilter;
 import liquibase.changelog.filter.LabelChangeSetFilter;
+import liquibase.changelog.filter.ShouldRunChangeSetFilter;
 import liquibase.changelog.filter.UpToTagChangeSetFilter;
 import liquibase.changelog.visitor.ChangeSetVisitor;
 import liquibase.changelog.visitor.UpdateVisitor;
@@ -110,6 +112,8 @@ final class Session {
 
     private int next = -1;
     private String login;
+    /** Ids and authors of what had been run on the database before its first changeset here. */
+    private final Set<List<String>> ran = new HashSet<>();
 
     Session(CommandScope command) {
         this.command = command;
@@ -514,6 +518,10 @@ final class Session {
             try {
                 history.init();
                 history.generateDeploymentId();
+                ran.clear();
+                for (RanChangeSet each : history.getRanChangeSets()) {
+                    ran.add(Arrays.asList(each.getId(), each.getAuthor()));
+                }
                 if (index <= 0) {
                     changelog.validate(applied, parameters.getContexts(), parameters.getLabels());
                 }
@@ -547,7 +555,13 @@ final class Session {
     }
 
     private void update(ChangeSet changeset) throws Exception {
-        new ChangeLogIterator(changelog, new Only(changeset))
+        List<ChangeSetFilter> filters = new ArrayList<>();
+        filters.add(new Only(changeset));
+        if (ran.contains(Arrays.asList(changeset.getId(), changeset.getAuthor()))) {
+            // An earlier changelog may have run it: Liquibase's own filter reads the whole history.
+            filters.add(new ShouldRunChangeSetFilter(applied));
+        }
+        new ChangeLogIterator(changelog, filters.toArray(new ChangeSetFilter[0]))
                 .run(new UpdateVisitor(applied, null, null), environment(applied));
         applied.afterUpdate();
     }
