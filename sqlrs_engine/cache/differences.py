@@ -66,7 +66,8 @@ def _inputs(now: Json, before: Json) -> Iterator[Change]:
     if now.get("source") != before.get("source"):
         yield Change("argument", now.get("summary", ""))
         return
-    changed = list(_files(now, before))
+    by_path = now.get("source") == "program"
+    changed = list(_files_by_path(now, before) if by_path else _files(now, before))
     if now.get("text") != before.get("text"):
         yield Change(_TEXTS.get(now.get("source", ""), "command"), now.get("summary", ""))
     elif not changed:
@@ -92,6 +93,14 @@ def _files(now: Json, before: Json) -> Iterator[Change]:
         yield Change("file", path)
     for path in theirs:
         if PurePath(path).name not in names:
+            yield Change("file", path)
+
+
+def _files_by_path(now: Json, before: Json) -> Iterator[Change]:
+    """Compare files whose paths count."""
+    ours, theirs = _digests(now), _digests(before)
+    for path in sorted(ours.keys() | theirs.keys()):
+        if ours.get(path) != theirs.get(path):
             yield Change("file", path)
 
 

@@ -9,7 +9,7 @@ from sqlrs_engine.errors import InvalidArgument
 
 from . import SUCCESS, preparation
 from .extension_offer import accepted
-from .prepare_request import dump_request, liquibase_request, psql_request
+from .prepare_request import command_request, dump_request, liquibase_request, psql_request
 from .terminal import Terminal, places
 
 DEFAULT_IMAGE = "postgres:18"
@@ -19,11 +19,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command to the command line."""
     parser = commands.add_parser(
         "prepare",
-        help="make a database from SQL scripts or a dump and print its DSN",
+        help="make a database from SQL scripts, a dump or a program and print its DSN",
         description=(
-            "Run the -f and -c inputs of psql, or the changesets of a Liquibase changelog, or\n"
-            "restore a dump, and print the DSN of a fresh database with the result. Each input is\n"
-            "cached as a state, so the second time is instant."
+            "Run the -f and -c inputs of psql, the changesets of a Liquibase changelog or a\n"
+            "program that migrates, or restore a dump, and print the DSN of a fresh database with\n"
+            "the result. Each input is cached as a state, so the second time is instant."
         ),
         epilog="examples:\n"
         "  sqlrs-engine prepare -- -f schema.sql -f data.sql\n"
@@ -33,7 +33,9 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "  pg_dump … | sqlrs-engine prepare --name copy -- -f -\n"
         "  sqlrs-engine prepare --plan -- -f schema.sql      show what is cached\n"
         "  sqlrs-engine prepare --liquibase -- update --changelog-file changelog.xml\n"
-        "  sqlrs-engine prepare --dump prod.dump -- --no-owner --schema=app",
+        "  sqlrs-engine prepare --dump prod.dump -- --no-owner --schema=app\n"
+        "  sqlrs-engine prepare --command --input 'migrations/**' --input alembic.ini \\\n"
+        "      -- alembic upgrade head",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
@@ -67,9 +69,48 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         action="store_true",
         help="with --dump: do not create the roles that the dump mentions",
     )
+    _add_command_options(parser)
     preparation.add_options(parser)
     parser.usage = "%(prog)s [options] -- ARGUMENT…"
     parser.set_defaults(run=run)
+
+
+def _add_command_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--command",
+        action="store_true",
+        help="the arguments are a program and its own; it finds the database in DATABASE_URL and "
+        "PGHOST, PGPORT and so on",
+    )
+    parser.add_argument(
+        "--input",
+        action="append",
+        metavar="GLOB",
+        help="with --command: a pattern of files that the program reads, such as 'migrations/**'; "
+        "repeatable",
+    )
+    parser.add_argument(
+        "--no-inputs", action="store_true", help="with --command: the program reads no files"
+    )
+    parser.add_argument(
+        "--env",
+        action="append",
+        metavar="NAME[=VALUE]",
+        help="with --command: a variable for the program; repeatable",
+    )
+    parser.add_argument(
+        "--version-command",
+        metavar="COMMAND",
+        help="with --command: what prints the version of the program, such as 'alembic --version'",
+    )
+    parser.add_argument(
+        "--work-dir",
+        metavar="DIR",
+        help="with --command: where the program runs (default: this directory)",
+    )
+
+
+_COMMAND_OPTIONS = ("input", "no_inputs", "env", "version_command", "work_dir")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -108,6 +149,13 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def _request(args: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
     """Return the fields that say what to prepare."""
+    if args.command:
+        if args.liquibase or args.dump is not None:
+            raise InvalidArgument("--command excludes --liquibase and --dump")
+        return _command(args, terminal)
+    for option in _COMMAND_OPTIONS:
+        if getattr(args, option):
+            raise InvalidArgument(f"--{option.replace('_', '-')} is for commands: add --command")
     if args.dump is not None:
         if args.liquibase:
             raise InvalidArgument("--dump and --liquibase exclude each other")
@@ -116,6 +164,22 @@ def _request(args: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
         raise InvalidArgument("--no-create-roles is for dumps: add --dump FILE")
     request = liquibase_request if args.liquibase else psql_request
     return {"work_dir": str(terminal.cwd), **request(args.rest, terminal)}
+
+
+def _command(args: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
+    if bool(args.input) == args.no_inputs:
+        raise InvalidArgument(
+            "name the files that the program reads with --input 'migrations/**', or write "
+            "--no-inputs if it reads none"
+        )
+    return command_request(
+        args.rest,
+        terminal,
+        inputs=args.input or (),
+        env=args.env or (),
+        version_command=args.version_command,
+        work_dir=args.work_dir,
+    )
 
 
 def _lacking(

@@ -1,12 +1,15 @@
-"""The fields of a prepare request, from the arguments of psql, Liquibase or pg_restore."""
+"""The fields of a prepare request, from the arguments of psql, Liquibase, pg_restore or others."""
 
 import base64
 import os
+import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sqlrs_engine.errors import InvalidArgument
 
 from .terminal import Terminal
 
@@ -74,3 +77,51 @@ def dump_request(
         "create_roles": create_roles,
     }
     return {"prepare_kind": "chain", "stages": [stage]}
+
+
+def command_request(
+    argv: Sequence[str],
+    terminal: Terminal,
+    *,
+    inputs: Sequence[str],
+    env: Sequence[str],
+    version_command: str | None,
+    work_dir: str | None,
+) -> dict[str, Any]:
+    """Return the fields of a request for a command, with the client's PATH and the like.
+
+    ``env`` are variables as ``NAME=VALUE``, or as ``NAME`` for the client's value. The words of
+    ``version_command`` are split as a shell splits them. Raises InvalidArgument.
+    """
+    from sqlrs_engine.prepare.command.environment import base_environment
+
+    if not argv:
+        raise InvalidArgument("the command is missing: write it after --")
+    stage = {
+        "kind": "command",
+        "argv": list(argv),
+        "inputs": list(inputs),
+        "env": dict(_variable(each, terminal.environ) for each in env),
+        "base_env": base_environment(terminal.environ),
+        "work_dir": str(terminal.cwd / (work_dir or "")),
+        "version_command": _words(version_command or ""),
+    }
+    return {"prepare_kind": "chain", "stages": [stage]}
+
+
+def _variable(text: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    name, given, value = text.partition("=")
+    if given:
+        return name, value
+    if name not in environ:
+        raise InvalidArgument(f"--env {name}: your environment has no such variable: add =VALUE")
+    return name, environ[name]
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise InvalidArgument(
+            "--version-command is not a command line: correct its quotes", str(error)
+        ) from error

@@ -6,7 +6,7 @@ from sqlrs_engine.config import Config
 from sqlrs_engine.errors import InvalidArgument, NotImplementedYet
 from sqlrs_engine.sources import Blobs, Trees
 
-from .command import CommandPlanner
+from .command.planner import CommandPlanner
 from .dump import DumpPlanner
 from .file_reads import FileDigests
 from .liquibase import LiquibasePlanner, StagedChangelogs

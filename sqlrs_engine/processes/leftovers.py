@@ -43,12 +43,9 @@ def kill_leftovers(directory: Path, seconds: float) -> list[int]:
 
 
 def _marked(directory: Path) -> Iterator[int]:
-    """Yield the live processes that were started for ``directory``, but not this one."""
-    for entry in os.scandir(_PROC):
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            pid = int(entry.name)
-            if _is_marked(pid, directory):
-                yield pid
+    """Yield the live processes that were started for ``directory``."""
+    pids = (int(entry.name) for entry in os.scandir(_PROC) if entry.name.isdigit())
+    yield from (pid for pid in pids if _is_marked(pid, directory))
 
 
 def _is_marked(pid: int, directory: Path) -> bool:

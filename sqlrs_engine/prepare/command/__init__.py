@@ -7,7 +7,3 @@
 * ``environment``: its variables
 * ``runner``: the run
 """
-
-from .planner import CommandPlanner
-
-__all__ = ["CommandPlanner"]

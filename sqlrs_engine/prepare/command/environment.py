@@ -90,7 +90,7 @@ class Environment:
                     "env cannot set this variable: the engine sets it to the new database",
                     f"{name}: {_ADVICE.get(name, 'remove it from env')}",
                 )
-        base = base_env or {name: os.environ[name] for name in BASE_NAMES if name in os.environ}
+        base = base_env or base_environment(os.environ)
         return cls(declared=dict(env), base={"PATH": os.defpath, **base})
 
     @property
@@ -115,6 +115,11 @@ class Environment:
         declared = {n: _PLACEHOLDER.sub(part, value) for n, value in self.declared.items()}
         # Servers have no certificate; some clients insist on one unless they are told.
         return {**self.base, **_FIXED, **parts, "PGSSLMODE": "disable", **declared}
+
+
+def base_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the ``base_env`` of a client whose environment this is."""
+    return {name: environ[name] for name in BASE_NAMES if name in environ}
 
 
 _ADVICE = {

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 import pytest
 
 from sqlrs_engine import cli
-from sqlrs_engine.commands.prepare_request import psql_request
+from sqlrs_engine.commands.prepare_request import command_request, psql_request
 from sqlrs_engine.commands.progress import PlainProgress, describe
 from sqlrs_engine.commands.terminal import Terminal
 from sqlrs_engine.errors import InvalidArgument
@@ -211,3 +211,61 @@ def test_a_pull_is_shown_every_few_seconds_without_verbose() -> None:
         "  pulling postgis/postgis:17-3.5: 20.0 of 20.0 MiB",
         "  pulled postgis/postgis:17-3.5",
     ]
+
+
+def command(*argv: str, environ: dict[str, str] | None = None, **fields: Any) -> dict[str, Any]:
+    terminal = Terminal(
+        environ=environ or {}, cwd=CWD, stdin=Typed(), stdout=io.StringIO(), stderr=io.StringIO()
+    )
+    options = {"inputs": (), "env": (), "version_command": None, "work_dir": None, **fields}
+    request = command_request(argv, terminal, **options)
+    PrepareRequest.from_json({**request, "image_id": "postgres"})
+    (stage,) = request["stages"]
+    return dict(stage)
+
+
+def test_a_command_is_sent_with_the_places_of_programs() -> None:
+    environ = {"PATH": "/w/bin:/bin", "HOME": "/home/me", "LANG": "de_DE", "SECRET": "x"}
+    stage = command("alembic", "upgrade", "head", environ=environ, inputs=["migrations/**"])
+    assert stage == {
+        "kind": "command",
+        "argv": ["alembic", "upgrade", "head"],
+        "inputs": ["migrations/**"],
+        "env": {},
+        "base_env": {"PATH": "/w/bin:/bin", "HOME": "/home/me"},
+        "work_dir": "/w/ws",
+        "version_command": [],
+    }
+
+
+def test_a_command_may_run_elsewhere_and_tell_its_version() -> None:
+    stage = command("./migrate", work_dir="db", version_command="./migrate 'a b' --version")
+    assert stage["work_dir"] == "/w/ws/db"
+    assert stage["version_command"] == ["./migrate", "a b", "--version"]
+
+
+def test_variables_are_given_or_taken_from_the_environment() -> None:
+    stage = command("x", env=["APP=a=b", "EMPTY=", "HOME"], environ={"HOME": "/home/me"})
+    assert stage["env"] == {"APP": "a=b", "EMPTY": "", "HOME": "/home/me"}
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--command", "--no-inputs"], "write it after --"),
+        (["--command", "--", "x"], "--no-inputs if it reads none"),
+        (["--command", "--no-inputs", "--input", "x", "--", "x"], "--no-inputs if it reads none"),
+        (["--command", "--no-inputs", "--env", "NOPE", "--", "x"], "no such variable"),
+        (["--command", "--no-inputs", "--version-command", "a 'b", "--", "x"], "its quotes"),
+        (["--command", "--liquibase", "--", "x"], "excludes"),
+        (["--command", "--dump", "x"], "excludes"),
+        (["--input", "x", "--", "-c", "select 1"], "add --command"),
+        (["--work-dir", "x", "--", "-c", "select 1"], "--work-dir is for commands"),
+        (["--no-inputs", "--", "-c", "select 1"], "--no-inputs is for commands"),
+    ],
+)
+def test_options_of_commands_that_make_no_sense(
+    args: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["prepare", "--state-dir", str(tmp_path), *args], {}) == 2
+    assert message in capsys.readouterr().err
