@@ -16,6 +16,7 @@ _EXAMPLES = """\
 examples:
   sqlrs-engine prepare -- -f schema.sql           make a database, print its DSN
   sqlrs-engine prepare --name dev -- -f schema.sql -c "insert into t values (1)"
+  sqlrs-engine up                                 start the database of sqlrs.toml
   sqlrs-engine exec dev -- psql                   open psql on it
   sqlrs-engine ls                                 list what exists
   sqlrs-engine rm dev                             remove it
@@ -146,9 +147,12 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
 def _parser() -> argparse.ArgumentParser:
     from sqlrs_engine import __version__
     from sqlrs_engine.commands import (
+        check,
         config,
         doctor,
+        explain,
         ls,
+        plan,
         postgres,
         prepare,
         rm,
@@ -156,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
         status,
         stop,
         store,
+        up,
     )
     from sqlrs_engine.commands import exec as exec_
 
@@ -172,6 +177,10 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     for module in (
         prepare,
+        up,
+        plan,
+        explain,
+        check,
         exec_,
         ls,
         rm,

@@ -31,6 +31,7 @@
     ├── LiquibaseUnavailable    liquibase_unavailable         409
     ├── DumpMissing             dump_missing                  409
     ├── ProgramUnavailable      program_unavailable           409
+    ├── ProjectFileInvalid      project_file_invalid          400
     ├── StoreDamaged            store_damaged                 500
     ├── OsUserUnknown           os_user_unknown               409
     ├── ClusterFailed           cluster_failed                500
@@ -39,9 +40,10 @@
     ├── IdempotencyKeyReused    idempotency_key_reused        422
     └── Cancelled               cancelled                     409
 
-The last five mostly appear in the ``error`` of a failed job rather than as an HTTP response.
-``message`` says what happened, then what to do; ``details`` gives the specifics (the argument, the
-path, PostgreSQL's error).
+The last five mostly appear in the ``error`` of a failed job rather than as an HTTP response, and
+``ProjectFileInvalid`` appears in neither: only clients read project files. ``message`` says what
+happened, then what to do; ``details`` gives the specifics (the argument, the path, PostgreSQL's
+error).
 """
 
 import json
@@ -335,6 +337,13 @@ class ProgramUnavailable(EngineError):
 
     code = "program_unavailable"
     status = 409
+
+
+class ProjectFileInvalid(EngineError):
+    """The project file of a client is no TOML, or not what a project file may contain."""
+
+    code = "project_file_invalid"
+    status = 400
 
 
 class StoreDamaged(EngineError):

@@ -9,11 +9,12 @@ import re
 import shutil
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from sqlrs_engine.errors import InvalidArgument, NotFound
 from sqlrs_engine.ids import MIN_PREFIX_LENGTH
 
+from . import connection
 from .preparation import IDLE_SECONDS
 from .terminal import Places, Terminal, add_state_dir, places
 
@@ -90,19 +91,8 @@ def environment(environ: Mapping[str, str], dsn: str) -> dict[str, str]:
 
     PostgreSQL docs, 34.15: the user's own ``PG…`` variables would add to it or override it.
     """
-    server = urlsplit(dsn)
     kept = {name: text for name, text in environ.items() if not _OF_LIBPQ.fullmatch(name)}
-    return {
-        **kept,
-        "PGHOST": server.hostname or "",
-        "PGPORT": str(server.port or ""),
-        "PGUSER": unquote(server.username or ""),
-        "PGPASSWORD": unquote(server.password or ""),
-        "PGDATABASE": unquote(server.path.removeprefix("/")),
-        # libpq 16 and later then never send the password to a program that has taken the port.
-        "PGREQUIREAUTH": "scram-sha-256",
-        "DATABASE_URL": dsn,
-    }
+    return {**kept, **connection.variables(dsn)}
 
 
 def _find(engine: "EngineClient", reference: str) -> dict[str, Any]:

@@ -31,10 +31,15 @@ class Outcome:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that prepares."""
-    parser.add_argument("--no-start", action="store_true", help="fail if no engine is running")
     parser.add_argument(
         "--verbose", "-V", action="store_true", help="show the output of the programs that run"
     )
+    add_engine_options(parser)
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that asks about a prepare."""
+    parser.add_argument("--no-start", action="store_true", help="fail if no engine is running")
     add_json(parser)
     add_state_dir(parser)
 

@@ -1,0 +1,53 @@
+"""The arguments of commands for project files: which file, and which database in it."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .terminal import Terminal
+
+if TYPE_CHECKING:
+    from sqlrs_engine.project.database import Database
+
+
+def add_file(parser: argparse.ArgumentParser) -> None:
+    """Add ``--file``."""
+    parser.add_argument(
+        "--file",
+        type=Path,
+        metavar="FILE",
+        help="the project file (default: sqlrs.toml of this directory or the nearest one above)",
+    )
+
+
+def add_database(parser: argparse.ArgumentParser) -> None:
+    """Add the database's name and ``--file``."""
+    parser.add_argument(
+        "database",
+        nargs="?",
+        metavar="NAME",
+        help="a database of the project file; may be left out if there is only one",
+    )
+    add_file(parser)
+
+
+def project_file(args: argparse.Namespace, terminal: Terminal) -> Path:
+    """Return the path of the project file. Raises NotFound, InvalidArgument."""
+    from sqlrs_engine.project.file import find
+
+    if args.file is not None:
+        named: Path = terminal.cwd / args.file
+        return named.parent.resolve() / named.name
+    home = terminal.environ.get("HOME")
+    return find(terminal.cwd, uid=os.geteuid(), home=Path(home) if home else None)
+
+
+def chosen_database(args: argparse.Namespace, terminal: Terminal) -> "Database":
+    """Return the database that the command is about.
+
+    Raises NotFound, InvalidArgument, ProjectFileInvalid.
+    """
+    from sqlrs_engine.project.project import Project
+
+    return Project.load(project_file(args, terminal)).database(args.database)

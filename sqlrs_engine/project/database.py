@@ -1,0 +1,118 @@
+"""A database of a project file, and the request that prepares it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlrs_engine import durations
+
+from . import environment
+from .problems import Keys
+
+Json = dict[str, Any]
+Table = Mapping[str, Any]
+
+KINDS = ("psql", "liquibase", "dump", "command")
+
+_LONGEST_NAME = 63
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage as the file has it; ``keys`` lead to it."""
+
+    kind: str
+    keys: Keys
+    table: Table
+
+    def work_dir(self, directory: Path) -> Path:
+        """Return the directory in which the program runs; ``directory`` is the file's."""
+        below: str = self.table.get("work_dir", "")
+        return directory / below
+
+    def request(self, directory: Path, environ: Mapping[str, str]) -> Json:
+        """Return the stage of a prepare request; ``environ`` is the client's environment."""
+        work_dir = str(self.work_dir(directory))
+        table = self.table
+        match self.kind:
+            case "psql":
+                return {"kind": "psql", "psql_args": table["psql"], "work_dir": work_dir}
+            case "liquibase":
+                return {
+                    "kind": "lb",
+                    "liquibase_args": table["liquibase"],
+                    "work_dir": work_dir,
+                    **environment.of_liquibase(environ, table.get("exec"), directory),
+                }
+            case "dump":
+                return {
+                    "kind": "dump",
+                    "path": str(directory / table["dump"]),
+                    "restore_args": table.get("restore", []),
+                    "create_roles": table.get("create_roles", True),
+                }
+            case _:
+                return {
+                    "kind": "command",
+                    "argv": table["command"],
+                    "inputs": table["inputs"],
+                    "env": table.get("env", {}),
+                    "version_command": table.get("version_command", []),
+                    "work_dir": work_dir,
+                }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """A database with the stages of those that it starts from, which are first.
+
+    ``ttl`` is a duration as the API takes it, None for the engine's default. ``directory`` is that
+    of the file.
+    """
+
+    name: str
+    instance_name: str
+    ttl: str | None
+    image: str
+    stages: tuple[Stage, ...]
+    directory: Path
+
+    def request(self, environ: Mapping[str, str]) -> Json:
+        """Return the body of a prepare request; ``environ`` is the client's environment."""
+        stages = [stage.request(self.directory, environ) for stage in self.stages]
+        # A chain has at least one stage: this one leaves the cluster empty.
+        empty = {"kind": "psql", "psql_args": []}
+        return {
+            "prepare_kind": "chain",
+            "image_id": self.image,
+            "stages": stages or [empty],
+        }
+
+
+def own_stages(name: str, table: Table) -> Iterator[Stage]:
+    """Yield the stages of a database's own table."""
+    for number, stage in enumerate(table.get("stage", ())):
+        kind = next(kind for kind in KINDS if kind in stage)
+        yield Stage(kind, ("database", name, "stage", number), stage)
+
+
+def instance_name(name: str, table: Table, directory_name: str) -> str:
+    """Return the name of a database's instance.
+
+    By default it begins with the name of the file's directory, so that two repositories may have
+    databases of the same name. Characters that no name may have become hyphens.
+    """
+    given: str | None = table.get("name")
+    if given is not None:
+        return given
+    prefix = re.sub(r"[^A-Za-z0-9._-]", "-", directory_name).lstrip("._-")
+    prefix = prefix[: _LONGEST_NAME - 1 - len(name)]
+    return f"{prefix}-{name}" if prefix else name
+
+
+def duration(table: Table) -> str | None:
+    """Return the time to live that a database's table asks for, None if it does not."""
+    ttl: str | None = table.get("ttl")
+    return None if ttl is None else durations.format(durations.parse(ttl))
