@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from sqlrs_engine.errors import InvalidArgument, NotFound
-from sqlrs_engine.ids import MIN_PREFIX_LENGTH
 
 from . import connection
 from .preparation import IDLE_SECONDS
+from .references import by_prefix
 from .terminal import Places, Terminal, add_state_dir, places
 
 if TYPE_CHECKING:
     from sqlrs_engine.client.engine_client import EngineClient
 
-_HEX = re.compile(r"[0-9a-fA-F]+")
 _OF_LIBPQ = re.compile(r"PG[A-Z]+")
 # They refuse servers of a newer major version than their own.
 _OF_SERVER = ("pg_dump", "pg_dumpall")
@@ -99,14 +98,8 @@ def _find(engine: "EngineClient", reference: str) -> dict[str, Any]:
     """Return the instance with a name, an id or a prefix of an id."""
     path = "/instances/{}".format
     found = engine.call("GET", path(quote(reference, safe="")), accept=(400, 404))
-    if "dsn" not in found and len(reference) >= MIN_PREFIX_LENGTH and _HEX.fullmatch(reference):
-        rows = engine.get("/instances", id_prefix=reference)
-        if len(rows) > 1:
-            raise InvalidArgument(
-                f"{reference} is ambiguous: give more digits", f"it matches {len(rows)} instances"
-            )
-        if rows:
-            found = engine.get(path(rows[0]["instance_id"]))
+    if "dsn" not in found and (row := by_prefix(engine, "instance", reference)):
+        found = engine.get(path(row["instance_id"]))
     if "dsn" not in found:
         raise NotFound.of("instance", reference)
     instance: dict[str, Any] = found

@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 from . import SUCCESS, preparation
-from .project_arguments import add_database, chosen_database
+from .project_arguments import add_database, chosen_database, speaking_of
 from .terminal import Terminal, short
 
 
@@ -29,7 +29,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Print the decision and the changed inputs."""
     database = chosen_database(args, terminal)
     body = database.request(terminal.environ)
-    with preparation.engine_for(args, terminal) as engine:
+    with preparation.engine_for(args, terminal) as engine, speaking_of(database):
         decision = engine.call("POST", "/cache/explain/prepare", body=body)
     if args.json:
         terminal.print_json(decision)

@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from . import SUCCESS
-from .terminal import Terminal, add_json, add_state_dir, places, short
+from .terminal import Terminal, add_json, add_state_dir, clip, places, short
 
 Row = dict[str, Any]
+
+_ARGUMENTS = 40  # characters of a cell
 
 _COLUMNS: dict[str, tuple[Sequence[str], Callable[[Row], Sequence[str]]]] = {
     "names": (
@@ -39,7 +41,7 @@ _COLUMNS: dict[str, tuple[Sequence[str], Callable[[Row], Sequence[str]]]] = {
             short(row.get("parent_state_id")),
             short(row["image_id"]),
             row["prepare_kind"],
-            _clip(row["prepare_args_normalized"]),
+            clip(row["prepare_args_normalized"], _ARGUMENTS),
             _time(row["created_at"]),
             size(row.get("size_bytes")),
             str(row["refcount"]),
@@ -52,7 +54,7 @@ _COLUMNS: dict[str, tuple[Sequence[str], Callable[[Row], Sequence[str]]]] = {
             row["status"],
             row["prepare_kind"],
             short(row["image_id"]) if "@" in row["image_id"] else row["image_id"],
-            _clip(row.get("prepare_args_normalized")),
+            clip(row.get("prepare_args_normalized"), _ARGUMENTS),
             _time(row.get("created_at")),
         ),
     ),
@@ -113,8 +115,3 @@ def size(number: int | None) -> str:
 
 def _time(timestamp: str | None) -> str:
     return timestamp[:19].replace("T", " ") if timestamp else "-"
-
-
-def _clip(text: str | None, width: int = 40) -> str:
-    line = " ".join((text or "-").split())
-    return line if len(line) <= width else f"{line[: width - 1]}…"

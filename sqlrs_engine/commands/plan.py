@@ -3,7 +3,7 @@
 import argparse
 
 from . import SUCCESS, preparation
-from .project_arguments import add_database, chosen_database
+from .project_arguments import add_database, chosen_database, speaking_of
 from .terminal import Terminal
 
 
@@ -25,9 +25,9 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Print the plan."""
     database = chosen_database(args, terminal)
     body = {**database.request(terminal.environ), "plan_only": True}
-    with preparation.engine_for(args, terminal) as engine:
+    with preparation.engine_for(args, terminal) as engine, speaking_of(database):
         outcome = preparation.prepare(engine, body, args, terminal)
-    if not outcome.succeeded:
-        return preparation.report_failure(outcome, args, terminal)
-    preparation.print_plan(outcome, args, terminal)
+        if not outcome.succeeded:
+            return preparation.report_failure(outcome, args, terminal)
+        preparation.print_plan(engine, outcome, args, terminal)
     return SUCCESS

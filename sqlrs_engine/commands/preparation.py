@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from . import FAILURE, INTERRUPTED
 from .progress import Progress, progress_on
-from .terminal import Terminal, add_json, add_state_dir, places, short
+from .terminal import Terminal, add_json, add_state_dir, clip, places, short
 
 if TYPE_CHECKING:
     from sqlrs_engine.client.engine_client import EngineClient
@@ -96,18 +96,26 @@ def report_failure(outcome: Outcome, args: argparse.Namespace, terminal: Termina
     return INTERRUPTED if outcome.interrupted else FAILURE
 
 
-def print_plan(outcome: Outcome, args: argparse.Namespace, terminal: Terminal) -> None:
+def print_plan(
+    engine: "EngineClient", outcome: Outcome, args: argparse.Namespace, terminal: Terminal
+) -> None:
     """Print the steps of a plan with their states, and whether these are cached."""
-    tasks = outcome.job.get("tasks") or []
+    job_id = outcome.job["job_id"]
+    tasks = engine.get("/tasks", job=job_id)
     if args.json:
-        terminal.print_json({"job_id": outcome.job["job_id"], "tasks": tasks})
+        terminal.print_json({"job_id": job_id, "tasks": tasks})
         return
     rows = [
-        (task["task_id"], short(task["output_state_id"]), "yes" if task.get("cached") else "no")
+        (
+            task["task_id"],
+            short(task["output_state_id"]),
+            "yes" if task.get("cached") else "no",
+            clip(task.get("args_summary"), 80),
+        )
         for task in tasks
         if task["type"] == "state_execute"
     ]
-    terminal.print_table(("STEP", "STATE", "CACHED"), rows)
+    terminal.print_table(("STEP", "STATE", "CACHED", "INPUT"), rows)
 
 
 def _watch(engine: "EngineClient", job_id: str, progress: Progress) -> bool:

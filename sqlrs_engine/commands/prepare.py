@@ -2,15 +2,20 @@
 
 import argparse
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from sqlrs_engine import durations
-from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine import durations, ids
+from sqlrs_engine.errors import InvalidArgument, NotFound
 
 from . import SUCCESS, preparation
 from .extension_offer import accepted
 from .prepare_request import command_request, dump_request, liquibase_request, psql_request
+from .references import by_prefix
 from .terminal import Terminal, places
+
+if TYPE_CHECKING:
+    from sqlrs_engine.client.engine_client import EngineClient
 
 DEFAULT_IMAGE = "postgres:18"
 
@@ -31,6 +36,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "  sqlrs-engine prepare --image postgis/postgis:17-3.5 -- -f schema.sql\n"
         "  sqlrs-engine exec dev -- psql                     open psql on it\n"
         "  pg_dump … | sqlrs-engine prepare --name copy -- -f -\n"
+        "  sqlrs-engine prepare --from dev -- -f more.sql    go on from the state of dev\n"
         "  sqlrs-engine prepare --plan -- -f schema.sql      show what is cached\n"
         "  sqlrs-engine prepare --liquibase -- update --changelog-file changelog.xml\n"
         "  sqlrs-engine prepare --dump prod.dump -- --no-owner --schema=app\n"
@@ -38,11 +44,18 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "      -- alembic upgrade head",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument(
         "--image",
         default=DEFAULT_IMAGE,
         help="PostgreSQL to use: a version, or any image that docker run takes "
         f"(default: {DEFAULT_IMAGE})",
+    )
+    start.add_argument(
+        "--from",
+        dest="origin",
+        metavar="NAME|STATE_ID",
+        help="start from a state: that of a name's instance, or one by its id or id prefix",
     )
     parser.add_argument("--name", help="bind this name to the instance")
     parser.add_argument(
@@ -121,8 +134,12 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     ttl = None if args.ttl is None else durations.format(durations.parse(args.ttl))
     if args.name:
         check_name(args.name)
-    body = {"image_id": args.image, "plan_only": args.plan, **_request(args, terminal)}
+    body = {"plan_only": args.plan, **_request(args, terminal)}
     with preparation.engine_for(args, terminal) as engine:
+        if args.origin is None:
+            body["image_id"] = args.image
+        else:
+            body["from"] = _origin(engine, args.origin)
         outcome = preparation.prepare(engine, body, args, terminal)
         offered: set[str] = set()
         while facts := _lacking(outcome.job, offered, args):
@@ -136,7 +153,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         if not outcome.succeeded:
             return preparation.report_failure(outcome, args, terminal)
         if args.plan:
-            preparation.print_plan(outcome, args, terminal)
+            preparation.print_plan(engine, outcome, args, terminal)
             return SUCCESS
         result = outcome.job["result"]
         preparation.bind(engine, result["instance_id"], args.name, ttl)
@@ -182,10 +199,23 @@ def _command(args: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
     )
 
 
+def _origin(engine: "EngineClient", reference: str) -> dict[str, str]:
+    """Return the request's field for the state to start from. Raises NotFound, InvalidArgument."""
+    if ids.is_state_id(reference):
+        return {"state_id": reference}
+    if "name" in engine.call("GET", f"/names/{quote(reference, safe='')}", accept=(404,)):
+        return {"name": reference}
+    state = by_prefix(engine, "state", reference)
+    if state is None:
+        raise NotFound("no name or state to start from: list them (sqlrs-engine ls)", reference)
+    return {"state_id": state["state_id"]}
+
+
 def _lacking(
     job: dict[str, Any], offered: Collection[str], args: argparse.Namespace
 ) -> dict[str, Any] | None:
     """Return the facts of an extension that the job lacked and that was not offered yet."""
+    if job["status"] != "failed" or args.json or args.origin is not None:
+        return None
     facts: dict[str, Any] = (job.get("error") or {}).get("facts") or {}
-    wanted = job["status"] == "failed" and not args.json and "extension" in facts
-    return facts if wanted and facts["extension"] not in offered else None
+    return facts if "extension" in facts and facts["extension"] not in offered else None

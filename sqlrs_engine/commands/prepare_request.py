@@ -1,22 +1,14 @@
 """The fields of a prepare request, from the arguments of psql, Liquibase, pg_restore or others."""
 
 import base64
-import os
 import shlex
-import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.project import environment
 
 from .terminal import Terminal
-
-if TYPE_CHECKING:
-    from sqlrs_engine.prepare.psql.options import Option
-
-_STDIN = "-"
 
 
 def psql_request(psql_args: Sequence[str], terminal: Terminal) -> dict[str, Any]:
@@ -25,26 +17,19 @@ def psql_request(psql_args: Sequence[str], terminal: Terminal) -> dict[str, Any]
     Without an input, standard input is the script, as it is for psql, unless it is a terminal.
     Raises InvalidArgument for arguments that psql does not have or that are not allowed.
     """
-    from sqlrs_engine.prepare.psql.options import parse
+    from sqlrs_engine.prepare.psql.options import STDIN, parse
 
-    options = [_absolute(option, terminal.cwd) for option in parse(psql_args)]
+    options = [option.below(terminal.cwd) for option in parse(psql_args)]
     arguments = [argument for option in options for argument in option.arguments()]
-    reads_stdin = any(option.letter == "f" and option.value == _STDIN for option in options)
+    reads_stdin = any(option.letter == "f" and option.value == STDIN for option in options)
     fields: dict[str, Any] = {"prepare_kind": "psql", "psql_args": arguments}
     if reads_stdin:
         fields |= _stdin_fields(terminal.read())
     elif not terminal.stdin.isatty() and not any(option.letter in "fc" for option in options):
         script = terminal.read()
         if script:
-            fields |= {"psql_args": [*arguments, "-f", _STDIN], **_stdin_fields(script)}
+            fields |= {"psql_args": [*arguments, "-f", STDIN], **_stdin_fields(script)}
     return fields
-
-
-def _absolute(option: "Option", cwd: Path) -> "Option":
-    """Return an option with the absolute path of its file: the engine may run elsewhere."""
-    if option.letter != "f" or option.value in (None, "", _STDIN):
-        return option
-    return replace(option, value=str(cwd / (option.value or "")))
 
 
 def _stdin_fields(script: bytes) -> dict[str, str]:
@@ -57,13 +42,11 @@ def _stdin_fields(script: bytes) -> dict[str, str]:
 
 def liquibase_request(rest: Sequence[str], terminal: Terminal) -> dict[str, Any]:
     """Return the fields of a request for a changelog, with the client's Liquibase and Java."""
-    fields: dict[str, Any] = {"prepare_kind": "lb", "liquibase_args": list(rest)}
-    found = shutil.which("liquibase", path=terminal.environ.get("PATH", os.defpath))
-    if found is not None:
-        fields["liquibase_exec"] = str(Path(found).absolute())
-    if terminal.environ.get("JAVA_HOME"):
-        fields["liquibase_env"] = {"JAVA_HOME": terminal.environ["JAVA_HOME"]}
-    return fields
+    return {
+        "prepare_kind": "lb",
+        "liquibase_args": list(rest),
+        **environment.of_liquibase(terminal.environ),
+    }
 
 
 def dump_request(

@@ -2,6 +2,8 @@
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +43,18 @@ def project_file(args: argparse.Namespace, terminal: Terminal) -> Path:
         return named.parent.resolve() / named.name
     home = terminal.environ.get("HOME")
     return find(terminal.cwd, uid=os.geteuid(), home=Path(home) if home else None)
+
+
+@contextmanager
+def speaking_of(database: "Database") -> Iterator[None]:
+    """Let the engine's errors name stages by their places in the project file."""
+    from sqlrs_engine.client.engine_client import ApiError
+
+    try:
+        yield
+    except ApiError as error:
+        details = error.details and database.located(error.details)
+        raise ApiError(error.http_status, error.message, details) from error
 
 
 def chosen_database(args: argparse.Namespace, terminal: Terminal) -> "Database":

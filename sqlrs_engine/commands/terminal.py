@@ -213,6 +213,12 @@ def short(text: str | None) -> str:
     return f"{name}@{digest[:SHORT_ID]}" if separator else text[:SHORT_ID]
 
 
+def clip(text: str | None, width: int) -> str:
+    """Return text on one line of limited width; ``-`` if there is none."""
+    line = " ".join((text or "-").split())
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
 def short_digest(digest: str | None) -> str:
     """Shorten ``sha256:<64 hex>``; return ``-`` if there is none."""
     name, separator, digits = (digest or "-").partition(":")

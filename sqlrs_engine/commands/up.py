@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from . import SUCCESS, connection, env_file, preparation
-from .project_arguments import add_database, chosen_database
+from .project_arguments import add_database, chosen_database, speaking_of
 from .terminal import Terminal, places, short
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     lock = places(args.state_dir, terminal.environ).state_dir / "up"
     with (
         preparation.engine_for(args, terminal) as engine,
+        speaking_of(database),
         _alone(lock / f"{database.instance_name}.lock", terminal),
     ):
         former = _bound(engine, database.instance_name)

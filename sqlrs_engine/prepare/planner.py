@@ -1,5 +1,6 @@
 """Drafts the plans of requests, each kind by its own planner."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from sqlrs_engine.config import Config
@@ -15,8 +16,8 @@ from .psql.draft import PsqlDraft
 from .psql.interpreter.session import SessionStart
 from .psql.local_files import LocalFiles
 from .psql.planner import PsqlPlanner
-from .request import PrepareRequest
-from .stages import CommandStage, DumpStage, LiquibaseStage, PsqlStage, Stage
+from .request import CHAIN, PrepareRequest, place
+from .stages import CommandStage, DumpStage, LiquibaseStage, PsqlStage, Stage, naming
 
 
 class Planner:
@@ -54,8 +55,9 @@ class Planner:
         """
         start = SessionStart.of(configured.settings)
         drafts: list[StageDraft] = []
-        for stage in request.stages:
-            draft = self._stage(stage, start)
+        for number, stage in enumerate(request.stages):
+            with naming(place(number)) if request.prepare_kind == CHAIN else nullcontext():
+                draft = self._stage(stage, start)
             if isinstance(draft, PsqlDraft):
                 start = draft.next_start
                 if draft.uses_earlier:

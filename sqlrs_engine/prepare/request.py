@@ -119,4 +119,9 @@ def _chain(body: Json) -> tuple[Stage, ...]:
     stages = body.get("stages") or ()
     if not stages:
         raise InvalidArgument("a chain needs stages: list at least one")
-    return tuple(stage_from_json(each, f"stages[{at}]") for at, each in enumerate(stages))
+    return tuple(stage_from_json(each, place(number)) for number, each in enumerate(stages))
+
+
+def place(number: int) -> str:
+    """Return how errors name a stage of a chain; numbers start at 0."""
+    return f"stages[{number}]"

@@ -4,6 +4,8 @@ import base64
 import difflib
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -247,12 +249,18 @@ def stage_from_json(body: Json, place: str) -> Stage:
             near = difflib.get_close_matches(name, stage.FIELDS, 1)
             hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(stage.FIELDS)}"
             raise InvalidArgument(f"unknown field of a {kind} stage", f"{place}: {name}: {hint}")
-    try:
+    with naming(place):
         return stage.from_json(given)
+
+
+@contextmanager
+def naming(place: str) -> Iterator[None]:
+    """Name the place of a stage in the details of an InvalidArgument that the block raises."""
+    try:
+        yield
     except InvalidArgument as error:
-        raise InvalidArgument(error.message, ": ".join(filter(None, (place, error.details)))) from (
-            error
-        )
+        details = ": ".join(filter(None, (place, error.details)))
+        raise InvalidArgument(error.message, details) from error
 
 
 def _set(**fields: Any) -> Json:

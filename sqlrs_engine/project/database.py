@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlrs_engine import durations
+from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.prepare.psql.options import parse
 
 from . import environment
-from .problems import Keys
+from .problems import Keys, Problem, invalid, place
 
 Json = dict[str, Any]
 Table = Mapping[str, Any]
@@ -17,6 +19,7 @@ Table = Mapping[str, Any]
 KINDS = ("psql", "liquibase", "dump", "command")
 
 _LONGEST_NAME = 63
+_PLACE = re.compile(r"^stages\[([0-9]{1,4})\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +36,17 @@ class Stage:
         return directory / below
 
     def request(self, directory: Path, environ: Mapping[str, str]) -> Json:
-        """Return the stage of a prepare request; ``environ`` is the client's environment."""
+        """Return the stage of a prepare request; ``environ`` is the client's environment.
+
+        Raises InvalidArgument.
+        """
         work_dir = str(self.work_dir(directory))
         table = self.table
         match self.kind:
             case "psql":
-                return {"kind": "psql", "psql_args": table["psql"], "work_dir": work_dir}
+                options = [option.below(Path(work_dir)) for option in parse(table["psql"])]
+                words = [word for option in options for word in option.arguments()]
+                return {"kind": "psql", "psql_args": words, "work_dir": work_dir}
             case "liquibase":
                 return {
                     "kind": "lb",
@@ -66,10 +74,9 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """A database with the stages of those that it starts from, which are first.
+    """A database of the project file ``file``, with the stages of those that it starts from first.
 
-    ``ttl`` is a duration as the API takes it, None for the engine's default. ``directory`` is that
-    of the file.
+    ``ttl`` is a duration as the API takes it, None for the engine's default.
     """
 
     name: str
@@ -77,18 +84,32 @@ class Database:
     ttl: str | None
     image: str
     stages: tuple[Stage, ...]
-    directory: Path
+    file: Path
 
     def request(self, environ: Mapping[str, str]) -> Json:
-        """Return the body of a prepare request; ``environ`` is the client's environment."""
-        stages = [stage.request(self.directory, environ) for stage in self.stages]
+        """Return the body of a prepare request; ``environ`` is the client's environment.
+
+        Raises ProjectFileInvalid for arguments that psql does not have.
+        """
         # A chain has at least one stage: this one leaves the cluster empty.
         empty = {"kind": "psql", "psql_args": []}
-        return {
-            "prepare_kind": "chain",
-            "image_id": self.image,
-            "stages": stages or [empty],
-        }
+        stages = [self._request(stage, environ) for stage in self.stages]
+        return {"prepare_kind": "chain", "image_id": self.image, "stages": stages or [empty]}
+
+    def _request(self, stage: Stage, environ: Mapping[str, str]) -> Json:
+        try:
+            return stage.request(self.file.parent, environ)
+        except InvalidArgument as error:
+            raise invalid(self.file, [Problem((*stage.keys, stage.kind), str(error))]) from error
+
+    def located(self, text: str) -> str:
+        """Return a text of the engine with the places of stages in the file, not the request."""
+
+        def in_file(found: re.Match[str]) -> str:
+            number = int(found[1])
+            return place(self.stages[number].keys) if number < len(self.stages) else found[0]
+
+        return _PLACE.sub(in_file, text)
 
 
 def own_stages(name: str, table: Table) -> Iterator[Stage]:

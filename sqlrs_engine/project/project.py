@@ -50,7 +50,7 @@ class Project:
             stages=tuple(
                 stage for each in origins for stage in own_stages(each, self.tables[each])
             ),
-            directory=self.path.parent,
+            file=self.path,
         )
 
 

@@ -94,7 +94,7 @@ def test_a_day_with_the_engine(shell: Shell) -> None:
     assert jobs[0]["status"] == "succeeded"
 
     plan = shell.out("prepare", "--plan", "--", "-f", "schema.sql", "-c", "select 2")
-    assert [line.split()[-1] for line in plan.splitlines()] == ["CACHED", "yes", "no"]
+    assert [line.split()[2] for line in plan.splitlines()] == ["CACHED", "yes", "no"]
 
     assert "would be deleted" in shell.out("rm", "--dry-run", "dev")
     assert value(dsn, "select 1") == 1
@@ -127,7 +127,7 @@ def test_scripts_read_files_as_psql_does_in_the_same_directory(shell: Shell) -> 
     assert f"(in {database}, there is tables.sql)" in ended.stderr
     (database / "all.sql").write_text("\\ir tables.sql\n")
     plan = shell.out("prepare", "--plan", "--", "-f", "db/all.sql")
-    assert plan.splitlines()[0].split() == ["STEP", "STATE", "CACHED"]
+    assert plan.splitlines()[0].split() == ["STEP", "STATE", "CACHED", "INPUT"]
 
 
 def test_standard_input_and_json(shell: Shell) -> None:

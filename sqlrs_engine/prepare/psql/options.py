@@ -5,9 +5,13 @@ request from reaching another server.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from sqlrs_engine.errors import InvalidArgument
+
+STDIN = "-"
+"""The file of ``-f`` that is standard input."""
 
 _WITH_VALUE = "cdfFhLopPRTUv"
 _LONG = {
@@ -64,6 +68,15 @@ class Option:
     def arguments(self) -> list[str]:
         """Return the option as psql arguments, spelt so that any value survives."""
         return spelled(self.letter, self.value)
+
+    def below(self, directory: Path) -> "Option":
+        """Return an option with the absolute path of its file, for an engine that runs elsewhere.
+
+        Values of other options, and ``-f -``, stay as they are.
+        """
+        if self.letter != "f" or self.value in (None, "", STDIN):
+            return self
+        return replace(self, value=str(directory / (self.value or "")))
 
 
 def spelled(letter: str, value: str | None) -> list[str]:
