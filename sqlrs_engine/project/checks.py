@@ -2,13 +2,14 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sqlrs_engine.errors import EngineError, InvalidArgument, ProjectFileInvalid
 
-from .database import Stage, own_stages
+from .database import Stage, Table, own_stages
 from .problems import Problem
 from .project import Contents
 
@@ -54,46 +55,75 @@ class _StageCheck:
         if not os.path.isdir(work_dir):  # noqa: PTH112 - Path.is_dir raises in closed directories
             yield self._problem("work_dir", f"there is no directory {work_dir}")
             return
-        check = {
-            "psql": self._psql,
-            "liquibase": self._liquibase,
-            "dump": self._dump,
-            "command": self._command,
-        }[self.stage.kind]
-        try:
-            yield from check(work_dir)
-        except EngineError as error:
-            yield self._problem(self.stage.kind, str(error))
+        match self.stage.kind:
+            case "psql":
+                yield from self._psql(work_dir)
+            case "liquibase":
+                yield from self._liquibase(work_dir)
+            case "dump":
+                yield from self._dump()
+            case _:
+                yield from self._command(work_dir)
 
     def _psql(self, work_dir: Path) -> Iterator[Problem]:
-        from sqlrs_engine.prepare.psql.options import parse
+        from sqlrs_engine.prepare.psql.options import STDIN, Option, parse
 
-        for option in parse(self.stage.table["psql"]):
-            if option.letter == "f" and option.value == "-":
-                yield self._problem("psql", "-f -: stages have no standard input; name a file")
+        options: list[Option] = []
+        yield from self._refused("psql", lambda: options.extend(parse(self.table["psql"])))
+        for option in options:
+            if option.letter == "f" and option.value == STDIN:
+                yield self._problem("psql", "-f -: a stage has no standard input; name a file")
             elif option.letter == "f":
                 yield from self._unreadable("psql", work_dir / (option.value or ""))
 
     def _liquibase(self, work_dir: Path) -> Iterator[Problem]:
         from sqlrs_engine.prepare.liquibase.arguments import LiquibaseArguments
 
-        program = self.stage.table.get("exec")
-        if program is not None and self._found(program, self.directory) is None:
+        program = self.table.get("exec")
+        if program is not None and self._found(program) is None:
             yield self._problem("exec", f"there is no program {program}")
-        LiquibaseArguments.parse(self.stage.table["liquibase"], str(work_dir))
+        yield from self._refused(
+            "liquibase", lambda: LiquibaseArguments.parse(self.table["liquibase"], str(work_dir))
+        )
 
-    def _dump(self, _work_dir: Path) -> Iterator[Problem]:
-        yield from self._unreadable("dump", self.directory / self.stage.table["dump"])
+    def _dump(self) -> Iterator[Problem]:
+        from sqlrs_engine.prepare.dump.files import inspect
+        from sqlrs_engine.prepare.dump.options import RestoreOptions
+
+        path = self.directory / self.table["dump"]
+        yield from self._refused("dump", lambda: inspect(path))
+        yield from self._refused(
+            "restore", lambda: RestoreOptions.parse(self.table.get("restore", []))
+        )
 
     def _command(self, work_dir: Path) -> Iterator[Problem]:
-        program = self.stage.table["command"][0]
-        if self._found(program, work_dir) is None:
-            yield self._problem("command", f"there is no program {program}")
+        from sqlrs_engine.prepare.command.environment import Environment
+        from sqlrs_engine.prepare.command.program import resolve
+        from sqlrs_engine.prepare.command.tree import Walk
 
-    def _found(self, program: str, directory: Path) -> str | None:
-        """Return the path of a program: one on the PATH, or below a directory."""
+        path = self.environ.get("PATH", os.defpath)
+        for key in ("command", "version_command"):
+            for program in self.table.get(key, [])[:1]:
+                yield from self._refused(key, partial(resolve, program, path, work_dir))
+        yield from self._refused("inputs", lambda: Walk(work_dir, self.table["inputs"]))
+        yield from self._refused("env", lambda: Environment.of(self.table.get("env", {}), {}))
+
+    @property
+    def table(self) -> Table:
+        """The stage as the file has it."""
+        return self.stage.table
+
+    def _refused(self, key: str, attempt: Callable[[], object]) -> Iterator[Problem]:
+        """Yield the problem, at a key, that makes an attempt fail."""
+        try:
+            attempt()
+        except (EngineError, OSError) as error:
+            yield self._problem(key, str(error))
+
+    def _found(self, program: str) -> str | None:
+        """Return the path of a program: one on the PATH, or below the file's directory."""
         if os.sep in program:
-            return shutil.which(directory / program)
+            return shutil.which(self.directory / program)
         return shutil.which(program, path=self.environ.get("PATH", os.defpath))
 
     def _unreadable(self, key: str, file: Path) -> Iterator[Problem]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlrs_engine import durations
 from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.prepare.command.environment import base_environment
 from sqlrs_engine.prepare.psql.options import parse
 
 from . import environment
@@ -69,6 +70,7 @@ class Stage:
                     "env": table.get("env", {}),
                     "version_command": table.get("version_command", []),
                     "work_dir": work_dir,
+                    "base_env": base_environment(environ),
                 }
 
 

@@ -10,6 +10,20 @@ from sqlrs_engine.project.checks import problems_of
 
 from .conftest import Written
 
+DUMP = """\
+--
+-- PostgreSQL database dump
+--
+
+-- Dumped from database version 17.2
+
+create table t (n int);
+
+--
+-- PostgreSQL database dump complete
+--
+"""
+
 
 def lines(path: Path, search_path: str = "/usr/bin:/bin") -> list[str]:
     problems, _ = problems_of(path, {"PATH": search_path})
@@ -35,8 +49,9 @@ def test_a_file_without_problems(written: Written) -> None:
         """
     )
     (path.parent / "db").mkdir()
-    for name in ("db/my schema é.sql", "db/prod.dump", "migrate.sh"):
+    for name in ("db/my schema é.sql", "migrate.sh"):
         (path.parent / name).write_text("")
+    (path.parent / "db/prod.dump").write_text(DUMP)
     (path.parent / "migrate.sh").chmod(0o755)
     assert lines(path) == []
     assert problems_of(path, {})[1] == ["app"]
@@ -65,25 +80,33 @@ def test_all_problems_are_found_at_once(written: Written) -> None:
         dump = "prod.dump"
         [[database.demo.stage]]
         command = ["no-such-program"]
-        inputs = []
+        inputs = ["migrations/**"]
+        env = {PGHOST = "elsewhere"}
+        [[database.demo.stage]]
+        dump = "prod.dump"
+        restore = ["--host=x"]
         """
     )
-    here = path.parent
-    found = lines(path)
-    assert "database.broken.imge: unknown key; did you mean image?" in found
-    assert any(line.startswith("database.app.image: ") for line in found)
-    expected = {
-        f"database.app.stage[0].psql: there is no file {here}/nowhere.sql",
-        "database.app.stage[0].psql: -f -: stages have no standard input; name a file",
+    nowhere = f"there is no file {path.parent}/nowhere.sql"
+    expected = [
+        "database.broken.imge: unknown key; did you mean image?",
+        "database.app.image: invalid image",
         "database.app.stage[0].psql: connection flags are not allowed: --db",
-        f"database.app.stage[1].psql: there is no file {here}/nowhere.sql",
-        f"database.app.stage[2].work_dir: there is no directory {here}/nowhere",
+        f"database.app.stage[0].psql: {nowhere}",
+        "database.app.stage[0].psql: -f -: a stage has no standard input; name a file",
+        f"database.app.stage[1].psql: {nowhere}",
+        f"database.app.stage[2].work_dir: there is no directory {path.parent}/nowhere",
         "database.demo.stage[0].exec: there is no program nothing",
         "database.demo.stage[0].liquibase: path does not exist: x.xml",
-        f"database.demo.stage[1].dump: there is no file {here}/prod.dump",
-        "database.demo.stage[2].command: there is no program no-such-program",
-    }
-    assert expected <= set(found)
+        "database.demo.stage[1].dump: cannot read file",
+        "database.demo.stage[2].command: the program of the command is not on this machine",
+        "database.demo.stage[2].inputs: an input pattern matches no file",
+        "database.demo.stage[2].env: env cannot set this variable",
+        "database.demo.stage[3].dump: cannot read file",
+        "database.demo.stage[3].restore: connection flags are not allowed: --host=x",
+    ]
+    for line, beginning in zip(lines(path), expected, strict=True):
+        assert line.startswith(beginning)
 
 
 def test_a_file_that_is_no_toml_is_one_problem(written: Written) -> None:
