@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlrs_engine.errors import StepFailed
+from sqlrs_engine.errors import DumpUnusable, StepFailed
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.processes.output import Lines
 from sqlrs_engine.processes.program import Program
 
-from .archive import Entry
+from .archive import DAMAGED, Entry
 from .files import DumpFile
 from .options import SINGLE_TRANSACTION, RestoreOptions
 from .progress import of, ticking
@@ -39,6 +39,11 @@ _NOISE = re.compile(
     r"|transferring |reducing |no item ready|opening |closing |$)"
 )
 _ERROR = re.compile(r"pg_restore: (?:from TOC entry |error: )")
+_DAMAGE = re.compile(
+    r"pg_restore: error: (?:could not (?:uncompress|decompress|read from) |unexpected end of file|"
+    r"corrupt tar|did not find magic string|unexpected block ID|unrecognized data block|"
+    r"could not open input file|invalid |entry ID )"
+)
 _OBJECT = re.compile(r".*from TOC entry \d+; \d+ \d+ (?P<object>.+)")
 
 
@@ -52,7 +57,7 @@ def restore_archive(
 ) -> None:
     """Restore an archive into the cluster's database ``postgres``.
 
-    Raises StepFailed with the object and the SQL error, and what ``context.cancellation.check``
+    Raises StepFailed with the object and the SQL error, DumpUnusable for damaged archives, and what ``context.cancellation.check``
     does.
     """
     selected = selected_entries(cluster, dump, tool, options, context)
@@ -89,7 +94,7 @@ def selected_entries(
 ) -> list[Entry]:
     """Return the objects that a restore with these options makes.
 
-    Raises StepFailed when pg_restore refuses the archive or the options.
+    Raises StepFailed when pg_restore refuses the options, DumpUnusable when the archive.
     """
     output = _Output(context, 0)
     numbers: set[int] = set()
@@ -161,14 +166,15 @@ class _Output:
         elif not _NOISE.search(line):
             self._keep(line)
 
-    def failure(self, code: int) -> StepFailed:
+    def failure(self, code: int) -> StepFailed | DumpUnusable:
         """Return the error for what was printed."""
         lines = self._error or [f"pg_restore ended with code {code}", *self._before]
         found_object = next(
             (found["object"] for line in lines if (found := _OBJECT.match(line))), None
         )
         text = "\n".join(line[:_LINE_CHARS] for line in lines)[:_DETAILS_CHARS].rstrip()
-        return StepFailed(FAILED, text if found_object is None else f"{found_object}\n{text}")
+        text = text if found_object is None else f"{found_object}\n{text}"
+        return DumpUnusable(DAMAGED, text) if _DAMAGE.search(text) else StepFailed(FAILED, text)
 
     def _keep(self, line: str) -> None:
         if self._error or _ERROR.search(line):
