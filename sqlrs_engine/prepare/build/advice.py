@@ -14,6 +14,9 @@ from .role_advice import role_advice
 if TYPE_CHECKING:
     from .extension_advice import ImagesWith
 
+# What precedes the advice in the details, of steps that have their own, too.
+ADVICE = "\nadvice: "
+
 # English, because the engine's clusters have English messages. With VERBOSITY verbose, psql prints
 # the SQLSTATE in front.
 _ERROR = re.compile(r"\b(?:ERROR|FATAL): +(?:\w{5}: )?(?P<message>\S.*)")
@@ -27,11 +30,13 @@ def advised(
     try:
         yield
     except StepFailed as error:
+        if ADVICE in (error.details or ""):
+            raise
         found = advice_on(error.details or "", base, distribution, images_with)
         if found is None:
             raise
         advice, facts = found
-        details = f"{error.details}\nadvice: {advice}"
+        details = f"{error.details}{ADVICE}{advice}"
         raise StepFailed(error.message, details, facts=facts or error.facts) from error
 
 

@@ -57,8 +57,8 @@ def restore_archive(
 ) -> None:
     """Restore an archive into the cluster's database ``postgres``.
 
-    Raises StepFailed with the object and the SQL error, DumpUnusable for damaged archives, and what ``context.cancellation.check``
-    does.
+    Raises StepFailed with the object and the SQL error, DumpUnusable when the archive is damaged,
+    and what ``context.cancellation.check`` does.
     """
     selected = selected_entries(cluster, dump, tool, options, context)
     roles.need(needed_roles(selected, options))

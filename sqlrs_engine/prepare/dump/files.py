@@ -22,6 +22,7 @@ _HEAD_BYTES = 4096
 _TAIL_BYTES = 64 * 1024
 _TAR_MAGIC = slice(257, 262), b"ustar"
 _TAR_BLOCK = 512
+_ZEROS = 5  # an integer
 _BEGINNINGS = (b"-- PostgreSQL database dump", b"-- PostgreSQL database cluster dump")
 _ENDINGS = (
     b"-- PostgreSQL database dump complete",
@@ -106,7 +107,7 @@ def inspect(path: Path) -> DumpFile:
         with dump.archive() as archive:
             header = archive.header
         # The data of the last object, or the table of contents, ends in zeros.
-        if found == "custom" and end[-1 - header.integer_bytes :].strip(b"\0"):
+        if found == "custom" and end[-_ZEROS:].strip(b"\0"):
             raise DumpUnusable(DAMAGED, f"{path} ends too early")
         return DumpFile(path=path, format=found, files=(read,), header=header)
     script = start

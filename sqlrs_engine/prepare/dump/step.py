@@ -7,6 +7,7 @@ from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Site, Step
 from sqlrs_engine.store.records import Json
 
+from .advice import advised
 from .archive_restore import restore_archive
 from .files import DumpFile
 from .options import RestoreOptions
@@ -49,8 +50,10 @@ class RestoreStep(Step):
         """Restore with pg_restore or psql, over the cluster's socket."""
         context.log(f"{self.tool.name}: {self.summary}")
         roles = Roles(lambda: site.cluster.connect(None), context.log, create=self.create_roles)
-        if self.dump.format == "plain":
+        is_plain = self.dump.format == "plain"
+        if is_plain:
             restore = restore_script
         else:
             restore = restore_as_script if self.tool.by_script else restore_archive
-        restore(site.cluster, self.dump, self.tool, self.options, roles, context)
+        with advised(self.options, is_plain=is_plain, create_roles=self.create_roles):
+            restore(site.cluster, self.dump, self.tool, self.options, roles, context)
