@@ -1,0 +1,194 @@
+"""The directories that a watch follows: trees within bounds, and what their symbolic links lead to.
+
+Left out are hidden directories, those of packages and caches, and virtual environments: they are
+large and change by themselves, and what is in them is seldom an input of a database.
+"""
+
+import errno
+import os
+import stat
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .inotify import Inotify
+
+Kind = Literal["file", "directory", "link"]
+
+MOST_DIRECTORIES = 2000
+"""Finding more takes longer than the start of a server, beside which it is done."""
+
+_LEFT_OUT = frozenset({"node_modules", "vendor", "__pycache__", "venv", "site-packages"})
+_ENVIRONMENT_MARK = "pyvenv.cfg"
+_SHOWN = 8
+
+
+def is_left_out(name: str) -> bool:
+    """Return whether directories of a name are not followed."""
+    return name.startswith(".") or name in _LEFT_OUT
+
+
+@dataclass(slots=True)
+class Place:
+    """A watched directory, and the kinds of its entries by name.
+
+    ``only`` are the names that matter in a directory which is watched because links lead there.
+    """
+
+    path: str
+    entries: dict[str, Kind] = field(default_factory=dict)
+    only: set[str] | None = None
+
+    def path_of(self, name: str) -> str:
+        """Return the path of an entry."""
+        return os.path.join(self.path, name)
+
+    def matters(self, name: str) -> bool:
+        """Return whether what happens to an entry, or to the directory itself, counts."""
+        return self.only is None or not name or name in self.only
+
+
+class Places:
+    """The directories that a queue watches, by the numbers of their watches.
+
+    ``links`` are the symbolic links in them, and what they lead to.
+    """
+
+    def __init__(
+        self, queue: Inotify, excluded: str | None = None, most: int = MOST_DIRECTORIES
+    ) -> None:
+        """``excluded`` is a directory that is never followed, ``most`` the bound."""
+        self.watched: dict[int, Place] = {}
+        self.links: dict[str, str] = {}
+        self._queue = queue
+        self._excluded = excluded and os.path.realpath(excluded)
+        self._most = most
+        self._left_out: set[str] = set()
+        self._problems: list[str] = []
+        self._too_many = False
+        self._exhausted = False
+
+    def follow(self, roots: Iterable[str]) -> None:
+        """Watch directories and what is below them, the nearest to the roots first."""
+        waiting = deque((os.path.realpath(root), not _is_common(root)) for root in roots)
+        while waiting and not self._exhausted:
+            path, deep = waiting.popleft()
+            if path == self._excluded:
+                continue
+            if len(self.watched) >= self._most:
+                self._too_many = True
+                break
+            place = self._watch(path)
+            if place is not None:
+                self._read(place)
+                waiting.extend((below, True) for below in self._below(place) if deep)
+        self._follow_links()
+
+    def look_again(self, place: Place, name: str) -> Kind | None:
+        """Bring an entry up to date; return its kind now, None if it is gone."""
+        path = place.path_of(name)
+        self.links.pop(path, None)
+        place.entries.pop(name, None)
+        try:
+            mode = os.lstat(path).st_mode
+        except OSError:
+            return None
+        kind: Kind = "file"
+        if stat.S_ISLNK(mode):
+            self.links[path], kind = os.path.realpath(path), "link"
+        elif stat.S_ISDIR(mode):
+            kind = "directory"
+        place.entries[name] = kind
+        return kind
+
+    def notes(self) -> list[str]:
+        """Say what is not followed."""
+        notes = list(self._problems)
+        if self._too_many:
+            notes.append(f"what is beyond {self._most} directories")
+        names = sorted(self._left_out)
+        more = [f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
+        return notes + names[:_SHOWN] + more
+
+    def _watch(self, path: str) -> Place | None:
+        """Watch a directory; return None if it is watched already or cannot be."""
+        try:
+            watch = self._queue.add(path)
+        except OSError as error:
+            self._problem(path, error)
+            return None
+        if watch in self.watched:
+            return None
+        place = self.watched[watch] = Place(path)
+        return place
+
+    def _read(self, place: Place) -> None:
+        """Read a directory, which is watched by now: what is made from now on is noticed."""
+        try:
+            with os.scandir(place.path) as found:
+                place.entries.update((entry.name, kind_of(entry)) for entry in found)
+        except OSError as error:
+            self._problem(place.path, error)
+        for name, kind in place.entries.items():
+            if kind == "link":
+                path = place.path_of(name)
+                self.links[path] = os.path.realpath(path)
+
+    def _below(self, place: Place) -> Iterator[str]:
+        """Yield the directories in a directory, and those that its links lead to."""
+        if _ENVIRONMENT_MARK in place.entries:
+            self._left_out.add(os.path.basename(place.path))
+            return
+        for name, kind in place.entries.items():
+            if kind == "file":
+                continue
+            path = place.path_of(name)
+            if kind == "link":
+                path = self.links[path]
+                if not os.path.isdir(path):
+                    continue
+            if is_left_out(name):
+                self._left_out.add(name)
+            else:
+                yield path
+
+    def _follow_links(self) -> None:
+        """Watch the files that links lead to, by their directories."""
+        known = {place.path: place for place in self.watched.values()}
+        for target in set(self.links.values()):
+            directory, name = os.path.split(target)
+            place = known.get(directory)
+            if place is None and not self._exhausted and os.path.isfile(target):
+                place = self._watch(directory)
+                if place is not None:
+                    known[directory] = place
+                    place.only = set()
+                    self._read(place)
+            if place is not None and place.only is not None:
+                place.only.add(name)
+
+    def _problem(self, path: str, error: OSError) -> None:
+        if error.errno == errno.ENOSPC:
+            self._exhausted = True
+            self._problems.append("what exceeds fs.inotify.max_user_watches, which can be raised")
+        elif not isinstance(error, FileNotFoundError | NotADirectoryError):
+            self._problems.append(f"{path} ({error.strerror})")
+
+
+def kind_of(entry: "os.DirEntry[str]") -> Kind:
+    """Return the kind of an entry of a directory."""
+    if entry.is_symlink():
+        return "link"
+    return "directory" if entry.is_dir(follow_symlinks=False) else "file"
+
+
+def _is_common(root: str) -> bool:
+    """Return whether a directory holds more than a project: the root, a home or ``/tmp``."""
+    path = os.path.realpath(root)
+    if path in ("/", os.path.realpath(os.path.expanduser("~"))):
+        return True
+    try:
+        return bool(os.stat(path).st_mode & stat.S_ISVTX)
+    except OSError:
+        return False
