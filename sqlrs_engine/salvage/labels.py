@@ -39,7 +39,14 @@ _FIELDS = MappingProxyType(
     {
         State: (
             *("state_id", "parent_state_id", "image_id", "prepare_kind"),
-            *("prepare_args_normalized", "created_at", "size_bytes", "boot_id", "proven"),
+            *(
+                "prepare_args_normalized",
+                "created_at",
+                "size_bytes",
+                "boot_id",
+                "proven",
+                "observed",
+            ),
         ),
         Instance: (
             *("instance_id", "image_id", "state_id", "created_at", "port", "password"),

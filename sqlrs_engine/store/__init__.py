@@ -9,13 +9,24 @@ Each piece is read when the iterator reaches it. Fields without a value and flag
 set are left out.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from sqlrs_engine.clock import Timestamp
 
 from .filters import InstanceFilter, NameFilter, StateFilter
-from .records import Instance, Job, JobStatus, Json, Name, Recipe, State, Task, Totals
+from .records import (
+    Instance,
+    Job,
+    JobStatus,
+    Json,
+    Name,
+    ObservedInput,
+    Recipe,
+    State,
+    Task,
+    Totals,
+)
 
 __all__ = [
     "InstanceFilter",
@@ -63,12 +74,21 @@ class StateStore(Protocol):
     ) -> Iterator[bytes]:
         """Yield the states that match as JSON."""
 
-    def add(self, state: State, recipe: Json | None = None) -> None:
-        """Insert a state and the recipe of its step.
+    def add(
+        self, state: State, recipe: Json | None = None, observed: Sequence[ObservedInput] = ()
+    ) -> None:
+        """Insert a state, the recipe of its step and its observed inputs.
 
-        When the state is there already, only its ``size_bytes`` and ``boot_id`` are replaced,
-        because its files are new. Raises NotFound when its parent state is gone.
+        When the state is there already, only its ``size_bytes``, its ``boot_id`` and its observed
+        inputs are replaced, because its files are new. Raises NotFound when its parent state is
+        gone.
         """
+
+    def observed(self) -> Mapping[str, tuple[ObservedInput, ...]]:
+        """Return the observed inputs of all states that have some; none where they are lost."""
+
+    def set_observed(self, state_id: str, inputs: Sequence[ObservedInput]) -> None:
+        """Replace a state's observed inputs."""
 
     def totals(self) -> Totals:
         """Return the number of states and their total size."""

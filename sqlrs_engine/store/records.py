@@ -23,8 +23,8 @@ class State:
     ``image_id`` is the resolved image; ``parent_state_id`` is None for the first step.
     ``boot_id`` identifies the boot of the machine during which the state was published, until
     its files have reached the disk and it is durable; then it is None. ``proven`` is set once
-    an instance of the state has started and accepted a connection. ``refcount`` is the number
-    of instances cloned from it.
+    an instance of the state has started and accepted a connection. ``observed`` is whether it has
+    observed inputs. ``refcount`` is the number of instances cloned from it.
     """
 
     state_id: str
@@ -39,6 +39,7 @@ class State:
     min_retention_until: Timestamp | None = None
     boot_id: str | None = None
     proven: bool = False
+    observed: bool = False
     refcount: int = 0
 
 
@@ -57,6 +58,20 @@ class Recipe:
     state_id: str
     image_id: str
     step: Json
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedInput:
+    """Something that a step was seen to use although its plan did not foresee it.
+
+    ``path`` is relative to the step's root. ``value`` is the file's digest, the hash of the
+    directory's names or what the link leads to, None when that was not the same all the time:
+    then it never matches. The kind ``unseen`` stands for what could not be observed.
+    """
+
+    kind: Literal["file", "directory", "link", "unseen"]
+    path: str
+    value: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ class Entities:
 
     State: Any
     Recipe: Any
+    ObservedInputs: Any
     Instance: Any
     Name: Any
     Job: Any
@@ -32,6 +33,7 @@ INDEXES = (
     # Here is what Pony cannot declare: partial indexes, names for composite indexes, and
     # unique indexes that `ALTER TABLE` could give to older databases.
     "CREATE INDEX states_undurable ON states (state_id) WHERE boot_id IS NOT NULL",
+    "CREATE INDEX states_observed ON states (state_id) WHERE observed",
     "CREATE UNIQUE INDEX instances_by_purpose ON instances (made_for)",
     "CREATE INDEX names_by_instance ON names (instance_id, bound_at, name)",
     "CREATE INDEX jobs_by_signature ON jobs (signature, finished_at)",
@@ -58,15 +60,22 @@ def define(db: Any) -> Entities:
         min_retention_until = _nullable()
         boot_id = _nullable()
         proven = orm.Required(bool, sql_default="0")
+        observed = orm.Required(bool, sql_default="0")
         children = orm.Set("State", reverse="parent")
         instances = orm.Set("Instance", cascade_delete=False)
         recipe = orm.Optional("Recipe", cascade_delete=True)
+        observed_inputs = orm.Optional("ObservedInputs", cascade_delete=True)
 
     class Recipe(db.Entity):  # type: ignore[misc]
         # A separate table: lists of states need not read past values that may be large.
         _table_ = "recipes"
         state = orm.PrimaryKey(State, column="state_id")
         recipe = _text()
+
+    class ObservedInputs(db.Entity):  # type: ignore[misc]
+        _table_ = "observed_inputs"
+        state = orm.PrimaryKey(State, column="state_id")
+        inputs = _text()
 
     class Instance(db.Entity):  # type: ignore[misc]
         _table_ = "instances"
@@ -152,7 +161,7 @@ def define(db: Any) -> Entities:
         key = orm.PrimaryKey(str, autostrip=False)
         value = _text()
 
-    return Entities(State, Recipe, Instance, Name, Job, Task, EventBlock, Meta)
+    return Entities(State, Recipe, ObservedInputs, Instance, Name, Job, Task, EventBlock, Meta)
 
 
 def _text(kind: type = orm.Required, **options: Any) -> Any:

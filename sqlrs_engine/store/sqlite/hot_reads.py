@@ -231,6 +231,11 @@ JOBS = Reader(Job, "jobs j", alias="j", key="job_id", order="j.created_at, j.row
 
 TASKS = Reader(Task, "tasks t", alias="t", order="t.job_id, t.position")
 
+OBSERVED = """\
+SELECT s.state_id, o.inputs FROM states s LEFT JOIN observed_inputs o ON o.state_id = s.state_id
+ WHERE s.observed
+"""
+
 EVENT_COUNT = "SELECT max(first + count) FROM event_blocks WHERE job_id = $job_id"
 LAST_EVENT_BLOCK = """\
 SELECT first, count, lines FROM event_blocks

@@ -75,6 +75,17 @@ UPGRADES: tuple[Step, ...] = (
         "DROP TABLE events",
         "CREATE INDEX jobs_by_end ON jobs (finished_at) WHERE finished_at IS NOT NULL",
     ),
+    (
+        # A flag besides the inputs: a state that is recovered without them must not be used again.
+        "ALTER TABLE states ADD COLUMN observed BOOLEAN NOT NULL DEFAULT 0",
+        "CREATE INDEX states_observed ON states (state_id) WHERE observed",
+        """
+        CREATE TABLE observed_inputs (
+            state_id TEXT NOT NULL PRIMARY KEY REFERENCES states (state_id) ON DELETE CASCADE,
+            inputs   TEXT NOT NULL
+        )
+        """,
+    ),
 )
 
 

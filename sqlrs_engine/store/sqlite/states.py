@@ -1,6 +1,8 @@
 """Rows of states."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import orjson
@@ -10,7 +12,7 @@ from sqlrs_engine.clock import Timestamp
 from sqlrs_engine.errors import Conflict, NotFound
 from sqlrs_engine.store import Watcher
 from sqlrs_engine.store.filters import StateFilter
-from sqlrs_engine.store.records import Json, Recipe, State, Totals
+from sqlrs_engine.store.records import Json, ObservedInput, Recipe, State, Totals
 
 from . import hot_reads
 from .database import Database
@@ -47,14 +49,17 @@ class States:
         """Yield the states that match as JSON; see ``store``."""
         return STATES.pages(self._database, fields, _where(filter), separator)
 
-    def add(self, state: State, recipe: Json | None = None) -> None:
+    def add(
+        self, state: State, recipe: Json | None = None, observed: Sequence[ObservedInput] = ()
+    ) -> None:
         """Insert a state, or renew one whose files are new; see ``StateStore.add``."""
         with self._database.writing():
             row = self._entities.State.get(state_id=state.state_id)
             if row is None:
                 self._insert(state, recipe)
             else:
-                row.set(size_bytes=state.size_bytes, boot_id=state.boot_id)
+                row.set(size_bytes=state.size_bytes, boot_id=state.boot_id, observed=state.observed)
+            self._put_observed(state.state_id, observed)
         if row is None:
             self._watcher.stored(state)
         else:
@@ -67,6 +72,31 @@ class States:
         row = self._entities.State(**_ROWS.attributes(state))
         if recipe is not None:
             self._entities.Recipe(state=row, recipe=orjson.dumps(recipe).decode())
+
+    def observed(self) -> Mapping[str, tuple[ObservedInput, ...]]:
+        """Return the observed inputs of all states that have some; none where they are lost."""
+        with self._database.reading_past_pony() as session:
+            rows = session.rows(hot_reads.OBSERVED)
+        return {
+            state_id: tuple(ObservedInput(*each) for each in json.loads(inputs or "[]"))
+            for state_id, inputs in rows
+        }
+
+    def set_observed(self, state_id: str, inputs: Sequence[ObservedInput]) -> None:
+        """Replace a state's observed inputs."""
+        with self._database.writing():
+            if self._entities.State.get(state_id=state_id) is not None:
+                self._set(state_id, observed=bool(inputs))
+                self._put_observed(state_id, inputs)
+        self._relabel([state_id])
+
+    def _put_observed(self, state_id: str, inputs: Sequence[ObservedInput]) -> None:
+        rows = self._entities.ObservedInputs
+        rows.select(lambda row: row.state.state_id == state_id).delete(bulk=True)
+        if inputs:
+            # In ASCII: names of files may be no text.
+            text = json.dumps([astuple(each) for each in inputs])
+            rows(state=self._entities.State[state_id], inputs=text)
 
     def totals(self) -> Totals:
         """Return the number of states and their size."""
