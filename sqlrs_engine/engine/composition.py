@@ -23,6 +23,8 @@ from sqlrs_engine.prepare.jobs.events import EventLog
 from sqlrs_engine.prepare.jobs.origins import Origins
 from sqlrs_engine.prepare.jobs.service import PrepareService
 from sqlrs_engine.prepare.jobs.services import Services as JobServices
+from sqlrs_engine.prepare.observation.observer import Observation
+from sqlrs_engine.prepare.observation.values import InputValues
 from sqlrs_engine.prepare.planner import Planner
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.runs import Runs
@@ -31,6 +33,7 @@ from sqlrs_engine.sources import Sources
 from sqlrs_engine.statefs.scratch import Scratch
 from sqlrs_engine.states.durability import Durability
 from sqlrs_engine.states.leases import Leases
+from sqlrs_engine.states.observed_inputs import ObservedInputs
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store.records import Instance, State
 
@@ -128,6 +131,8 @@ class Engine:
         )
         self.sources = sources = Sources(store_root, config, store.jobs.unfinished)
         self._durability = durability = Durability(states)
+        values = InputValues()
+        observation = Observation(ObservedInputs(store.states, values.value), values, store_root)
         locks = BuildLocks(config.value("orchestrator.jobs.workers"))
         self.prepare = PrepareService(
             JobServices(
@@ -144,6 +149,7 @@ class Engine:
                     dumps=DumpPlanner(store_root / "dump-digests.json", found.installed),
                 ),
                 builder=Builder(files, states, servers, locks, metrics, self.disk_budget, retries),
+                observation=observation,
                 states=states,
                 durability=durability,
                 leases=leases,

@@ -1,9 +1,9 @@
 """The plan of a prepare: its image, and a chain of steps with the states they make."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +14,7 @@ from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.states import state_ids
+from sqlrs_engine.states.observed_inputs import Resolution, as_planned
 from sqlrs_engine.store.records import Json
 
 from .file_reads import FileRead
@@ -21,8 +22,16 @@ from .job_context import JobContext
 from .request import PrepareRequest
 
 
-class Rewritten(Conflict):
-    """A step wrote files that it was planned to read only: the next plan knows that."""
+class Outdated(Conflict):
+    """Something became known since the plan was made, which the next plan takes into account."""
+
+    note = "another job has built a state of other files meanwhile: planning again"
+
+
+class Rewritten(Outdated):
+    """A step wrote files that it was planned to read only."""
+
+    note = "a script wrote a file that it reads: running it again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +81,14 @@ class Step(ABC):
         """Return whether the step itself changed these files; a later plan then knows it."""
         return False
 
+    def writes(self, path: str) -> bool:
+        """Return whether the step is known to write a file itself, so that it is no input."""
+        return False
+
+    def reads_names_in(self, directory: str) -> bool:
+        """Return whether the names in a directory count in ``task_hash``, as far as they matter."""
+        return False
+
     @property
     def source_state_id(self) -> str | None:
         """The state that is cloned to run the step, None for the base state: usually the parent.
@@ -103,17 +120,25 @@ class Configured:
     base: BaseRecipe = field(default_factory=BaseRecipe)
 
 
+Resolve = Callable[[str, str | None], Resolution]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planning:
     """What the stages of a plan share; ``base`` is the base state's recipe on the distribution.
 
-    ``context`` receives messages about long operations and may end them.
+    ``context`` receives messages about long operations and may end them. ``resolve`` returns the id
+    that takes the place of a planned one, given ``root``, the directory around the stage's files;
+    ``resolutions`` collects what it returned.
     """
 
     distribution: Distribution
     base: BaseRecipe
     settings: Mapping[str, Any]
     context: JobContext
+    root: str | None = None
+    resolve: Resolve = as_planned
+    resolutions: dict[str, Resolution] = field(default_factory=dict)
 
     @property
     def base_id(self) -> str:
@@ -122,7 +147,10 @@ class Planning:
 
     def state_id(self, parent: str | None, kind: str, task_hash: str) -> str:
         """Return the id of the state that a step makes of its parent (None: the base state)."""
-        return state_ids.state_id(parent or self.base_id, kind, task_hash)
+        planned_id = state_ids.state_id(parent or self.base_id, kind, task_hash)
+        resolution = self.resolve(planned_id, self.root)
+        self.resolutions[resolution.state_id] = resolution
+        return resolution.state_id
 
     def first_recipe(self, parent: str | None) -> Json:
         """Return what the recipe of a step has of its base state: something in the first only.
@@ -147,10 +175,12 @@ class StageDraft(ABC):
     """A stage that was read and checked: its plan, once its parent is known.
 
     ``normalized`` is the form in which the arguments are shown, ``files`` were read for it.
+    ``root`` is the directory around them in which other reads are observed, None for none.
     """
 
     normalized: str
     files: tuple[FileRead, ...] = ()
+    root: str | None = None
 
     def holds(self) -> bool:
         """Return whether nothing that it was made from has changed since."""
@@ -174,6 +204,7 @@ class Plan:
     """The steps that a request takes on a distribution; ``base`` is the base state's recipe.
 
     ``origin`` is the state that the first step starts from, None for the base state.
+    ``resolutions`` say how the ids of its states came about, by these ids.
     """
 
     kind: str
@@ -184,6 +215,7 @@ class Plan:
     normalized: str
     signature: str
     settings: Mapping[str, Any]
+    resolutions: Mapping[str, Resolution] = field(default_factory=dict)
 
     @property
     def image_id(self) -> str:
@@ -239,22 +271,31 @@ class Draft:
         )
 
     def plan(
-        self, distribution: Distribution, context: JobContext, origin: str | None = None
+        self,
+        distribution: Distribution,
+        context: JobContext,
+        origin: str | None = None,
+        resolve: Resolve = as_planned,
     ) -> Plan:
         """Return the plan on a distribution, from a state if given; close it after use.
 
-        Raises what the plans of the stages raise.
+        ``resolve`` is that of the states' observed inputs. Raises what the plans of the stages
+        raise.
         """
         base = self.configured.base.on(distribution)
         settings = self.configured.settings
         planning = Planning(
-            distribution=distribution, base=base, settings=settings, context=context
+            distribution=distribution,
+            base=base,
+            settings=settings,
+            context=context,
+            resolve=resolve,
         )
         stages: list[StagePlan] = []
         with ExitStack() as cleanup:
             parent = origin
             for draft in self.stages:
-                stage = draft.plan(parent, planning)
+                stage = draft.plan(parent, replace(planning, root=draft.root))
                 cleanup.callback(stage.close)
                 stages.append(stage)
                 parent = stage.steps[-1].state_id
@@ -273,4 +314,5 @@ class Draft:
                 plan_only=self.request.plan_only,
             ),
             settings=settings,
+            resolutions=planning.resolutions,
         )

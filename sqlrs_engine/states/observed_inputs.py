@@ -11,6 +11,7 @@ States that have observed inputs are few, so they are held in memory and others 
 
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,17 +30,25 @@ ValueOf = Callable[[str | None, ObservedInput], str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolution:
-    """The id that takes the place of a planned one, and why.
+    """The id of the state that a step makes: the planned one or another in its place.
 
-    ``values`` are those of all inputs that count in it. ``changed`` are the inputs that are not
-    what they were for ``instead_of``, the id that would be used otherwise; None if no input has
-    changed and the planned id stands.
+    ``root`` is the directory that paths of inputs are relative to, ``inputs`` are those of the
+    state so far. ``values`` are those of the inputs that count in its id, if that is not the
+    planned one. ``changed`` are the inputs that are not what they were for ``instead_of``, the id
+    that would be used otherwise; None if the planned id stands.
     """
 
     state_id: str
+    root: str | None
+    inputs: tuple[ObservedInput, ...] = ()
     values: Values = field(default_factory=dict)
     changed: tuple[ObservedInput, ...] = ()
     instead_of: str | None = None
+
+
+def as_planned(planned_id: str, root: str | None) -> Resolution:
+    """Resolve to the planned id: no state has observed inputs."""
+    return Resolution(state_id=planned_id, root=root)
 
 
 class ObservedInputs:
@@ -50,31 +59,52 @@ class ObservedInputs:
         self._store = store
         self._value_of = value_of
         self._lock = threading.Lock()
-        # Those of states that were deleted may stay here until the next start: they are still true.
-        self._inputs = {
-            # A state that was recovered without them is not used again.
-            state_id: inputs or (UNSEEN,)
-            for state_id, inputs in store.observed().items()
-        }
+        self._loaded: dict[str, tuple[ObservedInput, ...]] | None = None
 
     def resolve(self, planned_id: str, root: str | None) -> Resolution:
         """Return the id of the state that a step makes now of what its plan foresees and more."""
-        state_id, values, changed = planned_id, {}, ()
-        instead_of = None
-        while inputs := self._inputs.get(state_id):
-            now = {_key(each): self._value_of(root, each) for each in inputs}
-            differing = tuple(each for each in inputs if now[_key(each)] != each.value)
-            values.update(now)
+        inputs = self.of(planned_id)
+        if not inputs:
+            return as_planned(planned_id, root)
+        root = None if root is None else os.path.realpath(root)
+        state_id, instead_of = planned_id, None
+        values: dict[tuple[str, str], str] = {}
+        changed: tuple[ObservedInput, ...] = ()
+        while inputs:
+            now = {each.key: self._value_of(root, each) for each in inputs}
+            differing = tuple(each for each in inputs if now[each.key] != each.value)
             if not differing:
                 break
+            values.update(now)
             state_id, changed, instead_of = _variant(state_id, now), differing, state_id
+            inputs = self.of(state_id)
         return Resolution(
-            state_id=state_id, values=values, changed=changed, instead_of=instead_of
+            state_id=state_id,
+            root=root,
+            inputs=inputs,
+            values=values,
+            changed=changed,
+            instead_of=instead_of,
         )
+
+    def stands(self, resolution: Resolution) -> bool:
+        """Return whether a resolution is what ``resolve`` would return again.
+
+        It may not be since the state was built, from other files by another job.
+        """
+        inputs = self.of(resolution.state_id)
+        if inputs is resolution.inputs or not inputs:
+            return True
+        again = self.resolve(resolution.state_id, resolution.root)
+        return again.state_id == resolution.state_id
 
     def of(self, state_id: str) -> tuple[ObservedInput, ...]:
         """Return a state's observed inputs."""
-        return self._inputs.get(state_id, ())
+        known = self._loaded
+        if known is None:
+            with self._lock:
+                known = self._load()
+        return known.get(state_id, ())
 
     def published(self, state_id: str, inputs: Sequence[ObservedInput]) -> None:
         """Take note of the inputs with which a state was published."""
@@ -88,14 +118,22 @@ class ObservedInputs:
             self._remember(state_id, inputs)
 
     def _remember(self, state_id: str, inputs: Sequence[ObservedInput]) -> None:
+        known = self._load()
         if inputs:
-            self._inputs[state_id] = tuple(inputs)
+            known[state_id] = tuple(inputs)
         else:
-            self._inputs.pop(state_id, None)
+            known.pop(state_id, None)
 
+    def _load(self) -> dict[str, tuple[ObservedInput, ...]]:
+        """Return the inputs of all states, read at the first use.
 
-def _key(given: ObservedInput) -> tuple[str, str]:
-    return given.kind, given.path
+        Those of states that are deleted stay until the next start: they are still true.
+        """
+        if self._loaded is None:
+            # A state that was recovered without them is not used again.
+            found = self._store.observed()
+            self._loaded = {state_id: each or (UNSEEN,) for state_id, each in found.items()}
+        return self._loaded
 
 
 def _variant(state_id: str, now: Values) -> str:

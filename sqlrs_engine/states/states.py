@@ -15,7 +15,7 @@ from sqlrs_engine.clock import Clock
 from sqlrs_engine.errors import Conflict, EngineError
 from sqlrs_engine.statefs import StateFiles
 from sqlrs_engine.store import StateStore
-from sqlrs_engine.store.records import Json, State
+from sqlrs_engine.store.records import Json, ObservedInput, State
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -24,7 +24,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewState:
-    """A state that is about to be published; ``recipe`` is what its step is made of."""
+    """A state that is about to be published.
+
+    ``recipe`` is what its step is made of, ``observed`` is what the step was seen to use besides.
+    """
 
     state_id: str
     parent_state_id: str | None
@@ -33,6 +36,7 @@ class NewState:
     prepare_args_normalized: str
     size_bytes: int
     recipe: Json | None = None
+    observed: tuple[ObservedInput, ...] = ()
 
 
 class States:
@@ -103,6 +107,7 @@ class States:
             created_at=self._clock(),
             size_bytes=new.size_bytes,
             boot_id=self._boot_id,
+            observed=bool(new.observed),
         )
         target = self._dir(state)
         with self._publishing:
@@ -114,7 +119,7 @@ class States:
                     state.state_id,
                 )
             try:
-                self._store.add(state, new.recipe)
+                self._store.add(state, new.recipe, new.observed)
             except BaseException:
                 self._files.discard(target)
                 raise

@@ -73,6 +73,11 @@ class ObservedInput:
     path: str
     value: str | None
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What identifies it among the inputs of a state."""
+        return self.kind, self.path
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Instance:

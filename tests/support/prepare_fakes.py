@@ -29,6 +29,8 @@ from sqlrs_engine.prepare.jobs.events import EventLog
 from sqlrs_engine.prepare.jobs.origins import Origins
 from sqlrs_engine.prepare.jobs.service import PrepareService
 from sqlrs_engine.prepare.jobs.services import Services
+from sqlrs_engine.prepare.observation.observer import Observation
+from sqlrs_engine.prepare.observation.values import InputValues
 from sqlrs_engine.prepare.plan import Configured, Draft, Plan
 from sqlrs_engine.prepare.planner import Planner
 from sqlrs_engine.prepare.psql.interpreter.session import SessionStart
@@ -42,6 +44,7 @@ from sqlrs_engine.retry_queue import RetryQueue
 from sqlrs_engine.sources import Blobs, Trees
 from sqlrs_engine.states.durability import Durability
 from sqlrs_engine.states.leases import Leases
+from sqlrs_engine.states.observed_inputs import ObservedInputs
 from sqlrs_engine.states.states import States
 from sqlrs_engine.store.records import Instance, Job
 from sqlrs_engine.store.sqlite import SqliteStore
@@ -292,8 +295,11 @@ class World:
         self.metrics = Metrics()
         self.retries = RetryQueue()
         self.events = EventLog(self.store.jobs, utc_now)
+        values = InputValues()
+        self.observed = ObservedInputs(self.store.states, values.value)
         self.service = PrepareService(
             Services(
+                observation=Observation(self.observed, values, self.root / "store"),
                 jobs=self.store.jobs,
                 events=self.events,
                 images=self,

@@ -12,6 +12,8 @@ from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.errors import ServerUnusable, SettingsUnfit, StateUnusable
 from sqlrs_engine.prepare.file_reads import printable
 from sqlrs_engine.prepare.job_context import JobContext
+from sqlrs_engine.prepare.observation.findings import Findings
+from sqlrs_engine.prepare.observation.observer import Observer
 from sqlrs_engine.prepare.plan import Plan, Rewritten, Site, Step
 from sqlrs_engine.retry_queue import RetryQueue
 from sqlrs_engine.statefs import StateFiles
@@ -51,12 +53,13 @@ class Builder:
             self._workspaces, build_locks, self._disk_budget, self._metrics
         )
 
-    def ensure(self, plan: Plan, step: Step, context: JobContext) -> bool:
+    def ensure(self, plan: Plan, step: Step, observer: Observer, context: JobContext) -> bool:
         """Build a step's state unless it exists; return whether it was built.
 
         The parent must exist and be leased. Raises StepFailed (for the step before, if no server of
-        its state is usable), Conflict when a script changed while it ran, StorageFull,
-        ClusterFailed, and what ``context.cancellation.check`` does.
+        its state is usable), Conflict when a script changed while it ran, Outdated when another job
+        has built the state of other files meanwhile, StorageFull, ClusterFailed, and what
+        ``context.cancellation.check`` does.
         """
 
         def waiting() -> None:
@@ -65,9 +68,10 @@ class Builder:
         with self._build_locks.hold(step.state_id, context.cancellation, waiting):
             # Only the holder of the lock knows that no other job has built it meanwhile.
             if self._states.exists(step.state_id):
+                observer.check(step)
                 return False
             with self._build_locks.permit(context.cancellation):
-                self._build_within_budget(plan, step, context)
+                self._build_within_budget(plan, step, observer, context)
         return True
 
     def repair(self, plan: Plan, state_id: str | None, context: JobContext) -> bool:
@@ -114,7 +118,9 @@ class Builder:
 
         return self._proof.diagnose(steps, error, fails_again)
 
-    def _build_within_budget(self, plan: Plan, step: Step, context: JobContext) -> None:
+    def _build_within_budget(
+        self, plan: Plan, step: Step, observer: Observer, context: JobContext
+    ) -> None:
         """Build; again when the disk was full or an extension was missing, and no longer is."""
 
         def relieve(failure: StorageFull, size: int) -> bool:
@@ -125,11 +131,12 @@ class Builder:
             return True
 
         def build() -> None:
-            with_relief(lambda: self._build(plan, step, context), relieve)
+            with_relief(lambda: self._build(plan, step, observer, context), relieve)
 
         with_extension(build, self._servers, plan.distribution, context)
 
-    def _build(self, plan: Plan, step: Step, context: JobContext) -> None:
+    def _build(self, plan: Plan, step: Step, observer: Observer, context: JobContext) -> None:
+        observer.expect(step)
         if step.source_state_id is None:
             source = self._base_states.ensure(plan, context)
         else:
@@ -139,11 +146,12 @@ class Builder:
                 workspace = self._files.clone_to_workspace(source)
             try:
                 with full_disk_reported(workspace / LOG_FILE, self._disk_budget.exhausted):
-                    self._run(plan, step, source, workspace, context)
+                    found = self._run(plan, step, source, workspace, observer, context)
                 size = self._files.usage(workspace)
                 self._disk_budget.make_room("snapshot", plan.state_ids, size)
                 with self._metrics.phase("snapshot"):
-                    self._publish(plan, step, workspace, size)
+                    self._publish(plan, step, workspace, size, found)
+                observer.settle(step, found)
             except BaseException:
                 self._workspaces.remove(workspace)
                 raise
@@ -151,8 +159,15 @@ class Builder:
         self._disk_budget.make_room("metadata_commit", plan.state_ids)
 
     def _run(
-        self, plan: Plan, step: Step, source: Path, workspace: Path, context: JobContext
-    ) -> None:
+        self,
+        plan: Plan,
+        step: Step,
+        source: Path,
+        workspace: Path,
+        observer: Observer,
+        context: JobContext,
+    ) -> Findings:
+        """Run a step on a server; return what it read besides its files."""
         cluster = self._workspaces.cluster(plan.image_id, workspace)
         parent = self._unproven_parent(plan, step)
         with self._blamed(plan, parent, context):
@@ -166,6 +181,7 @@ class Builder:
             if parent is not None:
                 cluster.check_superuser(port)
             site = Site(cluster=cluster, port=port, container=workspace, parent=source)
+            observer.begin(step)
             with self._metrics.phase(step.kind), self._advised(plan):
                 step.run(site, context)
         context.cancellation.check()
@@ -179,6 +195,7 @@ class Builder:
                 "a file changed while the job read it: prepare again",
                 printable(", ".join(map(str, changed))),
             )
+        return observer.end(step)
 
     def _advised(self, plan: Plan) -> AbstractContextManager[None]:
         return advised(plan.base, plan.distribution, self._servers.images_with)
@@ -198,7 +215,7 @@ class Builder:
                 raise
             raise self.diagnose(plan, [parent], error, context) from error
 
-    def _publish(self, plan: Plan, step: Step, workspace: Path, size: int) -> None:
+    def _publish(self, plan: Plan, step: Step, workspace: Path, size: int, found: Findings) -> None:
         new = NewState(
             state_id=step.state_id,
             parent_state_id=step.parent_state_id,
@@ -207,5 +224,6 @@ class Builder:
             prepare_args_normalized=plan.normalized,
             size_bytes=size,
             recipe=step.recipe,
+            observed=found.inputs,
         )
         self._states.publish(workspace, new)

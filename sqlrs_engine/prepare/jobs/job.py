@@ -9,7 +9,8 @@ from sqlrs_engine.errors import Cancelled, Conflict, NotFound, StorageFull, Stor
 from sqlrs_engine.host.disk_space import with_relief
 from sqlrs_engine.postgres.errors import ServerUnusable, StateUnusable
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.plan import Draft, Plan, Rewritten
+from sqlrs_engine.prepare.observation.observer import Observer
+from sqlrs_engine.prepare.plan import Draft, Outdated, Plan
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.prepare.tasks import PREPARE_INSTANCE, execute, is_resolved, tasks_of
 from sqlrs_engine.processes.cancellation import Cancellation, Interrupted
@@ -80,23 +81,25 @@ class JobRun:
         self._progress.job_runs()
         try:
             return self._prepare(request)
-        except Rewritten as change:
-            self._context.log(
-                f"a script wrote a file that it reads: running it again: {change.details}"
-            )
+        except Outdated as change:
+            self._context.log(f"{change.note}: {change.details}")
             return self._prepare(request)
 
     def _prepare(self, request: PrepareRequest) -> Json | None:
         """Plan, build the missing states, and create the instance."""
-        with closing(self._plan(request)) as plan:
+        with (
+            closing(self._plan(request)) as plan,
+            closing(self._services.observation.of(plan, self._context)) as observer,
+        ):
             if request.plan_only:
-                self._progress.only_planned(self._store_plan(plan, self._steps_done(plan)))
+                done = self._steps_done(plan, observer)
+                self._progress.only_planned(self._store_plan(plan, done))
                 return None
             # States that exist now stay as long as they are needed.
             with self._services.leases.lease(*plan.leased_ids) as lease:
-                done = self._steps_done(plan)
+                done = self._steps_done(plan, observer)
                 self._progress.planned(self._store_plan(plan, done))
-                return self._complete(plan, done, lease)
+                return self._complete(plan, done, lease, observer)
 
     def _plan(self, request: PrepareRequest) -> Plan:
         """Resolve the image and plan, from what was read at submission if that is unchanged."""
@@ -111,7 +114,12 @@ class JobRun:
         draft, self._draft = self._draft, None
         if draft is None or not draft.holds(services.configured()):
             draft = services.draft(request)
-        return draft.plan(distribution, self._context, origin.state_id if origin else None)
+        return draft.plan(
+            distribution,
+            self._context,
+            origin.state_id if origin else None,
+            services.observation.observed.resolve,
+        )
 
     def _store_plan(self, plan: Plan, done: int) -> list[Task]:
         """Store the tasks and return them; the first ``done`` steps are cached."""
@@ -130,10 +138,10 @@ class JobRun:
         )
         return tasks
 
-    def _steps_done(self, plan: Plan) -> int:
+    def _steps_done(self, plan: Plan, observer: Observer) -> int:
         """Return how many steps, from the first, lead to the last state that can be used.
 
-        They need not run, even where the states before it are gone.
+        They need not run, even where the states before it are gone. Raises Outdated.
         """
         exists = self._services.states.exists
 
@@ -146,21 +154,24 @@ class JobRun:
 
         counts = range(len(plan.steps), 0, -1)
         usable = (each for each in counts if exists(plan.state_ids[each - 1]) and can_follow(each))
-        return next(usable, 0)
+        done = next(usable, 0)
+        for step in plan.steps[:done]:
+            observer.check(step)
+        return done
 
-    def _complete(self, plan: Plan, done: int, lease: Lease) -> Json:
+    def _complete(self, plan: Plan, done: int, lease: Lease, observer: Observer) -> Json:
         """Build missing states and create the instance; repeat once if a state is damaged."""
         try:
-            self._build(plan, done, lease)
+            self._build(plan, done, lease, observer)
             return self._hand_over(plan)
         except StateUnusable as damage:
             lease.renew()
             if not self._services.builder.repair(plan, damage.state_id, self._context):
                 raise
-        self._build(plan, self._steps_done(plan), lease)
+        self._build(plan, self._steps_done(plan, observer), lease, observer)
         return self._hand_over(plan)
 
-    def _build(self, plan: Plan, done: int, lease: Lease) -> None:
+    def _build(self, plan: Plan, done: int, lease: Lease, observer: Observer) -> None:
         """Build the states after the first ``done``; release those that no step still needs."""
         if not done and plan.origin is not None and not self._services.states.exists(plan.origin):
             raise NotFound.of("state", plan.origin)  # deleted or damaged since it was found
@@ -179,7 +190,7 @@ class JobRun:
             if not cached:
                 self._progress.begin(execute(number))
                 # Another job may have built it since the plan was made.
-                built = self._services.builder.ensure(plan, step, self._context)
+                built = self._services.builder.ensure(plan, step, observer, self._context)
                 self._built |= built
             self._services.metrics.looked_up(hit=not built)
             self._progress.succeeded(execute(number))

@@ -103,7 +103,12 @@ class PrepareService:
             with self._queue.planning() as cancellation:
                 context = JobContext(cancellation, lambda line: None)
                 draft = self._services.draft(request)
-                plan = draft.plan(distribution, context, origin.state_id if origin else None)
+                plan = draft.plan(
+                    distribution,
+                    context,
+                    origin.state_id if origin else None,
+                    self._services.observation.observed.resolve,
+                )
                 plan.close()
         except Interrupted:
             raise Unavailable(ENGINE_STOPPING) from None

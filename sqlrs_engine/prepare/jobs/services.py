@@ -12,6 +12,7 @@ from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.build.builder import Builder
 from sqlrs_engine.prepare.job_context import JobContext
+from sqlrs_engine.prepare.observation.observer import Observation
 from sqlrs_engine.prepare.plan import Configured, Draft
 from sqlrs_engine.prepare.planner import Planner
 from sqlrs_engine.prepare.request import PrepareRequest
@@ -45,6 +46,7 @@ class Services:
     origins: Origins
     planner: Planner
     builder: Builder
+    observation: Observation
     states: States
     durability: Durability
     leases: Leases

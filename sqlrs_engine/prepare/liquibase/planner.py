@@ -71,15 +71,18 @@ class LiquibasePlanner:
 
         Raises InvalidArgument, SourceInputsMissing.
         """
-        return LiquibaseDraft(normalized=self._check(stage), stage=stage, planner=self)
-
-    def _check(self, stage: LiquibaseStage) -> str:
-        """Return a stage's arguments as they are shown."""
         if stage.source_manifest is None:
-            return self._arguments(stage, None).normalized
+            arguments = self._arguments(stage, None)
+            return LiquibaseDraft(
+                normalized=arguments.normalized,
+                root=str(arguments.directory),
+                stage=stage,
+                planner=self,
+            )
         staged = self._find(stage, stage.source_manifest)
         with staged.client_errors():
-            return staged.client_text(self._arguments(staged.local_stage, staged).normalized)
+            normalized = staged.client_text(self._arguments(staged.local_stage, staged).normalized)
+        return LiquibaseDraft(normalized=normalized, stage=stage, planner=self)
 
     def _find(self, stage: LiquibaseStage, manifest: Manifest) -> StagedChangelog:
         if self._staged is None:

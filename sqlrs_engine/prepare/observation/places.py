@@ -10,6 +10,7 @@ import stat
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from .inotify import Inotify
@@ -42,7 +43,7 @@ class Place:
 
     def path_of(self, name: str) -> str:
         """Return the path of an entry."""
-        return os.path.join(self.path, name)
+        return f"{self.path.rstrip('/')}/{name}"
 
     def matters(self, name: str) -> bool:
         """Return whether what happens to an entry, or to the directory itself, counts."""
@@ -138,7 +139,7 @@ class Places:
     def _below(self, place: Place) -> Iterator[str]:
         """Yield the directories in a directory, and those that its links lead to."""
         if _ENVIRONMENT_MARK in place.entries:
-            self._left_out.add(os.path.basename(place.path))
+            self._left_out.add(place.path.rpartition("/")[2])
             return
         for name, kind in place.entries.items():
             if kind == "file":
@@ -146,7 +147,7 @@ class Places:
             path = place.path_of(name)
             if kind == "link":
                 path = self.links[path]
-                if not os.path.isdir(path):
+                if not Path(path).is_dir():
                     continue
             if is_left_out(name):
                 self._left_out.add(name)
@@ -159,7 +160,7 @@ class Places:
         for target in set(self.links.values()):
             directory, name = os.path.split(target)
             place = known.get(directory)
-            if place is None and not self._exhausted and os.path.isfile(target):
+            if place is None and not self._exhausted and Path(target).is_file():
                 place = self._watch(directory)
                 if place is not None:
                     known[directory] = place
@@ -185,10 +186,10 @@ def kind_of(entry: "os.DirEntry[str]") -> Kind:
 
 def _is_common(root: str) -> bool:
     """Return whether a directory holds more than a project: the root, a home or ``/tmp``."""
-    path = os.path.realpath(root)
-    if path in ("/", os.path.realpath(os.path.expanduser("~"))):
+    path = Path(root).resolve()
+    if path in (Path("/"), Path("~").expanduser().resolve()):
         return True
     try:
-        return bool(os.stat(path).st_mode & stat.S_ISVTX)
+        return bool(path.stat().st_mode & stat.S_ISVTX)
     except OSError:
         return False

@@ -120,6 +120,7 @@ class PsqlDraft(StageDraft):
                 notes=digest.notes,
                 after_programs=digest.after_programs,
                 generated=self.generated,
+                session_end=digest.next_start,
                 recipe=recipe | _origin(step) | planning.first_recipe(parent),
             )
             parent = state_id

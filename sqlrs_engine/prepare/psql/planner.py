@@ -52,12 +52,14 @@ class PsqlPlanner:
         with request_files.collect_missing():
             steps = self._steps(stage, arguments, request_files, start)
         files = tuple(file for step in steps for file in step.digest.files)
+        directory = stage.work_dir or arguments.directory()
         staged = None
         if isinstance(request_files, RemoteRequestFiles) and self._trees is not None:
             staged = partial(StagedFiles, request_files.root, files, self._trees)
         return PsqlDraft(
             normalized=arguments.normalized,
             files=files,
+            root=None if directory is None or stage.is_remote else str(directory),
             steps=tuple(steps),
             stdin=stage.stdin,
             home=self._home,

@@ -12,6 +12,7 @@ from sqlrs_engine.prepare.stages import PsqlStage
 from sqlrs_engine.store.records import Json
 
 from .arguments import StepArguments
+from .interpreter.session import SessionStart
 from .runner import Invocation, run_psql
 from .staged_files import StagedFiles
 
@@ -23,6 +24,7 @@ class PsqlStep(Step):
     ``stdin`` is what ``-f -`` reads. ``home`` is ``$HOME``, None for that of the engine's user.
     ``after_programs`` are the files that are read after programs which may have written them: the
     resolved names by path. ``generated`` collects those that turn out to be written so.
+    ``session_end`` has the files that psql writes and the programs that it runs.
     """
 
     kind = PsqlStage.kind
@@ -33,6 +35,14 @@ class PsqlStep(Step):
     home: str | None = None
     after_programs: Mapping[Path, str] = field(default_factory=dict)
     generated: set[str] = field(default_factory=set)
+    session_end: SessionStart = field(default_factory=SessionStart)
+
+    def writes(self, path: str) -> bool:
+        """Return whether psql writes a file, or a program does whose text names it."""
+        name = Path(path).name
+        return path in self.session_end.written or any(
+            name in program for program in self.session_end.programs
+        )
 
     def rewrote(self, changed: Collection[Path]) -> bool:
         """Return whether the script's programs may have changed these files, and remember them."""

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.waiting import eventually
 
 from sqlrs_engine.prepare.observation.places import MOST_DIRECTORIES
 from sqlrs_engine.prepare.observation.watch import Sight, Watch
-from support.waiting import eventually
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_files_that_are_read_and_written_are_told(
 
 def test_directories_that_are_listed_are_seen_as_they_were(root: Path, watch: Watch) -> None:
     def action() -> None:
-        os.listdir(root / "sub")
+        list((root / "sub").iterdir())
         (root / "sub/later.sql").touch()
 
     sight = seen(watch, action)
@@ -338,8 +338,8 @@ def test_a_directory_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 def test_it_leaves_nothing_open(root: Path) -> None:
     def queues() -> int:
-        links = (os.path.join("/proc/self/fd", each) for each in os.listdir("/proc/self/fd"))
-        return sum(os.path.islink(link) and "inotify" in os.readlink(link) for link in links)
+        links = Path("/proc/self/fd").iterdir()
+        return sum(link.is_symlink() and "inotify" in str(link.readlink()) for link in links)
 
     before = queues()
     watch = Watch([str(root)])
