@@ -17,7 +17,7 @@ from sqlrs_engine.states import state_ids
 from sqlrs_engine.states.observed_inputs import Resolution, as_planned
 from sqlrs_engine.store.records import Json
 
-from .file_reads import FileRead
+from .file_reads import FileRead, printable
 from .job_context import JobContext
 from .request import PrepareRequest
 
@@ -77,8 +77,19 @@ class Step(ABC):
         """The files that have changed since the state's id was computed."""
         return [file.path for file in self.files if not file.unchanged()]
 
+    def conflict(self, changed: Collection[Path]) -> Conflict:
+        """Return the error for files that changed while the step ran.
+
+        It is Outdated if the step itself changed them, which a later plan then knows.
+        """
+        kind = Rewritten if self.rewrote(changed) else Conflict
+        return kind(
+            "a file changed while the job read it: prepare again",
+            printable(", ".join(map(str, changed))),
+        )
+
     def rewrote(self, changed: Collection[Path]) -> bool:
-        """Return whether the step itself changed these files; a later plan then knows it."""
+        """Return whether the step itself changed these files, and remember it."""
         return False
 
     def writes(self, path: str) -> bool:

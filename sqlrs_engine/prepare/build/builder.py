@@ -4,17 +4,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from sqlrs_engine.errors import ClusterFailed, Conflict, EngineError, StepFailed, StorageFull
+from sqlrs_engine.errors import ClusterFailed, EngineError, StepFailed, StorageFull
 from sqlrs_engine.host.disk_space import with_relief
 from sqlrs_engine.instances.disk_budget import DiskBudget, Unlimited
 from sqlrs_engine.instances.servers import LOG_FILE, Servers
 from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.errors import ServerUnusable, SettingsUnfit, StateUnusable
-from sqlrs_engine.prepare.file_reads import printable
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.observation.findings import Findings
 from sqlrs_engine.prepare.observation.observer import Observer
-from sqlrs_engine.prepare.plan import Plan, Rewritten, Site, Step
+from sqlrs_engine.prepare.plan import Plan, Site, Step
 from sqlrs_engine.retry_queue import RetryQueue
 from sqlrs_engine.statefs import StateFiles
 from sqlrs_engine.states.states import NewState, States
@@ -189,13 +188,11 @@ class Builder:
         cluster.check_clean_end()
         context.cancellation.check()
         (workspace / LOG_FILE).unlink(missing_ok=True)
+        # Before the engine itself looks at the files.
+        found = observer.end(step)
         if changed := step.changed_files:
-            kind = Rewritten if step.rewrote(changed) else Conflict
-            raise kind(
-                "a file changed while the job read it: prepare again",
-                printable(", ".join(map(str, changed))),
-            )
-        return observer.end(step)
+            raise step.conflict(changed)
+        return found
 
     def _advised(self, plan: Plan) -> AbstractContextManager[None]:
         return advised(plan.base, plan.distribution, self._servers.images_with)

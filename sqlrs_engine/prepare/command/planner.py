@@ -46,6 +46,7 @@ class CommandPlanner:
         read_inputs = partial(self._inputs.read, work_dir, stage.inputs)
         return CommandDraft(
             normalized=summary(stage.argv),
+            root=str(work_dir),
             stage=stage,
             work_dir=work_dir,
             environment=environment,

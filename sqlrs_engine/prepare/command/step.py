@@ -1,8 +1,9 @@
 """A command as a step: what it runs, and what of it counts in the state's id."""
 
+import os
 import secrets
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -53,6 +54,19 @@ class CommandStep(Step):
             return [*changed, *(gone or [self.work_dir])]
         return [*changed, *(self.work_dir / path for path in now.different(self.inputs))]
 
+    def conflict(self, changed: Collection[Path]) -> Conflict:
+        """Return the error for inputs that changed while the program ran."""
+        return Conflict(
+            "an input changed while the command ran: prepare again, or leave it out of the "
+            "inputs if the command writes it",
+            printable(", ".join(map(str, changed))),
+        )
+
+    def reads_names_in(self, directory: str) -> bool:
+        """Return whether there are inputs in a directory: a new file is one, or is not meant."""
+        places = {file.read.path.parent for file in self.inputs.files}
+        return any(os.path.realpath(place) == directory for place in places)
+
     def task(self) -> Json:
         """Return the fields of its task."""
         return {"args_summary": summary(self.argv)}
@@ -78,12 +92,6 @@ class CommandStep(Step):
             context.cancellation,
             lambda line: context.log(f"{name}: {line}"),
         )
-        if changed := self.changed_files:
-            raise Conflict(
-                "an input changed while the command ran: prepare again, or leave it out of the "
-                "inputs if the command writes it",
-                printable(", ".join(map(str, changed))),
-            )
 
 
 def summary(argv: tuple[str, ...]) -> str:
