@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 IDLE_SECONDS = 120.0
 
+_INPUT = 200  # characters of a step's input
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -110,7 +112,7 @@ def print_plan(
             task["task_id"],
             short(task["output_state_id"]),
             "yes" if task.get("cached") else "no",
-            clip(task.get("args_summary"), 80),
+            clip(task.get("args_summary"), _INPUT),
         )
         for task in tasks
         if task["type"] == "state_execute"

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from sqlrs_engine.errors import InvalidArgument
+
 from . import SUCCESS, connection, env_file, preparation
 from .project_arguments import add_database, chosen_database, speaking_of
 from .terminal import Terminal, places, short
@@ -57,6 +59,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Find or make the database; print its DSN, and write what was asked for."""
+    if args.env and args.json:
+        raise InvalidArgument("--env and --json exclude each other: choose one")
     database = chosen_database(args, terminal)
     file = None if args.write_env is None else terminal.cwd / args.write_env
     if file is not None:

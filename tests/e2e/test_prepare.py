@@ -2,13 +2,13 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 
 import httpx
 import psycopg
 import pytest
 from support.fix_engine import EngineFactory, EngineProcess
+from support.shell import python_of
 
 pytestmark = pytest.mark.postgres
 
@@ -218,7 +218,7 @@ def chinook() -> Path:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_an_ordinary_user_can_prepare(engine_factory: EngineFactory) -> None:
     nobody = 65534
-    python = next((p for p in (sys.executable, "/usr/bin/python3") if usable(p, nobody)), None)
+    python = python_of(nobody)
     if python is None:
         pytest.skip("no interpreter that another user can start")
     engine = engine_factory("--idle-timeout", "0", python=python, user=nobody).start()
@@ -233,7 +233,7 @@ def test_a_user_without_a_name_can_prepare_or_is_told_what_to_do(
     engine_factory: EngineFactory,
 ) -> None:
     nameless = 61183
-    python = next((p for p in (sys.executable, "/usr/bin/python3") if usable(p, nameless)), None)
+    python = python_of(nameless)
     if python is None:
         pytest.skip("no interpreter that another user can start")
     engine = engine_factory("--idle-timeout", "0", python=python, user=nameless).start()
@@ -245,27 +245,6 @@ def test_a_user_without_a_name_can_prepare_or_is_told_what_to_do(
     else:
         assert job["error"]["code"] == "os_user_unknown"
         assert "/etc/passwd" in job["error"]["message"]
-
-
-def usable(python: str, user: int) -> bool:
-    """Return whether the user can run this interpreter, and it is of our own version."""
-    import subprocess
-
-    program = "import sys; print(sys.version_info[:2])"
-    try:
-        answer = subprocess.run(
-            [python, "-c", program],
-            user=user,
-            group=user,
-            extra_groups=[],
-            cwd="/",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except OSError:
-        return False
-    return answer.stdout.strip() == str(sys.version_info[:2])
 
 
 def test_a_web_page_is_turned_away(shared_engine: EngineProcess) -> None:
