@@ -32,6 +32,9 @@
     ├── DumpMissing             dump_missing                  409
     ├── ProgramUnavailable      program_unavailable           409
     ├── ProjectFileInvalid      project_file_invalid          400
+    ├── DatabaseUnreachable     database_unreachable          502
+    ├── DatabaseTooLarge        database_too_large            507
+    ├── DumpFailed              dump_failed                   422
     ├── StoreDamaged            store_damaged                 500
     ├── OsUserUnknown           os_user_unknown               409
     ├── ClusterFailed           cluster_failed                500
@@ -344,6 +347,27 @@ class ProjectFileInvalid(EngineError):
 
     code = "project_file_invalid"
     status = 400
+
+
+class DatabaseUnreachable(EngineError):
+    """The database to import cannot be connected to."""
+
+    code = "database_unreachable"
+    status = 502
+
+
+class DatabaseTooLarge(EngineError):
+    """The state store has no room for the database to import."""
+
+    code = "database_too_large"
+    status = 507
+
+
+class DumpFailed(EngineError):
+    """pg_dump failed: the database, or the right to read it, is not as it has to be."""
+
+    code = "dump_failed"
+    status = 422
 
 
 class StoreDamaged(EngineError):

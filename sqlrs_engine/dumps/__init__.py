@@ -8,8 +8,8 @@
 """
 
 from .dump import Dump
-from .dumps import DumpFiles, Dumps
+from .dumps import Dumps
 from .room import UPLOAD
 from .upload import Upload
 
-__all__ = ["UPLOAD", "Dump", "DumpFiles", "Dumps", "Upload"]
+__all__ = ["UPLOAD", "Dump", "Dumps", "Upload"]

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
 from sqlrs_engine import clock
 from sqlrs_engine.clock import Timestamp
@@ -19,19 +18,6 @@ from .upload import Upload
 from .uses import jobs_with, named_in
 
 _log = logging.getLogger(__name__)
-
-
-class DumpFiles(Protocol):
-    """Finds the files of kept dumps; implemented by ``Dumps``."""
-
-    def path(self, dump_id: str) -> Path:
-        """Return the file of a kept dump, and mark it as used now. Raises DumpMissing.
-
-        The content never changes, and its SHA-256 is ``dump_id``. As long as an unfinished job
-        names the dump, the file stays: call this when a request is read, so that the file also
-        stays until its job is stored, and again before a step reads it. A step whose state is
-        cached does not need the file.
-        """
 
 
 class Dumps:
@@ -117,7 +103,12 @@ class Dumps:
         return sorted(found, key=lambda dump: (dump.created_at, dump.dump_id))
 
     def path(self, dump_id: str) -> Path:
-        """See ``DumpFiles.path``."""
+        """Return the file of a dump, and mark it as used now. Raises DumpMissing.
+
+        The content never changes, and its SHA-256 is ``dump_id``. As long as an unfinished job
+        names the dump, the file stays: call this when a request is read, so that it also stays
+        until its job is stored.
+        """
         with self._lock:
             if self._touch(dump_id) is None:
                 raise missing(dump_id)

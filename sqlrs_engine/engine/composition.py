@@ -146,7 +146,9 @@ class Engine:
                     changelogs=store_root / "changelogs",
                     config=config,
                     home=os.environ.get("HOME"),
-                    dumps=DumpPlanner(store_root / "dump-digests.json", found.installed),
+                    dumps=DumpPlanner(
+                        store_root / "dump-digests.json", found.installed, kept=dumps
+                    ),
                 ),
                 builder=Builder(files, states, servers, locks, metrics, self.disk_budget, retries),
                 observation=observation,
