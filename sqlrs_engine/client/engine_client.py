@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -99,6 +99,32 @@ class EngineClient:
     def get(self, path: str, **params: str | bool | None) -> Any:
         """GET ``/v1<path>``."""
         return self.call("GET", path, params=params)
+
+    def upload(self, path: str, pieces: Iterable[bytes], params: Mapping[str, str | None]) -> Any:
+        """POST pieces of unknown size to ``/v1<path>`` and return the decoded response.
+
+        Whatever ``pieces`` raise breaks the upload off, and the engine keeps nothing of it.
+
+        Raises:
+            ApiError: The engine refused the upload.
+            Unavailable: The engine does not answer.
+        """
+        query = {key: value for key, value in params.items() if value is not None}
+        # The engine answers when all is on the disk, and a piece may be long in coming.
+        patient = httpx.Timeout(60.0, read=None, write=None)
+        headers = {"Content-Type": "application/octet-stream"}
+        try:
+            response = self._http.post(
+                f"/v1{path}", content=iter(pieces), params=query, headers=headers, timeout=patient
+            )
+        except httpx.HTTPError as error:
+            raise Unavailable(
+                "the connection to the engine is lost: start the engine again and repeat this",
+                str(error),
+            ) from error
+        if response.status_code >= 400:
+            raise _api_error(response)
+        return response.json()
 
     def events(self, job_id: str) -> Iterator[dict[str, Any]]:
         """Yield the events of a job from its first to its last, as they happen."""

@@ -1,6 +1,7 @@
 """The surroundings of a command: streams, environment, default directories."""
 
 import argparse
+import getpass
 import json
 import os
 import pwd
@@ -54,6 +55,10 @@ class Terminal:
         self.stderr.flush()
         answer = self.stdin.readline()
         return bool(answer) and answer.strip().lower() in ("", "y", "yes")
+
+    def secret(self, question: str) -> str:
+        """Ask for a text that the terminal does not show."""
+        return getpass.getpass(visible(question), self.stderr)
 
     def read(self) -> bytes:
         """Return all of standard input as bytes, whatever the locale."""

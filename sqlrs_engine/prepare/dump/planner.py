@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from sqlrs_engine.errors import NotImplementedYet
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.stages import DumpStage
 
@@ -32,7 +31,8 @@ class DumpPlanner:
         self,
         memory: Path,
         installed: Callable[[], Sequence[Distribution]],
-        kept: KeptDumps | None = None,
+        *,
+        kept: KeptDumps,
     ) -> None:
         """``memory`` is the file that keeps the digests, ``kept`` finds the store's own dumps.
 
@@ -52,8 +52,6 @@ class DumpPlanner:
             path = Path(stage.path or "")
             name, shown = path.name, str(path)
         else:
-            if self._kept is None:
-                raise NotImplementedYet("this engine keeps no dumps: name the path of a file")
             path = self._kept.path(stage.dump_id)
             name, shown = f"dump {stage.dump_id[:_ID_DIGITS]}", stage.dump_id
         dump = inspect(path)
