@@ -43,10 +43,10 @@
     ├── IdempotencyKeyReused    idempotency_key_reused        422
     └── Cancelled               cancelled                     409
 
-The last five mostly appear in the ``error`` of a failed job rather than as an HTTP response, and
-``ProjectFileInvalid`` appears in neither: only clients read project files. ``message`` says what
-happened, then what to do; ``details`` gives the specifics (the argument, the path, PostgreSQL's
-error).
+The last five mostly appear in the ``error`` of a failed job rather than as an HTTP response.
+``ProjectFileInvalid`` to ``DumpFailed`` appear in neither: only clients read project files and live
+databases. ``message`` says what happened, then what to do; ``details`` gives the specifics (the
+argument, the path, PostgreSQL's error).
 """
 
 import json

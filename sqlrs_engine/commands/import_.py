@@ -121,8 +121,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         outcome = preparation.prepare(engine, body, args, terminal)
         if not outcome.succeeded:
             terminal.report(
-                f"the dump is kept as {dump['dump_id']}; to restore it again without reading the "
-                f"live database: sqlrs-engine prepare --dump {dump['dump_id'][:12]}"
+                "the dump is kept; to restore it without reading the live database again: "
+                f"sqlrs-engine prepare --dump {dump['dump_id']} --image {body['image_id']}"
             )
             return preparation.report_failure(outcome, args, terminal)
         result = outcome.job["result"]

@@ -1,4 +1,4 @@
-"""``ls``: list names, instances, states and jobs."""
+"""``ls``: list names, instances, states, dumps and jobs."""
 
 import argparse
 from collections.abc import Callable, Sequence
@@ -47,6 +47,16 @@ _COLUMNS: dict[str, tuple[Sequence[str], Callable[[Row], Sequence[str]]]] = {
             str(row["refcount"]),
         ),
     ),
+    "dumps": (
+        ("DUMP", "SIZE", "CREATED", "LAST USED", "LABEL"),
+        lambda row: (
+            short(row["dump_id"]),
+            size(row["size_bytes"]),
+            _time(row["created_at"]),
+            _time(row["last_used_at"]),
+            row.get("label") or "-",
+        ),
+    ),
     "jobs": (
         ("JOB", "STATUS", "KIND", "IMAGE", "ARGUMENTS", "CREATED"),
         lambda row: (
@@ -66,8 +76,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command to the command line."""
     parser = commands.add_parser(
         "ls",
-        help="list names, instances, states and jobs",
-        description="List names, instances, states or jobs.",
+        help="list names, instances, states, dumps and jobs",
+        description="List names, instances, states, dumps or jobs.",
         epilog="examples:\n  sqlrs-engine ls\n  sqlrs-engine ls states --json",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -75,7 +85,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "kind",
         nargs="?",
         choices=list(_COLUMNS),
-        help="what to list (default: names, instances and states)",
+        help="what to list (default: names, instances, states and dumps)",
     )
     add_json(parser)
     add_state_dir(parser)
@@ -83,10 +93,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
-    """Print one list, or names, instances and states."""
+    """Print one list, or names, instances, states and dumps."""
     from sqlrs_engine.client.engine_client import connect
 
-    kinds = [args.kind] if args.kind else ["names", "instances", "states"]
+    kinds = [args.kind] if args.kind else ["names", "instances", "states", "dumps"]
     with connect(places(args.state_dir, terminal.environ).engine_file) as engine:
         lists = {kind: engine.get(_PATHS[kind]) or [] for kind in kinds}
     if args.json:
@@ -94,6 +104,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         return SUCCESS
     for position, (kind, rows) in enumerate(lists.items()):
         if not args.kind:
+            if kind == "dumps" and not rows:
+                continue
             terminal.print(*([""] if position else []), f"{kind} ({len(rows)})")
         if rows or args.kind:
             headings, columns = _COLUMNS[kind]

@@ -74,7 +74,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--dump",
         metavar="FILE",
-        help="restore a dump of pg_dump: plain SQL, also compressed, or an archive; the arguments "
+        help="restore a dump of pg_dump: plain SQL, also compressed, an archive, or the id of a "
+        "dump that the state store keeps; the arguments "
         "are those of pg_restore",
     )
     parser.add_argument(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.ids import is_state_id
 from sqlrs_engine.project import environment
 
 from .terminal import Terminal
@@ -52,10 +53,10 @@ def liquibase_request(rest: Sequence[str], terminal: Terminal) -> dict[str, Any]
 def dump_request(
     path: str, restore_args: Sequence[str], terminal: Terminal, *, create_roles: bool
 ) -> dict[str, Any]:
-    """Return the fields of a request for a dump, with its absolute path."""
+    """Return the fields of a request for a dump: a file, or one that the state store keeps."""
     stage = {
         "kind": "dump",
-        "path": str(terminal.cwd / path),
+        **_dump(path, terminal),
         "restore_args": list(restore_args),
         "create_roles": create_roles,
     }
@@ -108,3 +109,8 @@ def _words(command: str) -> list[str]:
         raise InvalidArgument(
             "--version-command is not a command line: correct its quotes", str(error)
         ) from error
+
+
+def _dump(text: str, terminal: Terminal) -> dict[str, str]:
+    path = terminal.cwd / text
+    return {"dump_id": text} if is_state_id(text) and not path.exists() else {"path": str(path)}

@@ -1,4 +1,4 @@
-"""``rm``: remove instances, states and jobs, by name, id or a prefix of an id."""
+"""``rm``: remove instances, states, dumps and jobs, by name, id or a prefix of an id."""
 
 import argparse
 import re
@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from sqlrs_engine.client.engine_client import EngineClient
 
 _HEX = re.compile(r"[0-9a-fA-F]+")
-_PATHS = {"instance": "/instances", "state": "/states", "job": "/prepare-jobs"}
+_PATHS = {
+    "instance": "/instances",
+    "state": "/states",
+    "dump": "/dumps",
+    "job": "/prepare-jobs",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +37,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command to the command line."""
     parser = commands.add_parser(
         "rm",
-        help="remove instances, states and jobs",
+        help="remove instances, states, dumps and jobs",
         description=(
-            "Remove instances, states and jobs by name, id or id prefix (8 digits or more).\n"
-            "An object is not removed if anything that depends on it is in use."
+            "Remove instances, states, dumps and jobs by name, id or id prefix (8 digits or\n"
+            "more). An object is not removed if anything that depends on it is in use."
         ),
         epilog="examples:\n"
         "  sqlrs-engine rm dev\n"

@@ -43,6 +43,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         with EngineClient(record.base_url, record.auth_token) as engine:
             jobs = engine.get("/prepare-jobs") or []
             states = engine.get("/states") or []
+            dumps = engine.get("/dumps") or []
             status |= {
                 "warnings": engine.get("/health").get("warnings", []),
                 "endpoint": record.endpoint,
@@ -53,6 +54,8 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
                 "names": len(engine.get("/names") or []),
                 "states": len(states),
                 "state_bytes": sum(row.get("size_bytes") or 0 for row in states),
+                "dumps": len(dumps),
+                "dump_bytes": sum(row["size_bytes"] for row in dumps),
                 "jobs_running": sum(row["status"] in ("queued", "running") for row in jobs),
             }
     status |= {"store": str(where.store), "log": str(where.log_file)}
@@ -77,7 +80,7 @@ def _print(status: dict[str, Any], terminal: Terminal, *, stale: bool) -> None:
     for warning in status.pop("warnings", ()):
         terminal.print(f"WARNING: {_WARNINGS.get(warning, warning)}")
     for key, value in status.items():
-        if key == "state_bytes":
+        if key in ("state_bytes", "dump_bytes"):
             value = size(value if isinstance(value, int) else None)
         if isinstance(value, list):
             value = "; ".join(value)
