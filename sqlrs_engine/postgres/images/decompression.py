@@ -27,8 +27,7 @@ _ZSTD_SKIPPABLE = tuple(bytes([0x50 + each, 0x2A, 0x4D, 0x18]) for each in range
 _MAGIC_BYTES = 4
 _WITH_GZIP_HEADER = 31
 # What a small piece of compressed bytes may become at once: a bomb is unpacked piece by piece.
-# Pieces of this size are still in the processor's cache when they are digested and written.
-_MAX_PIECE_BYTES = 256 * 1024
+_MAX_PIECE_BYTES = 1024 * 1024
 _ERRORS: tuple[type[Exception], ...] = (
     zlib.error,
     ZstdError,
@@ -60,7 +59,7 @@ class _Stream(Protocol):
 
 
 def decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the content of a layer in pieces of at most 256 KiB or a chunk's length.
+    """Yield the content of a layer in pieces of at most one mebibyte or a chunk's length.
 
     Raises DamagedStreamError, and what the chunks raise.
     """
