@@ -18,16 +18,16 @@ from support.waiting import eventually
 class Store:
     """An engine over a store of its own, and what tests do with it.
 
-    ``patience`` is how many seconds a job may take.
+    ``patience`` is how many seconds a job may take, ``builds`` where installed versions are.
     """
 
     patience = 150.0
 
-    def __init__(self, root: Path, image: str) -> None:
+    def __init__(self, root: Path, image: str, builds: Path | None = None) -> None:
         root.mkdir(exist_ok=True)
         self.root = root
         self.image = image
-        self.engine = Engine(root)
+        self.engine = Engine(root, builds=builds)
         self.engine.start()
         self.store = self.engine.store
 

@@ -3,48 +3,26 @@
 import os
 import re
 import subprocess
-from collections import deque
+import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
-from sqlrs_engine.errors import DumpUnusable, StepFailed
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.processes.output import Lines
 from sqlrs_engine.processes.program import Program
 
-from .archive import DAMAGED, Entry
+from .archive import Entry
 from .files import DumpFile
 from .options import SINGLE_TRANSACTION, RestoreOptions
+from .parts import Part, parts
 from .progress import of, ticking
+from .restore_output import RestoreOutput
 from .roles import DEFINITIONS, Roles, is_ordinary, mentioned
 from .tools import Tool
 
-FAILED = "the restore failed"
-
-_BEFORE = 5
-_AFTER = 40
-_DETAILS_CHARS = 8 * 1024
-_LINE_CHARS = 1024
-
 _LISTED = re.compile(r"(\d+); ")
-# What pg_restore --verbose says of its progress. Parallel workers write at the same time, so that a
-# line may begin with the beginning of another.
-_STARTED = re.compile(r"(?:^|:) *(?:creating |processing data for |executing |processing BLOBS)")
-_LAUNCHED = " launching item "
-_FINISHED = " finished item "
-_NOISE = re.compile(
-    r"(?:^|:) *(?:connecting |processing |entering |launching |finished |skipping "
-    r"|restor(?:ing|ed) |enabling |disabling |dropping |implied |reconnecting |connected |setting "
-    r"|transferring |reducing |no item ready|opening |closing |$)"
-)
-_ERROR = re.compile(r"pg_restore: (?:from TOC entry |error: )")
-_DAMAGE = re.compile(
-    r"pg_restore: error: (?:could not (?:uncompress|decompress|read from) |unexpected end of file|"
-    r"corrupt tar|did not find magic string|unexpected block ID|unrecognized data block|"
-    r"could not open input file|invalid |entry ID )"
-)
-_OBJECT = re.compile(r".*from TOC entry \d+; \d+ \d+ (?P<object>.+)")
 
 
 def restore_archive(
@@ -62,27 +40,53 @@ def restore_archive(
     """
     selected = selected_entries(cluster, dump, tool, options, context)
     roles.need(needed_roles(selected, options))
-    output = _Output(context, len(selected))
+    output = RestoreOutput(context, len(selected))
+    is_serial = dump.format == "tar" or options.has(SINGLE_TRANSACTION)
+    jobs = 1 if is_serial else len(os.sched_getaffinity(0))
+    for part in parts(selected, options, jobs):
+        _run(cluster, dump, tool, options, part, output, context)
+
+
+def _run(
+    cluster: Cluster,
+    dump: DumpFile,
+    tool: Tool,
+    options: RestoreOptions,
+    part: Part,
+    output: RestoreOutput,
+    context: JobContext,
+) -> None:
     arguments = ["--exit-on-error", "--verbose", "--dbname=postgres", *options.arguments()]
-    if dump.format != "tar" and not options.has(SINGLE_TRANSACTION):
-        arguments.append(f"--jobs={len(os.sched_getaffinity(0))}")
-    process = cluster.client(
-        tool.program,
-        [*arguments, str(dump.path)],
-        port=None,
-        distribution=tool.distribution,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    if part.jobs > 1:
+        arguments.append(f"--jobs={part.jobs}")
+    with ExitStack() as cleanup:
+        if part.numbers is not None:
+            chosen = cleanup.enter_context(_list_file(cluster))
+            chosen.writelines(f"{number};\n" for number in part.numbers)
+            chosen.flush()
+            arguments.append(f"--use-list={chosen.name}")
+        process = cluster.client(
+            tool.program,
+            [*arguments, str(dump.path)],
+            port=None,
+            distribution=tool.distribution,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
 
-    def progress() -> str:
-        return f"{output.progress}, {of(min(_bytes_read(process.pid), dump.size), dump.size)}"
+        def progress() -> str:
+            return f"{output.progress}, {of(min(_bytes_read(process.pid), dump.size), dump.size)}"
 
-    with ticking(context.log, progress):
-        code = Program(process).follow({"stdout": Lines(output.on_line)}, context.cancellation)
+        with ticking(context.log, progress):
+            code = Program(process).follow({"stdout": Lines(output.on_line)}, context.cancellation)
     context.cancellation.check()
     if code != 0:
         raise output.failure(code)
+
+
+def _list_file(cluster: Cluster) -> "tempfile._TemporaryFileWrapper[str]":
+    """Open a file beside the cluster, removed when it is closed."""
+    return tempfile.NamedTemporaryFile("w", prefix="restore-", dir=cluster.data_dir.parent)
 
 
 def selected_entries(
@@ -96,7 +100,7 @@ def selected_entries(
 
     Raises StepFailed when pg_restore refuses the options, DumpUnusable when the archive.
     """
-    output = _Output(context, 0)
+    output = RestoreOutput(context, 0)
     numbers: set[int] = set()
 
     def on_line(line: str) -> None:
@@ -131,59 +135,6 @@ def needed_roles(entries: list[Entry], options: RestoreOptions) -> set[str]:
             for line in entry.definition.splitlines():
                 roles.update(mentioned(line))
     return roles
-
-
-class _Output:
-    """What pg_restore prints: progress is counted, the rest logged."""
-
-    def __init__(self, context: JobContext, objects: int) -> None:
-        self._log = context.log
-        self._objects = objects
-        self._started = 0
-        self._running = 0
-        self._is_parallel = False
-        self._before: deque[str] = deque(maxlen=_BEFORE)
-        self._error: list[str] = []
-
-    @property
-    def progress(self) -> str:
-        """How many objects are done."""
-        running = self._running if self._is_parallel else 1
-        done = min(max(self._started - running, 0), self._objects)
-        return f"restore: {done} of {self._objects} objects"
-
-    def on_line(self, line: str) -> None:
-        """Receive a line."""
-        if _ERROR.search(line):
-            self._keep(line)
-        elif _STARTED.search(line):
-            self._started += 1
-        elif _LAUNCHED in line:
-            self._is_parallel = True
-            self._running += 1
-        elif _FINISHED in line:
-            self._running -= 1
-        elif not _NOISE.search(line):
-            self._keep(line)
-
-    def failure(self, code: int) -> StepFailed | DumpUnusable:
-        """Return the error for what was printed."""
-        lines = self._error or [f"pg_restore ended with code {code}", *self._before]
-        found_object = next(
-            (found["object"] for line in lines if (found := _OBJECT.match(line))), None
-        )
-        text = "\n".join(line[:_LINE_CHARS] for line in lines)[:_DETAILS_CHARS].rstrip()
-        text = text if found_object is None else f"{found_object}\n{text}"
-        return DumpUnusable(DAMAGED, text) if _DAMAGE.search(text) else StepFailed(FAILED, text)
-
-    def _keep(self, line: str) -> None:
-        if self._error or _ERROR.search(line):
-            if len(self._error) < _AFTER:
-                self._error.append(line)
-        else:
-            self._before.append(line)
-        if line:
-            self._log(line[:_LINE_CHARS])
 
 
 def _bytes_read(pid: int) -> int:

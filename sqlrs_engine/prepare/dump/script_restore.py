@@ -18,11 +18,12 @@ from sqlrs_engine.processes.cancellation import Cancellation
 from sqlrs_engine.processes.output import Lines
 from sqlrs_engine.processes.program import Program
 
-from .archive_restore import FAILED, needed_roles, selected_entries
+from .archive_restore import needed_roles, selected_entries
 from .content import Content
 from .files import DumpFile
 from .options import SINGLE_TRANSACTION, RestoreOptions
 from .progress import of, ticking
+from .restore_output import FAILED
 from .roles import Roles
 from .script import Script
 from .tools import Tool
