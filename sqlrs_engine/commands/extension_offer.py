@@ -1,12 +1,35 @@
 """The offer to get the extension for want of which a prepare has failed, made at a terminal."""
 
-from collections.abc import Mapping
-from typing import Any
+import argparse
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from sqlrs_engine.postgres.distributions.image_names import ENGINE, parse_image
 
+from . import preparation
 from .postgres import install_major
-from .terminal import Places, Terminal
+from .preparation import Outcome
+from .terminal import Places, Terminal, places
+
+if TYPE_CHECKING:
+    from sqlrs_engine.client.engine_client import EngineClient
+
+
+def prepare_with_offers(
+    engine: "EngineClient", body: dict[str, Any], args: argparse.Namespace, terminal: Terminal
+) -> Outcome:
+    """Run a job for a request; repeat it with other images that are offered and accepted."""
+    outcome = preparation.prepare(engine, body, args, terminal)
+    offered: set[str] = set()
+    while "image_id" in body and (facts := _lacking(outcome.job, offered, args)):
+        offered.add(facts["extension"])
+        where = places(args.state_dir, terminal.environ)
+        image = accepted(facts, body["image_id"], where, terminal)
+        if image is None:
+            break
+        body = {**body, "image_id": image}
+        outcome = preparation.prepare(engine, body, args, terminal)
+    return outcome
 
 
 def accepted(facts: Mapping[str, Any], image: str, where: Places, terminal: Terminal) -> str | None:
@@ -31,3 +54,13 @@ def accepted(facts: Mapping[str, Any], image: str, where: Places, terminal: Term
         question = f"{extension} is in {pulled}: pull it and go on?"
         return str(pulled) if terminal.confirmed(question) else None
     return None
+
+
+def _lacking(
+    job: dict[str, Any], offered: Collection[str], args: argparse.Namespace
+) -> dict[str, Any] | None:
+    """Return the facts of an extension that the job lacked and that was not offered yet."""
+    if job["status"] != "failed" or args.json:
+        return None
+    facts: dict[str, Any] = (job.get("error") or {}).get("facts") or {}
+    return facts if "extension" in facts and facts["extension"] not in offered else None

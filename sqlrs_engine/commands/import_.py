@@ -11,6 +11,7 @@ from sqlrs_engine.errors import InvalidArgument
 
 from . import SUCCESS, preparation
 from .dump_progress import OnDump, dump_progress
+from .extension_offer import prepare_with_offers
 from .ls import size
 from .terminal import Terminal, places
 
@@ -118,7 +119,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         _announce(database, filters, terminal)
         dump = _keep(engine, source, database, filters, program, terminal)
         body = _request(args, database, dump["dump_id"])
-        outcome = preparation.prepare(engine, body, args, terminal)
+        outcome = prepare_with_offers(engine, body, args, terminal)
         if not outcome.succeeded:
             terminal.report(
                 "the dump is kept; to restore it without reading the live database again: "

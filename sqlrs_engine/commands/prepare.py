@@ -1,7 +1,6 @@
 """``prepare``: make a database from SQL and print its DSN."""
 
 import argparse
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -9,10 +8,10 @@ from sqlrs_engine import durations, ids
 from sqlrs_engine.errors import InvalidArgument, NotFound
 
 from . import SUCCESS, preparation
-from .extension_offer import accepted
+from .extension_offer import prepare_with_offers
 from .prepare_request import command_request, dump_request, liquibase_request, psql_request
 from .references import by_prefix
-from .terminal import Terminal, places
+from .terminal import Terminal
 
 if TYPE_CHECKING:
     from sqlrs_engine.client.engine_client import EngineClient
@@ -141,16 +140,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             body["image_id"] = args.image
         else:
             body["from"] = _origin(engine, args.origin)
-        outcome = preparation.prepare(engine, body, args, terminal)
-        offered: set[str] = set()
-        while facts := _lacking(outcome.job, offered, args):
-            offered.add(facts["extension"])
-            where = places(args.state_dir, terminal.environ)
-            image = accepted(facts, body["image_id"], where, terminal)
-            if image is None:
-                break
-            body["image_id"] = image
-            outcome = preparation.prepare(engine, body, args, terminal)
+        outcome = prepare_with_offers(engine, body, args, terminal)
         if not outcome.succeeded:
             return preparation.report_failure(outcome, args, terminal)
         if args.plan:
@@ -210,13 +200,3 @@ def _origin(engine: "EngineClient", reference: str) -> dict[str, str]:
     if state is None:
         raise NotFound("no name or state to start from: list them (sqlrs-engine ls)", reference)
     return {"state_id": state["state_id"]}
-
-
-def _lacking(
-    job: dict[str, Any], offered: Collection[str], args: argparse.Namespace
-) -> dict[str, Any] | None:
-    """Return the facts of an extension that the job lacked and that was not offered yet."""
-    if job["status"] != "failed" or args.json or args.origin is not None:
-        return None
-    facts: dict[str, Any] = (job.get("error") or {}).get("facts") or {}
-    return facts if "extension" in facts and facts["extension"] not in offered else None

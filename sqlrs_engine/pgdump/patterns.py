@@ -55,4 +55,4 @@ class _Part:
 
 
 def _with_next(text: str) -> list[tuple[str, str]]:
-    return list(zip(text, f"{text[1:]} ", strict=True))
+    return list(zip(text, [*text[1:], ""], strict=False))

@@ -41,12 +41,14 @@ class Known:
         self.states: deque[str] = deque(maxlen=50)
         self.jobs: deque[str] = deque(maxlen=50)
         self.names: deque[str] = deque(maxlen=50)
+        self.dumps: deque[str] = deque(maxlen=50)
         self.seen: set[str] = set()  # all ids so far, also of what is gone
         self._by_field = {
             "instance_id": self.instances,
             "state_id": self.states,
             "job_id": self.jobs,
             "name": self.names,
+            "dump_id": self.dumps,
         }
 
     def learn(self, answer) -> None:
@@ -75,6 +77,7 @@ IDS = {
     "stateId": KNOWN.states,
     "jobId": KNOWN.jobs,
     "name": KNOWN.names,
+    "dumpId": KNOWN.dumps,
 }
 
 
@@ -117,7 +120,7 @@ def after_call(_context, case, response):
     """Count the case, and learn what there is now."""
     operation, ok = _operation(case), response.status_code < 300
     if not CASES:
-        for path in ("states", "instances", "names", "prepare-jobs"):
+        for path in ("states", "instances", "names", "prepare-jobs", "dumps"):
             for row in _call(response, "GET", f"/v1/{path}").json():
                 KNOWN.learn(row)
     CASES[f"{operation} {response.status_code}"] += 1
@@ -129,7 +132,7 @@ def after_call(_context, case, response):
     elif operation == "createPrepareJob":
         KNOWN.learn(answer)
         _await(case, response, answer["job_id"])
-    elif isinstance(answer, dict) and operation in ("createInstance", "promoteInstance", "putName"):
+    elif isinstance(answer, dict) and operation in _CREATES:
         KNOWN.learn(answer)
         _bound_instances(response)
 
@@ -215,6 +218,9 @@ _SENSIBLE = {
     "runCommand": _run,
     "putName": _bind,
 }
+
+
+_CREATES = ("createInstance", "promoteInstance", "putName", "createDump")
 
 
 def _await(case, response, job_id):

@@ -40,6 +40,7 @@ def test_the_engine_keeps_its_contract(
     made = engine.prepare("-c", "create table t (id int)", "-c", "insert into t values (1)")
     name = engine.call("PUT", "/v1/names/demo", json={"instance_id": made["instance_id"]})
     assert name.status_code == 201
+    assert engine.call("POST", "/v1/dumps", content=b"a dump").status_code == 201
     result = subprocess.run(
         [
             str(Path(sys.executable).with_name("st")),
