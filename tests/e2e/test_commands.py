@@ -356,3 +356,41 @@ def test_an_engine_starts_with_a_wrong_configuration_and_says_so(shell: Shell) -
         assert "log.level is at the default" in said
         assert "snapshot.backend is at the default" in said
         assert "pool.idle" not in said
+
+
+def test_a_command_is_prepared_with_the_programs_of_the_shell(
+    shell: Shell, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    programs = tmp_path_factory.mktemp("programs")
+    tool = programs / "tool"
+    tool.write_text(
+        f"#!{sys.executable}\n"
+        "import os, pathlib, psycopg\n"
+        "with psycopg.connect(os.environ['DB']) as connection:\n"
+        "    connection.execute(pathlib.Path('1.sql').read_text())\n"
+        "print('migrated', os.environ['APP_ENV'])\n"
+    )
+    tool.chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    migrations = shell.home / "db"
+    migrations.mkdir()
+    (migrations / "1.sql").write_text("create table t as select 1 as n")
+    shell.environ |= {"PATH": path, "APP_ENV": "test"}
+    words = [
+        *("prepare", "--command", "--input", "*.sql", "--work-dir", "db"),
+        *("--env", "DB={DATABASE_URL}", "--env", "APP_ENV"),
+    ]
+    ended = shell.run(*words, "--verbose", "--", "tool")
+    assert ended.returncode == 0, ended.stderr
+    assert "tool: migrated test" in ended.stderr
+    assert value(ended.stdout, "select n from t") == 1
+
+    plan = json.loads(shell.out(*words, "--plan", "--json", "--", "tool"))
+    assert [task["cached"] for task in plan["tasks"] if task["type"] == "state_execute"] == [True]
+
+    ended = shell.run(*words, "--", "no-such-tool")
+    assert ended.returncode == 1
+    assert "the program of the command is not on this machine" in ended.stderr
+    ended = shell.run("prepare", "--command", "--input", "nothing/*", "--", "tool")
+    assert ended.returncode == 1
+    assert "nothing/*" in ended.stderr

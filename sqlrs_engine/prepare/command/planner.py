@@ -43,6 +43,7 @@ class CommandPlanner:
             check_text(text)
         environment = Environment.of(stage.env, stage.base_env)
         work_dir = Path(stage.work_dir or "")
+        find_program = partial(self._programs.find, stage.argv[0], environment.path, work_dir)
         read_inputs = partial(self._inputs.read, work_dir, stage.inputs)
         return CommandDraft(
             normalized=summary(stage.argv),
@@ -50,7 +51,8 @@ class CommandPlanner:
             stage=stage,
             work_dir=work_dir,
             environment=environment,
-            program=self._programs.find(stage.argv[0], environment.path, work_dir),
+            program=find_program(),
+            find_program=find_program,
             inputs=read_inputs(),
             read_inputs=read_inputs,
             versions=self._versions,
@@ -65,6 +67,7 @@ class CommandDraft(StageDraft):
     work_dir: Path
     environment: Environment
     program: Program
+    find_program: Callable[[], Program]
     inputs: Inputs
     read_inputs: Callable[[], Inputs]
     versions: Versions
@@ -89,6 +92,7 @@ class CommandDraft(StageDraft):
             recipe=counted | origin(argv, self.inputs) | planning.first_recipe(parent),
             argv=argv,
             program=self.program,
+            find_program=self.find_program,
             work_dir=self.work_dir,
             environment=self.environment,
             inputs=self.inputs,

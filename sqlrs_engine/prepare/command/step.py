@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from sqlrs_engine.errors import Conflict, InvalidArgument
+from sqlrs_engine.errors import Conflict, InvalidArgument, ProgramUnavailable
 from sqlrs_engine.prepare.file_reads import printable
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Site, Step
@@ -27,7 +27,8 @@ _SUMMARY_CHARS = 200
 class CommandStep(Step):
     """A step that runs ``program`` in ``work_dir``.
 
-    ``inputs`` are as they were when the id was computed, ``read_inputs`` returns them as they are.
+    It and ``inputs`` are as they were when the id was computed; ``find_program`` and
+    ``read_inputs`` return them as they are.
     """
 
     kind = "command"
@@ -37,16 +38,17 @@ class CommandStep(Step):
     program: Program
     work_dir: Path
     environment: Environment
+    find_program: Callable[[], Program]
     inputs: Inputs
     read_inputs: Callable[[], Inputs]
 
     @property
     def changed_files(self) -> list[Path]:
-        """The inputs whose content has changed, and the program if it was replaced.
+        """The inputs, and the program, whose content has changed.
 
         A program may write an input, as long as it writes what was there.
         """
-        changed = [] if self.program.read.unchanged() else [self.program.path]
+        changed = [] if self._is_same_program() else [self.program.path]
         try:
             now = self.read_inputs()
         except InvalidArgument:
@@ -66,6 +68,12 @@ class CommandStep(Step):
         """Return whether there are inputs in a directory: a new file is one, or is not meant."""
         places = {file.read.path.parent for file in self.inputs.files}
         return any(os.path.realpath(place) == directory for place in places)
+
+    def _is_same_program(self) -> bool:
+        try:
+            return self.find_program().digest == self.program.digest
+        except (InvalidArgument, ProgramUnavailable):
+            return False
 
     def task(self) -> Json:
         """Return the fields of its task."""
