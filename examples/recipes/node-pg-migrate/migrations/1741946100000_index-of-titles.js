@@ -1,0 +1,3 @@
+exports.up = (pgm) => pgm.createIndex('book', 'title');
+
+exports.down = (pgm) => pgm.dropIndex('book', 'title');

@@ -1,0 +1,3 @@
+-- Revert shop:authors_and_books from pg
+DROP TABLE book;
+DROP TABLE author;

@@ -1,0 +1,2 @@
+-- Revert shop:index_of_titles from pg
+DROP INDEX book_title_idx;
