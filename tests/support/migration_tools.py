@@ -25,6 +25,7 @@ _UNREACHABLE = re.compile(
     r"|NewConnectionError|NameResolutionError|ConnectTimeoutError|ReadTimeoutError"
 )
 _OLDEST_NODE = 20
+_TRIPLET = f"{platform.machine()}-linux-gnu"
 _QUIET = {
     "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     "npm_config_audit": "false",
@@ -63,25 +64,64 @@ def node_packages(package_json: Path) -> Path:
     return _made("node", package_json.read_text(), make)
 
 
-def debian_files(*packages: str) -> Path:
-    """Return a directory with the files of Debian packages and of all that they depend on."""
+def sqitch() -> Path:
+    """Return a directory with ``sqitch`` and ``psql``."""
+
+    def wrap(root: Path) -> dict[str, str]:
+        lib = f"{root}/usr/lib/{_TRIPLET}"
+        (modules,) = root.glob("usr/share/perl/5.*.*")
+        version = modules.name.rpartition(".")[0]
+        search = [f"{root}/etc/perl", f"{root}/usr/share/perl5", f"{lib}/perl5/{version}"]
+        search += [f"{lib}/perl/{version}", f"{root}/usr/share/perl/{version}", f"{lib}/perl-base"]
+        (psql,) = root.glob("usr/lib/postgresql/*/bin/psql")
+        perl = f"{root}/usr/bin/perl -CAS {root}/usr/bin/sqitch"
+        return {
+            "sqitch": _script(root, perl, PERL5LIB=":".join(search)),
+            "psql": _script(root, str(psql)),
+        }
+
+    return _debian_programs(["sqitch", "libdbd-pg-perl"], wrap)
+
+
+def rails() -> Path:
+    """Return a directory with a ``ruby`` that has Rails' Active Record and ``pg``."""
+
+    def wrap(root: Path) -> dict[str, str]:
+        lib, common = f"{root}/usr/lib/{_TRIPLET}", f"{root}/usr/lib/ruby"
+        (modules,) = root.glob("usr/lib/ruby/[0-9]*")
+        version = modules.name
+        search = [f"{common}/vendor_ruby", f"{lib}/ruby/vendor_ruby/{version}"]
+        search += [f"{common}/{version}", f"{lib}/ruby/{version}"]
+        gems = [f"{root}/usr/share/rubygems-integration/{each}" for each in ("all", version)]
+        gems += [f"{lib}/rubygems-integration/{version}", f"{common}/gems/{version}"]
+        variables = {"RUBYLIB": ":".join(search), "GEM_PATH": ":".join(gems)}
+        return {"ruby": _script(root, f"{root}/usr/bin/ruby", **variables)}
+
+    return _debian_programs(["ruby-railties", "ruby-activerecord", "ruby-pg"], wrap)
+
+
+def _debian_programs(packages: list[str], wrap: Callable[[Path], dict[str, str]]) -> Path:
+    """Unpack packages and all they depend on; return a directory with scripts to run them."""
     archives = debian_packages.closure(*packages)
 
     def make(place: Path) -> None:
         place.mkdir()
         for archive in archives:
             _install(["dpkg-deb", "--extract", archive, place], place)
+        (place / "wrapped").mkdir()
+        for name, script in wrap(place).items():
+            program = place / "wrapped" / name
+            program.write_text(script)
+            program.chmod(0o755)
 
-    return _made("debian", " ".join(archive.name for archive in archives), make)
+    return _made("debian", " ".join(archive.name for archive in archives), make) / "wrapped"
 
 
-def run_from(root: Path, *program: str, **environ: str) -> str:
-    """Return a shell script that runs a program of ``debian_files`` with the libraries there."""
-    (loader,) = root.glob("lib64/ld-*.so*") or root.glob("lib/ld-*.so*")
-    triplet = f"{platform.machine()}-linux-gnu"
-    libraries = f"{root}/lib/{triplet}:{root}/usr/lib/{triplet}"
-    exports = "".join(f"export {name}='{value}'\n" for name, value in environ.items())
-    command = " ".join(program)
+def _script(root: Path, command: str, **environ: str) -> str:
+    """Return a shell script that runs a program with the unpacked loader and libraries."""
+    loader = next(root.glob("lib*/ld-linux*.so*"))
+    libraries = f"{root}/lib/{_TRIPLET}:{root}/usr/lib/{_TRIPLET}"
+    exports = "".join(f"export {name}={value}\n" for name, value in environ.items())
     return f'#!/bin/sh\n{exports}exec {loader} --library-path {libraries} {command} "$@"\n'
 
 

@@ -36,8 +36,8 @@ def python_of(user: int) -> str | None:
 class Shell:
     """Runs commands with a state directory and a home of their own.
 
-    ``environ`` is added to their environment. With a ``python`` of ``python_of``, they run as the
-    ``user``, who owns the home.
+    ``environ`` is added to their environment; ``directory``, at first the home, is where they run.
+    With a ``python`` of ``python_of``, they run as the ``user``, who owns the home.
     """
 
     def __init__(
@@ -49,10 +49,17 @@ class Shell:
         **environ: str,
     ) -> None:
         self.home = home
+        self.directory = home
         self.user = user
         self.python = python
         self.environ = environ
         self.state_dir = home / ".local" / "state" / "sqlrs"
+
+    def at(self, directory: Path, **environ: str) -> "Shell":
+        """Return a shell with the same home in another directory."""
+        other = Shell(self.home, user=self.user, python=self.python, **{**self.environ, **environ})
+        other.directory = directory
+        return other
 
     def command(self, *args: str) -> list[str]:
         return [self.python, "-m", "sqlrs_engine", *args]
@@ -60,7 +67,7 @@ class Shell:
     def run(
         self, *args: str, input: str | None = None, cwd: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command, in the home or in ``cwd``, and return how it ended."""
+        """Run a command, in the directory or in ``cwd``, and return how it ended."""
         store = self.state_dir / "store"
         if args[0] in _MAKE_STATES and self.user is None and not store.exists():
             store.mkdir(mode=0o700, parents=True)
@@ -68,7 +75,7 @@ class Shell:
         return subprocess.run(
             self.command(*args),
             env=environment(self.home, **self.environ),
-            cwd=cwd or self.home,
+            cwd=cwd or self.directory,
             user=self.user,
             group=self.user,
             extra_groups=None if self.user is None else [],

@@ -1,6 +1,4 @@
-const connection = process.env.DATABASE_URL;
-
 module.exports = {
-  development: { client: 'pg', connection },
-  production: { client: 'pg', connection, pool: { min: 2, max: 10 } },
+  development: { client: 'pg', connection: 'postgres://localhost/shop_development' },
+  test: { client: 'pg', connection: process.env.DATABASE_URL },
 };

@@ -4,8 +4,7 @@ from models import Author, Base, Book
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 
-_, address = os.environ["DATABASE_URL"].split("://", 1)
-engine = create_engine(f"postgresql+psycopg://{address}")
+engine = create_engine(os.environ["DATABASE_URL"])
 
 Base.metadata.create_all(engine)
 with Session(engine) as session:
