@@ -6,11 +6,12 @@ import re
 import subprocess
 import urllib.parse
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from support.fix_engine import EngineProcess, engines
-from support.recipes import EXAMPLES, RECIPES, Recipe
+from support.recipes import EXAMPLES, RECIPES, Recipe, documented
 from support.shell import Shell
 
 from sqlrs_engine.postgres.distributions.distribution import Distribution
@@ -54,6 +55,12 @@ def prepare(project: Shell, command: list[str]) -> dict[str, str]:
     return result
 
 
+def cached(plan: str) -> list[str]:
+    """Return of each step of a plan, as it is shown, whether its state is cached."""
+    _, *steps = plan.splitlines()
+    return [line.split()[2] for line in steps]
+
+
 def migrate_by_hand(project: Shell, command: list[str], dsn: str) -> None:
     """Run the tool that a ``prepare`` runs, on the database of a DSN."""
     place = urllib.parse.urlsplit(dsn)
@@ -67,7 +74,7 @@ def migrate_by_hand(project: Shell, command: list[str], dsn: str) -> None:
         "PGSSLMODE": "disable",
     }
     options, argv = command[: command.index("--")], command[command.index("--") + 1 :]
-    declared = [value for flag, value in zip(options, options[1:], strict=False) if flag == "--env"]
+    declared = [value for flag, value in pairwise(options) if flag == "--env"]
     variables = dict(value.format(**connection).split("=", 1) for value in declared)
     environ = {"LANG": "C.UTF-8", "HOME": str(project.home), **project.environ}
     done = subprocess.run(
@@ -120,9 +127,25 @@ def test_a_broken_migration_fails_with_what_the_tool_says_and_is_not_cached(
     failed = project.run(*command)
     assert failed.returncode == 1
     assert recipe.broken in failed.stderr
-    _, step = project.out(command[0], "--plan", *command[1:]).splitlines()
-    assert step.split()[-1] == "no"
+    assert cached(project.out(command[0], "--plan", *command[1:])) == ["no"]
 
 
 def test_the_document_shows_the_examples_as_they_are(recipe: Recipe) -> None:
     assert recipe.documented("toml") == (EXAMPLES / recipe.name / "sqlrs.toml").read_text()
+
+
+def test_after_an_old_revision_only_later_migrations_run(
+    shell: Shell, engine: EngineProcess, tmp_path: Path, wheel_postgres: Distribution
+) -> None:
+    (alembic,) = (recipe for recipe in RECIPES if recipe.name == "alembic")
+    copy = alembic.copy(tmp_path)
+    (programs,) = alembic.install(copy)
+    project = shell.at(copy, PATH=os.pathsep.join([str(programs), os.environ["PATH"]]))
+    (copy / "sqlrs.toml").write_text(documented("Long histories", "toml"))
+    first = project.out("up", "shop").strip()
+    alembic.add_migration(copy)
+    assert cached(project.out("plan", "shop")) == ["yes", "no"]
+    second = project.out("up", "shop").strip()
+    one_stage = prepare(project, alembic.command())
+    assert contents(second, wheel_postgres) == contents(one_stage["dsn"], wheel_postgres)
+    assert contents(second, wheel_postgres) != contents(first, wheel_postgres)

@@ -13,6 +13,7 @@ Real things, as fixtures or context managers:
         ``fault_proxy``, ``images``, ``postgres_images`` and ``debian_packages``
     ``image_engines``: what tests of images ask of an engine
     ``image_roots``: root file systems of images, of this machine's own files
+    ``migration_tools``: Alembic, Knex and the like, from their registries
     ``base_states``: base states, made once per run
     ``directories``: deletes what engines leave
 
@@ -36,6 +37,8 @@ Clients and observers:
 
 Data:
     ``store_samples``: records
+    ``dump_archives``: archives of pg_dump
+    ``recipes``: the recipes of the documents, and changes to their examples
     ``prepare_requests``: prepare requests of one stage
     ``psql_options``: psql's options, and command lines made of them
 """

@@ -5,6 +5,7 @@ What cannot be reached is skipped; an installation that fails for another reason
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import os
 import platform
@@ -64,6 +65,7 @@ def node_packages(package_json: Path) -> Path:
     return _made("node", package_json.read_text(), make)
 
 
+@functools.cache
 def sqitch() -> Path:
     """Return a directory with ``sqitch`` and ``psql``."""
 
@@ -83,6 +85,7 @@ def sqitch() -> Path:
     return _debian_programs(["sqitch", "libdbd-pg-perl"], wrap)
 
 
+@functools.cache
 def rails() -> Path:
     """Return a directory with a ``ruby`` that has Rails' Active Record and ``pg``."""
 

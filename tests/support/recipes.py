@@ -71,10 +71,7 @@ class Recipe:
 
     def documented(self, language: str) -> str:
         """Return the block of a language in the tool's section of the document."""
-        _, _, rest = DOCUMENT.read_text().partition(f"\n## {self.section}\n")
-        section, _, _ = rest.partition("\n## ")
-        (block,) = re.findall(rf"^```{language}\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-        return str(block)
+        return documented(self.section, language)
 
     def command(self) -> list[str]:
         """Return the documented command line, without the program's own name."""
@@ -82,6 +79,14 @@ class Recipe:
         program, *arguments = shlex.split(lines)
         assert program == "sqlrs-engine"
         return arguments
+
+
+def documented(section: str, language: str) -> str:
+    """Return the block of a language in a section of the document."""
+    _, _, rest = DOCUMENT.read_text().partition(f"\n## {section}\n")
+    text, _, _ = rest.partition("\n## ")
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return str(block)
 
 
 def _python(project: Path) -> list[Path]:
@@ -153,7 +158,13 @@ class Migration(migrations.Migration):
         "sqlalchemy",
         "SQLAlchemy",
         _python,
-        (Edit("models.py", "(200), index=True)\n    pages: Mapped[int | None]", "(200), index=True)"),),
+        (
+            Edit(
+                "models.py",
+                "(200), index=True)\n    pages: Mapped[int | None]",
+                "(200), index=True)",
+            ),
+        ),
         mistake=('"author.id"', '"nowhere.id"'),
         broken="could not find table 'nowhere'",
     ),
