@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import fcntl
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,8 +85,10 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             terminal.report(
                 f"{database.instance_name} is unchanged and runs already (--fresh makes a new one)"
             )
-        elif former is not None:
-            _let_go(engine, former, database.instance_name, terminal)
+        else:
+            terminal.report(f"{database.instance_name} runs; for psql: {_exec(database, args)}")
+            if former is not None:
+                _let_go(engine, former, terminal)
     _print(instance, database, args, terminal, reused=current is not None)
     if file is not None:
         env_file.write(file, connection.variables(instance["dsn"]))
@@ -133,7 +136,13 @@ def _current(engine: "EngineClient", former: Json | None, body: Json) -> Json | 
     return former if decision.get("matched_state_id") == former["state_id"] else None
 
 
-def _let_go(engine: "EngineClient", former: Json, name: str, terminal: Terminal) -> None:
+def _exec(database: "Database", args: argparse.Namespace) -> str:
+    """Return the command that opens psql on a database."""
+    place = "" if args.state_dir is None else f"--state-dir {shlex.quote(str(args.state_dir))} "
+    return f"sqlrs-engine exec {place}{database.instance_name}"
+
+
+def _let_go(engine: "EngineClient", former: Json, terminal: Terminal) -> None:
     """Report what became of the instance that had the name, which expires from now on."""
     path = f"/instances/{former['instance_id']}"
     left = engine.call("GET", path, accept=(404,))
@@ -141,9 +150,9 @@ def _let_go(engine: "EngineClient", former: Json, name: str, terminal: Terminal)
         return
     if left.get("name") is None and "ttl" in left:
         engine.call("PATCH", path, body={"ttl": None}, accept=(404,))
+    shown = short(left["instance_id"])
     terminal.report(
-        f"{name}: this is a new database; the former one runs on as {short(left['instance_id'])} "
-        f"until it expires (to delete it: sqlrs-engine rm {short(left['instance_id'])})"
+        f"the former one runs on as {shown} until it expires; to delete it: sqlrs-engine rm {shown}"
     )
 
 

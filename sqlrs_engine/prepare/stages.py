@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.errors import EngineError, InvalidArgument
 from sqlrs_engine.sources import Manifest, paths
 from sqlrs_engine.store.records import Json
 
@@ -255,12 +255,12 @@ def stage_from_json(body: Json, place: str) -> Stage:
 
 @contextmanager
 def naming(place: str) -> Iterator[None]:
-    """Name the place of a stage in the details of an InvalidArgument that the block raises."""
+    """Name the place of a stage in the details of an error that the block raises."""
     try:
         yield
-    except InvalidArgument as error:
-        details = ": ".join(filter(None, (place, error.details)))
-        raise InvalidArgument(error.message, details) from error
+    except EngineError as error:
+        error.details = ": ".join(filter(None, (place, error.details)))
+        raise
 
 
 def _set(**fields: Any) -> Json:

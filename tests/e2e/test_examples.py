@@ -56,6 +56,16 @@ def prepare_bikeshare(environment, *variables):
     return json.loads(printed)
 
 
+def test_the_project_file_is_the_one_in_the_readme(environment):
+    directory = EXAMPLES / "bikeshare"
+    text = (directory / "sqlrs.toml").read_text()
+    assert f"```toml\n{text}```" in (EXAMPLES.parent / "README.md").read_text()
+    assert "is valid" in engine(environment, "check", cwd=directory)
+    demo = json.loads(engine(environment, "up", "demo", "--json", cwd=directory))
+    assert count_trips(demo["dsn"]) > 0
+    assert demo["name"] == "bikeshare-demo"
+
+
 def count_trips(dsn):
     with psycopg.connect(dsn) as connection:
         return connection.execute("SELECT count(*) FROM trip").fetchone()[0]

@@ -7,10 +7,11 @@ import pytest
 from support.prepare_requests import single_stage
 
 from sqlrs_engine.config import Config
-from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.errors import InvalidArgument, ProgramUnavailable
 from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.prepare.plan import Configured
 from sqlrs_engine.prepare.planner import Planner
+from sqlrs_engine.prepare.request import PrepareRequest
 
 
 @pytest.fixture
@@ -29,6 +30,25 @@ def test_a_working_directory_has_to_be_a_directory(planner, kind, path):
     ) as caught:
         planner.draft(request, Configured())
     assert caught.value.details == path
+
+
+@pytest.mark.parametrize(
+    ("stage", "error", "details"),
+    [
+        ({"kind": "psql", "psql_args": ["-f", "/no/such"]}, InvalidArgument, "/no/such"),
+        (
+            {"kind": "command", "argv": ["no-such"], "inputs": [], "work_dir": "/"},
+            ProgramUnavailable,
+            "no-such",
+        ),
+    ],
+)
+def test_mistakes_in_a_chain_name_the_stage(planner, stage, error, details):
+    first = {"kind": "psql", "psql_args": ["-c", "select 1"]}
+    body = {"prepare_kind": "chain", "image_id": "postgres", "stages": [first, stage]}
+    with pytest.raises(error) as caught:
+        planner.draft(PrepareRequest.from_json(body), Configured())
+    assert caught.value.details.startswith(f"stages[1]: {details}")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may enter every directory")
