@@ -1,5 +1,6 @@
 """The plan of a prepare: its image, and a chain of steps with the states they make."""
 
+import secrets
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
@@ -21,6 +22,8 @@ from .file_reads import FileRead, printable
 from .job_context import JobContext
 from .request import PrepareRequest
 
+_PASSWORD_BYTES = 24
+
 
 class Outdated(Conflict):
     """Something became known since the plan was made, which the next plan takes into account."""
@@ -34,9 +37,9 @@ class Rewritten(Outdated):
     note = "a script wrote a file that it reads: running it again"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Site:
-    """The place where a step runs: a cluster, which listens on ``port`` if the step needs that.
+    """The place where steps run: a cluster, which listens on ``port`` if one of them needs that.
 
     ``container`` becomes the state, ``parent`` is that of the state that was cloned. Files
     beside their data directories are the steps' own.
@@ -46,6 +49,17 @@ class Site:
     port: int | None
     container: Path
     parent: Path
+
+    @cached_property
+    def password(self) -> str:
+        """A password of the superuser for TCP, set now; the next start of the cluster sets another.
+
+        Raises ServerUnusable.
+        """
+        assert self.port is not None  # noqa: S101 - who logs in needs TCP, and says so
+        password = secrets.token_urlsafe(_PASSWORD_BYTES)
+        self.cluster.set_password(self.port, password)
+        return password
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +131,12 @@ class Step(ABC):
         """Run the step on a cluster.
 
         Raises StepFailed, StorageFull, and what ``context.cancellation.check`` does.
+        """
+
+    def settle(self, site: Site, context: JobContext) -> None:  # noqa: B027 - most have nothing
+        """End what the step keeps open for the next one on the same server: by default nothing.
+
+        It is called before the server stops or a step of another stage runs. Raises as ``run``.
         """
 
 

@@ -183,6 +183,7 @@ class Builder:
             observer.begin(step)
             with self._metrics.phase(step.kind), self._advised(plan):
                 step.run(site, context)
+                step.settle(site, context)
         context.cancellation.check()
         cluster.stop("fast")
         cluster.check_clean_end()

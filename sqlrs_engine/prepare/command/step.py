@@ -1,7 +1,6 @@
 """A command as a step: what it runs, and what of it counts in the state's id."""
 
 import os
-import secrets
 import shlex
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from .inputs import Inputs
 from .program import Program
 from .runner import Invocation, run_command
 
-_PASSWORD_BYTES = 24
 _SUMMARY_CHARS = 200
 
 
@@ -80,19 +78,16 @@ class CommandStep(Step):
         return {"args_summary": summary(self.argv)}
 
     def run(self, site: Site, context: JobContext) -> None:
-        """Run the program, which reaches the server by TCP, with a password for this step alone."""
+        """Run the program, which reaches the server by TCP."""
         assert site.port is not None  # noqa: S101 - tcp is set
         name = PurePath(self.argv[0]).name
         context.log(f"{name}: start")
-        # It is not passed on, and the next start of the cluster sets another.
-        password = secrets.token_urlsafe(_PASSWORD_BYTES)
-        site.cluster.set_password(site.port, password)
         invocation = Invocation(
             argv=self.argv,
             path=self.program.path,
             work_dir=self.work_dir,
-            environment=self.environment.connected(site.port, password),
-            secret=password,
+            environment=self.environment.connected(site.port, site.password),
+            secret=site.password,
         )
         run_command(
             invocation,

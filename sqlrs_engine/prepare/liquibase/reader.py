@@ -74,8 +74,8 @@ class Reader:
         connection: tuple[str, str, str],
         settings: Mapping[str, str],
         context: JobContext,
-    ) -> Mapping[str, str]:
-        """Apply a changeset of the changelog; return the settings it leaves.
+    ) -> None:
+        """Apply a changeset of the changelog; ``leave`` before the server stops.
 
         See ``Session.apply``. Raises Conflict when the changelog has changed since ``read``.
         """
@@ -84,11 +84,11 @@ class Reader:
             count = 0 if index is None else index + 1
             name = changeset.name if changeset else "no changesets"
             self._invocation.command.update(count, connection, name, context.cancellation, on_line)
-            return {}
+            return
         if self._session is None and self._plan(context) != self._changelog:
             raise Conflict("the changelog changed while it was prepared: prepare again")
         assert self._session is not None and self._changelog is not None  # noqa: S101, PT018
-        read, left = self._session.apply(
+        read = self._session.apply(
             index, changeset, connection, settings, context.cancellation, on_line
         )
         known = changeset.files if changeset else {}
@@ -99,7 +99,15 @@ class Reader:
                 "changelog",
                 f"{changeset and changeset.name}: {', '.join(unknown)}",
             )
-        return left
+
+    def leave(self, context: JobContext) -> Mapping[str, str]:
+        """End the database session of the last changeset; return the settings it leaves.
+
+        See ``Session.leave``.
+        """
+        if self._invocation.command is not None or self._session is None:
+            return {}
+        return self._session.leave(context.cancellation, _log(context))
 
     @property
     def starts_over(self) -> bool:

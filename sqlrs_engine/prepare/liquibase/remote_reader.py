@@ -38,12 +38,15 @@ class RemoteReader(Reader):
         connection: tuple[str, str, str],
         settings: Mapping[str, str],
         context: JobContext,
-    ) -> Mapping[str, str]:
+    ) -> None:
         """See ``Reader.apply``."""
         with self._staged.client_errors():
-            return super().apply(
-                index, changeset, connection, settings, self._client_context(context)
-            )
+            super().apply(index, changeset, connection, settings, self._client_context(context))
+
+    def leave(self, context: JobContext) -> Mapping[str, str]:
+        """See ``Reader.leave``."""
+        with self._staged.client_errors():
+            return super().leave(self._client_context(context))
 
     def close(self) -> None:
         """End Liquibase, and remove the files unless another request uses them."""

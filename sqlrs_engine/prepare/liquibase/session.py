@@ -71,12 +71,12 @@ class Session:
         settings: Mapping[str, str],
         cancellation: Cancellation,
         on_line: OnLine,
-    ) -> tuple[list[str], dict[str, str]]:
-        """Apply a planned changeset; None makes Liquibase's own tables only.
+    ) -> list[str]:
+        """Apply a planned changeset and return the URIs of the files read; see ``leave``.
 
-        ``connection`` is a JDBC URL, a user and a password. ``settings`` are those that the
-        database session of the changeset before had set. Returns the URIs of the files read, and
-        the settings that the changeset leaves.
+        Without a changeset, only Liquibase's own tables are made. ``connection`` is a JDBC URL, a
+        user and a password. ``settings`` are those that the database session of the changeset
+        before had left: changesets in a row share the session as long as the URL is the same.
 
         Raises StepFailed with the changeset and Liquibase's error, and what
         ``cancellation.check`` does.
@@ -86,7 +86,8 @@ class Session:
         request = ["apply", str(-1 if index is None else index), *connection, urlencode(ordered)]
         answer = self._request(request, cancellation, on_line)
         if "error" not in answer:
-            return answer["files"], answer["settings"]
+            files: list[str] = answer["files"]
+            return files
         self._printed.clear()
         if answer["incompatible"]:
             raise StepFailed(
@@ -96,6 +97,17 @@ class Session:
         what = f"changeset {changeset.name}" if changeset else "the changelog's tables"
         details = f"{what}: {answer['error']}"[:_TAIL_CHARS]
         raise StepFailed("liquibase execution failed", details)
+
+    def leave(self, cancellation: Cancellation, on_line: OnLine) -> dict[str, str]:
+        """End the database session; return the settings that it leaves.
+
+        Raises StepFailed with Liquibase's error, and what ``cancellation.check`` does.
+        """
+        answer = self._request(["leave"], cancellation, on_line)
+        if "error" in answer:
+            raise StepFailed("liquibase execution failed", answer["error"][:_TAIL_CHARS])
+        settings: dict[str, str] = answer["settings"]
+        return settings
 
     def close(self) -> None:
         """Kill the process and all that it started."""

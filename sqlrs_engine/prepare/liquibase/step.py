@@ -7,7 +7,6 @@ its path included. What counts for all changesets is part of the first.
 """
 
 import json
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +26,6 @@ from .reader import Reader
 SETTINGS_FILE = "session-settings.json"
 
 _NO_CHANGESETS = "no changesets"
-_PASSWORD_BYTES = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,21 +60,22 @@ class ChangesetStep(Step):
         }
 
     def run(self, site: Site, context: JobContext) -> None:
-        """Have Liquibase apply the changeset over TCP, with a password for this step alone."""
+        """Have Liquibase apply the changeset over TCP."""
         context.log(f"liquibase: start {_name(self.changeset)}")
-        # It is not passed on, and the next start of the cluster sets another.
-        password = secrets.token_urlsafe(_PASSWORD_BYTES)
-        site.cluster.set_password(site.port, password)
         url = f"jdbc:postgresql://127.0.0.1:{site.port}/postgres"
         # What an earlier stage left is not this session's.
         settings = site.parent / SETTINGS_FILE if self.index else None
-        left = self.reader.apply(
+        self.reader.apply(
             self.index,
             self.changeset,
-            (url, SUPERUSER, password),
+            (url, SUPERUSER, site.password),
             json.loads(settings.read_text()) if settings and settings.exists() else {},
             context,
         )
+
+    def settle(self, site: Site, context: JobContext) -> None:
+        """End the database session, and keep the settings that it leaves."""
+        left = self.reader.leave(context)
         (site.container / SETTINGS_FILE).write_text(json.dumps(left))
 
 

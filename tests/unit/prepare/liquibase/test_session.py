@@ -50,10 +50,10 @@ def test_an_answer_that_is_not_json_is_a_failed_step(start):
 def test_apply_sends_one_line_and_passes_on_what_is_for_people(start, tmp_path):
     session = start(
         f"read -r line; printf '%s' \"$line\" > {tmp_path}/asked; echo 'for people'; "
-        """printf 'half\\001{"files": ["f"], "settings": {"a": "2"}}\\n'; cat"""
+        """printf 'half\\001{"files": ["f"]}\\n'; cat"""
     )
     lines = []
-    assert apply(session, on_line=lines.append) == (["f"], {"a": "2"})
+    assert apply(session, on_line=lines.append) == ["f"]
     assert lines == ["for people", "half"]
     # The role comes last: another one may be allowed less.
     assert (tmp_path / "asked").read_text() == "\t".join(["apply", "0", *LOGIN, "a=1+2&role=r"])

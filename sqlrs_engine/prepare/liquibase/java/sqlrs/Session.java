@@ -68,6 +68,7 @@ import liquibase.configuration.core.DefaultsFileValueProvider;
 import liquibase.database.Database;
 import liquibase.database.core.DatabaseUtils;
 import liquibase.database.jvm.JdbcConnection;
+import liquibase.exception.DatabaseException;
 import liquibase.exception.ValidationFailedException;
 import liquibase.executor.ExecutorService;
 import liquibase.lockservice.LockService;
@@ -82,10 +83,12 @@ import liquibase.util.LiquibaseUtil;
 /**
  * One changelog, read once, whose changesets are applied one at a time.
  *
- * <p>Requests are lines on standard input, their fields separated by tabs: {@code plan}, and
- * {@code apply INDEX URL USER PASSWORD SETTINGS}, where INDEX counts the planned changesets from 0,
- * or is -1 to make Liquibase's tables only. Each is answered by one line on standard output, a byte 1
- * and then JSON: what was asked for, or {@code {"error": …}}. All other output is for people.
+ * <p>Requests are lines on standard input, their fields separated by tabs: {@code plan}; {@code apply
+ * INDEX URL USER PASSWORD SETTINGS}, where INDEX counts the planned changesets from 0, or is -1 to
+ * make Liquibase's tables only; and {@code leave}, after which the server may stop. Changesets in a
+ * row that are applied to the same server share a database session. Each request is answered by one
+ * line on standard output, a byte 1 and then JSON: what was asked for, or {@code {"error": …}}. All
+ * other output is for people.
  */
 final class Session {
     private static final char MARK = '\u0001';
@@ -112,6 +115,11 @@ final class Session {
 
     private int next = -1;
     private String login;
+    /** Where the open database session is, and what it hands on; null when none is open. */
+    private String place;
+    private ChangeLogHistoryService history;
+    private Carried carried;
+    private Heard heard;
     /** Ids and authors of what had been run on the database before its first changeset here. */
     private final Set<List<String>> ran = new HashSet<>();
 
@@ -148,7 +156,9 @@ final class Session {
         if (request[0].equals("plan")) {
             return plan(request[1]);
         }
-        return apply(Integer.parseInt(request[1]), request);
+        return request[0].equals("leave")
+                ? leave()
+                : apply(Integer.parseInt(request[1]), request);
     }
 
     private void answer(Object reply) {
@@ -474,17 +484,50 @@ final class Session {
         recorder.take();
         login = request[3];
         try {
-            connect(index, request[2], request[3], request[4]);
-            Map<String, Object> scope = Collections.singletonMap("database", (Object) applied);
-            Map<String, String> settings = Scope.child(scope, () -> apply(index, request[5]));
-            Map<String, Object> reply = new LinkedHashMap<>();
-            reply.put("files", recorder.take());
-            reply.put("settings", settings);
-            return reply;
+            if (!goesOn(index, request[2])) {
+                connect(index, request[2], request[3], request[4]);
+                begin(index, request[5]);
+                place = request[2];
+            }
+            if (index >= 0) {
+                recorder.take(); // what was looked at to see whether the whole is valid
+                Scope.child(heard, database(), () -> update(planned.get(index)));
+                heard.check();
+            }
+            next = index + 1;
+            return Collections.singletonMap("files", recorder.take());
         } catch (Throwable failure) {
             forget();
             throw failure;
         }
+    }
+
+    /** Return whether the open session applies the changeset: it has just applied the one before. */
+    private boolean goesOn(int index, String url) {
+        return index > 0 && index == next && url.equals(place);
+    }
+
+    /** End the open session, and tell what it hands to the next. */
+    private Map<String, Object> leave() throws Exception {
+        try {
+            Map<String, String> left = new LinkedHashMap<>();
+            if (next > 0) {
+                left.putAll(carried.left(heard));
+                left.putAll(
+                        Scope.child(
+                                database(), () -> carried.counted(history, () -> history(applied))));
+            }
+            applied.getConnection().close();
+            place = null;
+            return Collections.singletonMap("settings", left);
+        } catch (Throwable failure) {
+            forget();
+            throw failure;
+        }
+    }
+
+    private Map<String, Object> database() {
+        return Collections.singletonMap("database", (Object) applied);
     }
 
     /**
@@ -494,7 +537,7 @@ final class Session {
      * what Liquibase knows of it, and takes some time to find out, is kept.
      */
     private void connect(int index, String url, String user, String password) throws Exception {
-        if (applied != null && index > 0 && index == next) {
+        if (applied != null && index > 0 && index == next && place == null) {
             Properties login = new Properties();
             login.setProperty("user", user);
             login.setProperty("password", password);
@@ -510,40 +553,41 @@ final class Session {
         applied = open(url, user, password);
     }
 
-    private Map<String, String> apply(int index, String settings) throws Exception {
+    /** Make the new session go on where the one with these settings ended. */
+    private void begin(int index, String settings) throws Exception {
+        Scope.child(
+                database(),
+                () -> {
+                    history = history(applied);
+                    if (next != index || index <= 0) {
+                        look(index);
+                    }
+                    carried = new Carried(connection(), login);
+                    heard = new Heard();
+                    if (index >= 0) {
+                        carried.restore(settings);
+                        carried.count(history);
+                    }
+                });
+    }
+
+    /** Read what the database has recorded, and check the changelog against it. */
+    private void look(int index) throws Exception {
         LockService lock = LockServiceFactory.getInstance().getLockService(applied);
-        ChangeLogHistoryService history = history(applied);
-        if (next != index || index <= 0) {
-            lock.waitForLock();
-            try {
-                history.init();
-                history.generateDeploymentId();
-                ran.clear();
-                for (RanChangeSet each : history.getRanChangeSets()) {
-                    ran.add(Arrays.asList(each.getId(), each.getAuthor()));
-                }
-                if (index <= 0) {
-                    changelog.validate(applied, parameters.getContexts(), parameters.getLabels());
-                }
-            } finally {
-                lock.releaseLock();
+        lock.waitForLock();
+        try {
+            history.init();
+            history.generateDeploymentId();
+            ran.clear();
+            for (RanChangeSet each : history.getRanChangeSets()) {
+                ran.add(Arrays.asList(each.getId(), each.getAuthor()));
             }
+            if (index <= 0) {
+                changelog.validate(applied, parameters.getContexts(), parameters.getLabels());
+            }
+        } finally {
+            lock.releaseLock();
         }
-        Map<String, String> left = new LinkedHashMap<>();
-        if (index >= 0) {
-            recorder.take(); // what was looked at to see whether the whole is valid
-            Carried carried = new Carried(connection(), login);
-            carried.restore(settings);
-            carried.count(history);
-            Heard heard = new Heard();
-            Scope.child(heard, Collections.emptyMap(), () -> update(planned.get(index)));
-            heard.check();
-            left = carried.left(heard);
-            left.putAll(carried.counted(history, () -> history(applied)));
-        }
-        next = index + 1;
-        applied.getConnection().close();
-        return left;
     }
 
     /** Return a history that knows what is in the database, and nothing else. */
@@ -572,8 +616,14 @@ final class Session {
 
     private void forget() throws Exception {
         next = -1;
-        if (applied != null && !applied.getConnection().isClosed()) {
-            applied.close();
+        place = null;
+        if (applied != null) {
+            try {
+                applied.close();
+            } catch (DatabaseException gone) {
+                // Its server has ended before, as after a changeset that failed.
+                Scope.getCurrentScope().getLog(getClass()).fine("the database is gone", gone);
+            }
         }
         applied = null;
         Scope.getCurrentScope().getSingleton(ChangeLogHistoryServiceFactory.class).resetAll();
