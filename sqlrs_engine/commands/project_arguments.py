@@ -42,7 +42,7 @@ def project_file(args: argparse.Namespace, terminal: Terminal) -> Path:
         named: Path = terminal.cwd / args.file
         return named.parent.resolve() / named.name
     home = terminal.environ.get("HOME")
-    return find(terminal.cwd, uid=os.geteuid(), home=Path(home) if home else None)
+    return find(terminal.cwd, uid=os.geteuid(), home=Path(home).resolve() if home else None)
 
 
 @contextmanager

@@ -79,8 +79,9 @@ class _StageCheck:
     def _liquibase(self, work_dir: Path) -> Iterator[Problem]:
         from sqlrs_engine.prepare.liquibase.arguments import LiquibaseArguments
 
-        program = self.table.get("exec")
-        if program is not None and self._found(program) is None:
+        program = self.stage.program(self.directory)
+        path = self.environ.get("PATH", os.defpath)
+        if program is not None and shutil.which(program, path=path) is None:
             yield self._problem("exec", f"there is no program {program}")
         yield from self._refused(
             "liquibase", lambda: LiquibaseArguments.parse(self.table["liquibase"], str(work_dir))
@@ -119,12 +120,6 @@ class _StageCheck:
             attempt()
         except (EngineError, OSError) as error:
             yield self._problem(key, str(error))
-
-    def _found(self, program: str) -> str | None:
-        """Return the path of a program: one on the PATH, or below the file's directory."""
-        if os.sep in program:
-            return shutil.which(self.directory / program)
-        return shutil.which(program, path=self.environ.get("PATH", os.defpath))
 
     def _unreadable(self, key: str, file: Path) -> Iterator[Problem]:
         if not file.exists():

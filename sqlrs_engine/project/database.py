@@ -1,5 +1,6 @@
 """A database of a project file, and the request that prepares it."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -36,6 +37,11 @@ class Stage:
         below: str = self.table.get("work_dir", "")
         return directory / below
 
+    def program(self, directory: Path) -> Path | str | None:
+        """Return the path, or the name, of the Liquibase that the stage names, if it does."""
+        named: str | None = self.table.get("exec")
+        return named if named is None or os.sep not in named else directory / named
+
     def request(self, directory: Path, environ: Mapping[str, str]) -> Json:
         """Return the stage of a prepare request; ``environ`` is the client's environment.
 
@@ -49,11 +55,14 @@ class Stage:
                 words = [word for option in options for word in option.arguments()]
                 return {"kind": "psql", "psql_args": words, "work_dir": work_dir}
             case "liquibase":
+                program = self.program(directory)
+                found = environment.of_liquibase(environ, program)
                 return {
                     "kind": "lb",
                     "liquibase_args": table["liquibase"],
                     "work_dir": work_dir,
-                    **environment.of_liquibase(environ, table.get("exec"), directory),
+                    **found,
+                    "liquibase_env": {**found.get("liquibase_env", {}), **table.get("env", {})},
                 }
             case "dump":
                 return {

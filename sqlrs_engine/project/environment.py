@@ -9,23 +9,16 @@ from typing import Any
 Json = dict[str, Any]
 
 
-def of_liquibase(
-    environ: Mapping[str, str], program: str | None = None, directory: Path | None = None
-) -> Json:
+def of_liquibase(environ: Mapping[str, str], program: Path | str | None = None) -> Json:
     """Return the request's fields for the client's Liquibase and Java.
 
-    ``program`` is a name on the PATH or a path, which may be relative to ``directory``. Without one
-    the engine finds Liquibase elsewhere if the PATH does not have it.
+    ``program`` is a path, or a name on the PATH. Without one the engine finds Liquibase elsewhere
+    if the PATH does not have it.
     """
     fields: Json = {}
-    if program is not None and os.sep in program:
-        fields["liquibase_exec"] = str((directory or Path.cwd()) / program)
-    else:
-        found = shutil.which(program or "liquibase", path=environ.get("PATH", os.defpath))
-        if found is not None:
-            fields["liquibase_exec"] = str(Path(found).absolute())
-        elif program is not None:
-            fields["liquibase_exec"] = program
+    found = shutil.which(program or "liquibase", path=environ.get("PATH", os.defpath))
+    if found is not None or program is not None:
+        fields["liquibase_exec"] = str(Path(found).absolute()) if found else str(program)
     if environ.get("JAVA_HOME"):
         fields["liquibase_env"] = {"JAVA_HOME": environ["JAVA_HOME"]}
     return fields

@@ -37,6 +37,7 @@ create_roles = false
 [[database.more.stage]]
 liquibase = ["update"]
 exec = "bin/liquibase"
+env = {A = "1"}
 """
 
 
@@ -67,7 +68,7 @@ def test_a_database_has_the_stages_of_those_it_starts_from(written: Written) -> 
         "create_roles": False,
     }
     assert liquibase["liquibase_exec"] == f"{here}/bin/liquibase"
-    assert liquibase["liquibase_env"] == {"JAVA_HOME": "/java"}
+    assert liquibase["liquibase_env"] == {"JAVA_HOME": "/java", "A": "1"}
 
 
 def test_the_instance_has_the_name_of_directory_and_database(written: Written) -> None:

@@ -1,7 +1,9 @@
 """Every violation of the schema is a line that names the place and what to write instead."""
 
 import json
+import re
 import tomllib
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -183,3 +185,23 @@ def test_whatever_the_schema_refuses_is_explained(content: dict[str, Any]) -> No
     for problem in problems:
         assert "\n" not in str(problem)
         assert "'properties'" not in str(problem), "the schema is none of the user's business"
+
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_every_key_is_documented() -> None:
+    document = (ROOT / "docs" / "project-file.md").read_text()
+    schema = json.loads(schema_text())
+    for part in schema["definitions"].values():
+        for key in part.get("properties", {}):
+            assert f"| `{key}` |" in document
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/project-file.md"])
+def test_the_files_in_the_documents_are_valid(document: str) -> None:
+    text = (ROOT / document).read_text()
+    files = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    shown = [file for file in files if "[database" in file]
+    assert shown
+    assert [lines(file) for file in shown] == [[] for _ in shown]
