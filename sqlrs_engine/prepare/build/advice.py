@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 ADVICE = "\nadvice: "
 
 # English, because the engine's clusters have English messages. With VERBOSITY verbose, psql prints
-# the SQLSTATE in front.
-_ERROR = re.compile(r"\b(?:ERROR|FATAL): +(?:\w{5}: )?(?P<message>\S.*)")
+# the SQLSTATE in front. Programs of command stages print errors as their drivers do: psycopg,
+# lib/pq and node-postgres have their own ways.
+_ERROR = re.compile(
+    r"(?:\b(?:ERROR|FATAL|pq):|\bpsycopg2?\.errors\.\w+[:)]|^error:) +"
+    r"(?:\w{5}: )?(?P<message>\S.*)",
+    re.MULTILINE,
+)
 
 
 @contextmanager

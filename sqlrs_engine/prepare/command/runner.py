@@ -63,7 +63,7 @@ def run_command(
     try:
         code = Program(process).follow({"stdout": Lines(on_output)}, cancellation)
     finally:
-        kill_leftovers(workspace, _KILL_SECONDS)
+        _end_leftovers(workspace)
     cancellation.check()
     if code != 0:
         details = "\n".join([f"{shlex.join(invocation.argv)} {_ending(code)}", *_last(tail)])
@@ -99,6 +99,16 @@ def start(
         raise ProgramUnavailable(
             "the program of the command does not run: correct what the details name",
             f"{reason}: {advice}" if advice else reason,
+        ) from error
+
+
+def _end_leftovers(workspace: Path) -> None:
+    try:
+        kill_leftovers(workspace, _KILL_SECONDS)
+    except TimeoutError as error:
+        raise StepFailed(
+            "a process that the command left behind does not end: end it, then prepare again",
+            str(error),
         ) from error
 
 

@@ -149,3 +149,17 @@ def test_a_missing_extension_comes_with_the_command_that_brings_it(details):
         "pull postgis/postgis:18-3.6, and prepare with --image postgis/postgis:18-3.6"
     )
     assert caught.value.facts == {"extension": "postgis", "pull": "postgis/postgis:18-3.6"}
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        'psycopg.errors.DuplicateObject: role "app" already exists',
+        'sqlalchemy.exc.Error: (psycopg2.errors.DuplicateObject) role "app" already exists',
+        'Error: pq: role "app" already exists',
+        'migrating\nerror: role "app" already exists\n    at Parser.parse',
+        'PG::DuplicateObject: ERROR:  role "app" already exists',
+    ],
+)
+def test_errors_as_the_drivers_of_other_programs_print_them(printed):
+    assert "app is one of postgres.roles" in advice_on(printed, BASE)
