@@ -202,7 +202,11 @@ def _start(
             stdout=output,
             stderr=output,
             start_new_session=True,
-            env={**environ, "SQLRS_STATE_STORE": str(store)},
+            env={
+                # Passwords among them: the engine forgets them, but /proc would not.
+                **{name: value for name, value in environ.items() if not name.startswith("PG")},
+                "SQLRS_STATE_STORE": str(store),
+            },
         )
         deadline = time.monotonic() + _START_SECONDS
         while True:

@@ -1,11 +1,11 @@
 """The surroundings of a command: streams, environment, default directories."""
 
 import argparse
-import getpass
 import json
 import os
 import pwd
 import sys
+import termios
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,8 +57,18 @@ class Terminal:
         return bool(answer) and answer.strip().lower() in ("", "y", "yes")
 
     def secret(self, question: str) -> str:
-        """Ask for a text that the terminal does not show."""
-        return getpass.getpass(visible(question), self.stderr)
+        """Ask for a text that the terminal does not show. Call it only if ``interactive``."""
+        self.stderr.write(visible(question))
+        self.stderr.flush()
+        shown = termios.tcgetattr(self.stdin)
+        hidden = [*shown]
+        hidden[3] &= ~termios.ECHO
+        try:
+            termios.tcsetattr(self.stdin, termios.TCSAFLUSH, hidden)
+            return self.stdin.readline().rstrip("\n")
+        finally:
+            termios.tcsetattr(self.stdin, termios.TCSAFLUSH, shown)
+            self.stderr.write("\n")
 
     def read(self) -> bytes:
         """Return all of standard input as bytes, whatever the locale."""

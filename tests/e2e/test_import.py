@@ -17,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 from support.fix_engine import EngineProcess, environment
 from support.fix_postgres import MakeCluster
 from support.shell import Shell
+from support.typing_at_terminals import answered
 from support.waiting import eventually
 
 from sqlrs_engine.postgres.distributions.distribution import Distribution
@@ -138,6 +139,11 @@ def arguments_of_processes() -> bytes:
     return found
 
 
+def environment_of_engine(shell: Shell) -> str:
+    pid = json.loads((shell.state_dir / "engine.json").read_text())["pid"]
+    return Path(f"/proc/{pid}/environ").read_text()
+
+
 def kept_files(shell: Shell) -> list[Path]:
     return [path for path in (shell.state_dir / "store" / "dumps").rglob("*") if path.is_file()]
 
@@ -222,14 +228,20 @@ def test_a_service_and_the_password_file(shell: Shell, live: Live) -> None:
     assert shell.out("import", "shop", "--schema-only")
 
 
-def test_the_password_is_in_no_argument_and_in_no_file(shell: Shell, live: Live) -> None:
-    shell.environ.pop("PGPASSWORD")
+@pytest.mark.parametrize("in_url", [True, False])
+def test_the_password_is_in_no_argument_and_in_no_file(
+    shell: Shell, live: Live, in_url: bool
+) -> None:
+    if in_url:
+        shell.environ.pop("PGPASSWORD")
+    url = live.url(password=f":{IN_URL}" if in_url else "")
     with live.gate_closed():
-        process = start(shell, live.url(password=f":{IN_URL}"), "--name", "prod")
+        process = start(shell, url, "--name", "prod")
         eventually(lambda: live.dumping() == 1, "pg_dump")
         seen = arguments_of_processes()
         assert b"pg_dump" in seen
         assert b"--format=custom" in seen
+        assert PASSWORD not in environment_of_engine(shell)
         for secret in (PASSWORD, IN_URL):
             assert secret.encode() not in seen
     output, errors = process.communicate(timeout=60)
@@ -282,6 +294,20 @@ def test_failures_to_connect_come_with_advice(shell: Shell, live: Live) -> None:
         assert (ended.returncode, "s3cret" in ended.stderr) == (2, False), ended.stderr
     (shell.home / "prod.dump").touch()
     assert "prepare --dump" in shell.run("import", "prod.dump").stderr
+
+
+def test_a_missing_password_is_asked_for_at_a_terminal(shell: Shell, live: Live) -> None:
+    shell.environ.pop("PGPASSWORD")
+    code, output, shown = answered(
+        shell.command("import", live.url(), "--schema-only"),
+        environment(shell.home),
+        shell.home,
+        "Password of the live database: ",
+        f"{PASSWORD}\n",
+    )
+    assert code == 0, shown
+    assert output.startswith("postgres://")
+    assert PASSWORD not in output + shown
 
 
 def test_what_may_not_be_read_is_named_with_a_way_out(shell: Shell, live: Live) -> None:
@@ -395,3 +421,24 @@ def test_an_engine_killed_during_an_upload_sweeps_at_its_next_start(engine: Engi
     eventually(lambda: len(files_of_dumps(engine)) == 2, "the sweep")
     assert engine.call("GET", "/v1/dumps").json() == [kept]
     assert engine.call("GET", "/v1/cache/status").json()["dump_bytes"] == 6
+
+
+def test_a_dump_that_a_job_restores_stays(engine: EngineProcess) -> None:
+    script = (
+        b"--\n-- PostgreSQL database dump\n--\n\nSELECT pg_sleep(100);\n\n"
+        b"--\n-- PostgreSQL database dump complete\n--\n"
+    )
+    dump_id = engine.call("POST", "/v1/dumps", content=script).json()["dump_id"]
+    body = {
+        "prepare_kind": "chain",
+        "image_id": "postgres:18",
+        "stages": [{"kind": "dump", "dump_id": dump_id}],
+    }
+    job = engine.call("POST", "/v1/prepare-jobs", json=body).json()["job_id"]
+    refused = engine.call("DELETE", f"/v1/dumps/{dump_id}")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert job in refused.json()["details"]
+    engine.call("POST", f"/v1/prepare-jobs/{job}/cancel")
+    eventually(lambda: engine.call("DELETE", f"/v1/dumps/{dump_id}").status_code == 200)
+    refused = engine.call("POST", "/v1/prepare-jobs", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (409, "dump_missing")

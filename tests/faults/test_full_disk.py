@@ -131,3 +131,31 @@ def test_an_instance_and_a_snapshot_on_a_full_disk(engine_on_disk: EngineProcess
             return False
 
     eventually(answers, "an answer of the instance")
+
+
+@pytest.mark.parametrize("declares_size", [True, False])
+def test_an_upload_of_a_dump_on_a_full_disk(
+    engine_on_disk: EngineProcess, declares_size: bool
+) -> None:
+    """Other dumps make room; an upload without room is refused, and leaves nothing."""
+    engine = engine_on_disk
+
+    def upload(size: int) -> httpx.Response:
+        pieces = (os.urandom(MIB) for _ in range(size))
+        content = b"".join(pieces) if declares_size else pieces
+        return engine.call("POST", "/v1/dumps", content=content)
+
+    configure(engine, minStateAge="0s", reserveBytes=0)
+    assert upload(48).status_code == 201
+    fill(engine)
+    made = upload(16)
+    assert made.status_code == 201, made.text
+    assert engine.call("GET", "/v1/dumps").json() == [made.json()]
+    fill(engine)
+    refused = upload(64)
+    assert refused.status_code == 507, refused.text
+    assert "the disk of the state store" in refused.json()["message"]
+    eventually(lambda: not list((engine.store / "dumps" / "tmp").iterdir()), "the end of it")
+    filler(engine).unlink()
+    os.sync()
+    assert upload(8).status_code == 201
