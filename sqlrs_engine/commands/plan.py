@@ -3,7 +3,7 @@
 import argparse
 
 from . import SUCCESS, preparation
-from .project_arguments import add_database, chosen_database, speaking_of
+from .project_arguments import add_database, chosen_database, report_failure, speaking_of
 from .terminal import Terminal
 
 
@@ -28,6 +28,6 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     with preparation.engine_for(args, terminal) as engine, speaking_of(database):
         outcome = preparation.prepare(engine, body, args, terminal)
         if not outcome.succeeded:
-            return preparation.report_failure(outcome, args, terminal)
+            return report_failure(database, outcome, args, terminal)
         preparation.print_plan(engine, outcome, args, terminal)
     return SUCCESS

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import preparation
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -55,6 +56,20 @@ def speaking_of(database: "Database") -> Iterator[None]:
     except ApiError as error:
         details = error.details and database.located(error.details)
         raise ApiError(error.http_status, error.message, details) from error
+
+
+def report_failure(
+    database: "Database",
+    outcome: preparation.Outcome,
+    args: argparse.Namespace,
+    terminal: Terminal,
+) -> int:
+    """Print why there is no result, in words of the project file; return the exit code."""
+    code = preparation.report_failure(outcome, args, terminal)
+    error = outcome.job.get("error") or {}
+    if not args.json and "--image" in f"{error.get('message')} {error.get('details')}":
+        terminal.report(f"in {database.file.name}, --image is {database.image_place}")
+    return code
 
 
 def chosen_database(args: argparse.Namespace, terminal: Terminal) -> "Database":

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from sqlrs_engine.errors import InvalidArgument
 
 from . import SUCCESS, connection, env_file, preparation
-from .project_arguments import add_database, chosen_database, speaking_of
+from .project_arguments import add_database, chosen_database, report_failure, speaking_of
 from .terminal import Terminal, places, short
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
         if instance is None:
             outcome = preparation.prepare(engine, body, args, terminal)
             if not outcome.succeeded:
-                return preparation.report_failure(outcome, args, terminal)
+                return report_failure(database, outcome, args, terminal)
             instance = outcome.job["result"]
         preparation.bind(engine, instance["instance_id"], database.instance_name, database.ttl)
         if current is not None:
@@ -89,14 +89,9 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             terminal.report(f"{database.instance_name} runs; for psql: {_exec(database, args)}")
             if former is not None:
                 _let_go(engine, former, terminal)
-    _print(instance, database, args, terminal, reused=current is not None)
     if file is not None:
-        env_file.write(file, connection.variables(instance["dsn"]))
-        if env_file.tracked_by_git(file):
-            terminal.report(
-                f"warning: Git tracks {args.write_env}, which has a password now: remove it "
-                "(git rm --cached) and add it to .gitignore"
-            )
+        _write(file, instance["dsn"], terminal)
+    _print(instance, database, args, terminal, reused=current is not None)
     return SUCCESS
 
 
@@ -154,6 +149,16 @@ def _let_go(engine: "EngineClient", former: Json, terminal: Terminal) -> None:
     terminal.report(
         f"the former one runs on as {shown} until it expires; to delete it: sqlrs-engine rm {shown}"
     )
+
+
+def _write(file: Path, dsn: str, terminal: Terminal) -> None:
+    """Write the variables to a file, and warn of one that may become public."""
+    env_file.write(file, connection.variables(dsn))
+    if env_file.tracked_by_git(file):
+        terminal.report(
+            f"warning: Git tracks {file.name}, which has a password now: remove it "
+            "(git rm --cached) and add it to .gitignore"
+        )
 
 
 def _print(

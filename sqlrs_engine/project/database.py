@@ -87,13 +87,15 @@ class Stage:
 class Database:
     """A database of the project file ``file``, with the stages of those that it starts from first.
 
-    ``ttl`` is a duration as the API takes it, None for the engine's default.
+    ``ttl`` is a duration as the API takes it, None for the engine's default. ``image_place`` is
+    where the file names the image.
     """
 
     name: str
     instance_name: str
     ttl: str | None
     image: str
+    image_place: str
     stages: tuple[Stage, ...]
     file: Path
 

@@ -9,7 +9,7 @@ from sqlrs_engine.errors import InvalidArgument
 
 from .database import Database, Table, duration, instance_name, own_stages
 from .file import parse
-from .problems import Problem, invalid
+from .problems import Problem, invalid, place
 from .references import lineage, reference_problems
 from .shape import nearest, shape_problems
 
@@ -47,6 +47,7 @@ class Project:
             instance_name=instance_name(name, table, self.path.parent.name),
             ttl=duration(table),
             image=self.tables[origins[0]]["image"],
+            image_place=place(("database", origins[0], "image")),
             stages=tuple(
                 stage for each in origins for stage in own_stages(each, self.tables[each])
             ),

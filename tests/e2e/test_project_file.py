@@ -189,6 +189,10 @@ def test_failures_name_the_place(shell: Shell, shop: Path) -> None:
     assert "demo.sql:2: ERROR" in failed.stderr
     as_json = shell.run("up", "demo", "--json", cwd=shop)
     assert '"code": "step_failed"' in as_json.stdout
+    (shop / "db" / "demo.sql").write_text("create extension postgis;\n")
+    lacking = shell.run("up", "demo", cwd=shop)
+    assert lacking.returncode == 1
+    assert "in sqlrs.toml, --image is database.app.image" in lacking.stderr
     (shop / "db" / "demo.sql").unlink()
     for command in ("up", "plan", "explain"):
         refused = shell.run(command, "demo", cwd=shop)
