@@ -1,7 +1,8 @@
 """What wildcards leave out: files that ``.gitignore`` names, and directories of caches."""
 
 import os
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,19 +35,11 @@ class Rules:
 
     def with_file(self, path: Path) -> "Rules":
         """Return the rules with a directory's own file, which exists. Raises InvalidArgument."""
-        from pathspec import GitIgnoreSpec
-
         try:
             text = path.read_text(errors="replace")
         except OSError as error:
             raise InvalidArgument("cannot read file", f"{path}: {error.strerror}") from error
-        try:
-            spec = GitIgnoreSpec.from_lines(text.splitlines())
-        except ValueError as error:
-            raise InvalidArgument(
-                "a .gitignore file has an invalid pattern: correct it", f"{path}: {error}"
-            ) from error
-        return Rules(((spec, ""), *self.specs))
+        return Rules(((_spec(text.splitlines()), ""), *self.specs))
 
     def leave_out(self, name: str, *, directory: bool) -> bool:
         """Return whether an entry of the directory is left out."""
@@ -58,6 +51,26 @@ class Rules:
             if decision is not None:
                 return decision
         return False
+
+
+def _spec(lines: Sequence[str]) -> "GitIgnoreSpec":
+    """Read the lines of a ``.gitignore``; invalid ones match nothing, as in git."""
+    from pathspec import GitIgnoreSpec
+
+    try:
+        return GitIgnoreSpec.from_lines(lines)
+    except (ValueError, re.error):
+        return GitIgnoreSpec.from_lines(line for line in lines if _is_valid(line))
+
+
+def _is_valid(line: str) -> bool:
+    from pathspec import GitIgnoreSpec
+
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except (ValueError, re.error):
+        return False
+    return True
 
 
 def is_cache(names: Collection[str]) -> bool:

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sqlrs_engine.errors import InvalidArgument
 from sqlrs_engine.prepare.command import inputs as input_files
@@ -123,6 +125,18 @@ def test_a_pattern_whose_files_are_all_left_out_matches_nothing(app, matched):
         matched("a.*", "!a.sql", "b.txt")
 
 
+@given(st.text(alphabet="*?[]!-^az/.\\\\~é\n b1", max_size=12))
+def test_whatever_a_pattern_is_it_matches_or_is_refused(tmp_path_factory, pattern):
+    root = tmp_path_factory.getbasetemp() / "any"
+    (root / "a" / "b1").mkdir(parents=True, exist_ok=True)
+    (root / "a" / "b1" / "z").touch()
+    try:
+        files = InputFiles(FileDigests()).read(root, [pattern]).files
+    except InvalidArgument:
+        return
+    assert [file.path for file in files] == ["a/b1/z"]
+
+
 class TestIgnored:
     def test_files_of_gitignore_count_only_by_name(self, app, matched):
         app.write("app.py", "app.pyc", "build/x.sql", "db/keep.log", "db/a.log", "db/local.sql")
@@ -168,7 +182,12 @@ class TestIgnored:
         app.write("a.sql", "pyvenv.cfg")
         assert matched("*") == ["a.sql", "pyvenv.cfg"]
 
-    def test_an_invalid_gitignore_is_an_error_that_names_it(self, app, matched):
+    def test_invalid_lines_of_a_gitignore_match_nothing_as_in_git(self, app, matched):
+        app.write("a.sql", "b.txt")
+        app.write(".gitignore", text="!\n*.txt\n[z-a]\n")
+        assert matched("*") == [".gitignore", "a.sql"]
+
+    def test_a_gitignore_that_cannot_be_read_is_an_error_that_names_it(self, app, matched):
         app.write("a.sql")
         (app.root / ".gitignore").mkdir()
         with pytest.raises(InvalidArgument, match=r"\.gitignore"):
