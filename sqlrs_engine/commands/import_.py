@@ -1,6 +1,7 @@
 """``import``: dump a live database, and make a database from the dump."""
 
 import argparse
+import os
 from collections.abc import Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -99,7 +100,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     ttl = None if args.ttl is None else durations.format(durations.parse(args.ttl))
     if args.name:
         check_name(args.name)
-    if args.url and (terminal.cwd / args.url).exists():
+    if source.given == {"dbname": args.url} and os.path.exists(terminal.cwd / args.url):  # noqa: PTH110 - Path's may raise
         raise InvalidArgument(
             "this is a file, not a live database: use sqlrs-engine prepare --dump", args.url
         )

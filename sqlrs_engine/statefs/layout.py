@@ -8,6 +8,7 @@
     work/<run>-<random>                          under construction
     trash/<run>-<random>                         being deleted
     set-aside/…                                  out of use, under the paths they had
+    dumps/…                                      kept dumps (``sqlrs_engine.dumps``)
 
 Each of these is a *container*: a directory with the engine's marker, the cluster's data directory
 ``data`` and, while a server uses it, its log. ``run`` names one run of an engine: what an earlier
@@ -45,7 +46,7 @@ class Layout:
 
     def check(self) -> None:
         """Raise StoreDamaged when something other than a directory is in the place of one."""
-        for name in ("engines", "instances", "work", "trash", "set-aside"):
+        for name in ("engines", "instances", "dumps", "work", "trash", "set-aside"):
             place = self.root / name
             if os.path.lexists(place) and not place.is_dir():
                 raise StoreDamaged(

@@ -423,6 +423,31 @@ def test_an_engine_killed_during_an_upload_sweeps_at_its_next_start(engine: Engi
     assert engine.call("GET", "/v1/cache/status").json()["dump_bytes"] == 6
 
 
+def test_dumps_make_room_for_states(engine: EngineProcess) -> None:
+    def status() -> dict[str, int]:
+        answer: dict[str, int] = engine.call("GET", "/v1/cache/status").json()
+        return answer
+
+    def configure(**settings: object) -> None:
+        for name, value in settings.items():
+            body = {"path": f"cache.capacity.{name}", "value": value}
+            assert engine.call("PATCH", "/v1/config", json=body).status_code == 200
+
+    engine.prepare("-c", "create table t as select 1 as n")
+    usage = status()["usage_bytes"]
+    configure(minStateAge="0s", reserveBytes=0, maxBytes=int(2.6 * usage))
+    uploaded = engine.call("POST", "/v1/dumps", content=b"x" * (usage // 2))
+    assert uploaded.status_code == 201
+    before = status()
+    assert before["usage_bytes"] == usage + usage // 2
+    assert before["dump_bytes"] == before["reclaimable_bytes"] == usage // 2
+    engine.prepare("-c", "create table t as select 2 as n")
+    assert engine.call("GET", "/v1/dumps").json() == []
+    after = status()
+    assert (after["dump_count"], after["state_count"]) == (0, 2)
+    assert "sqlrs_evictions_total 1.0" in engine.call("GET", "/metrics").text
+
+
 def test_a_dump_that_a_job_restores_stays(engine: EngineProcess) -> None:
     script = (
         b"--\n-- PostgreSQL database dump\n--\n\nSELECT pg_sleep(100);\n\n"
