@@ -1,6 +1,7 @@
 """Checks find what is wrong outside of the project file, all of it at once."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from sqlrs_engine.errors import NotFound
 from sqlrs_engine.project.checks import problems_of
 
-from .conftest import Written
+Written = Callable[..., Path]
 
 DUMP = """\
 --

@@ -1,5 +1,6 @@
 """Databases of a project: references, names, and the requests made of them."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from sqlrs_engine.project.database import instance_name
 from sqlrs_engine.project.project import Project
 from sqlrs_engine.registry import check_name
 
-from .conftest import Written
+Written = Callable[..., Path]
 
 APP = """
 [database.app]

@@ -198,10 +198,10 @@ def test_every_key_is_documented() -> None:
             assert f"| `{key}` |" in document
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/project-file.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/project-file.md", "docs/recipes.md"])
 def test_the_files_in_the_documents_are_valid(document: str) -> None:
     text = (ROOT / document).read_text()
     files = re.findall(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    shown = [file for file in files if "[database" in file]
+    shown = [file for file in files if "\nimage = " in file]
     assert shown
     assert [lines(file) for file in shown] == [[] for _ in shown]
