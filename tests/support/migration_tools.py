@@ -41,9 +41,9 @@ def python_environment(requirements: Path) -> Path:
     """Return a virtual environment with what a ``requirements.txt`` lists."""
 
     def make(place: Path) -> None:
-        _install([sys.executable, "-m", "venv", "--without-pip", place], place.parent)
-        python = place / "bin" / "python"
-        pip = [sys.executable, "-m", "pip", "--quiet", "--python", python]
+        _install([sys.executable, "-m", "venv", place], place.parent)
+        # Isolated, since pip takes what PYTHONPATH leads to for installed.
+        pip = [place / "bin" / "python", "-I", "-m", "pip", "--quiet"]
         _install([*pip, "install", "--requirement", requirements], place.parent)
 
     return _made("python", platform.python_version() + requirements.read_text(), make)
