@@ -3,14 +3,17 @@
 The states of a chain are looked up from the last to the first: the first one found is the
 *nearest*. For the next step, the state with the most similar recipe is found among the states made
 of the same parent (of any image for the first step). For each later step, it is found among the
-children of the one before. The inputs that differ in all of them have changed.
+children of the one before. The inputs that differ in all of them have changed, and so have observed
+inputs because of which a step does not lead to the state of its planned id.
 """
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Protocol
 
+from sqlrs_engine.states.observed_inputs import Resolution
 from sqlrs_engine.store import StateStore
 from sqlrs_engine.store.records import Json, Recipe
 
@@ -50,6 +53,10 @@ class Plan(Protocol):
     @property
     def steps(self) -> Sequence[Step]:
         """The chain of steps."""
+
+    @property
+    def resolutions(self) -> Mapping[str, Resolution]:
+        """How the ids of the states came about, by these ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +98,10 @@ def _changes(plan: Plan, cached: int, states: StateStore) -> list[Json]:
     changes: list[Json] = []
     parent = plan.steps[cached].parent_state_id
     for number, step in enumerate(plan.steps[cached:], start=cached):
+        resolution = plan.resolutions.get(step.state_id)
+        if resolution is not None:
+            names = _observed_names(resolution)
+            changes += [{"kind": "observed", "name": name, "step": number} for name in names]
         match = _most_alike(step, plan.image_id, states.recipes(parent, _SIBLINGS))
         if match is None:
             break
@@ -101,6 +112,16 @@ def _changes(plan: Plan, cached: int, states: StateStore) -> list[Json]:
         ]
         parent = match.recipe.state_id
     return changes
+
+
+def _observed_names(resolution: Resolution) -> Iterator[str]:
+    """Yield the observed inputs that have changed since the step ran."""
+    for each in resolution.changed:
+        if each.kind == "unseen":
+            yield "what could not be observed when the step ran"
+        else:
+            path = os.path.normpath(Path(resolution.root or "", each.path))
+            yield path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _most_alike(step: Step, image_id: str, recipes: Sequence[Recipe]) -> _Match | None:

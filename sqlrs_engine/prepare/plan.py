@@ -110,6 +110,13 @@ class Step(ABC):
         """Return whether the step is known to write a file itself, so that it is no input."""
         return False
 
+    def overlooked(self, seen: Collection[str], planned: Collection[str]) -> str | None:
+        """Return why the step may have read more files than ``seen`` and ``planned``.
+
+        None if nothing is known that leads elsewhere.
+        """
+        return None
+
     def reads_names_in(self, directory: str) -> bool:
         """Return whether the names in a directory count in ``task_hash``, as far as they matter."""
         return False

@@ -37,6 +37,10 @@ def script(project: Path, body: str) -> str:
 
 INSERT = "insert into t select unnest(string_to_array(trim(:'text', e'\\n'), e'\\n')::int[]);"
 WAYS = {
+    "an include by a variable that psql sets": (
+        "data/extra.sql",
+        "select 'data/extra' || '.sql' as name \\gset\n\\i :name",
+    ),
     "a program that copies": (
         "data/values.csv",
         "\\copy t from program 'cat data/values.csv'",

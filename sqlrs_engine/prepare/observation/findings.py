@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from sqlrs_engine.states.observed_inputs import UNSEEN, Values
@@ -13,6 +14,7 @@ from .watch import Sight, Watch
 
 MOST_INPUTS = 5000
 _SHOWN = 5
+_AGAIN = "the next prepare runs the step again"
 
 Key = tuple[Literal["file", "directory", "link"], str]
 
@@ -24,13 +26,14 @@ class Expectation:
     ``root`` is the directory that paths are relative to, without symbolic links. ``is_planned`` is
     whether a file's content is in the planned id, or the names of a directory are. ``values`` are
     those of the observed inputs that count in the id by now. ``writes`` is whether the step is
-    known to write a file itself.
+    known to write a file itself, ``overlooked`` why it may have read more than these files.
     """
 
     root: str
     is_planned: Callable[[str], bool]
     values: Values
     writes: Callable[[str], bool]
+    overlooked: Callable[[Collection[str]], str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,11 @@ class Findings:
     def complete(self) -> bool:
         """Whether everything was seen."""
         return UNSEEN not in self.inputs
+
+    @classmethod
+    def nothing_seen(cls, reason: str) -> "Findings":
+        """Return the findings about a step that had to be observed and could not be."""
+        return cls(inputs=(UNSEEN,), notes=(f"not what it read ({reason}): {_AGAIN}",))
 
 
 def find(watch: Watch, expected: Expectation, values: InputValues) -> Findings:
@@ -70,13 +78,10 @@ def find(watch: Watch, expected: Expectation, values: InputValues) -> Findings:
     if len(inputs) > MOST_INPUTS:
         inputs = [UNSEEN]
         notes = [f"it read more than {MOST_INPUTS} files that its plan does not name: {_AGAIN}"]
-    elif sight.blind is not None:
+    elif doubt := sight.blind or expected.overlooked(_files(found, expected.root)):
         inputs.append(UNSEEN)
-        notes.append(f"not all that it read was seen ({sight.blind}): {_AGAIN}")
+        notes.append(f"not all that it read was seen ({doubt}): {_AGAIN}")
     return Findings(inputs=tuple(inputs), used=frozenset(found), notes=tuple(notes))
-
-
-_AGAIN = "the next prepare runs the step again"
 
 
 def _found(sight: Sight, expected: Expectation, values: InputValues) -> Iterator[tuple[Key, str]]:
@@ -106,6 +111,10 @@ def _with_parents(paths: Sequence[str]) -> Collection[str]:
             reached.add(path)
             path = path.rpartition("/")[0]
     return reached
+
+
+def _files(found: Collection[Key], root: str) -> Collection[str]:
+    return {os.path.normpath(Path(root, path)) for kind, path in found if kind == "file"}
 
 
 def _notes(inputs: Sequence[ObservedInput]) -> list[str]:

@@ -4,11 +4,13 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from secrets import token_hex
 
 from sqlrs_engine.prepare.file_reads import printable
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Outdated, Plan, Step
 from sqlrs_engine.states.observed_inputs import ObservedInputs, Resolution
+from sqlrs_engine.store.records import ObservedInput
 
 from .findings import Expectation, Findings, find
 from .values import InputValues
@@ -81,9 +83,22 @@ class Observer:
 
         The state counts as one with these inputs from now on.
         """
-        watch, root = self._watch_of(step), self._root(step)
-        if watch is None or root is None:
+        root = self._root(step)
+        if root is None:
             return Findings()
+        watch = self._watches.get(root)
+        found = self._unseen(step) if watch is None else self._find(watch, step, root)
+        # Before the state is published: others must not see it without its inputs.
+        self._observed.published(step.state_id, found.inputs)
+        for note in found.notes:
+            self._context.log(printable(f"observed: {note}"))
+        return found
+
+    def _unseen(self, step: Step) -> Findings:
+        doubt = step.overlooked((), ())
+        return Findings() if doubt is None else Findings.nothing_seen(doubt)
+
+    def _find(self, watch: Watch, step: Step, root: str) -> Findings:
         planned = {str(file.path) for file in step.files}
         planned |= {os.path.realpath(path) for path in planned}
         expected = Expectation(
@@ -91,33 +106,37 @@ class Observer:
             is_planned=lambda path: path in planned or step.reads_names_in(path),
             values=self._resolution(step).values,
             writes=step.writes,
+            overlooked=lambda seen: step.overlooked(seen, planned),
         )
-        found = find(watch, expected, self._values)
-        # Before the state is published: others must not see it without its inputs.
-        self._observed.published(step.state_id, found.inputs)
         unwatched = watch.notes()
         if unwatched and root not in self._told:
             self._told.add(root)
             self._context.log(
                 printable(f"observed: {root}, except for {', '.join(unwatched)} in it")
             )
-        for note in found.notes:
-            self._context.log(printable(f"observed: {note}"))
-        return found
+        return find(watch, expected, self._values)
 
     def settle(self, step: Step, found: Findings) -> None:
-        """Forget inputs that the step has not used after all; its state is published.
+        """Correct the inputs of the state in whose place another one was published now.
 
-        They were read by others while the state that this one takes the place of was built: the
-        step is the same, and only inputs that it does not use have changed.
+        If the step has used none of those that had changed, others had read them while that state
+        was built: it is as good as this one.
         """
         resolution = self._resolution(step)
-        earlier = resolution.instead_of
-        if earlier is None or not found.complete:
+        earlier, changed = resolution.instead_of, resolution.changed
+        if earlier is None:
             return
-        if all(each.kind != "unseen" and each.key not in found.used for each in resolution.changed):
-            kept = [each for each in self._observed.of(earlier) if each.key in found.used]
-            self._observed.replace(earlier, kept)
+        inputs = self._observed.of(earlier)
+        was_unseen = any(each.kind == "unseen" for each in changed)
+        if was_unseen and not found.complete:
+            # The next run takes the place of this one, and not a place behind it.
+            again = ObservedInput("unseen", token_hex(16), None)
+            kept = [*(each for each in inputs if each.kind != "unseen"), again]
+        elif not was_unseen and found.complete and found.used.isdisjoint(e.key for e in changed):
+            kept = [each for each in inputs if each.key in found.used]
+        else:
+            return
+        self._observed.replace(earlier, kept)
 
     def close(self) -> None:
         """End the watches."""

@@ -16,6 +16,7 @@ from .input_digest import InputDigest
 from .interpreter.session import SessionStart
 from .staged_files import StagedFiles
 from .step import PsqlStep, StagedStep
+from .unnamed_reads import UnnamedReads
 
 _SUMMARY_CHARS = 200
 
@@ -24,12 +25,14 @@ _SUMMARY_CHARS = 200
 class StepDraft:
     """The arguments and the working directory of a step, and the digest of what it reads.
 
-    ``place`` is the working directory relative to the script's, None if it makes no difference.
+    ``unnamed`` are the files that only psql knows. ``place`` is the working directory relative to
+    the script's, None if it makes no difference.
     """
 
     arguments: StepArguments
     directory: Path | None
     digest: InputDigest
+    unnamed: UnnamedReads
     place: str | None = None
 
     def not_reusable(self) -> "StepDraft":
@@ -121,6 +124,7 @@ class PsqlDraft(StageDraft):
                 after_programs=digest.after_programs,
                 generated=self.generated,
                 session_end=digest.next_start,
+                unnamed=step.unnamed,
                 recipe=recipe | _origin(step) | planning.first_recipe(parent),
             )
             parent = state_id

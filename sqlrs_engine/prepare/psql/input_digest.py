@@ -4,7 +4,7 @@ Content counts, names and places do not, so a moved checkout has the same states
 """
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sqlrs_engine.prepare.file_reads import FileRead
@@ -26,7 +26,8 @@ class InputDigest:
     ``text`` is the digest of a command's or standard input's own text, ``sources`` those of the
     files' own contents by path: the cache explains misses by them. ``volatile`` is the reason
     why the digest does not cover everything, None if it does: the state of such a step must not
-    be reused. ``notes`` name what else the script reads, which the digest ignores.
+    be reused. ``unnamed`` are such reasons, too: files that only psql knows, which can be observed.
+    ``notes`` name what else the script reads, which the digest ignores.
     ``after_programs`` are the files that are read after programs which may have written them:
     the resolved names by path. ``next_start`` is how the next step's session begins;
     ``uses_earlier`` is whether this step reads what earlier ones write, ``looked_for_absent``
@@ -37,6 +38,7 @@ class InputDigest:
     digest: str
     files: tuple[FileRead, ...]
     volatile: str | None = None
+    unnamed: tuple[str, ...] = ()
     text: str | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -45,6 +47,12 @@ class InputDigest:
     uses_earlier: bool = False
     looked_for_absent: bool = False
     runs_programs: bool = False
+
+    def unobserved(self) -> "InputDigest":
+        """Return the digest for a step that cannot be observed."""
+        if not self.unnamed:
+            return self
+        return replace(self, volatile=self.volatile or self.unnamed[0], unnamed=())
 
     @property
     def writes(self) -> bool:
@@ -97,6 +105,7 @@ def input_digest(
         digest=digest,
         files=tuple(findings.files),
         volatile=findings.volatile,
+        unnamed=tuple(findings.unnamed),
         text=text,
         sources=findings.sources,
         notes=tuple(dict.fromkeys(findings.notes))[:_MOST_NOTES],

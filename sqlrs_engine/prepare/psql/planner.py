@@ -1,6 +1,7 @@
 """Reads the scripts of psql requests, with everything that they include."""
 
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -10,12 +11,13 @@ from sqlrs_engine.sources import Blobs, Trees
 
 from .arguments import Input, PsqlArguments, StepArguments
 from .draft import PsqlDraft, StepDraft
-from .input_digest import input_digest
+from .input_digest import InputDigest, input_digest
 from .interpreter.session import SessionStart
 from .local_files import LocalFiles
 from .remote_files import RemoteRequestFiles, UploadedScripts
 from .source_files import RequestFiles
 from .staged_files import StagedFiles
+from .unnamed_reads import UnnamedReads
 
 # The options that make psql write a file.
 _OUTPUT_OPTIONS = "oL"
@@ -95,9 +97,9 @@ class PsqlPlanner:
             # A script of another machine runs in its own directory, wherever its client is.
             elsewhere = is_file and bool(stage.work_dir) and not stage.is_remote
             directory = fallback if elsewhere or not is_file else _beside(step.input)
-            digest = input_digest(
-                step.input,
-                stage.stdin,
+            digest_of = partial(
+                input_digest,
+                stdin=stage.stdin,
                 files=files.for_step(),
                 directory=directory,
                 variables=_variables(step),
@@ -106,12 +108,30 @@ class PsqlPlanner:
                 outputs=_outputs(step),
                 generated=self._generated,
             )
+            digest = digest_of(step.input)
             start = digest.next_start
+            if stage.is_remote or fallback is None:
+                digest = digest.unobserved()
+            unnamed = UnnamedReads(
+                digest.unnamed, bool(digest.notes), partial(_followed, digest_of)
+            )
             if digest.uses_earlier:
                 steps = [earlier.not_reusable() for earlier in steps]
             place = _place(step.input, directory) if elsewhere and digest.runs_programs else None
-            steps.append(StepDraft(arguments=step, directory=directory, digest=digest, place=place))
+            steps.append(
+                StepDraft(
+                    arguments=step,
+                    directory=directory,
+                    digest=digest,
+                    unnamed=unnamed,
+                    place=place,
+                )
+            )
         return steps
+
+
+def _followed(digest_of: Callable[[Input], InputDigest], script: Path) -> InputDigest:
+    return digest_of(Input("file", str(script)))
 
 
 def _beside(script: Input) -> Path:

@@ -15,6 +15,7 @@ from .arguments import StepArguments
 from .interpreter.session import SessionStart
 from .runner import Invocation, run_psql
 from .staged_files import StagedFiles
+from .unnamed_reads import UnnamedReads
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,8 @@ class PsqlStep(Step):
     ``stdin`` is what ``-f -`` reads. ``home`` is ``$HOME``, None for that of the engine's user.
     ``after_programs`` are the files that are read after programs which may have written them: the
     resolved names by path. ``generated`` collects those that turn out to be written so.
-    ``session_end`` has the files that psql writes and the programs that it runs.
+    ``session_end`` has the files that psql writes and the programs that it runs, ``unnamed`` the
+    reads of files that only psql knows.
     """
 
     kind = PsqlStage.kind
@@ -36,6 +38,11 @@ class PsqlStep(Step):
     after_programs: Mapping[Path, str] = field(default_factory=dict)
     generated: set[str] = field(default_factory=set)
     session_end: SessionStart = field(default_factory=SessionStart)
+    unnamed: UnnamedReads
+
+    def overlooked(self, seen: Collection[str], planned: Collection[str]) -> str | None:
+        """Return why a file that only psql knows may not have been seen."""
+        return self.unnamed.doubt(seen, planned)
 
     def writes(self, path: str) -> bool:
         """Return whether psql writes a file, or a program does whose text names it."""

@@ -260,12 +260,10 @@ def test_changed_settings_are_named(shop):
 
 
 def test_what_cannot_be_cached_says_why(shop):
-    shop.write("data.sql", "select 1;")
-    main = shop.write("main.sql", "select 'data.sql' as f \\gset\n\\i :f\n")
-    shop.prepare("-f", main)
-    ((kind, reason, step),) = shop.changes("-f", main)
+    shop.prepare("-f", "-", stdin="\\i -\n")
+    ((kind, reason, step),) = shop.changes("-f", "-", stdin="\\i -\n")
     assert (kind, step) == ("volatile", 0)
-    assert "only psql knows" in reason
+    assert "reads the rest of the script" in reason
 
 
 def test_of_many_alike_the_one_with_the_fewest_changes_is_taken(shop):

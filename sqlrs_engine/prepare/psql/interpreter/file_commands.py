@@ -105,7 +105,7 @@ class FileCommands:
             self._files.check_name(copy.file)
         expanded = self._session.expand_tilde(copy.file)
         if expanded is None:
-            self._findings.doubt(f"{location}: only psql knows where {copy.file} is")
+            self._findings.doubt_name(f"{location}: only psql knows where {copy.file} is")
             return (command.arguments,)
         name = canonical(expanded)
         path = self._path(name, location)
@@ -262,7 +262,7 @@ class FileCommands:
             return None, ""
         name = self._session.expand(given[0], semicolon=False)
         if name is None:
-            self._findings.doubt(
+            self._findings.doubt_name(
                 f"{location}: only psql knows which file \\{command.name} {given[0]} reads"
             )
         if not name:
@@ -271,7 +271,7 @@ class FileCommands:
             self._files.check_name(name)
         expanded = self._session.expand_tilde(name)
         if expanded is None:
-            self._findings.doubt(f"{location}: only psql knows where {name} is")
+            self._findings.doubt_name(f"{location}: only psql knows where {name} is")
         return expanded, command.arguments.partition(given[0])[2]
 
     def _path(self, name: str, location: str) -> Path | None:
@@ -283,7 +283,7 @@ class FileCommands:
         if self._files.is_absolute(name):
             return path
         if not self._session.directory_known:
-            self._findings.doubt(f"{location}: only psql knows in which directory {name} is")
+            self._findings.doubt_name(f"{location}: only psql knows in which directory {name} is")
             return None
         if self._session.directory is None:
             raise InvalidArgument(

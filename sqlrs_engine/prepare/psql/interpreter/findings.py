@@ -15,13 +15,15 @@ class Findings:
     """The files that a script reads, and the reasons why its digest may not cover everything.
 
     ``sources`` are the digests of the files by their printable paths. ``notes`` name what else
-    the script reads; the digest ignores it. ``volatile`` is the first reason why the result must
-    not be reused, None if there is none.
+    the script reads; the digest ignores it. ``unnamed`` are the reads of files which only psql
+    knows, as reasons for doubt. ``volatile`` is the first other reason why the result must not be
+    reused, None if there is none.
     """
 
     files: list[FileRead] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    unnamed: list[str] = field(default_factory=list)
     volatile: str | None = None
     lost: bool = False  # whether only psql knows what it does from here on
     looked_for_absent: bool = False  # whether it depends on a file or directory not to exist
@@ -39,6 +41,10 @@ class Findings:
         """
         self.lost |= lost
         self.volatile = self.volatile or printable(reason)
+
+    def doubt_name(self, reason: str) -> None:
+        """Note that only psql knows which file is read."""
+        self.unnamed.append(printable(reason))
 
     def note_program(self, location: str, command: str) -> None:
         """Note that the script uses the output of a program."""

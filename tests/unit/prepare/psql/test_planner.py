@@ -246,13 +246,31 @@ def test_the_work_dir_of_programs_counts_relative_to_the_script(checkout, tmp_pa
 
 def test_a_volatile_step_and_those_after_it_get_ids_of_their_own():
     args = ("-c", "select 1", "-f", "-", "-c", "select 2")
-    stdin = "select 'x' as f \\gset\n\\i :f\n"
+    stdin = "\\i -\n"
     one, other = (plan(*args, stdin=stdin, work_dir="/") for _ in range(2))
     assert one.state_ids[0] == other.state_ids[0]
     assert one.state_ids[1] != other.state_ids[1]
     assert one.state_ids[2] != other.state_ids[2]
     assert [bool(step.volatile) for step in one.steps] == [False, True, False]
     assert one.signature != other.signature
+
+
+def test_a_file_that_only_psql_knows_is_cacheable_where_it_can_be_observed(scripts):
+    stdin = "select 'one.sql' as f \\gset\n\\i :f\n"
+    assert plan("-f", "-", stdin=stdin).steps[0].volatile
+    (step,) = plan("-f", "-", stdin=stdin, work_dir=str(scripts)).steps
+    assert step.volatile is None
+    assert "only psql knows" in step.overlooked((), ())
+    assert step.overlooked([str(scripts / "one.sql")], ()) is None
+    both = [str(scripts / "one.sql"), str(scripts / "two.sql")]
+    assert "other programs" in step.overlooked(both, ())
+    (scripts / "one.sql").write_text("\\i two.sql\n")
+    assert step.overlooked(both, ()) is None
+    assert "two.sql is not observed" in step.overlooked(both[:1], ())
+    (scripts / "one.sql").write_text("\\i :g\n")
+    assert "which file \\i :g reads" in step.overlooked(both[:1], ())
+    (scripts / "one.sql").unlink()
+    assert "cannot read file" in step.overlooked(both[:1], ())
 
 
 def test_a_variable_that_an_option_unsets_is_unknown():

@@ -50,11 +50,14 @@ def test_commands_and_standard_input_look_in_the_working_directory(work, command
         "\\set f x.sql\n\\prompt f\n\\ir :f\n",
     ],
 )
-def test_a_file_that_only_psql_can_find_makes_the_step_volatile(work, script):
+def test_a_file_that_only_psql_can_find_has_to_be_observed(work, script):
     work.write("x.sql", "1\n")
     work.write("y.sql", "2\n")
     work.write("main.sql", script)
-    reason = work.content().volatile
+    content = work.content()
+    assert content.volatile is None
+    (reason,) = content.unnamed
+    assert content.unobserved().volatile == reason
     assert reason.startswith(f"{work.root}/main.sql:")
     assert "only psql knows which file" in reason
 

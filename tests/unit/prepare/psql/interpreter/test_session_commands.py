@@ -14,9 +14,9 @@ def test_cd_moves_the_working_directory(work):
     work.write("main.sql", f"\\cd {work.root}/sub/deep\n\\i x.sql\n\\copy t from x.sql\n")
     assert work.reads() == ["main.sql", "sub/deep/x.sql", "sub/deep/x.sql"]
     work.write("main.sql", "\\cd :nowhere\n\\i x.sql\n")
-    assert "in which directory" in work.content().volatile
+    assert "in which directory" in work.content().unnamed[0]
     work.write("main.sql", "\\if :x\n\\cd sub\n\\endif\n\\copy t from x.sql\n")
-    assert "in which directory" in work.content().volatile
+    assert "in which directory" in work.content().unnamed[0]
     work.write("main.sql", f"\\cd :nowhere\n\\cd {work.root}/sub/deep\n\\i x.sql\n")
     assert work.content().volatile is None
     work.write("sub/deep/main.sql", "\\cd :nowhere\n\\ir x.sql\n")
@@ -65,7 +65,7 @@ def test_assignments_of_an_include_in_an_unknown_branch_are_unknown(work):
     work.write("x.sql", "1\n")
     work.write("set.sql", "\\set f x.sql\n")
     work.write("main.sql", "\\if :c\n\\i set.sql\n\\endif\n\\i :f\n")
-    assert work.content().volatile
+    assert work.content().unnamed
 
 
 def test_unknown_variables_that_name_no_file_do_not_matter(work):
