@@ -7,7 +7,7 @@ from urllib.parse import quote
 from sqlrs_engine import durations, ids
 from sqlrs_engine.errors import InvalidArgument, NotFound
 
-from . import SUCCESS, preparation
+from . import SUCCESS, preparation, traced_inputs
 from .extension_offer import prepare_with_offers
 from .prepare_request import command_request, dump_request, liquibase_request, psql_request
 from .references import by_prefix
@@ -117,13 +117,18 @@ def _add_command_options(parser: argparse.ArgumentParser) -> None:
         help="with --command: what prints the version of the program, such as 'alembic --version'",
     )
     parser.add_argument(
+        "--trace-inputs",
+        action="store_true",
+        help="with --command: run it in any case, list the files that it opens, and keep nothing",
+    )
+    parser.add_argument(
         "--work-dir",
         metavar="DIR",
         help="with --command: where the program runs (default: this directory)",
     )
 
 
-_COMMAND_OPTIONS = ("input", "no_inputs", "env", "version_command", "work_dir")
+_COMMAND_OPTIONS = ("input", "no_inputs", "env", "version_command", "trace_inputs", "work_dir")
 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
@@ -147,6 +152,9 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
             preparation.print_plan(engine, outcome, args, terminal)
             return SUCCESS
         result = outcome.job["result"]
+        if args.trace_inputs:
+            traced_inputs.show(engine, result, args, terminal)
+            return SUCCESS
         preparation.bind(engine, result["instance_id"], args.name, ttl)
     if args.json:
         terminal.print_json({"job_id": outcome.job["job_id"], **result})
@@ -175,7 +183,9 @@ def _request(args: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
 
 
 def _command(args: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
-    if bool(args.input) == args.no_inputs:
+    if args.trace_inputs and (args.plan or args.name):
+        raise InvalidArgument("--trace-inputs keeps no database: leave out --name and --plan")
+    if bool(args.input) == args.no_inputs and not (args.trace_inputs and not args.input):
         raise InvalidArgument(
             "name the files that the program reads with --input 'migrations/**', or write "
             "--no-inputs if it reads none"
@@ -187,6 +197,7 @@ def _command(args: argparse.Namespace, terminal: Terminal) -> dict[str, Any]:
         env=args.env or (),
         version_command=args.version_command,
         work_dir=args.work_dir,
+        trace_inputs=args.trace_inputs,
     )
 
 

@@ -71,6 +71,7 @@ def command_request(
     env: Sequence[str],
     version_command: str | None,
     work_dir: str | None,
+    trace_inputs: bool = False,
 ) -> dict[str, Any]:
     """Return the fields of a request for a command, with the client's PATH and the like.
 
@@ -89,6 +90,7 @@ def command_request(
         "base_env": base_environment(terminal.environ),
         "work_dir": str(terminal.cwd / (work_dir or "")),
         "version_command": _words(version_command or ""),
+        **({"trace_inputs": True} if trace_inputs else {}),
     }
     return {"prepare_kind": "chain", "stages": [stage]}
 

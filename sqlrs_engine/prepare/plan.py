@@ -85,6 +85,8 @@ class Step(ABC):
     volatile: str | None
     notes: tuple[str, ...] = ()
     recipe: Json = field(default_factory=dict)
+    # Whether the job reports which files the step opens.
+    traced: bool = False
 
     @property
     def changed_files(self) -> list[Path]:

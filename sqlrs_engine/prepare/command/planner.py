@@ -1,5 +1,6 @@
 """Plans of commands: each is one step."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,8 @@ from .program import Program, Programs
 from .step import CommandStep, origin, recipe, summary
 from .text import check_text
 from .version import Versions
+
+_TRACED = "the command runs to show which files it opens"
 
 
 class CommandPlanner:
@@ -82,13 +85,16 @@ class CommandDraft(StageDraft):
         counted = recipe(
             argv, self.inputs, self._identity(planning), self.environment, planning.settings
         )
+        if self.stage.trace_inputs:
+            counted["nonce"] = secrets.token_hex(16)
         task_hash = state_ids.step_hash(counted)
         step = CommandStep(
             parent_state_id=parent,
             state_id=planning.state_id(parent, CommandStep.kind, task_hash),
             task_hash=task_hash,
             files=(self.program.read, *self.inputs.reads),
-            volatile=None,
+            volatile=_TRACED if self.stage.trace_inputs else None,
+            traced=self.stage.trace_inputs,
             recipe=counted | origin(argv, self.inputs) | planning.first_recipe(parent),
             argv=argv,
             program=self.program,

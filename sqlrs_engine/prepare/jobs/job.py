@@ -99,7 +99,10 @@ class JobRun:
             with self._services.leases.lease(*plan.leased_ids) as lease:
                 done = self._steps_done(plan, observer)
                 self._progress.planned(self._store_plan(plan, done))
-                return self._complete(plan, done, lease, observer)
+                result = self._complete(plan, done, lease, observer)
+            if observer.traced is not None:
+                result["traced_inputs"] = observer.traced
+            return result
 
     def _plan(self, request: PrepareRequest) -> Plan:
         """Resolve the image and plan, from what was read at submission if that is unchanged."""

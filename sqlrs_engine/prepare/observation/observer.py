@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from secrets import token_hex
 
@@ -10,7 +10,7 @@ from sqlrs_engine.prepare.file_reads import printable
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Outdated, Plan, Step
 from sqlrs_engine.states.observed_inputs import ObservedInputs, Resolution
-from sqlrs_engine.store.records import ObservedInput
+from sqlrs_engine.store.records import Json, ObservedInput
 
 from .findings import Expectation, Findings, find
 from .values import InputValues
@@ -60,6 +60,8 @@ class Observer:
         self._context = context
         self._watches: dict[str, Watch | None] = {}
         self._told: set[str] = set()
+        self.traced: list[Json] | None = None
+        """The files that traced steps opened, as the API shows them; None without such steps."""
 
     def check(self, step: Step) -> None:
         """Raise Outdated unless a state that exists now is the one that the plan means."""
@@ -99,8 +101,12 @@ class Observer:
         return Findings() if doubt is None else Findings.nothing_seen(doubt)
 
     def _find(self, watch: Watch, step: Step, root: str) -> Findings:
+        self._tell_unwatched(watch, root)
         planned = {str(file.path) for file in step.files}
         planned |= {os.path.realpath(path) for path in planned}
+        if step.traced:
+            self._trace(watch, root, planned)
+            return Findings()
         expected = Expectation(
             root=root,
             is_planned=lambda path: path in planned or step.reads_names_in(path),
@@ -108,13 +114,29 @@ class Observer:
             writes=step.writes,
             overlooked=lambda seen: step.overlooked(seen, planned),
         )
+        return find(watch, expected, self._values)
+
+    def _tell_unwatched(self, watch: Watch, root: str) -> None:
         unwatched = watch.notes()
         if unwatched and root not in self._told:
             self._told.add(root)
             self._context.log(
                 printable(f"observed: {root}, except for {', '.join(unwatched)} in it")
             )
-        return find(watch, expected, self._values)
+
+    def _trace(self, watch: Watch, root: str, planned: Collection[str]) -> None:
+        """Take note of the files below the root that a step opened."""
+        sight = watch.end()
+        below = sorted(path for path in sight.read if Path(path).is_relative_to(root))
+        traced = [
+            {"path": printable(os.path.relpath(path, root)), "declared": path in planned}
+            for path in below
+        ]
+        self.traced = [*(self.traced or ()), *traced]
+        undeclared = sum(not each["declared"] for each in traced)
+        self._context.log(f"traced: {len(traced)} files read in {root}, {undeclared} not declared")
+        if sight.blind is not None:
+            self._context.log(f"traced: not all of them, because {sight.blind}")
 
     def settle(self, step: Step, found: Findings) -> None:
         """Correct the inputs of the state in whose place another one was published now.
@@ -149,7 +171,7 @@ class Observer:
 
     def _root(self, step: Step) -> str | None:
         """Return the directory around a step, None if it is not to be observed."""
-        root = None if step.volatile else self._resolution(step).root
+        root = self._resolution(step).root if step.traced or not step.volatile else None
         return None if root is None else os.path.realpath(root)
 
     def _watch_of(self, step: Step) -> Watch | None:

@@ -199,7 +199,7 @@ def test_standard_input_and_files(world, tmp_path):
 
 
 def test_a_volatile_step_is_built_each_time(world):
-    stdin = "echo x >> $DATA; : '\n\\i :f\n'"
+    stdin = "echo x >> $DATA; : '\n\\i -\n'"
     # For psql that is a quoted text; give it one that is a command.
     stdin = stdin.replace("'", "")
     world.programs.joinpath("psql").write_text("#!/bin/sh\necho x >> $DATA\n")
