@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -256,13 +257,35 @@ def slow_dumps(source, tmp_path_factory):
         connection.execute("CREATE FUNCTION f(n int) RETURNS bool LANGUAGE sql AS 'SELECT true'")
         connection.execute("CREATE TABLE t (n int CHECK (f(n)))")
         connection.execute("INSERT INTO t SELECT generate_series(1, 10)")
-        connection.execute(
-            "CREATE OR REPLACE FUNCTION f(n int) RETURNS bool LANGUAGE sql "
-            "AS 'SELECT pg_sleep(100) IS NOT NULL'"
-        )
-    real_dumps.run(source, "pg_dump", "-Fc", "-f", str(place / "archive"), dbname="slow")
-    real_dumps.run(source, "pg_dump", "-f", str(place / "script"), dbname="slow")
+        for seconds, suffix in ((0.2, "-2s"), (100, "")):
+            connection.execute(
+                "CREATE OR REPLACE FUNCTION f(n int) RETURNS bool LANGUAGE sql "
+                f"AS 'SELECT pg_sleep({seconds}) IS NOT NULL'".encode()
+            )
+            for name, arguments in (("archive", ["-Fc"]), ("script", [])):
+                path = str(place / f"{name}{suffix}")
+                real_dumps.run(source, "pg_dump", *arguments, "-f", path, dbname="slow")
     return place
+
+
+@pytest.mark.parametrize("kind", ["archive", "script"])
+def test_a_restore_is_done_again_after_a_kill(engine, slow_dumps, kind):
+    engine.prepare("-c", "select 1")  # the base state is there
+    body = {"prepare_kind": "chain", "image_id": IMAGE, "stages": [dump(slow_dumps / f"{kind}-2s")]}
+    job_id = engine.call("POST", "/v1/prepare-jobs", json=body).json()["job_id"]
+    _follow_until_progress(engine, job_id)
+    assert engine.stop(signal.SIGKILL) == -signal.SIGKILL
+    engine.start()
+    assert engine.events(job_id)[-1]["type"] == "result"
+    result = engine.call("GET", f"/v1/prepare-jobs/{job_id}").json()["result"]
+    assert query(result, "select count(*) from t") == 10
+    eventually(lambda: not _clients(slow_dumps), "the end of the first pg_restore")
+
+
+def _follow_until_progress(engine, job_id):
+    path = f"/v1/prepare-jobs/{job_id}/events"
+    with engine.client() as client, client.stream("GET", path) as response:
+        assert any("restore: " in line for line in response.iter_lines())
 
 
 def _clients(place: Path) -> list[psutil.Process]:
