@@ -18,7 +18,7 @@ from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions.listing import ImageList
 from sqlrs_engine.prepare.build.build_locks import BuildLocks
 from sqlrs_engine.prepare.build.builder import Builder
-from sqlrs_engine.prepare.dump import DumpPlanner
+from sqlrs_engine.prepare.dump import DumpPlanner, Memory
 from sqlrs_engine.prepare.jobs.events import EventLog
 from sqlrs_engine.prepare.jobs.origins import Origins
 from sqlrs_engine.prepare.jobs.service import PrepareService
@@ -147,7 +147,7 @@ class Engine:
                     config=config,
                     home=os.environ.get("HOME"),
                     dumps=DumpPlanner(
-                        store_root / "dump-digests.json", found.installed, kept=dumps
+                        Memory(store_root / "dumps.json"), found.installed, kept=dumps
                     ),
                 ),
                 builder=Builder(files, states, servers, locks, metrics, self.disk_budget, retries),

@@ -1,46 +1,32 @@
-"""The digests of dumps, remembered across engines: a large dump is read only once.
-
-::
-
-    <store>/dump-digests.json    {path: [fingerprint, digest]}, the latest used last
-"""
+"""The digests of dumps: a large dump is read only once."""
 
 import hashlib
 import json
-import logging
-import os
-import threading
 import time
-from collections import OrderedDict
-from pathlib import Path
 
 from sqlrs_engine.errors import Conflict, InvalidArgument
 from sqlrs_engine.prepare.file_reads import SETTLED_NS, FileRead, printable
 from sqlrs_engine.prepare.job_context import JobContext
 
 from .files import DumpFile
+from .memory import Memory
 from .progress import Meter
 
-_REMEMBERED = 1000
 _CHUNK_BYTES = 1024 * 1024
-
-_log = logging.getLogger(__name__)
 
 
 class DumpDigests:
     """The digests of dumps by path, each valid until a file of the dump changes; thread-safe."""
 
-    def __init__(self, memory: Path) -> None:
-        """``memory`` is the file that keeps the digests."""
+    def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self._lock = threading.Lock()
-        self._known: OrderedDict[str, tuple[str, str]] | None = None
 
     def known(self, dump: DumpFile) -> str | None:
         """Return the digest of a dump that has not changed since it was read."""
-        with self._lock:
-            found = self._load().get(str(dump.path))
-        return found[1] if found is not None and found[0] == _fingerprint(dump) else None
+        match self._memory.get(str(dump.path)):
+            case [look, str(digest)] if look == _fingerprint(dump):
+                return digest
+        return None
 
     def read(self, dump: DumpFile, context: JobContext) -> str:
         """Read a dump, unless it is known, and return the SHA-256 of its content.
@@ -66,38 +52,7 @@ class DumpDigests:
         # One changed again within a clock tick may look the same.
         if time.time_ns() - max(max(file.identity[3:]) for file in dump.files) < SETTLED_NS:
             return
-        with self._lock:
-            known = self._load()
-            known[str(dump.path)] = _fingerprint(dump), digest
-            known.move_to_end(str(dump.path))
-            while len(known) > _REMEMBERED:
-                known.popitem(last=False)
-            self._store(known)
-
-    def _load(self) -> OrderedDict[str, tuple[str, str]]:
-        if self._known is None:
-            try:
-                kept = json.loads(self._memory.read_text(encoding="utf-8"))
-                entries = {path: (str(look), str(digest)) for path, (look, digest) in kept.items()}
-                self._known = OrderedDict(entries)
-            except FileNotFoundError:
-                self._known = OrderedDict()
-            except (OSError, ValueError, TypeError, AttributeError) as error:
-                # A cache: dumps are read again.
-                _log.warning("ignoring %s: %s", self._memory, error)
-                self._known = OrderedDict()
-        return self._known
-
-    def _store(self, known: OrderedDict[str, tuple[str, str]]) -> None:
-        temporary = self._memory.with_suffix(".tmp")
-        try:
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(known, file)
-            temporary.replace(self._memory)
-        except OSError as error:
-            # The next engine reads the dumps again.
-            _log.warning("cannot write %s: %s", self._memory, error)
+        self._memory.put(str(dump.path), [_fingerprint(dump), digest])
 
 
 def _fingerprint(dump: DumpFile) -> str:

@@ -1,7 +1,9 @@
 """The plan of a dump: one step restores it."""
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlrs_engine.prepare.plan import Planning, StageDraft, StagePlan
@@ -20,11 +22,13 @@ _SUMMARY_CHARS = 200
 class DumpDraft(StageDraft):
     """A dump whose beginning was read.
 
-    ``dump_id`` is the digest of a dump that the state store keeps, ``name`` how the dump is shown.
+    ``dump_id`` is the digest of a dump that the state store keeps, and ``find`` returns its path;
+    ``name`` is how the dump is shown.
     """
 
     dump: DumpFile
     dump_id: str | None
+    find: Callable[[], Path] | None
     name: str
     options: RestoreOptions
     create_roles: bool
@@ -67,6 +71,7 @@ class DumpDraft(StageDraft):
             volatile=None,
             recipe=recipe | origin | planning.first_recipe(parent),
             dump=self.dump,
+            find=self.find,
             tool=tool,
             options=self.options,
             create_roles=self.create_roles,

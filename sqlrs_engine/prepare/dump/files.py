@@ -4,13 +4,14 @@ import os
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import IO, Literal
 
 from sqlrs_engine.errors import DumpUnusable, InvalidArgument
 from sqlrs_engine.prepare.file_reads import FileRead, check_readable, printable
+from sqlrs_engine.store.records import Json
 
 from .archive import DAMAGED, MAGIC, Archive, Header
 from .content import Content, is_compressed
@@ -92,7 +93,8 @@ def inspect(path: Path) -> DumpFile:
     Raises DumpUnusable when it is no dump, when it is incomplete, or of a version that no
     pg_restore known to the engine reads; InvalidArgument when it cannot be read.
     """
-    if path.is_dir():
+    # Path.is_dir raises where a directory on the way is not open, before 3.14.
+    if os.path.isdir(path):  # noqa: PTH112
         return _inspect_directory(path)
     check_readable(str(path))
     with _reading(path), path.open("rb") as file:
@@ -100,23 +102,49 @@ def inspect(path: Path) -> DumpFile:
         start = file.read(_HEAD_BYTES)
         found = _format(path, start)
         end = _end(file)
-    if found != "plain":
-        if found == "tar" and (read.size % _TAR_BLOCK or end[-_TAR_BLOCK:].strip(b"\0")):
-            raise DumpUnusable(DAMAGED, f"{path} ends too early")
-        dump = DumpFile(path=path, format=found, files=(read,))
-        with dump.archive() as archive:
-            header = archive.header
-        # The data of the last object, or the table of contents, ends in zeros.
-        if found == "custom" and end[-_ZEROS:].strip(b"\0"):
-            raise DumpUnusable(DAMAGED, f"{path} ends too early")
-        return DumpFile(path=path, format=found, files=(read,), header=header)
-    script = start
+    if found == "plain":
+        return _inspect_script(read, start, end)
+    return _inspect_archive(read, found, end)
+
+
+def look_to_json(dump: DumpFile) -> Json:
+    """Return what is known of a dump besides its files."""
+    header = None if dump.header is None else asdict(dump.header)
+    return {"format": dump.format, "restricts": dump.restricts, "header": header}
+
+
+def look_from_json(look: Json) -> DumpFile:
+    """Return a dump without files, by what ``look_to_json`` has returned of it."""
+    header = look["header"]
+    if header is not None:
+        header = Header(**{**header, "version": tuple(header["version"])})
+    restricts: bool = look["restricts"]
+    return DumpFile(
+        path=Path(), format=look["format"], files=(), header=header, restricts=restricts
+    )
+
+
+def _inspect_script(file: FileRead, start: bytes, end: bytes) -> DumpFile:
+    path, script = file.path, start
     if is_compressed(start):
         script = _decompressed_start(path)
     elif any(line in start for line in _BEGINNINGS) and not any(line in end for line in _ENDINGS):
-        raise DumpUnusable(DAMAGED, f"{path} ends without the line {_ENDINGS[0].decode()}")
+        raise _ends_too_early(path)
     _check_script(path, script)
-    return DumpFile(path=path, format="plain", files=(read,), restricts=b"\n\\restrict " in script)
+    restricts = b"\n\\restrict " in script
+    return DumpFile(path=path, format="plain", files=(file,), restricts=restricts)
+
+
+def _inspect_archive(file: FileRead, format: Format, end: bytes) -> DumpFile:
+    if format == "tar" and (file.size % _TAR_BLOCK or end[-_TAR_BLOCK:].strip(b"\0")):
+        raise _ends_too_early(file.path)
+    dump = DumpFile(path=file.path, format=format, files=(file,))
+    with dump.archive() as archive:
+        header = archive.header
+    # The data of the last object, or the table of contents, ends in zeros.
+    if format == "custom" and end[-_ZEROS:].strip(b"\0"):
+        raise _ends_too_early(file.path)
+    return replace(dump, header=header)
 
 
 def _inspect_directory(path: Path) -> DumpFile:
@@ -128,11 +156,9 @@ def _inspect_directory(path: Path) -> DumpFile:
                 printable(str(path)),
             )
         files = tuple(FileRead.now(each) for each in sorted(path.iterdir()) if each.is_file())
-    for file in files:
-        check_readable(str(file.path))
     dump = DumpFile(path=path, format="directory", files=files)
     with dump.archive() as archive:
-        return DumpFile(path=path, format="directory", files=files, header=archive.header)
+        return replace(dump, header=archive.header)
 
 
 def _format(path: Path, start: bytes) -> Format:
@@ -163,7 +189,7 @@ def _check_script(path: Path, start: bytes) -> None:
 
 
 def _decompressed_start(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with _reading(path), path.open("rb") as file:
         pieces = islice(iter(Content(file, path)), 1)
         return b"".join(piece[:_HEAD_BYTES] for piece in pieces)
 
@@ -172,6 +198,10 @@ def _end(file: IO[bytes]) -> bytes:
     size = os.fstat(file.fileno()).st_size
     file.seek(max(0, size - _TAIL_BYTES))
     return file.read(_TAIL_BYTES)
+
+
+def _ends_too_early(path: Path) -> DumpUnusable:
+    return DumpUnusable(DAMAGED, f"{printable(str(path))} ends too early")
 
 
 @contextmanager
@@ -191,7 +221,7 @@ def _toc(path: Path, format: Format) -> Iterator[IO[bytes]]:
                     f"{path} does not begin with {_TOC}",
                 )
             yield toc
-    except tarfile.TarError as error:
+    except (tarfile.TarError, KeyError, ValueError) as error:
         raise DumpUnusable(DAMAGED, f"{path}: {error}") from error
 
 

@@ -1,6 +1,8 @@
 """The step that restores a dump."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 
 from sqlrs_engine.prepare.job_context import JobContext
@@ -22,7 +24,8 @@ KIND = "dump"
 class RestoreStep(Step):
     """A step that restores a dump; ``create_roles`` is whether it creates roles that are missing.
 
-    ``summary`` is how the step is shown.
+    ``find`` returns the path of a dump that the state store keeps, and raises DumpMissing if it is
+    gone. ``summary`` is how the step is shown.
     """
 
     kind = KIND
@@ -37,6 +40,7 @@ class RestoreStep(Step):
     )
 
     dump: DumpFile
+    find: Callable[[], Path] | None = None
     tool: Tool
     options: RestoreOptions
     create_roles: bool
@@ -49,11 +53,12 @@ class RestoreStep(Step):
     def run(self, site: Site, context: JobContext) -> None:
         """Restore with pg_restore or psql, over the cluster's socket."""
         context.log(f"{self.tool.name}: {self.summary}")
+        dump = self.dump if self.find is None else replace(self.dump, path=self.find())
         roles = Roles(lambda: site.cluster.connect(None), context.log, create=self.create_roles)
-        is_plain = self.dump.format == "plain"
+        is_plain = dump.format == "plain"
         if is_plain:
             restore = restore_script
         else:
             restore = restore_as_script if self.tool.by_script else restore_archive
         with advised(self.options, is_plain=is_plain, create_roles=self.create_roles):
-            restore(site.cluster, self.dump, self.tool, self.options, roles, context)
+            restore(site.cluster, dump, self.tool, self.options, roles, context)

@@ -83,7 +83,7 @@ def test_statements_after_the_end_of_a_dump_are_no_damage(tmp_path):
         (b"-- MariaDB dump 10.19", "MariaDB"),
         (b"\x7fELF\0\0\0", "its format is unknown"),
         (gzip.compress(table_of_contents()), "compressed archive"),
-        (SCRIPT[: len(HEAD) + 20].encode(), "ends without the line"),
+        (SCRIPT[: len(HEAD) + 20].encode(), "ends too early"),
         (table_of_contents([Item()])[:-7], "ends too early"),
         (table_of_contents()[:30], "ends too early"),
         (b"PGDMP", "ends too early"),
@@ -141,6 +141,22 @@ def test_a_missing_dump_and_a_pipe_cannot_be_read(tmp_path):
         inspect(tmp_path / "missing")
     with pytest.raises(InvalidArgument, match="not a regular file"):
         inspect(_pipe(tmp_path / "pipe"))
+
+
+def test_a_name_that_no_file_can_have_cannot_be_read(tmp_path):
+    for name in ("\ud800", "x" * 5000, "a\0b"):
+        with pytest.raises(InvalidArgument, match="cannot read file"):
+            inspect(tmp_path / name)
+
+
+def test_a_tar_with_a_link_for_its_table_of_contents_is_refused(tmp_path):
+    path = tmp_path / "d.tar"
+    member = tarfile.TarInfo("toc.dat")
+    member.type, member.linkname = tarfile.SYMTYPE, "elsewhere"
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        tar.addfile(member)
+    with pytest.raises(DumpUnusable):
+        inspect(path)
 
 
 def _pipe(path):
