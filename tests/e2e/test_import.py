@@ -176,7 +176,10 @@ def test_a_live_database_becomes_a_state_with_a_name(
     assert state["refcount"] == 2
     assert "dump" in shell.out("rm", dump["dump_id"][:10])
     assert kept_files(shell) == []
-    gone = shell.run("prepare", "--dump", dump["dump_id"])
+    image = f"postgres:{distribution.major}"
+    again = shell.out("prepare", "--image", image, "--dump", dump["dump_id"])
+    assert rows(again, "SELECT count(*) FROM audit.entry") == [(1000,)]  # the state is cached
+    gone = shell.run("prepare", "--image", image, "--dump", dump["dump_id"], "--", "-O")
     assert gone.returncode == 1
     assert "the dump is not in the state store: import the database again" in gone.stderr
 
