@@ -50,7 +50,8 @@ class PlainProgress:
 
     def show(self, event: dict[str, Any]) -> None:
         """Print the event, unless it repeats the last one."""
-        if event["type"] == "log" and not self._verbose and not self._is_due_of_pull(event):
+        hidden = event["type"] == "log" and not self._verbose and not _is_warning(event)
+        if hidden and not self._is_due_of_pull(event):
             return
         if event["type"] == "task" and self._is_cached(event):
             return
@@ -96,6 +97,10 @@ class PlainProgress:
         return False
 
 
+def _is_warning(event: dict[str, Any]) -> bool:
+    return str(event.get("message", "")).startswith("warning: ")
+
+
 class LiveProgress:
     """A spinner with the current task and the latest line of output.
 
@@ -116,7 +121,7 @@ class LiveProgress:
             self._plain.begun(event)
             self._task = str(event.get("task_id"))
             self._update(visible(self._task))
-        elif event["type"] == "log" and not self._verbose:
+        elif event["type"] == "log" and not self._verbose and not _is_warning(event):
             text = visible(f"{self._task}: {event.get('message', '')}").splitlines()[0]
             self._update(text[:_WIDTH])
         else:

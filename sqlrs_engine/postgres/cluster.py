@@ -242,6 +242,11 @@ class Cluster:
             superuser.set_password(connection, password)
             return superuser.sessions_ever(connection)
 
+    def end_sessions(self, port: int | None) -> None:
+        """End all sessions but the engine's own. Raises ServerUnusable."""
+        with superuser.refusals("cannot end sessions"), self.connect_to_any(port) as connection:
+            superuser.end_sessions(connection)
+
     def check_superuser(self, port: int | None) -> None:
         """Raise ServerUnusable unless the superuser can log in, with a password too."""
         with superuser.refusals("cannot log in to PostgreSQL"), self.connect(port) as connection:

@@ -28,6 +28,13 @@ SESSIONS_EVER = "SELECT coalesce(sum(sessions), 0)::bigint FROM pg_catalog.pg_st
 _DATABASES = ("postgres", "template1")  # a user may drop the first
 _NO_DATABASE = "does not exist"  # libpq reports a refusal only by a text, without an SQLSTATE
 
+# Waits for the end of each.
+_END_SESSIONS = """
+    SELECT pg_catalog.pg_terminate_backend(pid, %s) FROM pg_catalog.pg_stat_activity
+    WHERE backend_type = 'client backend' AND application_name <> %s
+"""
+_SESSION_END_MS = 10_000
+
 # What ALTER ROLE does, without the 3 ms in which it makes sure that the verifier is not one
 # of an empty password.
 _ALTER_ROLE = "UPDATE pg_catalog.pg_authid SET rolpassword = %s WHERE rolname = %s"
@@ -103,6 +110,11 @@ def sessions_ever(connection: "Connection") -> int:
     """Return how many sessions the cluster ever had, this one included."""
     row = connection.execute(SESSIONS_EVER).fetchone()
     return int(str(row[0])) if row else 0
+
+
+def end_sessions(connection: "Connection") -> None:
+    """End all sessions of clients, open transactions included, but not the engine's own."""
+    connection.execute(_END_SESSIONS, (_SESSION_END_MS, APPLICATION_NAME))
 
 
 @contextmanager

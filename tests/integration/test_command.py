@@ -293,6 +293,14 @@ class TestEnvironment:
         assert job.status == "succeeded", job.error
         assert "migrate: done" in commands.logs(job.job_id)
 
+    def test_a_program_that_goes_elsewhere_gets_a_warning(self, commands):
+        warning = "warning: migrate did not connect to its database"
+        job = commands.command(*commands.shell("echo done"))
+        assert any(line.startswith(warning) for line in commands.logs(job.job_id))
+        job = commands.command(*commands.shell("psql -c 'SELECT 1'"))
+        assert job.status == "succeeded", job.error
+        assert not any(line.startswith(warning) for line in commands.logs(job.job_id))
+
 
 class TestOutput:
     def test_bytes_that_are_not_utf_8_are_replaced(self, commands):
@@ -386,7 +394,7 @@ class TestInputsThatChange:
 
 
 DAEMON = """
-    import os, sys, time, psycopg
+    import os, psycopg
     keep = psycopg.connect(os.environ["DATABASE_URL"])
     keep.execute("CREATE TABLE done (n int)")
     keep.commit()
@@ -405,14 +413,8 @@ DAEMON = """
     with open("pid", "w") as file:
         file.write(str(os.getpid()))
     os.write(writer, b"x")
-    while True:
-        try:
-            with psycopg.connect(os.environ["DATABASE_URL"]) as again:
-                again.execute("CREATE TABLE IF NOT EXISTS late ()")
-        except psycopg.Error:
-            time.sleep(0.01)
-        else:
-            time.sleep(3600)
+    # The server does not notice that its client has gone.
+    connection.execute("SELECT pg_sleep(1000)")
 """
 
 
@@ -425,7 +427,16 @@ class TestTheEnd:
         assert (commands.app / "pid").exists()
         assert not running(commands.app / "pid")
         assert query(result, "SELECT count(*) FROM done") == 0
-        assert query(result, "SELECT count(*) FROM pg_prepared_xacts") == 0
+
+    def test_connections_end_before_the_next_step(self, commands):
+        commands.write("daemon.py", DAEMON)
+        job = commands.wait(
+            commands.submit_stages(
+                commands.stage(sys.executable, "daemon.py"),
+                {"kind": "psql", "psql_args": ["-c", "ALTER TABLE done ADD COLUMN m int"]},
+            )
+        )
+        assert job.status == "succeeded", job.error
 
     def test_processes_in_the_background_end_with_the_program(self, commands):
         argv = commands.shell("sleep 1000 & echo $! > pid; exec psql -c 'CREATE TABLE t ()'")

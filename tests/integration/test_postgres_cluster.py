@@ -576,6 +576,21 @@ def test_a_cluster_whose_users_dropped_a_database_is_reached_through_another(
     assert Conntrack().read(cluster, free_port).sessions is not None
 
 
+def test_sessions_of_clients_end_and_what_they_left_open(cluster: Cluster, free_port: int) -> None:
+    cluster.start(port=free_port)
+    cluster.set_password(free_port, "secret")
+    with cluster.connect(free_port) as own:
+        own.execute("CREATE TABLE t (n int)")
+        dsn = f"postgresql://sqlrs:secret@127.0.0.1:{free_port}/postgres"
+        with psycopg.connect(dsn) as client:
+            client.execute("INSERT INTO t VALUES (1)")
+            cluster.end_sessions(free_port)
+            own.execute("SET lock_timeout = '1s'; ALTER TABLE t ADD COLUMN m int")
+            with pytest.raises(psycopg.OperationalError):
+                client.execute("SELECT 1")
+        assert own.execute("SELECT count(*) FROM t").fetchone() == (0,)
+
+
 def test_setting_the_password_counts_the_sessions(cluster: Cluster, free_port: int) -> None:
     """The engine's next look finds one more session, its own, unless somebody was there."""
     cluster.start(port=free_port)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from sqlrs_engine.conntrack import Conntrack
 from sqlrs_engine.errors import Conflict, InvalidArgument, ProgramUnavailable
 from sqlrs_engine.prepare.file_reads import printable
 from sqlrs_engine.prepare.job_context import JobContext
@@ -82,12 +83,14 @@ class CommandStep(Step):
         assert site.port is not None  # noqa: S101 - tcp is set
         name = PurePath(self.argv[0]).name
         context.log(f"{name}: start")
+        password = site.password
+        sessions = Conntrack().read(site.cluster, site.port).sessions
         invocation = Invocation(
             argv=self.argv,
             path=self.program.path,
             work_dir=self.work_dir,
-            environment=self.environment.connected(site.port, site.password),
-            secret=site.password,
+            environment=self.environment.connected(site.port, password),
+            secret=password,
         )
         run_command(
             invocation,
@@ -95,6 +98,14 @@ class CommandStep(Step):
             context.cancellation,
             lambda line: context.log(f"{name}: {line}"),
         )
+        now = Conntrack().read(site.cluster, site.port)
+        if now.connections:
+            site.cluster.end_sessions(site.port)
+        if sessions is not None and not now.shows_use_since(sessions):
+            context.log(
+                f"warning: {name} did not connect to its database, perhaps to another one: if it "
+                "does not read DATABASE_URL, set its own variables in env"
+            )
 
 
 def summary(argv: tuple[str, ...]) -> str:

@@ -196,6 +196,14 @@ def test_the_download_of_an_extension_is_shown_without_verbose() -> None:
     assert lines == ["  downloading pgcrypto of PostgreSQL 18.6"]
 
 
+def test_a_warning_is_shown_without_verbose() -> None:
+    lines: list[str] = []
+    progress = PlainProgress(lines.append, verbose=False)
+    for message in ("tool: warning: x", "warning: tool did not connect"):
+        progress.show({"type": "log", "message": message})
+    assert lines == ["  warning: tool did not connect"]
+
+
 def test_a_pull_is_shown_every_few_seconds_without_verbose() -> None:
     time, lines = 0.0, list[str]()
     progress = PlainProgress(lines.append, verbose=False, clock=lambda: time)
