@@ -38,7 +38,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "  sqlrs-engine prepare --from dev -- -f more.sql    go on from the state of dev\n"
         "  sqlrs-engine prepare --plan -- -f schema.sql      show what is cached\n"
         "  sqlrs-engine prepare --liquibase -- update --changelog-file changelog.xml\n"
-        "  sqlrs-engine prepare --dump prod.dump -- --no-owner --schema=app\n"
+        "  sqlrs-engine prepare --dump prod.dump -- --no-owner --exclude-schema=audit\n"
         "  sqlrs-engine prepare --command --input 'migrations/**' --input alembic.ini \\\n"
         "      -- alembic upgrade head",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, ClassVar
 
 from sqlrs_engine.errors import Conflict
@@ -75,8 +74,6 @@ class Step(ABC):
     kind: ClassVar[str]
     # Whether the step needs a server that listens on 127.0.0.1, not on its socket alone.
     tcp: ClassVar[bool] = False
-    # Settings of the server that the step runs on; those of the configuration take precedence.
-    server_settings: ClassVar[Mapping[str, Any]] = MappingProxyType({})
 
     parent_state_id: str | None
     state_id: str
@@ -130,6 +127,11 @@ class Step(ABC):
         From an earlier state the step does all that the steps between do as well.
         """
         return self.parent_state_id
+
+    @property
+    def server_settings(self) -> Mapping[str, Any]:
+        """Settings of the server that the step runs on; the configuration's take precedence."""
+        return {}
 
     @abstractmethod
     def task(self) -> Json:

@@ -1,10 +1,11 @@
 """The step that restores a dump."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any
 
+from sqlrs_engine.host.memory import ProcMemory
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Site, Step
 from sqlrs_engine.store.records import Json
@@ -12,6 +13,7 @@ from sqlrs_engine.store.records import Json
 from .advice import advised
 from .archive_restore import restore_archive
 from .files import DumpFile
+from .loading import loading_settings
 from .options import RestoreOptions
 from .roles import Roles
 from .script_restore import restore_as_script, restore_script
@@ -29,22 +31,17 @@ class RestoreStep(Step):
     """
 
     kind = KIND
-    # Much is written once and indexed, and nothing has to be vacuumed or analysed meanwhile.
-    server_settings = MappingProxyType(
-        {
-            "maintenance_work_mem": "256MB",
-            "max_wal_size": "4GB",
-            "checkpoint_timeout": "1h",
-            "autovacuum": False,
-        }
-    )
-
     dump: DumpFile
     find: Callable[[], Path] | None = None
     tool: Tool
     options: RestoreOptions
     create_roles: bool
     summary: str
+
+    @property
+    def server_settings(self) -> Mapping[str, Any]:
+        """Those of a server that loads much at once."""
+        return loading_settings(ProcMemory().machine())
 
     def task(self) -> Json:
         """Return the fields of its task."""
