@@ -4,9 +4,12 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
+from sqlrs_engine.control_characters import visible
+
 from .ls import size
 from .terminal import Terminal
 
+_WIDTH = 76
 _SECONDS_BETWEEN_LINES = 5.0
 _SECONDS_BETWEEN_MOVES = 0.1
 
@@ -24,8 +27,12 @@ def dump_progress(terminal: Terminal, name: str) -> Iterator[OnDump]:
     from rich.text import Text
 
     console = Console(file=terminal.stderr, markup=False, highlight=False)
-    with console.status(Text(name)) as status:
-        yield _Seldom(lambda line: status.update(Text(f"{name}: {line}")), _SECONDS_BETWEEN_MOVES)
+    # Plain text would be taken for rich's markup, and a longer one for two lines.
+    with console.status(Text(visible(name)[:_WIDTH])) as status:
+        yield _Seldom(
+            lambda line: status.update(Text(visible(f"{name}: {line}")[:_WIDTH])),
+            _SECONDS_BETWEEN_MOVES,
+        )
 
 
 class _Seldom:

@@ -4,11 +4,12 @@ import argparse
 import os
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlrs_engine import durations
 from sqlrs_engine.clock import utc_now
-from sqlrs_engine.errors import InvalidArgument
+from sqlrs_engine.errors import ImageUnavailable, InvalidArgument
 
 from . import SUCCESS, preparation
 from .dump_progress import OnDump, dump_progress
@@ -90,6 +91,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from sqlrs_engine.pgdump.filters import Filters
     from sqlrs_engine.pgdump.room import check_room
     from sqlrs_engine.pgdump.source import Source
+    from sqlrs_engine.postgres.majors import OLDEST_MAJOR
     from sqlrs_engine.processes.arguments import hide
     from sqlrs_engine.registry import check_name
 
@@ -114,19 +116,24 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     )
     source, database = _inspect(source, filters, terminal)
     program = _program(database, args, terminal)
+    image = args.image or f"postgres:{max(database.major, OLDEST_MAJOR)}"
     with preparation.engine_for(args, terminal) as engine:
         if not args.force:
             check_room(database, filters, engine.get("/cache/status"))
+        absent = _pull(engine, image, args, terminal)
+        if absent is not None:
+            return preparation.report_failure(absent, args, terminal)
         _announce(database, filters, terminal)
         dump = _keep(engine, source, database, filters, program, terminal)
-        body = _request(args, database, dump["dump_id"])
+        body = _request(image, dump["dump_id"], create_roles=not args.no_create_roles)
         outcome = prepare_with_offers(engine, body, args, terminal)
         if not outcome.succeeded:
+            code = preparation.report_failure(outcome, args, terminal)
             terminal.report(
                 "the dump is kept; to restore it without reading the live database again: "
-                f"sqlrs-engine prepare --dump {dump['dump_id']} --image {body['image_id']}"
+                f"sqlrs-engine prepare --dump {dump['dump_id']} --image {image}"
             )
-            return preparation.report_failure(outcome, args, terminal)
+            return code
         result = outcome.job["result"]
         preparation.bind(engine, result["instance_id"], args.name, ttl)
     if args.json:
@@ -149,7 +156,7 @@ def _inspect(source: "Source", filters: "Filters", terminal: Terminal) -> "tuple
     return source, inspect(source, filters)
 
 
-def _program(database: "Database", args: argparse.Namespace, terminal: Terminal) -> Any:
+def _program(database: "Database", args: argparse.Namespace, terminal: Terminal) -> Path:
     from sqlrs_engine.engine.offline import distributions
     from sqlrs_engine.pgdump.programs import choose
 
@@ -157,6 +164,18 @@ def _program(database: "Database", args: argparse.Namespace, terminal: Terminal)
     path = terminal.environ.get("PATH", "")
     known = distributions(where.store, path, where.builds, where.images)
     return choose(known.available(), path, database.major, tls=database.is_encrypted)
+
+
+def _pull(
+    engine: "EngineClient", image: str, args: argparse.Namespace, terminal: Terminal
+) -> preparation.Outcome | None:
+    """Have an image that is not here pulled, before a long dump; return the failure, if any."""
+    body = {"prepare_kind": "psql", "image_id": image, "psql_args": ["-c", "SELECT 1"]}
+    decision = engine.call("POST", "/cache/explain/prepare", body=body, accept=(409,))
+    if decision.get("code") != ImageUnavailable.code:
+        return None
+    outcome = preparation.prepare(engine, {**body, "plan_only": True}, args, terminal)
+    return None if outcome.succeeded else outcome
 
 
 def _announce(database: "Database", filters: "Filters", terminal: Terminal) -> None:
@@ -174,7 +193,7 @@ def _keep(
     source: "Source",
     database: "Database",
     filters: "Filters",
-    program: Any,
+    program: Path,
     terminal: Terminal,
 ) -> dict[str, Any]:
     """Stream the dump into the state store; return its record."""
@@ -208,14 +227,8 @@ def _label(database: "Database", filters: "Filters") -> str:
     return ", ".join(parts)[:_LONGEST_LABEL]
 
 
-def _request(args: argparse.Namespace, database: "Database", dump_id: str) -> dict[str, Any]:
-    from sqlrs_engine.postgres.majors import OLDEST_MAJOR
-
+def _request(image: str, dump_id: str, *, create_roles: bool) -> dict[str, Any]:
     stage: dict[str, Any] = {"kind": "dump", "dump_id": dump_id}
-    if args.no_create_roles:
+    if not create_roles:
         stage |= {"create_roles": False, "restore_args": ["--no-owner", "--no-privileges"]}
-    return {
-        "prepare_kind": "chain",
-        "image_id": args.image or f"postgres:{max(database.major, OLDEST_MAJOR)}",
-        "stages": [stage],
-    }
+    return {"prepare_kind": "chain", "image_id": image, "stages": [stage]}

@@ -110,7 +110,7 @@ def _inspect(connection: "psycopg.Connection[tuple[object, ...]]", filters: Filt
         name=info.dbname,
         host=info.host or "this machine",
         major=number // 10000,
-        version=f"{number // 10000}.{number % 10000}",
+        version=(info.parameter_status("server_version") or "").partition(" ")[0],
         size_bytes=int(str(size[0])) if size else 0,
         is_encrypted=bool(connection.pgconn.ssl_in_use),
         tables=tables,

@@ -259,6 +259,32 @@ def test_the_password_is_in_no_argument_and_in_no_file(
     assert PASSWORD not in output + errors
 
 
+def test_an_image_that_cannot_be_had_is_reported_before_the_dump(shell: Shell, live: Live) -> None:
+    shell.out("prepare", "--", "-c", "select 1")
+    shell.out("config", "set", "images.pull", "never")
+    refused = shell.run("import", live.url(), "--image", "postgis/postgis:17-3.5")
+    assert refused.returncode == 1
+    assert "postgis/postgis:17-3.5 is not on this machine" in refused.stderr
+    assert "importing" not in refused.stderr
+    assert shell.json("ls", "dumps") == []
+
+
+def test_a_restore_that_fails_keeps_the_dump(shell: Shell, live: Live) -> None:
+    live.run(
+        "CREATE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+        "CREATE TABLE broken (i int CHECK (i = one()))",
+        "INSERT INTO broken VALUES (1)",
+        "CREATE OR REPLACE FUNCTION one() RETURNS int LANGUAGE sql AS 'SELECT 2'",
+    )
+    failed = shell.run("import", live.url())
+    assert failed.returncode == 1
+    assert 'violates check constraint "broken_i_check"' in failed.stderr
+    advice = re.search(r"sqlrs-engine (prepare --dump [0-9a-f]{64} --image \S+)", failed.stderr)
+    assert advice is not None, failed.stderr
+    again = shell.run(*advice[1].split(), "--", "--exclude-schema=audit", "--section=pre-data")
+    assert again.returncode == 0, again.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_import_leaves_nothing(
     shell: Shell, live: Live, number: signal.Signals
