@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sqlrs_engine import sizes
+
 from . import SUCCESS
 from .terminal import Terminal, add_json, add_state_dir, clip, places, short
 
@@ -115,14 +117,7 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
 
 def size(number: int | None) -> str:
     """Format a size in bytes for people: ``28.4 MiB``."""
-    if number is None:
-        return "-"
-    value, unit = float(number), "B"
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if value < 1024 or unit == "TiB":
-            break
-        value /= 1024
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+    return "-" if number is None else sizes.text(number)
 
 
 def _time(timestamp: str | None) -> str:

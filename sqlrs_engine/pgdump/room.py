@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sqlrs_engine import sizes
 from sqlrs_engine.errors import DatabaseTooLarge
 from sqlrs_engine.store.records import Json
 
@@ -42,22 +43,12 @@ def check_room(database: Database, filters: Filters, cache: Json) -> None:
     raise DatabaseTooLarge(
         "the database is too large for the state store: leave out data (--schema-only, "
         "--exclude-table-data, --exclude-table, --schema), make room, or try with --force",
-        f"{database.name} has {size(database.size_bytes)}, and its dump, state and instance need "
-        f"about {size(needed)}; {where} room for {size(room)}; "
+        f"{database.name} has {sizes.text(database.size_bytes)}, and its dump, state and instance "
+        f"need about {sizes.text(needed)}; {where} room for {sizes.text(room)}; "
         f"largest tables: {', '.join(_largest(database)) or 'none'}",
     )
 
 
-def size(number: int) -> str:
-    """Format a size in bytes for people."""
-    value = float(number)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
-
-
 def _largest(database: Database) -> Iterator[str]:
     for table in database.tables[:_SHOWN_TABLES]:
-        yield f"{table.schema}.{table.name} {size(table.size_bytes)}"
+        yield f"{table.schema}.{table.name} {sizes.text(table.size_bytes)}"
