@@ -9,6 +9,7 @@ import re
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -167,6 +168,10 @@ class Cluster:
                 "PostgreSQL failed while it stopped: its log has the cause",
                 LogFile(log.descriptor, 0).tail(),
             )
+
+    def log(self) -> AbstractContextManager[LogFile]:
+        """Open the server's log, to read what the server writes from now on."""
+        return open_log(self._log_file)
 
     def client(
         self,

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,16 @@ _TAIL_BYTES = 16 * 1024
 _TAIL_LINES = 20
 _RESERVE = 16 * 1024
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE
+_ERROR_BYTES = 256 * 1024
+# After "%m [%p] ", the default log_line_prefix, or "%m [%p] %e " of servers that build states. The
+# lines that continue a message begin with a tab.
+_ERROR = re.compile(
+    r"^[^\n\[]*\[(?P<pid>\d+)\] (?:\w{5} )?"
+    r"(?P<error>(?:ERROR|FATAL):  (?!terminating |current transaction is aborted).*(?:\n\t.*)*)"
+    r"(?P<more>(?:\n[^\n\[]*\[(?P=pid)\] (?:\w{5} )?(?:DETAIL|HINT):  .*(?:\n\t.*)*)*)",
+    re.MULTILINE,
+)
+_PREFIX = re.compile(r"^[^\n\[\t]*\[\d+\] (?:\w{5} )?", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +42,22 @@ class LogFile:
 
     def tail(self) -> str:
         """Return the last lines written since the log was opened."""
+        return "\n".join(self._end(_TAIL_BYTES).splitlines()[-_TAIL_LINES:])
+
+    def last_error(self) -> str | None:
+        """Return the last error of a session since the log was opened, with detail and hint.
+
+        It reads as psql shows it: ``ERROR:  relation "x" does not exist``. What follows from an
+        earlier error does not count, nor do sessions that were terminated.
+        """
+        errors = list(_ERROR.finditer(self._end(_ERROR_BYTES)))
+        return _PREFIX.sub("", errors[-1]["error"] + errors[-1]["more"]) if errors else None
+
+    def _end(self, most: int) -> str:
+        """Return what was written since the log was opened: its last bytes, as text."""
         size = os.fstat(self.descriptor).st_size
-        start = max(self.offset, size - _TAIL_BYTES)
-        text = os.pread(self.descriptor, size - start, start).decode("utf-8", "replace")
-        return "\n".join(text.splitlines()[-_TAIL_LINES:])
+        start = max(self.offset, size - most)
+        return os.pread(self.descriptor, size - start, start).decode("utf-8", "replace")
 
 
 @contextmanager

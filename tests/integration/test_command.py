@@ -333,6 +333,16 @@ class TestFailures:
         commands.shell("exit 0")
         assert not commands.was_cached(*argv)
 
+    def test_the_last_error_of_the_server_is_told_if_the_program_does_not_tell_it(self, commands):
+        drop = "psql -v ON_ERROR_STOP=1 -c 'DROP TABLE first' -c 'DROP TABLE x'"
+        argv = commands.shell(f"echo failed; {drop} 2> /dev/null || exit 4")
+        assert commands.error(*argv)["details"] == (
+            "./migrate ended with code 4\nfailed\n"
+            'the server\'s last error:\nERROR:  table "first" does not exist'
+        )
+        argv = commands.shell(f"{drop} || exit 4")
+        assert "the server's last error" not in commands.error(*argv)["details"]
+
     def test_a_signal_is_named(self, commands):
         argv = commands.shell("kill -KILL $$")
         assert commands.error(*argv)["details"] == "./migrate was ended by SIGKILL"

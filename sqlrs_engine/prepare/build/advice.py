@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlrs_engine.errors import StepFailed
 from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.prepare.command.step import SERVER_ERROR
 
 from .role_advice import role_advice
 
@@ -50,9 +51,10 @@ def advice_on(
 ) -> tuple[str, dict[str, Any]] | None:
     """Return what to do about the first error in the details of a failed step, and its facts.
 
-    None means that nothing is known about it.
+    What the server said counts more than what a command prints. None means that nothing is known
+    about it.
     """
-    error = _ERROR.search(details)
+    error = _ERROR.search(details, max(details.find(SERVER_ERROR), 0))
     if error is None:
         from .script_advice import archive_advice
 

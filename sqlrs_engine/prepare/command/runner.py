@@ -15,10 +15,10 @@ from sqlrs_engine.processes.leftovers import kill_leftovers, mark
 from sqlrs_engine.processes.output import Lines, OnLine
 from sqlrs_engine.processes.program import Popen, Program
 
+HIDDEN = "***"
 _TAIL_LINES = 40
 _TAIL_CHARS = 8 * 1024
 _KILL_SECONDS = 10.0
-_HIDDEN = "***"
 _ADVICE = {
     errno.ENOEXEC: "begin a script with the line of its interpreter, such as #!/bin/sh",
     errno.ENOENT: "work_dir, or the interpreter in the first line of the script, does not exist",
@@ -48,7 +48,7 @@ def run_command(
     tail: deque[str] = deque(maxlen=_TAIL_LINES)
 
     def on_output(line: str) -> None:
-        line = line.replace(invocation.secret, _HIDDEN)
+        line = line.replace(invocation.secret, HIDDEN)
         tail.append(line)
         on_line(line)
 

@@ -2,13 +2,15 @@
 
 import os
 import shlex
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 from sqlrs_engine.conntrack import Conntrack
-from sqlrs_engine.errors import Conflict, InvalidArgument, ProgramUnavailable
+from sqlrs_engine.errors import Conflict, InvalidArgument, ProgramUnavailable, StepFailed
+from sqlrs_engine.postgres.log_file import LogFile
 from sqlrs_engine.prepare.file_reads import printable
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Site, Step
@@ -17,9 +19,12 @@ from sqlrs_engine.store.records import Json
 from .environment import Environment
 from .inputs import Inputs
 from .program import Program
-from .runner import Invocation, run_command
+from .runner import HIDDEN, Invocation, run_command
 
 _SUMMARY_CHARS = 200
+
+SERVER_ERROR = "\nthe server's last error:\n"
+"""What precedes, in the details of a failed command, an error as the server words it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,12 +97,13 @@ class CommandStep(Step):
             environment=self.environment.connected(site.port, password),
             secret=password,
         )
-        run_command(
-            invocation,
-            site.container,
-            context.cancellation,
-            lambda line: context.log(f"{name}: {line}"),
-        )
+        with site.cluster.log() as log, _server_errors(log, password):
+            run_command(
+                invocation,
+                site.container,
+                context.cancellation,
+                lambda line: context.log(f"{name}: {line}"),
+            )
         now = Conntrack().read(site.cluster, site.port)
         if now.connections:
             site.cluster.end_sessions(site.port)
@@ -106,6 +112,22 @@ class CommandStep(Step):
                 f"warning: {name} did not connect to its database, perhaps to another one: if it "
                 "does not read DATABASE_URL, set its own variables in env"
             )
+
+
+@contextmanager
+def _server_errors(log: LogFile, secret: str) -> Iterator[None]:
+    """Add the server's last error to that of a program which does not print it as psql does."""
+    try:
+        yield
+    except StepFailed as failed:
+        error = log.last_error()
+        details = failed.details or ""
+        if error is None or error.partition("\n")[0] in details:
+            raise
+        told = error.replace(secret, HIDDEN)
+        raise StepFailed(
+            failed.message, f"{details}{SERVER_ERROR}{told}", facts=failed.facts
+        ) from failed
 
 
 def summary(argv: tuple[str, ...]) -> str:

@@ -49,6 +49,37 @@ def test_a_log_grown_large_is_emptied(path: Path) -> None:
         assert (log.offset, path.stat().st_size) == (0, 0)
 
 
+@pytest.mark.parametrize("state", ["", "58P01 "])
+def test_the_last_error_of_a_session_reads_as_psql_shows_it(path: Path, state: str) -> None:
+    time = "2026-03-01 09:00:00.000 UTC"
+    path.write_text(f"{time} [7] ERROR:  of an earlier start\n")
+    with open_log(path) as log:
+        assert log.last_error() is None
+        for line in (
+            "[8] ERROR:  first",
+            '[9] ERROR:  extension "postgis" is not available',
+            "[9] DETAIL:  Could not open\n\tthe file.",
+            "[9] HINT:  Install it.",
+            "[9] STATEMENT:  create extension [postgis]\n\tcascade",
+            "[9] ERROR:  current transaction is aborted, commands ignored until end of ...",
+            "[10] FATAL:  terminating connection due to administrator command",
+            "[1] LOG:  received smart shutdown request",
+        ):
+            pid, _, text = line.partition(" ")
+            os.write(log.descriptor, f"{time} {pid} {state}{text}\n".encode())
+        assert log.last_error() == (
+            'ERROR:  extension "postgis" is not available\n'
+            "DETAIL:  Could not open\n\tthe file.\n"
+            "HINT:  Install it."
+        )
+
+
+def test_a_log_without_errors_has_no_last_error(path: Path) -> None:
+    with open_log(path) as log:
+        os.write(log.descriptor, b"2026-03-01 09:00:00.000 UTC [1] LOG:  ready\n")
+        assert log.last_error() is None
+
+
 @pytest.mark.parametrize("kind", ["symlink", "dangling", "hard link", "fifo", "socket", "foreign"])
 def test_anything_but_a_plain_file_of_the_engines_own_is_replaced_by_a_log(
     path: Path, kind: str, monkeypatch: pytest.MonkeyPatch

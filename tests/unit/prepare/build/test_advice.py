@@ -62,6 +62,13 @@ def test_a_role_that_scripts_create_twice_is_their_mistake():
     assert advice_on('a.sql:1: ERROR:  role "other" already exists', BASE) is None
 
 
+def test_the_servers_own_error_counts_more_than_what_a_command_prints():
+    printed = "./migrate ended with code 1\nerror: create role app - it exists"
+    server = 'the server\'s last error:\nERROR:  role "app" already exists'
+    assert advice_on(printed, BASE) is None
+    assert "app is one of postgres.roles" in advice_on(f"{printed}\n{server}", BASE)
+
+
 @pytest.mark.parametrize(
     "details",
     [
