@@ -37,7 +37,7 @@ Clients and observers:
 
 Data:
     ``store_samples``: records
-    ``dump_archives``: archives of pg_dump
+    ``dump_archives``, ``real_dumps``: archives of pg_dump, written byte by byte or by itself
     ``recipes``: the recipes of the documents, and changes to their examples
     ``prepare_requests``: prepare requests of one stage
     ``psql_options``: psql's options, and command lines made of them
