@@ -8,6 +8,14 @@ from functools import partial
 from pathlib import Path
 
 from sqlrs_engine.errors import EngineError, InvalidArgument, ProjectFileInvalid
+from sqlrs_engine.postgres.distributions.image_names import parse_image
+from sqlrs_engine.prepare.command.environment import Environment
+from sqlrs_engine.prepare.command.program import resolve
+from sqlrs_engine.prepare.command.tree import Walk
+from sqlrs_engine.prepare.dump.files import inspect
+from sqlrs_engine.prepare.dump.options import RestoreOptions
+from sqlrs_engine.prepare.liquibase.arguments import LiquibaseArguments
+from sqlrs_engine.prepare.psql.options import STDIN, Option, parse
 
 from .database import Stage, Table, own_stages
 from .problems import Problem
@@ -32,8 +40,6 @@ def problems_of(path: Path, environ: Mapping[str, str]) -> tuple[list[Problem], 
 
 
 def _image_problems(name: str, image: str | None) -> Iterator[Problem]:
-    from sqlrs_engine.postgres.distributions.image_names import parse_image
-
     if image is not None:
         try:
             parse_image(image)
@@ -66,8 +72,6 @@ class _StageCheck:
                 yield from self._command(work_dir)
 
     def _psql(self, work_dir: Path) -> Iterator[Problem]:
-        from sqlrs_engine.prepare.psql.options import STDIN, Option, parse
-
         options: list[Option] = []
         yield from self._refused("psql", lambda: options.extend(parse(self.table["psql"])))
         for option in options:
@@ -77,8 +81,6 @@ class _StageCheck:
                 yield from self._unreadable("psql", work_dir / (option.value or ""))
 
     def _liquibase(self, work_dir: Path) -> Iterator[Problem]:
-        from sqlrs_engine.prepare.liquibase.arguments import LiquibaseArguments
-
         program = self.stage.program(self.directory)
         path = self.environ.get("PATH", os.defpath)
         if program is not None and shutil.which(program, path=path) is None:
@@ -88,9 +90,6 @@ class _StageCheck:
         )
 
     def _dump(self) -> Iterator[Problem]:
-        from sqlrs_engine.prepare.dump.files import inspect
-        from sqlrs_engine.prepare.dump.options import RestoreOptions
-
         path = self.directory / self.table["dump"]
         yield from self._refused("dump", lambda: inspect(path))
         yield from self._refused(
@@ -98,10 +97,6 @@ class _StageCheck:
         )
 
     def _command(self, work_dir: Path) -> Iterator[Problem]:
-        from sqlrs_engine.prepare.command.environment import Environment
-        from sqlrs_engine.prepare.command.program import resolve
-        from sqlrs_engine.prepare.command.tree import Walk
-
         path = self.environ.get("PATH", os.defpath)
         for key in ("command", "version_command"):
             for program in self.table.get(key, [])[:1]:
