@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
@@ -287,3 +288,36 @@ def test_a_hundred_thousand_lines_stream_and_are_kept_in_flat_memory(engine: Eng
     kept = engine.call("GET", path, headers={"Range": f"events={start}-"}).text.splitlines()
     assert json.loads(kept[-1])["type"] == "result"
     assert 1 < len(kept) < 100
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code", "named"),
+    [
+        ({"argv": ["no-such-tool"]}, 409, "program_unavailable", "no-such-tool"),
+        ({"argv": ["./missing"]}, 409, "program_unavailable", "./missing"),
+        ({"argv": []}, 400, "invalid_argument", "stages[0]"),
+        ({"inputs": None}, 400, "invalid_argument", "migrations/**"),
+        ({"inputs": ["../up"]}, 400, "invalid_argument", "../up"),
+        ({"inputs": ["/etc/passwd"]}, 400, "invalid_argument", "/etc/passwd"),
+        ({"inputs": ["no/*.sql"]}, 400, "invalid_argument", "no/*.sql"),
+        ({"env": {"PGPORT": "5432"}}, 400, "invalid_argument", "PGPORT"),
+        ({"base_env": {"LANG": "C"}}, 400, "invalid_argument", "LANG"),
+        ({"work_dir": "app"}, 400, "invalid_argument", "app"),
+        ({"work_dir": None}, 400, "invalid_argument", "work_dir"),
+        ({"input": ["a"]}, 400, "invalid_argument", "did you mean inputs?"),
+        ({"env": {"A": 1}}, 400, "invalid_argument", "env"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_refused_without_a_job(
+    shared_engine: EngineProcess,
+    tmp_path: Path,
+    fields: dict[str, Any],
+    status: int,
+    code: str,
+    named: str,
+) -> None:
+    stage = {"kind": "command", "argv": ["true"], "inputs": [], "work_dir": str(tmp_path), **fields}
+    body = {"prepare_kind": "chain", "image_id": "postgres:18", "stages": [stage]}
+    answer = shared_engine.call("POST", "/v1/prepare-jobs", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    assert named in answer.text
