@@ -12,7 +12,19 @@ from pathlib import Path
 
 from sqlrs_engine.postgres.distributions.catalog import Distributions
 
-from . import burst, changelogs, images, output, plot, prepares, rates, report, rivals, startup
+from . import (
+    burst,
+    changelogs,
+    images,
+    output,
+    plot,
+    prepares,
+    rates,
+    report,
+    restores,
+    rivals,
+    startup,
+)
 from .daemon import Engine
 from .inputs import chinook_file, inputs
 from .measure import Timing
@@ -25,6 +37,7 @@ WORKLOADS: dict[str, Callable[[Session], Iterator[Timing]]] = {
     "prepares": prepares.measure,
     "burst": burst.measure,
     "changelogs": changelogs.measure,
+    "restores": restores.measure,
     "startup": startup.measure,
     "images": images.measure,
     "rates": rates.measure,

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions.distribution import Distribution
@@ -27,10 +28,12 @@ TEMPLATE = "template_for_tests"
 
 
 @contextmanager
-def _cluster(distribution: Distribution) -> Iterator[Cluster]:
-    """An initialised, running cluster, gone afterwards."""
+def own_cluster(
+    distribution: Distribution, settings: Mapping[str, Any] = SETTINGS, parent: Path | None = None
+) -> Iterator[Cluster]:
+    """An initialised, running cluster on ``parent``'s filesystem, gone afterwards."""
     os_user = OsUser.for_engine(None)
-    directory = Path(tempfile.mkdtemp(prefix="sqlrs-benchmark-rival-"))
+    directory = Path(tempfile.mkdtemp(prefix="sqlrs-benchmark-rival-", dir=parent))
     if os_user:
         shutil.chown(directory, os_user.uid, os_user.gid)
     cluster = Cluster(
@@ -38,7 +41,7 @@ def _cluster(distribution: Distribution) -> Iterator[Cluster]:
     )
     try:
         cluster.initdb(lambda line: None)
-        cluster.start(port=None, settings=SETTINGS)
+        cluster.start(port=None, settings=settings)
         yield cluster
     finally:
         cluster.stop("immediate")
@@ -62,7 +65,7 @@ def measure(session: Session) -> Iterator[Timing]:
     """Measure each rival with each input."""
     for what in session.inputs:
         yield _from_scratch(session, what)
-        with _cluster(session.distribution) as cluster, cluster.connect(PORT) as admin:
+        with own_cluster(session.distribution) as cluster, cluster.connect(PORT) as admin:
             admin.execute(f"CREATE DATABASE {TEMPLATE}")
             _psql(cluster, what, TEMPLATE)
             runs = session.runs_of(what)
@@ -92,7 +95,7 @@ def _from_scratch(session: Session, what: Input) -> Timing:
     timing = Timing("initdb + psql", "new cluster", database=what.name, task=FIRST, is_rival=True)
     for _ in range(1 if what.is_large else session.cold_runs):
         start = time.perf_counter()
-        with _cluster(session.distribution) as cluster:
+        with own_cluster(session.distribution) as cluster:
             _psql(cluster, what, "postgres")
             with cluster.connect(PORT) as connection:
                 connection.execute("SELECT 1").fetchone()
