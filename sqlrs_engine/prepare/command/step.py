@@ -37,6 +37,7 @@ class CommandStep(Step):
 
     kind = "command"
     tcp = True
+    observed_directories = 5000  # most programs take longer to start than these to be found
 
     argv: tuple[str, ...]
     program: Program

@@ -36,8 +36,8 @@ class Observation:
     def of(self, plan: Plan, context: JobContext) -> "Observer":
         """Return an observer of a plan's steps; close it after use."""
 
-        def watch(roots: list[str]) -> Watch:
-            return Watch(roots, excluded=self._excluded)
+        def watch(roots: list[str], most: int) -> Watch:
+            return Watch(roots, excluded=self._excluded, most=most)
 
         return Observer(plan, self.observed, self._values, watch, context)
 
@@ -50,7 +50,7 @@ class Observer:
         plan: Plan,
         observed: ObservedInputs,
         values: InputValues,
-        watch: Callable[[list[str]], Watch],
+        watch: Callable[[list[str], int], Watch],
         context: JobContext,
     ) -> None:
         self._plan = plan
@@ -180,10 +180,11 @@ class Observer:
 
     def _watch(self, root: str) -> Watch | None:
         """Watch a root and the directories of the files beyond it that its steps read."""
-        steps = (step for step in self._plan.steps if self._root(step) == root)
+        steps = [step for step in self._plan.steps if self._root(step) == root]
+        most = max(step.observed_directories for step in steps)
         directories = {str(file.path.parent) for step in steps for file in step.files}
         try:
-            return self._new_watch([root, *sorted(directories)])
+            return self._new_watch([root, *sorted(directories)], most)
         except OSError as error:
             _log.warning("nothing in %s can be observed: %s", root, error)
             self._context.log(f"observed: nothing ({error.strerror})")

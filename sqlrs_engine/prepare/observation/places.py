@@ -7,6 +7,7 @@ large and change by themselves, and what is in them is seldom an input of a data
 import errno
 import os
 import stat
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -17,12 +18,10 @@ from .inotify import Inotify
 
 Kind = Literal["file", "directory", "link"]
 
-MOST_DIRECTORIES = 2000
-"""Finding more takes longer than the start of a server, beside which it is done."""
-
 _LEFT_OUT = frozenset({"node_modules", "vendor", "__pycache__", "venv", "site-packages"})
 _ENVIRONMENT_MARK = "pyvenv.cfg"
 _SHOWN = 8
+_CLOCK_TICK_NS = 20_000_000  # more than that of any kernel: times within it may look the same
 
 
 def is_left_out(name: str) -> bool:
@@ -34,11 +33,15 @@ def is_left_out(name: str) -> bool:
 class Place:
     """A watched directory, and the kinds of its entries by name.
 
-    ``only`` are the names that matter in a directory which is watched because links lead there.
+    ``deep`` is whether the directories in it are followed, ``changed_ns`` when it had last changed
+    before it was read. ``only`` are the names that matter in a directory which is watched because
+    links lead there.
     """
 
     path: str
     entries: dict[str, Kind] = field(default_factory=dict)
+    deep: bool = False
+    changed_ns: int = 0
     only: set[str] | None = None
 
     def path_of(self, name: str) -> str:
@@ -56,15 +59,14 @@ class Places:
     ``links`` are the symbolic links in them, and what they lead to.
     """
 
-    def __init__(
-        self, queue: Inotify, excluded: str | None = None, most: int = MOST_DIRECTORIES
-    ) -> None:
+    def __init__(self, queue: Inotify, excluded: str | None = None, most: int = 500) -> None:
         """``excluded`` is a directory that is never followed, ``most`` the bound."""
         self.watched: dict[int, Place] = {}
         self.links: dict[str, str] = {}
         self._queue = queue
         self._excluded = excluded and os.path.realpath(excluded)
         self._most = most
+        self._known: set[str] = set()
         self._left_out: set[str] = set()
         self._problems: list[str] = []
         self._too_many = False
@@ -72,19 +74,32 @@ class Places:
 
     def follow(self, roots: Iterable[str]) -> None:
         """Watch directories and what is below them, the nearest to the roots first."""
-        waiting = deque((os.path.realpath(root), not _is_common(root)) for root in roots)
-        while waiting and not self._exhausted:
-            path, deep = waiting.popleft()
-            if path == self._excluded:
-                continue
-            if len(self.watched) >= self._most:
-                self._too_many = True
-                break
-            place = self._watch(path)
-            if place is not None:
-                self._read(place)
-                waiting.extend((below, True) for below in self._below(place) if deep)
+        waiting = [(os.path.realpath(root), not _is_common(root)) for root in roots]
+        while waiting:
+            # All are read first, because to read a watched directory makes events.
+            found = list(self._found(waiting))
+            waiting.clear()
+            for place in filter(self._watch, found):
+                if _changed_since(place):
+                    self._read(place)
+                    waiting.extend((path, True) for path in self._below(place))
         self._follow_links()
+
+    def _found(self, roots: Iterable[tuple[str, bool]]) -> Iterator[Place]:
+        """Read directories, and what is below them if they are said to be deep."""
+        waiting = deque(roots)
+        while waiting:
+            path, deep = waiting.popleft()
+            if path == self._excluded or path in self._known:
+                continue
+            if len(self._known) >= self._most:
+                self._too_many = True
+                return
+            self._known.add(path)
+            place = Place(path, deep=deep)
+            if self._read(place):
+                yield place
+                waiting.extend((below, True) for below in self._below(place))
 
     def look_again(self, place: Place, name: str) -> Kind | None:
         """Bring an entry up to date; return its kind now, None if it is gone."""
@@ -112,32 +127,36 @@ class Places:
         more = [f"{len(names) - _SHOWN} more"] if len(names) > _SHOWN else []
         return notes + names[:_SHOWN] + more
 
-    def _watch(self, path: str) -> Place | None:
-        """Watch a directory; return None if it is watched already or cannot be."""
+    def _watch(self, place: Place) -> bool:
+        """Watch a directory; return whether it was not watched before and can be."""
+        if self._exhausted:
+            return False
         try:
-            watch = self._queue.add(path)
-        except OSError as error:
-            self._problem(path, error)
-            return None
-        if watch in self.watched:
-            return None
-        place = self.watched[watch] = Place(path)
-        return place
-
-    def _read(self, place: Place) -> None:
-        """Read a directory, which is watched by now: what is made from now on is noticed."""
-        try:
-            with os.scandir(place.path) as found:
-                place.entries.update((entry.name, kind_of(entry)) for entry in found)
+            watch = self._queue.add(place.path)
         except OSError as error:
             self._problem(place.path, error)
+            return False
+        return self.watched.setdefault(watch, place) is place
+
+    def _read(self, place: Place) -> bool:
+        """Read a directory; return whether that is possible."""
+        try:
+            place.changed_ns = os.stat(place.path).st_mtime_ns  # noqa: PTH116 - half the time
+            with os.scandir(place.path) as found:
+                place.entries = {entry.name: kind_of(entry) for entry in found}
+        except OSError as error:
+            self._problem(place.path, error)
+            return False
         for name, kind in place.entries.items():
             if kind == "link":
                 path = place.path_of(name)
                 self.links[path] = os.path.realpath(path)
+        return True
 
     def _below(self, place: Place) -> Iterator[str]:
         """Yield the directories in a directory, and those that its links lead to."""
+        if not place.deep:
+            return
         if _ENVIRONMENT_MARK in place.entries:
             self._left_out.add(place.path.rpartition("/")[2])
             return
@@ -161,11 +180,9 @@ class Places:
             directory, name = os.path.split(target)
             place = known.get(directory)
             if place is None and not self._exhausted and Path(target).is_file():
-                place = self._watch(directory)
-                if place is not None:
+                place = Place(directory, only=set())
+                if self._watch(place) and self._read(place):
                     known[directory] = place
-                    place.only = set()
-                    self._read(place)
             if place is not None and place.only is not None:
                 place.only.add(name)
 
@@ -179,9 +196,18 @@ class Places:
 
 def kind_of(entry: "os.DirEntry[str]") -> Kind:
     """Return the kind of an entry of a directory."""
-    if entry.is_symlink():
-        return "link"
-    return "directory" if entry.is_dir(follow_symlinks=False) else "file"
+    if entry.is_dir(follow_symlinks=False):
+        return "directory"
+    return "link" if entry.is_symlink() else "file"
+
+
+def _changed_since(place: Place) -> bool:
+    """Return whether a directory may have changed since it was read, which was before its watch."""
+    try:
+        changed = os.stat(place.path).st_mtime_ns  # noqa: PTH116 - half the time
+    except OSError:
+        return True
+    return changed != place.changed_ns or time.time_ns() - changed < _CLOCK_TICK_NS
 
 
 def _is_common(root: str) -> bool:

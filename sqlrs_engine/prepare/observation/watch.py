@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from . import inotify
 from .inotify import Inotify
-from .places import MOST_DIRECTORIES, Kind, Place, Places, is_left_out
+from .places import Kind, Place, Places, is_left_out
 
 _INTERVAL_SECONDS = 0.05
 _ROUNDS = 3  # at most, to find directories that are made just then
@@ -50,7 +50,7 @@ class Watch:
         roots: Sequence[str],
         *,
         excluded: str | None = None,
-        most: int = MOST_DIRECTORIES,
+        most: int = 500,
     ) -> None:
         """Start to look for the directories; see ``Places``.
 
