@@ -3,6 +3,7 @@
 import difflib
 import gzip
 import random
+import tempfile
 import time
 from pathlib import Path
 from textwrap import dedent
@@ -845,3 +846,27 @@ def test_any_sequence_of_edits_makes_what_plain_liquibase_makes(lb):
                 changesets[1:] = random.sample(changesets[1:], len(changesets) - 1)
         write(lb.directory, c_sql=formatted(*changesets))
         lb.assert_same(lb.made(*args), lb.plainly(*args))
+
+
+def test_a_file_that_a_changeset_reads_on_the_server_counts(lb):
+    """Only what is seen while Liquibase runs tells of it."""
+    with tempfile.TemporaryDirectory(prefix="observed-") as directory:
+        root = Path(directory)
+        root.chmod(0o755)
+        (root / "note.txt").write_text("one")
+        (root / "changelog.sql").write_text(
+            "--liquibase formatted sql\n"
+            "--changeset a:1\n"
+            f"create table note as select pg_read_file('{root}/note.txt') as text;\n"
+            "--changeset a:2\n"
+            "create table later (n int);\n"
+        )
+        args = ("update", "--changelog-file=changelog.sql")
+        first = lb.made(*args, work_dir=directory)
+        assert lb.cached_after(*args, work_dir=directory) == [True, True]
+        (root / "note.txt").write_text("two")
+        second = lb.made(*args, work_dir=directory)
+        assert second["state_id"] != first["state_id"]
+        assert query(second, "select text from note") == "two"
+        (root / "note.txt").write_text("one")
+        assert lb.cached_after(*args, work_dir=directory) == [True, True]
