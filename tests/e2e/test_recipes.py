@@ -118,6 +118,14 @@ def test_a_tool_makes_the_database_that_it_makes_by_hand_and_makes_it_once(
     assert "pages" in contents(third["dsn"], wheel_postgres)
 
 
+def test_a_tool_opens_no_file_that_is_not_declared(recipe: Recipe, project: Shell) -> None:
+    command = recipe.command()
+    title, *files = project.out(command[0], "--trace-inputs", *command[1:]).splitlines()
+    assert title.split() == ["FILE", "DECLARED"]
+    assert files
+    assert [file for file in files if file.split()[-1] != "yes"] == []
+
+
 def test_a_broken_migration_fails_with_what_the_tool_says_and_is_not_cached(
     recipe: Recipe, project: Shell
 ) -> None:
