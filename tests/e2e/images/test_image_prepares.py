@@ -1,6 +1,7 @@
 """Prepares on images of a registry: the engine as a process pulls them and runs them."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from support.images import Image, LayerWriter, digest_of, settings
 from support.postgres_images import ARCHITECTURE
 from support.registry import PASSWORD, Registry
 from support.waiting import eventually
+
+from sqlrs_engine.postgres.distributions.distribution import Distribution
 
 pytestmark = pytest.mark.postgres
 
@@ -60,6 +63,29 @@ def test_an_image_is_pulled_and_serves_by_all_its_names(
         again = pulling_engine.prepare(*ONE, image=other)
         assert again["state_id"] == result["state_id"]
     assert len(proxy.requests) == asked
+
+
+@pytest.mark.parametrize("format", ["-Fc", "-Fd", "-Fp"])
+def test_a_dump_is_restored_on_an_image(
+    pulling_engine: EngineProcess,
+    small_postgres: PushedImage,
+    wheel_postgres: Distribution,
+    tmp_path: Path,
+    format: str,
+) -> None:
+    made = pulling_engine.prepare("-c", "create table t as select generate_series(1, 10) n")
+    path = tmp_path / "dump"
+    program = wheel_postgres.bin_dir / "pg_dump"
+    subprocess.run([program, format, "-f", path, made["dsn"]], check=True)
+    body = {
+        "prepare_kind": "chain",
+        "image_id": small_postgres.reference,
+        "stages": [{"kind": "dump", "path": str(path)}],
+    }
+    job_id = pulling_engine.call("POST", "/v1/prepare-jobs", json=body).json()["job_id"]
+    events = pulling_engine.events(job_id)
+    assert events[-1]["type"] == "result", events
+    assert value(events[-1]["result"]["dsn"], "select sum(n) from t") == 55
 
 
 def test_all_jobs_share_one_pull(
