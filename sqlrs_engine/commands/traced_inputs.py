@@ -1,6 +1,7 @@
 """``prepare --trace-inputs``: the files that a command opened, and inputs that cover them."""
 
 import argparse
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -26,7 +27,7 @@ def show(
     rows = [(each["path"], "yes" if each["declared"] else "no") for each in traced]
     terminal.print_table(("FILE", "DECLARED"), rows)
     if missing:
-        options = " ".join(f"--input '{pattern}'" for pattern in patterns(missing))
+        options = " ".join(f"--input {shlex.quote(pattern)}" for pattern in patterns(missing))
         terminal.report(f"to declare them all: {options}")
 
 

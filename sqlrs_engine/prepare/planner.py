@@ -8,10 +8,11 @@ from sqlrs_engine.errors import InvalidArgument, NotImplementedYet
 from sqlrs_engine.sources import Blobs, Trees
 
 from .command.planner import CommandPlanner
+from .draft import Draft
 from .dump import DumpPlanner
 from .file_reads import FileDigests
 from .liquibase import LiquibasePlanner, StagedChangelogs
-from .plan import Configured, Draft, StageDraft
+from .plan import Configured, StageDraft
 from .psql.draft import PsqlDraft
 from .psql.interpreter.session import SessionStart
 from .psql.local_files import LocalFiles

@@ -24,6 +24,7 @@ from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.build.build_locks import BuildLocks
 from sqlrs_engine.prepare.build.builder import Builder
+from sqlrs_engine.prepare.draft import Draft
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.jobs.events import EventLog
 from sqlrs_engine.prepare.jobs.origins import Origins
@@ -31,7 +32,7 @@ from sqlrs_engine.prepare.jobs.service import PrepareService
 from sqlrs_engine.prepare.jobs.services import Services
 from sqlrs_engine.prepare.observation.observer import Observation
 from sqlrs_engine.prepare.observation.values import InputValues
-from sqlrs_engine.prepare.plan import Configured, Draft, Plan
+from sqlrs_engine.prepare.plan import Configured, Plan
 from sqlrs_engine.prepare.planner import Planner
 from sqlrs_engine.prepare.psql.interpreter.session import SessionStart
 from sqlrs_engine.prepare.psql.local_files import LocalFiles

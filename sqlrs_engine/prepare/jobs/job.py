@@ -8,9 +8,10 @@ from sqlrs_engine.clock import seconds_between
 from sqlrs_engine.errors import Cancelled, Conflict, NotFound, StorageFull, StoreDamaged
 from sqlrs_engine.host.disk_space import with_relief
 from sqlrs_engine.postgres.errors import ServerUnusable, StateUnusable
+from sqlrs_engine.prepare.draft import Draft
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.observation.observer import Observer
-from sqlrs_engine.prepare.plan import Draft, Outdated, Plan
+from sqlrs_engine.prepare.plan import Outdated, Plan
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.prepare.tasks import PREPARE_INSTANCE, execute, is_resolved, tasks_of
 from sqlrs_engine.processes.cancellation import Cancellation, Interrupted

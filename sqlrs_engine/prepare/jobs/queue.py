@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from sqlrs_engine.errors import ENGINE_STOPPING, Unavailable
-from sqlrs_engine.prepare.plan import Draft
+from sqlrs_engine.prepare.draft import Draft
 from sqlrs_engine.processes.cancellation import Cancellation
 from sqlrs_engine.store.records import Job
 

@@ -11,9 +11,10 @@ from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.base_recipe import BaseRecipe
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.build.builder import Builder
+from sqlrs_engine.prepare.draft import Draft
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.observation.observer import Observation
-from sqlrs_engine.prepare.plan import Configured, Draft
+from sqlrs_engine.prepare.plan import Configured
 from sqlrs_engine.prepare.planner import Planner
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.retry_queue import RetryQueue
