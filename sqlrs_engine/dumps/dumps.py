@@ -8,7 +8,14 @@ from pathlib import Path
 
 from sqlrs_engine import clock
 from sqlrs_engine.clock import Timestamp
-from sqlrs_engine.errors import Conflict, DumpMissing, EngineError, NotFound
+from sqlrs_engine.errors import (
+    ENGINE_STOPPING,
+    Conflict,
+    DumpMissing,
+    EngineError,
+    NotFound,
+    Unavailable,
+)
 from sqlrs_engine.store.records import Job, Totals
 
 from .directory import DumpDirectory
@@ -39,16 +46,28 @@ class Dumps:
         self._lock = threading.Lock()  # on what follows; it may be taken under the other one
         self._dumps = {dump.dump_id: dump for dump in self._directory.load()}
         self._uploads: set[Upload] = set()
+        self._stopping = False
 
     def sweep(self) -> None:
         """Remove what an earlier engine left behind."""
         self._directory.sweep()
 
+    def stop(self) -> None:
+        """Discard the uploads in progress, and accept no others."""
+        with self._keeping:
+            self._stopping = True
+            with self._lock:
+                uploads = list(self._uploads)
+            for upload in uploads:
+                self._directory.remove(upload.place)
+
     def receive(self, declared: int | None = None) -> Upload:
         """Begin an upload; ``declared`` is its size in bytes if the client declared one.
 
-        Raises StorageFull, CacheLimitTooSmall, CacheUnavailable.
+        Raises StorageFull, CacheLimitTooSmall, CacheUnavailable, Unavailable.
         """
+        if self._stopping:
+            raise Unavailable(ENGINE_STOPPING)
         upload = Upload(self._directory, self._room(), declared)
         with self._lock:
             self._uploads.add(upload)
@@ -58,7 +77,7 @@ class Dumps:
         """Keep what was uploaded; also return whether it is new.
 
         Content that is kept already is marked as used now, and keeps its label. Raises
-        InvalidArgument if nothing was uploaded, StorageFull.
+        InvalidArgument if nothing was uploaded, StorageFull, Unavailable.
         """
         upload.complete()
         now = self._clock()
@@ -70,6 +89,8 @@ class Dumps:
             label=label,
         )
         with self._keeping:
+            if self._stopping:
+                raise Unavailable(ENGINE_STOPPING)
             with self._lock:
                 known = self._touch(dump.dump_id)
             if known is not None:

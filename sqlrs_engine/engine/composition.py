@@ -255,6 +255,7 @@ class Engine:
             self.instances.pool.stop,
             self.instances.stop,
             self.sources.stop,
+            self.dumps.stop,
         )
         for step in steps:
             try:

@@ -440,12 +440,15 @@ def test_an_upload_that_breaks_off_leaves_nothing(engine: EngineProcess) -> None
     assert engine.call("GET", "/v1/dumps").json() == []
 
 
-def test_an_engine_killed_during_an_upload_sweeps_at_its_next_start(engine: EngineProcess) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_what_an_engine_that_ends_during_an_upload_leaves_is_swept(
+    engine: EngineProcess, number: signal.Signals
+) -> None:
     kept = engine.call("POST", "/v1/dumps", content=b"a dump").json()
     with upload(engine, 3_000_000):
         eventually(lambda: len(files_of_dumps(engine)) == 3, "the upload")
-        engine.stop(signal.SIGKILL)
-    assert len(files_of_dumps(engine)) == 3
+        assert engine.stop(number) == (0 if number == signal.SIGTERM else -number)
+    assert len(files_of_dumps(engine)) == (2 if number == signal.SIGTERM else 3)
     engine.start()
     eventually(lambda: len(files_of_dumps(engine)) == 2, "the sweep")
     assert engine.call("GET", "/v1/dumps").json() == [kept]
@@ -494,5 +497,7 @@ def test_a_dump_that_a_job_restores_stays(engine: EngineProcess) -> None:
     assert job in refused.json()["details"]
     engine.call("POST", f"/v1/prepare-jobs/{job}/cancel")
     eventually(lambda: engine.call("DELETE", f"/v1/dumps/{dump_id}").status_code == 200)
-    refused = engine.call("POST", "/v1/prepare-jobs", json=body)
-    assert (refused.status_code, refused.json()["code"]) == (409, "dump_missing")
+    job = engine.call("POST", "/v1/prepare-jobs", json=body).json()["job_id"]
+    engine.events(job)
+    failed = engine.call("GET", f"/v1/prepare-jobs/{job}").json()
+    assert failed["error"]["code"] == "dump_missing"

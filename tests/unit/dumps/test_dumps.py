@@ -11,7 +11,14 @@ import pytest
 
 from sqlrs_engine.clock import shift
 from sqlrs_engine.dumps import Dump, Dumps, directory
-from sqlrs_engine.errors import Conflict, DumpMissing, InvalidArgument, NotFound, StorageFull
+from sqlrs_engine.errors import (
+    Conflict,
+    DumpMissing,
+    InvalidArgument,
+    NotFound,
+    StorageFull,
+    Unavailable,
+)
 
 NOW = "2026-03-01T09:30:00.000000Z"
 
@@ -160,6 +167,21 @@ def test_what_a_killed_engine_left_is_swept(world: World) -> None:
     assert after.find() == [kept]
     after.end(mine)
     world.dumps.end(killed)
+
+
+def test_a_stop_discards_uploads_and_keeps_dumps(world: World) -> None:
+    kept = world.put(b"kept")
+    upload = world.dumps.receive()
+    upload.write(b"x")
+    world.dumps.stop()
+    assert len(world.files()) == 2
+    upload.write(b"y")
+    with pytest.raises(Unavailable):
+        world.dumps.keep(upload)
+    world.dumps.end(upload)
+    with pytest.raises(Unavailable):
+        world.dumps.receive()
+    assert world.restarted().find() == [kept]
 
 
 def test_an_empty_upload_is_refused(world: World) -> None:
