@@ -189,6 +189,18 @@ def test_roles_are_not_created_unless_wanted(store, dumps):
     assert real_dumps.roles(result) == set()
 
 
+def test_a_role_that_cannot_be_created_fails_the_restore(store, tmp_path):
+    path = tmp_path / "dump.sql"
+    path.write_text('CREATE TABLE t (n int);\nALTER TABLE t OWNER TO "none";\nGRANT x TO "a\\0";\n')
+    error = failure(store, dump(path))
+    assert error["code"] == "step_failed"
+    assert error["details"].startswith("line 2")
+    long = "x" * 70
+    path.write_text(f"GRANT postgres TO {long}a;\nGRANT postgres TO {long}b;\n")
+    error = failure(store, dump(path))
+    assert f"cannot create role {long}b, which the dump mentions" in error["details"]
+
+
 def test_a_selection_without_its_schema_fails_with_advice(store, dumps):
     error = failure(store, dump(dumps / "custom", "-n", "app"))
     assert "CREATE SCHEMA app in a psql stage before" in error["details"]

@@ -7,7 +7,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
+from sqlrs_engine.errors import StepFailed
 from sqlrs_engine.postgres.settings import SUPERUSER
+
+from .restore_output import FAILED
 
 if TYPE_CHECKING:
     from sqlrs_engine.postgres.superuser import Connection
@@ -135,14 +138,23 @@ class Roles:
         self._known.add(name)
 
     def need(self, names: Iterable[str]) -> None:
-        """Create those of the roles that do not exist: without login or other rights."""
+        """Create those of the roles that do not exist: without login or other rights.
+
+        Raises StepFailed when a role cannot be created.
+        """
+        import psycopg
+
         missing = sorted({*names} - self._known)
         if not missing or not self._create:
             return
         self._known.update(missing)
         with self._connect() as connection:
             for name in missing:
-                connection.execute(f"CREATE ROLE {_quoted(name)} NOLOGIN".encode())
+                try:
+                    connection.execute(f"CREATE ROLE {_quoted(name)} NOLOGIN".encode())
+                except psycopg.Error as error:
+                    text = f"cannot create role {name}, which the dump mentions: {error}"
+                    raise StepFailed(FAILED, text.strip()) from error
         self._on_log(f"created roles that the dump mentions: {', '.join(missing)} (NOLOGIN)")
 
 
