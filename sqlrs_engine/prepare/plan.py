@@ -92,6 +92,11 @@ class Step(ABC):
         """The files that have changed since the state's id was computed."""
         return [file.path for file in self.files if not file.unchanged()]
 
+    @property
+    def places(self) -> Collection[Path]:
+        """The directories in which other reads are observed, besides the root of the stage."""
+        return {file.path.parent for file in self.files}
+
     def conflict(self, changed: Collection[Path]) -> Conflict:
         """Return the error for files that changed while the step ran.
 

@@ -135,7 +135,12 @@ class Salvage:
         for label in reversed(lineage.values()):
             parent = label.parent_state_id
             known = parent if parent in self._states else None
-            self._store.states.add(replace(label, parent_state_id=known))
+            # A lost parent may have had observed inputs: then this state may be out of date, and it
+            # counts as one whose inputs are lost, which is not used again.
+            doubtful = parent is not None and known is None
+            self._store.states.add(
+                replace(label, parent_state_id=known, observed=label.observed or doubtful)
+            )
             self._states.add(label.state_id)
         return state_id in self._states
 

@@ -157,6 +157,16 @@ def test_undeclared_reads_of_a_command_count_and_are_explained(store, project, c
     assert (third["state_id"], cached) == (first["state_id"], [True])
 
 
+def test_programs_of_the_system_are_no_inputs(store, project, command):
+    command["stages"][0] |= {"argv": ["sh", "-c", "cat settings.txt; ls > /dev/null"], "inputs": []}
+    result, _ = submitted(store, command)
+    inputs = store.store.states.observed()[result["state_id"]]
+    assert [(each.kind, each.path) for each in inputs] == [
+        ("file", "settings.txt"),
+        ("directory", "."),
+    ]
+
+
 def test_a_new_file_in_a_listed_directory_counts(store, project, command):
     submitted(store, command)
     (project / "notes.md").write_text("nobody lists this directory")

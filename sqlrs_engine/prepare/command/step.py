@@ -61,6 +61,11 @@ class CommandStep(Step):
             return [*changed, *(gone or [self.work_dir])]
         return [*changed, *(self.work_dir / path for path in now.different(self.inputs))]
 
+    @property
+    def places(self) -> Collection[Path]:
+        """No directories besides ``work_dir``: that of the program is everyone's."""
+        return ()
+
     def conflict(self, changed: Collection[Path]) -> Conflict:
         """Return the error for inputs that changed while the program ran."""
         return Conflict(

@@ -182,7 +182,7 @@ class Observer:
         """Watch a root and the directories of the files beyond it that its steps read."""
         steps = [step for step in self._plan.steps if self._root(step) == root]
         most = max(step.observed_directories for step in steps)
-        directories = {str(file.path.parent) for step in steps for file in step.files}
+        directories = {str(place) for step in steps for place in step.places}
         try:
             return self._new_watch([root, *sorted(directories)], most)
         except OSError as error:

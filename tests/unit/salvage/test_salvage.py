@@ -247,6 +247,27 @@ def test_a_parent_of_which_only_the_row_was_left_comes_back(lives: Lives) -> Non
     assert life.store.states.get(child.state_id).parent_state_id == parent.state_id
 
 
+def test_a_state_with_observed_inputs_comes_back_as_one_whose_inputs_are_lost(lives: Lives) -> None:
+    life = lives.current
+    made = life.add_state(1, observed=True)
+    assert life.store.states.get(made.state_id).observed
+    life.lose_database()
+    life = lives.next()
+    assert life.store.states.observed() == {made.state_id: ()}
+
+
+def test_so_does_a_state_whose_parent_is_lost(lives: Lives) -> None:
+    life = lives.current
+    parent = life.add_state(1)
+    child = life.add_state(2, parent_state_id=parent.state_id)
+    life.files.discard(life.files.state_dir(parent.image_id, parent.state_id))
+    life.lose_database()
+    (lives.root / "labels" / "states" / f"{parent.state_id}.json").unlink()
+    life = lives.next()
+    assert life.store.states.get(child.state_id).parent_state_id is None
+    assert life.store.states.observed() == {child.state_id: ()}
+
+
 def test_a_state_dropped_for_room_comes_back_without_a_size(lives: Lives) -> None:
     life = lives.current
     parent = life.add_state(1, size_bytes=100)

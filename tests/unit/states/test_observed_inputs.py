@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from support.store_samples import state
 
+from sqlrs_engine.errors import NotFound
 from sqlrs_engine.states.observed_inputs import UNSEEN, ObservedInputs, as_planned
 from sqlrs_engine.store.records import ObservedInput
 from sqlrs_engine.store.sqlite import SqliteStore
@@ -114,6 +115,14 @@ def test_they_are_stored_with_the_state_and_read_at_the_next_start(store, files)
     observed.replace(state(1).state_id, [])
     assert ObservedInputs(store.states, files.value).of(state(1).state_id) == ()
     assert store.states.get(state(1).state_id).observed is False
+
+
+def test_a_state_is_stored_with_its_inputs_or_not_at_all(store):
+    orphan = state(2, observed=True, parent_state_id=state(1).state_id)
+    with pytest.raises(NotFound):
+        store.states.add(orphan, None, [reads("x.sql", "one")])
+    assert store.states.observed() == {}
+    assert store.states.get(orphan.state_id) is None
 
 
 def test_a_state_whose_inputs_are_lost_is_not_used_again(store, files):
