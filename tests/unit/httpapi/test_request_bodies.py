@@ -54,7 +54,10 @@ def test_a_wrong_body_of_an_instance_is_explained_in_one_line(api, body, details
     ("body", "details"),
     [
         ({"image_id": "postgres"}, "the body lacks 'prepare_kind'"),
-        ({"prepare_kind": "mysql", "image_id": "x"}, "'prepare_kind' must be one of psql, lb"),
+        (
+            {"prepare_kind": "mysql", "image_id": "x"},
+            "'prepare_kind' must be one of psql, lb, chain",
+        ),
         ({"prepare_kind": "psql", "image_id": ""}, "'image_id' must not be empty"),
         (
             {"prepare_kind": "psql", "image_id": "x", "psql_args": ["-c", 1]},
