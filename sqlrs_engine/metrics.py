@@ -110,7 +110,7 @@ class Metrics:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time a phase that succeeds: clone, start, psql, lb, snapshot, initdb."""
+        """Time a phase that succeeds: clone, start, snapshot, initdb, or the kind of a step."""
         began = perf_counter()
         yield
         self._phases.labels(name).observe(perf_counter() - began)

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from sqlrs_engine.postgres.cluster import Cluster
@@ -96,7 +97,7 @@ def selected_entries(
     options: RestoreOptions,
     context: JobContext,
 ) -> list[Entry]:
-    """Return the objects that a restore with these options makes.
+    """Return the objects that a restore with these options makes, with definitions that name roles.
 
     Raises StepFailed when pg_restore refuses the options, DumpUnusable when the archive.
     """
@@ -122,7 +123,10 @@ def selected_entries(
     if code != 0:
         raise output.failure(code)
     with dump.archive() as archive:
-        return [entry for entry in archive.entries() if entry.number in numbers]
+        found = (entry for entry in archive.entries() if entry.number in numbers)
+        return [
+            entry if entry.kind in DEFINITIONS else replace(entry, definition="") for entry in found
+        ]
 
 
 def needed_roles(entries: list[Entry], options: RestoreOptions) -> set[str]:

@@ -5,12 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from sqlrs_engine import sizes
+
 OnLog = Callable[[str], None]
 Clock = Callable[[], float]
 
 _SECONDS_BETWEEN = 1.0
-_UNITS = ("B", "KB", "MB", "GB", "TB")
-_STEP = 1000
 
 
 class Throttle:
@@ -68,11 +68,5 @@ def ticking(on_log: OnLog, describe: Callable[[], str]) -> Iterator[None]:
 
 
 def of(done: int, total: int) -> str:
-    """Return two numbers of bytes as people write them: ``1.2 of 3.4 GB``."""
-    exponent = 0
-    while exponent < len(_UNITS) - 1 and total >= _STEP ** (exponent + 1):
-        exponent += 1
-    if exponent == 0:
-        return f"{done} of {total} {_UNITS[0]}"
-    unit = _STEP**exponent
-    return f"{done / unit:.1f} of {total / unit:.1f} {_UNITS[exponent]}"
+    """Return how much of a number of bytes is done: ``1.2 GiB of 3.4 GiB``."""
+    return f"{sizes.text(done)} of {sizes.text(total)}"

@@ -296,3 +296,27 @@ def test_the_answer_has_documented_fields(shop):
         assert set(schema["required"]) <= set(explained)
         if schema.get("additionalProperties") is False:
             assert set(explained) <= set(schema["properties"])
+
+
+def test_changes_of_how_a_dump_is_restored_are_named():
+    before = {
+        "input": "dump",
+        "source": "dump",
+        "content": "aa",
+        "files": [{"path": "/srv/prod.dump", "digest": "aa"}],
+        "options": [["--no-owner", None], ["--schema", "app"]],
+        "tool": "pg_restore 17",
+        "create_roles": True,
+    }
+    changed = {
+        "content": ("bb", Change("file", "/srv/prod.dump")),
+        "options": ([["--no-owner", None]], Change("argument", "--schema app")),
+        "tool": ("pg_restore 18", Change("tool", "pg_restore 18")),
+        "create_roles": (False, Change("argument", "create_roles")),
+    }
+    assert differences(before, before) == []
+    for name, (value, change) in changed.items():
+        now = {**before, name: value}
+        if name == "content":
+            now["files"] = [{"path": "/srv/prod.dump", "digest": value}]
+        assert differences(now, before) == [change]

@@ -7,7 +7,7 @@ from typing import Any, TextIO
 import pytest
 
 from sqlrs_engine import cli
-from sqlrs_engine.commands.prepare_request import command_request, psql_request
+from sqlrs_engine.commands.prepare_request import command_request, dump_request, psql_request
 from sqlrs_engine.commands.progress import PlainProgress, describe
 from sqlrs_engine.commands.terminal import Terminal
 from sqlrs_engine.errors import InvalidArgument
@@ -277,3 +277,38 @@ def test_options_of_commands_that_make_no_sense(
 ) -> None:
     assert cli.main(["prepare", "--state-dir", str(tmp_path), *args], {}) == 2
     assert message in capsys.readouterr().err
+
+
+def dump_asked(path: str, *args: str, create_roles: bool = True) -> dict[str, Any]:
+    terminal = Terminal(
+        environ={}, cwd=CWD, stdin=Typed(), stdout=io.StringIO(), stderr=io.StringIO()
+    )
+    (stage,) = dump_request(path, args, terminal, create_roles=create_roles)["stages"]
+    found: dict[str, Any] = stage
+    return found
+
+
+def test_a_dump_is_a_stage_with_its_absolute_path() -> None:
+    stage = dump_asked("prod.dump", "-O")
+    assert stage == {
+        "kind": "dump",
+        "path": "/w/ws/prod.dump",
+        "restore_args": ["-O"],
+        "create_roles": True,
+    }
+    assert dump_asked("/x/prod.dump", create_roles=False)["path"] == "/x/prod.dump"
+    assert dump_asked("ab" * 32)["dump_id"] == "ab" * 32
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--dump", "prod.dump", "--liquibase", "--", "update"],
+        ["--no-create-roles", "--", "-c", "select 1"],
+    ],
+)
+def test_options_of_dumps_are_for_dumps(
+    args: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["prepare", *args]) != 0
+    assert "--dump" in capsys.readouterr().err
