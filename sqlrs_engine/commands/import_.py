@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlrs_engine import durations
 from sqlrs_engine.clock import utc_now
 from sqlrs_engine.errors import ImageUnavailable, InvalidArgument
+from sqlrs_engine.processes.arguments import hide
 
 from . import SUCCESS, preparation
 from .dump_progress import OnDump, dump_progress
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from sqlrs_engine.pgdump.run import DumpRun
     from sqlrs_engine.pgdump.source import Source
 
+_WITH_PASSWORD = ("@", "password")
 _LONGEST_LABEL = 512
 _SHOWN_TABLES = 5
 _LARGE = 1024**3
@@ -88,16 +90,15 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Dump the database into the state store, prepare the dump, and print the DSN."""
+    if any(word in args.url for word in _WITH_PASSWORD):
+        hide(args.url)  # before the rest is loaded, which takes a moment
     from sqlrs_engine.pgdump.filters import Filters
     from sqlrs_engine.pgdump.room import check_room
     from sqlrs_engine.pgdump.source import Source
     from sqlrs_engine.postgres.majors import OLDEST_MAJOR
-    from sqlrs_engine.processes.arguments import hide
     from sqlrs_engine.registry import check_name
 
     source = Source.parse(args.url, terminal.environ)
-    if source.shows_password:
-        hide(args.url)
     # Checked first: an error is of little use when the work is done.
     ttl = None if args.ttl is None else durations.format(durations.parse(args.ttl))
     if args.name:

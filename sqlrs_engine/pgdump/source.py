@@ -60,11 +60,6 @@ class Source:
         return cls(given=given, environ=environ)
 
     @property
-    def shows_password(self) -> bool:
-        """Whether the text of the connection contains a password."""
-        return bool(self.given.get("password"))
-
-    @property
     def password(self) -> str | None:
         """The password, unless it comes from a file or there is none."""
         return self.given.get("password") or self.environ.get("PGPASSWORD")
