@@ -18,15 +18,21 @@ from .inotify import Inotify
 
 Kind = Literal["file", "directory", "link"]
 
-_LEFT_OUT = frozenset({"node_modules", "vendor", "__pycache__", "venv", "site-packages"})
+_BYTECODE = "__pycache__"
+_LEFT_OUT = frozenset({"node_modules", "vendor", _BYTECODE, "venv", "site-packages"})
 _ENVIRONMENT_MARK = "pyvenv.cfg"
 _SHOWN = 8
 _CLOCK_TICK_NS = 20_000_000  # more than that of any kernel: times within it may look the same
 
 
 def is_left_out(name: str) -> bool:
-    """Return whether directories of a name are not followed."""
+    """Return whether the files in directories of a name are no inputs."""
     return name.startswith(".") or name in _LEFT_OUT
+
+
+def is_followed(name: str) -> bool:
+    """Return whether directories of a name are followed."""
+    return name == _BYTECODE or not is_left_out(name)
 
 
 @dataclass(slots=True)
@@ -47,6 +53,11 @@ class Place:
     def path_of(self, name: str) -> str:
         """Return the path of an entry."""
         return f"{self.path.rstrip('/')}/{name}"
+
+    @property
+    def is_bytecode(self) -> bool:
+        """Whether Python keeps compiled modules here, which it reads in place of their sources."""
+        return self.path.endswith(f"/{_BYTECODE}")
 
     def matters(self, name: str) -> bool:
         """Return whether what happens to an entry, or to the directory itself, counts."""
@@ -168,10 +179,10 @@ class Places:
                 path = self.links[path]
                 if not Path(path).is_dir():
                     continue
-            if is_left_out(name):
-                self._left_out.add(name)
-            else:
+            if is_followed(name):
                 yield path
+            else:
+                self._left_out.add(name)
 
     def _follow_links(self) -> None:
         """Watch the files that links lead to, by their directories."""

@@ -6,13 +6,16 @@ the queue stays far from its limit (``fs.inotify.max_queued_events``).
 """
 
 import logging
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import source_from_cache
+from pathlib import Path
 
 from . import inotify
 from .inotify import Inotify
-from .places import Kind, Place, Places, is_left_out
+from .places import Kind, Place, Places, is_followed
 
 _INTERVAL_SECONDS = 0.05
 _ROUNDS = 3  # at most, to find directories that are made just then
@@ -130,7 +133,7 @@ class Watch:
         if place is None or not place.matters(name) or not mask & (_STRUCTURE | inotify.MOVE_SELF):
             return
         kind = place.entries.get(name)
-        moved_here = kind == "directory" and mask & inotify.MOVED_TO and not is_left_out(name)
+        moved_here = kind == "directory" and mask & inotify.MOVED_TO and is_followed(name)
         if mask & inotify.MOVE_SELF or kind == "link" or moved_here:
             self._blind = f"{place.path_of(name)} was moved or replaced"
 
@@ -141,14 +144,18 @@ class Watch:
             place = self._places.watched.get(watch)
             if name and place is not None and mask & _STRUCTURE:
                 kind = self._places.look_again(place, name)
-                made |= kind == "link" or (kind == "directory" and not is_left_out(name))
+                made |= kind == "link" or (kind == "directory" and is_followed(name))
         return made
 
     def _sight(self) -> Sight:
-        read, rewritten = set(), set()
+        read: set[str] = set()
+        rewritten: set[str] = set()
         listed: dict[str, Mapping[str, Kind]] = {}
         for place, name, mask in self._happened():
-            if mask & inotify.IS_DIRECTORY:
+            if place.is_bytecode:
+                if name in place.entries and _is_read(mask):
+                    read |= _sources(place.path_of(name))
+            elif mask & inotify.IS_DIRECTORY:
                 if not name and place.only is None and mask & inotify.ACCESS:
                     listed[place.path] = dict(place.entries)
             elif name in place.entries and _is_read(mask):
@@ -176,3 +183,12 @@ def _is_read(mask: int) -> bool:
         mask & (inotify.ACCESS | inotify.CLOSE_NOWRITE)
         or (mask & inotify.OPEN and not mask & _CLOSED)
     )
+
+
+def _sources(compiled: str) -> set[str]:
+    """Return the source of a module that Python has compiled, if there is one."""
+    try:
+        source = source_from_cache(compiled)
+    except ValueError:
+        return set()
+    return {os.path.realpath(source)} if Path(source).is_file() else set()

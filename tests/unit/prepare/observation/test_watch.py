@@ -257,7 +257,23 @@ def test_hidden_and_vendored_directories_are_left_out_and_named(tmp_path: Path) 
     watch.close()
 
     assert names(tmp_path, sight.read) == {".env"}
-    assert notes == [".git", "__pycache__", "env", "node_modules", "vendor"]
+    assert notes == [".git", "env", "node_modules", "vendor"]
+
+
+def test_a_module_that_python_reads_compiled_counts_as_its_source(root: Path, watch: Watch) -> None:
+    (root / "sub/models.py").write_text("n = 1\n")
+    environment = {key: each for key, each in os.environ.items() if "PYTHON" not in key}
+
+    def run() -> None:
+        command = [sys.executable, "-c", "import sub.models"]
+        subprocess.run(command, cwd=root, env=environment, check=True)
+
+    assert names(root, seen(watch, run).read) == {"sub/models.py"}  # and is compiled
+    assert list((root / "sub/__pycache__").iterdir())
+    again = seen(watch, run)
+    assert names(root, again.read) == {"sub/models.py"}
+    assert not [path for path in again.listed if path.endswith("__pycache__")]
+    assert again.blind is None
 
 
 def test_there_is_a_bound_and_the_nearest_directories_count(root: Path) -> None:
