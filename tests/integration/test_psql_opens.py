@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.prepare_requests import single_stage
 from support.psql_opens import watching
 
 from sqlrs_engine.errors import InvalidArgument
-from sqlrs_engine.prepare.plan import Configured
+from sqlrs_engine.prepare.psql.interpreter.session import SessionStart
 from sqlrs_engine.prepare.psql.local_files import LocalFiles
 from sqlrs_engine.prepare.psql.planner import PsqlPlanner
+from sqlrs_engine.prepare.stages import PsqlStage
 
 pytestmark = pytest.mark.postgres
 
@@ -82,15 +82,13 @@ class Workspace:
         if kind == "file":
             self.main.write_bytes(script)
         beside = kind == "file" and self.main.parent == self.root
-        request = single_stage(
-            prepare_kind="psql",
-            image_id="postgres",
+        stage = PsqlStage(
             psql_args=tuple(args),
             work_dir=None if beside else str(self.root),
             stdin=text if kind == "stdin" else None,
         )
         planner = PsqlPlanner(LocalFiles(), home=str(self.root / "home"))
-        (step,) = planner.draft(request, Configured()).steps
+        (step,) = planner.draft(stage, SessionStart.of({})).steps
         assert step.directory == self.root  # where the step runs psql
         found = {os.path.realpath(read.path) for read in step.digest.files}
         return found - {str(self.main)}, step.digest
