@@ -16,6 +16,7 @@ from . import (
     burst,
     changelogs,
     images,
+    observation,
     output,
     plot,
     prepares,
@@ -40,6 +41,7 @@ WORKLOADS: dict[str, Callable[[Session], Iterator[Timing]]] = {
     "restores": restores.measure,
     "startup": startup.measure,
     "images": images.measure,
+    "observation": observation.measure,
     "rates": rates.measure,
     "output": output.measure,
 }
