@@ -2,7 +2,7 @@
 
 import secrets
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -116,7 +116,7 @@ class Step(ABC):
         """Return whether the step is known to write a file itself, so that it is no input."""
         return False
 
-    def overlooked(self, seen: Collection[str], planned: Collection[str]) -> str | None:
+    def overlooked(self, seen: Collection[str], planned: Container[str]) -> str | None:
         """Return why the step may have read more files than ``seen`` and ``planned``.
 
         None if nothing is known that leads elsewhere.

@@ -2,11 +2,12 @@
 
 import logging
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container, Sequence
+from functools import cached_property
 from pathlib import Path
 from secrets import token_hex
 
-from sqlrs_engine.prepare.file_reads import printable
+from sqlrs_engine.prepare.file_reads import FileRead, printable
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.plan import Outdated, Plan, Step
 from sqlrs_engine.states.observed_inputs import ObservedInputs, Resolution
@@ -60,6 +61,7 @@ class Observer:
         self._context = context
         self._watches: dict[str, Watch | None] = {}
         self._told: set[str] = set()
+        self._planned: _Planned | None = None
         self.traced: list[Json] | None = None
         """The files that traced steps opened, as the API shows them; None without such steps."""
 
@@ -102,8 +104,7 @@ class Observer:
 
     def _find(self, watch: Watch, step: Step, root: str) -> Findings:
         self._tell_unwatched(watch, root)
-        planned = {str(file.path) for file in step.files}
-        planned |= {os.path.realpath(path) for path in planned}
+        planned = self._planned_by(step)
         if step.traced:
             self._trace(watch, root, planned)
             return Findings()
@@ -116,6 +117,12 @@ class Observer:
         )
         return find(watch, expected, self._values)
 
+    def _planned_by(self, step: Step) -> "_Planned":
+        """Return the files of a step, which many steps may share."""
+        if self._planned is None or self._planned.files is not step.files:
+            self._planned = _Planned(step.files)
+        return self._planned
+
     def _tell_unwatched(self, watch: Watch, root: str) -> None:
         unwatched = watch.notes()
         if unwatched and root not in self._told:
@@ -124,7 +131,7 @@ class Observer:
                 printable(f"observed: {root}, except for {', '.join(unwatched)} in it")
             )
 
-    def _trace(self, watch: Watch, root: str, planned: Collection[str]) -> None:
+    def _trace(self, watch: Watch, root: str, planned: Container[str]) -> None:
         """Take note of the files below the root that a step opened."""
         sight = watch.end()
         below = sorted(path for path in sight.read if Path(path).is_relative_to(root))
@@ -189,3 +196,18 @@ class Observer:
             _log.warning("nothing in %s can be observed: %s", root, error)
             self._context.log(f"observed: nothing ({error.strerror})")
             return None
+
+
+class _Planned(Container[str]):
+    """The paths of planned files, with symbolic links and without."""
+
+    def __init__(self, files: Sequence[FileRead]) -> None:
+        self.files = files
+        self._paths = {str(file.path) for file in files}
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._paths or path in self._resolved
+
+    @cached_property
+    def _resolved(self) -> set[str]:
+        return set(map(os.path.realpath, self._paths))

@@ -1,6 +1,6 @@
 """Steps of psql scripts: each of them runs psql once."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Container, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,7 @@ class PsqlStep(Step):
     session_end: SessionStart = field(default_factory=SessionStart)
     unnamed: UnnamedReads
 
-    def overlooked(self, seen: Collection[str], planned: Collection[str]) -> str | None:
+    def overlooked(self, seen: Collection[str], planned: Container[str]) -> str | None:
         """Return why a file that only psql knows may not have been seen."""
         return self.unnamed.doubt(seen, planned)
 

@@ -5,7 +5,7 @@ to. Otherwise something may have been read elsewhere, where nobody looks.
 """
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class UnnamedReads:
     with_programs: bool
     follow: Callable[[Path], InputDigest]
 
-    def doubt(self, seen: Collection[str], planned: Collection[str]) -> str | None:
+    def doubt(self, seen: Collection[str], planned: Container[str]) -> str | None:
         """Return why not all of them may have been seen; None if they were.
 
         ``seen`` are the files that were read and are not in the plan, ``planned`` those that are.
@@ -45,7 +45,7 @@ class UnnamedReads:
                 return digest.volatile or digest.unnamed[0]
             with_programs |= bool(digest.notes)
             below |= {os.path.realpath(file.path) for file in digest.files} - {path}
-        unseen = below - set(seen) - set(planned)
+        unseen = {path for path in below - set(seen) if path not in planned}
         if unseen:
             return f"{min(unseen)} is not observed"
         if len(seen) > len(self.reasons) + len(below) and not with_programs:

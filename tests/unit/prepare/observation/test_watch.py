@@ -1,15 +1,19 @@
 """What a watch sees of the files around a step, on real directories."""
 
+import errno
 import mmap
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from support.waiting import eventually
 
+from sqlrs_engine.prepare.observation.inotify import Inotify
+from sqlrs_engine.prepare.observation.places import Places
 from sqlrs_engine.prepare.observation.watch import Sight, Watch
 
 
@@ -362,3 +366,21 @@ def test_it_leaves_nothing_open(root: Path) -> None:
 
     eventually(lambda: queues() <= before, "the end of the queue")
     assert sys.platform == "linux"
+
+
+@pytest.mark.parametrize(("error", "stays"), [(errno.ENOSPC, 1), (errno.EACCES, 2)])
+def test_the_limits_of_the_user_are_told(root: Path, error: int, stays: int) -> None:
+    class Limited:
+        added = 0
+
+        def add(self, path: str) -> int:
+            self.added += 1
+            if self.added == 2:
+                raise OSError(error, os.strerror(error))
+            return self.added
+
+    places = Places(cast("Inotify", Limited()))
+    places.follow([str(root)])
+    (note,) = places.notes()
+    assert ("max_user_watches" in note) == (error == errno.ENOSPC)
+    assert len(places.watched) == stays
