@@ -252,6 +252,10 @@ class Cluster:
         with superuser.refusals("cannot end sessions"), self.connect_to_any(port) as connection:
             superuser.end_sessions(connection)
 
+    def altered_settings(self) -> bytes:
+        """Return the file of ALTER SYSTEM (PostgreSQL docs, 19.1.2)."""
+        return (self.data_dir / "postgresql.auto.conf").read_bytes()
+
     def check_superuser(self, port: int | None) -> None:
         """Raise ServerUnusable unless the superuser can log in, with a password too."""
         with superuser.refusals("cannot log in to PostgreSQL"), self.connect(port) as connection:

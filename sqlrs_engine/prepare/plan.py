@@ -151,6 +151,10 @@ class Step(ABC):
         Raises StepFailed, StorageFull, and what ``context.cancellation.check`` does.
         """
 
+    def continues(self, previous: "Step") -> bool:
+        """Return whether the step uses what the one before keeps open on the same server."""
+        return False
+
     def settle(self, site: Site, context: JobContext) -> None:  # noqa: B027 - most have nothing
         """End what the step keeps open for the next one on the same server: by default nothing.
 
@@ -285,6 +289,18 @@ class Plan:
     def state_ids(self) -> tuple[str, ...]:
         """The states of the steps, in order; the last is the result."""
         return tuple(step.state_id for step in self.steps)
+
+    def can_begin_after(self, count: int, exists: Callable[[str], bool]) -> bool:
+        """Return whether the steps after the first ``count`` can run: these need not.
+
+        ``exists`` returns whether a state can be cloned.
+        """
+        if not exists(self.state_ids[count - 1]):
+            return False
+        if count == len(self.steps):
+            return True
+        source = self.steps[count].source_state_id
+        return source in (None, self.state_ids[count - 1]) or exists(source)
 
     @property
     def leased_ids(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ row means that its files may not have reached the disk; after a power loss such 
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from sqlrs_engine.clock import Clock
 from sqlrs_engine.errors import Conflict, EngineError
 from sqlrs_engine.statefs import StateFiles
 from sqlrs_engine.store import StateStore
-from sqlrs_engine.store.records import Json, ObservedInput, State
+from sqlrs_engine.store.records import Json, MadeState, ObservedInput, State
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -93,22 +93,16 @@ class States:
             _log.warning("state %s does not start any more: it is damaged", state_id)
             self._store.set_damaged(state_id)
 
-    def publish(self, workspace: Path, new: NewState) -> State:
+    def publish(self, workspace: Path, new: NewState, passed: Sequence[NewState] = ()) -> State:
         """Make a workspace a state, which no other thread may be building; return its record.
 
-        Raises Conflict when another engine has made the state, StorageFull.
+        ``passed`` are its ancestors, from the first to the last, that were made on the way and get
+        no files: they are recorded with it, unless they are known already. Raises Conflict when
+        another engine has made the state, StorageFull.
         """
-        state = State(
-            state_id=new.state_id,
-            parent_state_id=new.parent_state_id,
-            image_id=new.image_id,
-            prepare_kind=new.prepare_kind,
-            prepare_args_normalized=new.prepare_args_normalized,
-            created_at=self._clock(),
-            size_bytes=new.size_bytes,
-            boot_id=self._boot_id,
-            observed=bool(new.observed),
-        )
+        # Parents are older than their children.
+        ancestors = [MadeState(self._record(each), each.recipe, each.observed) for each in passed]
+        state = self._record(new)
         target = self._dir(state)
         with self._publishing:
             if os.path.lexists(target):
@@ -119,11 +113,24 @@ class States:
                     state.state_id,
                 )
             try:
-                self._store.add(state, new.recipe, new.observed)
+                self._store.add(state, new.recipe, new.observed, ancestors)
             except BaseException:
                 self._files.discard(target)
                 raise
         return state
+
+    def _record(self, new: NewState) -> State:
+        return State(
+            state_id=new.state_id,
+            parent_state_id=new.parent_state_id,
+            image_id=new.image_id,
+            prepare_kind=new.prepare_kind,
+            prepare_args_normalized=new.prepare_args_normalized,
+            created_at=self._clock(),
+            size_bytes=new.size_bytes,
+            boot_id=self._boot_id,
+            observed=bool(new.observed),
+        )
 
     def publish_durably(self, workspace: Path, new: NewState) -> State:
         """Publish a state that cannot be built again, and wait until it has reached the disk."""
@@ -165,8 +172,11 @@ class States:
         self.drop_doubtful()
         for directory in self._files.state_dirs():
             with self._publishing:
-                if self._store.get(directory.name) is None:
+                state = self._store.get(directory.name)
+                if state is None:
                     self._remove_stray(directory)
+                elif state.size_bytes == 0 and self._doubtful(state):
+                    self._discard(directory)  # an engine was killed while it dropped them
 
     def _make_way(self, target: Path) -> None:
         """Remove whatever a crash or damage has left of a state."""

@@ -20,6 +20,7 @@ from .records import (
     Job,
     JobStatus,
     Json,
+    MadeState,
     Name,
     ObservedInput,
     Recipe,
@@ -75,13 +76,18 @@ class StateStore(Protocol):
         """Yield the states that match as JSON."""
 
     def add(
-        self, state: State, recipe: Json | None = None, observed: Sequence[ObservedInput] = ()
+        self,
+        state: State,
+        recipe: Json | None = None,
+        observed: Sequence[ObservedInput] = (),
+        passed: Sequence[MadeState] = (),
     ) -> None:
         """Insert a state, the recipe of its step and its observed inputs.
 
         When the state is there already, only its ``size_bytes``, its ``boot_id`` and its observed
-        inputs are replaced, because its files are new. Raises NotFound when its parent state is
-        gone.
+        inputs are replaced, because its files are new. ``passed`` are ancestors without files,
+        from the first to the last: those that are not there yet are inserted before it. Raises
+        NotFound when its parent state is gone.
         """
 
     def observed(self) -> Mapping[str, tuple[ObservedInput, ...]]:
@@ -127,7 +133,8 @@ class StateStore(Protocol):
     def remove(self, state_id: str) -> bool:
         """Delete a state's row; return whether it was there.
 
-        Raises Conflict while an instance or a child state refers to it.
+        Ancestors without files that nothing else refers to are deleted with it. Raises Conflict
+        while an instance or a child state refers to the state.
         """
 
 

@@ -4,6 +4,7 @@ Every timestamp is a ``clock.Timestamp``; every duration is in seconds; every si
 in bytes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -41,6 +42,15 @@ class State:
     proven: bool = False
     observed: bool = False
     refcount: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MadeState:
+    """A state with the recipe of its step and its observed inputs."""
+
+    state: State
+    recipe: Json | None = None
+    observed: Sequence["ObservedInput"] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

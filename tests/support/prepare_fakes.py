@@ -184,6 +184,9 @@ class FakeCluster:
         self.settings = settings
         (self.container / "postgres.log").touch()
 
+    def altered_settings(self) -> bytes:
+        return b""
+
     def check_superuser(self, port: int | None) -> None:
         self._do("check superuser")
 

@@ -4,7 +4,8 @@ In memory alone: a crash leaves no lock behind.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from sqlrs_engine.processes.cancellation import Cancellation
@@ -17,25 +18,45 @@ class BuildLocks:
         """``permits`` is how many threads may build at once."""
         self._changed = threading.Condition()
         self._held: set[str] = set()
+        self._wanted: Counter[str] = Counter()
         self._permits = permits
 
     @contextmanager
     def hold(
         self, key: str, cancellation: Cancellation, on_wait: Callable[[], None]
     ) -> Iterator[None]:
-        """Hold a key. ``on_wait`` is called when another thread has it.
-
-        Raises what ``cancellation.check`` raises when the job is ended while it waits.
-        """
-        if self._is_held(key):
-            on_wait()
-        self._wait(cancellation, lambda: key not in self._held, lambda: self._held.add(key))
+        """Hold a key for the block; see ``acquire``."""
+        self.acquire(key, cancellation, on_wait)
         try:
             yield
         finally:
-            with self._changed:
-                self._held.discard(key)
-                self._changed.notify_all()
+            self.release([key])
+
+    def acquire(self, key: str, cancellation: Cancellation, on_wait: Callable[[], None]) -> None:
+        """Take a key, to be released. ``on_wait`` is called when another thread has it.
+
+        Raises what ``cancellation.check`` raises when the job is ended while it waits.
+        """
+        waits = self._want(key)
+        try:
+            if waits:
+                on_wait()
+            self._wait(cancellation, lambda: key not in self._held, lambda: self._held.add(key))
+        finally:
+            if waits:
+                with self._changed:
+                    self._wanted -= Counter([key])
+
+    def release(self, keys: Iterable[str]) -> None:
+        """Give keys back; those that are not held are ignored."""
+        with self._changed:
+            self._held.difference_update(keys)
+            self._changed.notify_all()
+
+    def is_wanted(self, key: str) -> bool:
+        """Return whether a thread waits for a key."""
+        with self._changed:
+            return key in self._wanted
 
     @contextmanager
     def permit(self, cancellation: Cancellation) -> Iterator[None]:
@@ -48,9 +69,13 @@ class BuildLocks:
                 self._change_permits(1)
                 self._changed.notify_all()
 
-    def _is_held(self, key: str) -> bool:
+    def _want(self, key: str) -> bool:
+        """Return whether a key is held, and count it as wanted then."""
         with self._changed:
-            return key in self._held
+            if key not in self._held:
+                return False
+            self._wanted[key] += 1
+            return True
 
     def _change_permits(self, by: int) -> None:
         self._permits += by

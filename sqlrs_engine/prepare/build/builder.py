@@ -1,5 +1,6 @@
-"""Builds states: clones the parent, runs the step, stops the server, publishes the result."""
+"""Builds states: clones the parent, runs steps, stops the server, publishes the result."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -12,7 +13,6 @@ from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.errors import ServerUnusable, SettingsUnfit, StateUnusable
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.observation.findings import Findings
-from sqlrs_engine.prepare.observation.observer import Observer
 from sqlrs_engine.prepare.plan import Plan, Site, Step
 from sqlrs_engine.retry_queue import RetryQueue
 from sqlrs_engine.statefs import StateFiles
@@ -24,6 +24,7 @@ from .build_locks import BuildLocks
 from .disk_full import full_disk_reported
 from .extension_download import with_extension
 from .proof import Proof
+from .stretch import Ends, StateCost, Stretch, Work, run_stretch
 from .workspaces import Workspaces
 
 
@@ -46,32 +47,62 @@ class Builder:
         self._build_locks = build_locks
         self._metrics = metrics or Metrics()
         self._disk_budget = disk_budget or Unlimited()
+        self._cost = StateCost()
         self._proof = Proof(states, self._disk_budget)
         self._workspaces = Workspaces(files, servers, self._metrics, retries or RetryQueue())
         self._base_states = BaseStates(
             self._workspaces, build_locks, self._disk_budget, self._metrics
         )
 
-    def ensure(self, plan: Plan, step: Step, observer: Observer, context: JobContext) -> bool:
-        """Build a step's state unless it exists; return whether it was built.
+    def build(self, work: Work, done: int) -> None:
+        """Build the last state of a plan, and those before it that are worth their cost.
 
-        The parent must exist and be leased. Raises StepFailed (for the step before, if no server of
-        its state is usable), Conflict when a script changed while it ran, Outdated when another job
-        has built the state of other files meanwhile, StorageFull, ClusterFailed, and what
+        The first ``done`` steps need not run, and the state that the next one starts from is
+        leased. Raises StepFailed (for the step before, if no server of its state is usable),
+        Conflict when a script changed while it ran, Outdated when another job has built the state
+        of other files meanwhile, StorageFull, ClusterFailed, and what
         ``context.cancellation.check`` does.
         """
+        steps, cancellation = work.plan.steps, work.context.cancellation
+        with self._claimed(work, done) as number:
+            for other in range(done, number):  # another job has built it since the plan was made
+                work.observer.check(steps[other])
+                work.report.begins(other)
+                work.report.ends(other, built=False)
+                work.report.published(other)
+            while number < len(steps):
+                with self._build_locks.permit(cancellation):
+                    last = self._build_within_budget(work, number)
+                self._build_locks.release(work.plan.state_ids[number : last + 1])
+                work.report.published(last)
+                number = last + 1
 
-        def waiting() -> None:
-            context.log(f"waiting for another job that builds state {step.state_id[:12]}")
+    @contextmanager
+    def _claimed(self, work: Work, done: int) -> Iterator[int]:
+        """Hold the states that are to be built; yield how many steps need not run.
 
-        with self._build_locks.hold(step.state_id, context.cancellation, waiting):
-            # Only the holder of the lock knows that no other job has built it meanwhile.
-            if self._states.exists(step.state_id):
-                observer.check(step)
-                return False
-            with self._build_locks.permit(context.cancellation):
-                self._build_within_budget(plan, step, observer, context)
-        return True
+        The last state is claimed first, so that jobs with the same steps wait for that: what they
+        wait for is built as a state. Parents are claimed after their children by all jobs, so that
+        no two wait for each other.
+        """
+        plan, context = work.plan, work.context
+        held: list[str] = []
+        try:
+            for number in range(len(plan.steps) - 1, done - 1, -1):
+                state_id = plan.state_ids[number]
+
+                def waiting(state_id: str = state_id) -> None:
+                    context.log(f"waiting for another job that builds state {state_id[:12]}")
+
+                self._build_locks.acquire(state_id, context.cancellation, waiting)
+                held.append(state_id)
+                # Only the holder of the lock knows that no other job has built it meanwhile.
+                if plan.can_begin_after(number + 1, self._states.exists):
+                    done = number + 1
+                    break
+            yield done
+        finally:
+            self._build_locks.release(held)
 
     def repair(self, plan: Plan, state_id: str | None, context: JobContext) -> bool:
         """Have a state that does not start built again at its next use (None: the base state).
@@ -117,10 +148,12 @@ class Builder:
 
         return self._proof.diagnose(steps, error, fails_again)
 
-    def _build_within_budget(
-        self, plan: Plan, step: Step, observer: Observer, context: JobContext
-    ) -> None:
-        """Build; again when the disk was full or an extension was missing, and no longer is."""
+    def _build_within_budget(self, work: Work, first: int) -> int:
+        """Build a stretch and return its last step.
+
+        Build again when the disk was full or an extension was missing, and no longer is.
+        """
+        plan, context = work.plan, work.context
 
         def relieve(failure: StorageFull, size: int) -> bool:
             if not self._disk_budget.relieve("prepare_step", failure, plan.state_ids, size):
@@ -129,13 +162,15 @@ class Builder:
             context.log("the disk was full: states were evicted, running the step again")
             return True
 
-        def build() -> None:
-            with_relief(lambda: self._build(plan, step, observer, context), relieve)
+        def build() -> int:
+            return with_relief(lambda: self._build(work, first), relieve)
 
-        with_extension(build, self._servers, plan.distribution, context)
+        return with_extension(build, self._servers, plan.distribution, context)
 
-    def _build(self, plan: Plan, step: Step, observer: Observer, context: JobContext) -> None:
-        observer.expect(step)
+    def _build(self, work: Work, first: int) -> int:
+        plan, context, step = work.plan, work.context, work.plan.steps[first]
+        began = time.monotonic()
+        work.observer.expect(step)
         if step.source_state_id is None:
             source = self._base_states.ensure(plan, context)
         else:
@@ -145,34 +180,31 @@ class Builder:
                 workspace = self._files.clone_to_workspace(source)
             try:
                 with full_disk_reported(workspace / LOG_FILE, self._disk_budget.exhausted):
-                    found = self._run(plan, step, source, workspace, observer, context)
+                    stretch = self._run(work, first, source, workspace)
                 size = self._files.usage(workspace)
                 self._disk_budget.make_room("snapshot", plan.state_ids, size)
                 with self._metrics.phase("snapshot"):
-                    self._publish(plan, step, workspace, size, found)
-                observer.settle(step, found)
+                    self._publish(plan, stretch, workspace, size)
+                for number, found in stretch.findings.items():
+                    work.observer.settle(plan.steps[number], found)
+                self._cost.took(time.monotonic() - began - stretch.seconds)
             except BaseException:
                 self._workspaces.remove(workspace)
                 raise
-        context.log(f"state {step.state_id[:12]} is cached")
+        context.log(f"state {plan.state_ids[stretch.last][:12]} is cached")
         self._disk_budget.make_room("metadata_commit", plan.state_ids)
+        return stretch.last
 
-    def _run(
-        self,
-        plan: Plan,
-        step: Step,
-        source: Path,
-        workspace: Path,
-        observer: Observer,
-        context: JobContext,
-    ) -> Findings:
-        """Run a step on a server; return what it read besides its files."""
+    def _run(self, work: Work, first: int, source: Path, workspace: Path) -> Stretch:
+        """Run a stretch on a server of the workspace."""
+        plan, context, step = work.plan, work.context, work.plan.steps[first]
         cluster = self._workspaces.cluster(plan.image_id, workspace)
         parent = self._unproven_parent(plan, step)
         with self._blamed(plan, parent, context):
             try:
                 settings = {**step.server_settings, **plan.settings}
-                port = self._workspaces.start(cluster, settings, tcp=step.tcp)
+                tcp = any(each.tcp for each in plan.steps[first:])
+                port = self._workspaces.start(cluster, settings, tcp=tcp)
             except ServerUnusable as error:
                 if parent is not None or isinstance(error, SettingsUnfit):
                     raise
@@ -180,20 +212,15 @@ class Builder:
             if parent is not None:
                 cluster.check_superuser(port)
             site = Site(cluster=cluster, port=port, container=workspace, parent=source)
-            observer.begin(step)
-            with self._metrics.phase(step.kind), self._advised(plan):
-                step.run(site, context)
-                step.settle(site, context)
+            ends = Ends(self._cost.seconds, self._build_locks.is_wanted)
+            with self._advised(plan):
+                stretch = run_stretch(work, first, site, ends, self._metrics)
         context.cancellation.check()
         cluster.stop("fast")
         cluster.check_clean_end()
         context.cancellation.check()
         (workspace / LOG_FILE).unlink(missing_ok=True)
-        # Before the engine itself looks at the files.
-        found = observer.end(step)
-        if changed := step.changed_files:
-            raise step.conflict(changed)
-        return found
+        return stretch
 
     def _advised(self, plan: Plan) -> AbstractContextManager[None]:
         return advised(plan.base, plan.distribution, self._servers.images_with)
@@ -213,15 +240,19 @@ class Builder:
                 raise
             raise self.diagnose(plan, [parent], error, context) from error
 
-    def _publish(self, plan: Plan, step: Step, workspace: Path, size: int, found: Findings) -> None:
-        new = NewState(
-            state_id=step.state_id,
-            parent_state_id=step.parent_state_id,
-            image_id=plan.image_id,
-            prepare_kind=step.kind,
-            prepare_args_normalized=plan.normalized,
-            size_bytes=size,
-            recipe=step.recipe,
-            observed=found.inputs,
-        )
-        self._states.publish(workspace, new)
+    def _publish(self, plan: Plan, stretch: Stretch, workspace: Path, size: int) -> None:
+        *passed, new = [
+            NewState(
+                state_id=step.state_id,
+                parent_state_id=step.parent_state_id,
+                image_id=plan.image_id,
+                prepare_kind=step.kind,
+                prepare_args_normalized=plan.normalized,
+                size_bytes=size if number == stretch.last else 0,
+                recipe=step.recipe,
+                observed=stretch.findings.get(number, Findings()).inputs,
+            )
+            for number, step in enumerate(plan.steps)
+            if stretch.first <= number <= stretch.last
+        ]
+        self._states.publish(workspace, new, passed)

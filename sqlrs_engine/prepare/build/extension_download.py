@@ -1,11 +1,13 @@
 """The download of an extension for want of which a step has failed."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from sqlrs_engine.errors import ImageUnavailable, StepFailed, Unavailable
 from sqlrs_engine.postgres.distributions.distribution import Distribution
 from sqlrs_engine.prepare.job_context import JobContext
+
+T = TypeVar("T")
 
 
 class Fetcher(Protocol):
@@ -19,21 +21,19 @@ class Fetcher(Protocol):
 
 
 def with_extension(
-    build: Callable[[], None], fetcher: Fetcher, distribution: Distribution, context: JobContext
-) -> None:
-    """Build; if the step lacks an extension that can be downloaded, once more with it.
+    build: Callable[[], T], fetcher: Fetcher, distribution: Distribution, context: JobContext
+) -> T:
+    """Build and return the result; if a step lacks an extension that can be had, build once more.
 
     Raises what ``build`` raises. The details of a StepFailed have the reason if the download fails.
     """
     try:
-        build()
+        return build()
     except StepFailed as error:
         if not _fetched(error, fetcher, distribution, context):
             raise
-    else:
-        return
     context.log("running the step again")
-    build()
+    return build()
 
 
 def _fetched(

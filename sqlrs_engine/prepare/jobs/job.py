@@ -1,19 +1,19 @@
 """The run of a job: resolve the image, plan, build missing states, start the instance."""
 
 import logging
-from collections.abc import Iterable
 from contextlib import closing
 
 from sqlrs_engine.clock import seconds_between
 from sqlrs_engine.errors import Cancelled, Conflict, NotFound, StorageFull, StoreDamaged
 from sqlrs_engine.host.disk_space import with_relief
 from sqlrs_engine.postgres.errors import ServerUnusable, StateUnusable
+from sqlrs_engine.prepare.build.stretch import Work
 from sqlrs_engine.prepare.draft import Draft
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.observation.observer import Observer
 from sqlrs_engine.prepare.plan import Outdated, Plan
 from sqlrs_engine.prepare.request import PrepareRequest
-from sqlrs_engine.prepare.tasks import PREPARE_INSTANCE, execute, is_resolved, tasks_of
+from sqlrs_engine.prepare.tasks import PREPARE_INSTANCE, is_resolved, tasks_of
 from sqlrs_engine.processes.cancellation import Cancellation, Interrupted
 from sqlrs_engine.states.leases import Lease
 from sqlrs_engine.store.records import Instance, Job, Json, Task
@@ -21,6 +21,7 @@ from sqlrs_engine.store.records import Instance, Job, Json, Task
 from .end import End, explained
 from .progress import Progress
 from .services import Services
+from .step_report import StepReport
 
 _log = logging.getLogger(__name__)
 
@@ -148,17 +149,8 @@ class JobRun:
         They need not run, even where the states before it are gone. Raises Outdated.
         """
         exists = self._services.states.exists
-
-        def can_follow(count: int) -> bool:
-            """Return whether there is what the next step, if any, starts from."""
-            if count == len(plan.steps):
-                return True
-            source = plan.steps[count].source_state_id
-            return source in (None, plan.state_ids[count - 1]) or exists(source)
-
         counts = range(len(plan.steps), 0, -1)
-        usable = (each for each in counts if exists(plan.state_ids[each - 1]) and can_follow(each))
-        done = next(usable, 0)
+        done = next((each for each in counts if plan.can_begin_after(each, exists)), 0)
         for step in plan.steps[:done]:
             observer.check(step)
         return done
@@ -179,28 +171,17 @@ class JobRun:
         """Build the states after the first ``done``; release those that no step still needs."""
         if not done and plan.origin is not None and not self._services.states.exists(plan.origin):
             raise NotFound.of("state", plan.origin)  # deleted or damaged since it was found
-        last_uses = {step.source_state_id: at for at, step in enumerate(plan.steps)}
-        last_uses[plan.state_ids[-1]] = len(plan.steps)
-
-        def release(state_ids: Iterable[str], number: int) -> None:
-            """Release the states that no step after this one starts from."""
-            lease.release(*(each for each in state_ids if last_uses.get(each, 0) <= number))
-
-        release(plan.leased_ids, done - 1)
-        for number, step in enumerate(plan.steps):
+        report = StepReport(plan, lease, self._progress, self._services.metrics)
+        report.published(done - 1)
+        for number in range(done):
+            report.ends(number, built=False)
+        work = Work(plan=plan, observer=observer, context=self._context, report=report)
+        try:
             self._cancellation.check()
-            cached = number < done
-            built = False
-            if not cached:
-                self._progress.begin(execute(number))
-                # Another job may have built it since the plan was made.
-                built = self._services.builder.ensure(plan, step, observer, self._context)
-                self._built |= built
-            self._services.metrics.looked_up(hit=not built)
-            self._progress.succeeded(execute(number))
-            if not cached:
-                used = {step.parent_state_id, step.source_state_id}
-                release(filter(None, used), number)
+            if done < len(plan.steps):
+                self._services.builder.build(work, done)
+        finally:
+            self._built |= report.built
 
     def _hand_over(self, plan: Plan) -> Json:
         self._cancellation.check()

@@ -73,6 +73,10 @@ class ChangesetStep(Step):
             context,
         )
 
+    def continues(self, previous: Step) -> bool:
+        """Return whether the changeset before is of the same session."""
+        return isinstance(previous, ChangesetStep) and previous.reader is self.reader
+
     def settle(self, site: Site, context: JobContext) -> None:
         """End the database session, and keep the settings that it leaves."""
         left = self.reader.leave(context)

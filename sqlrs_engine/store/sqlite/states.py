@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from typing import Any
 
 import orjson
@@ -12,7 +12,7 @@ from sqlrs_engine.clock import Timestamp
 from sqlrs_engine.errors import Conflict, NotFound
 from sqlrs_engine.store import Watcher
 from sqlrs_engine.store.filters import StateFilter
-from sqlrs_engine.store.records import Json, ObservedInput, Recipe, State, Totals
+from sqlrs_engine.store.records import Json, MadeState, ObservedInput, Recipe, State, Totals
 
 from . import hot_reads
 from .database import Database
@@ -50,20 +50,38 @@ class States:
         return STATES.pages(self._database, fields, _where(filter), separator)
 
     def add(
-        self, state: State, recipe: Json | None = None, observed: Sequence[ObservedInput] = ()
+        self,
+        state: State,
+        recipe: Json | None = None,
+        observed: Sequence[ObservedInput] = (),
+        passed: Sequence[MadeState] = (),
     ) -> None:
         """Insert a state, or renew one whose files are new; see ``StateStore.add``."""
         with self._database.writing():
+            inserted = [*filter(None, map(self._insert_passed, passed))]
             row = self._entities.State.get(state_id=state.state_id)
             if row is None:
                 self._insert(state, recipe)
             else:
                 row.set(size_bytes=state.size_bytes, boot_id=state.boot_id, observed=state.observed)
             self._put_observed(state.state_id, observed)
+        for each in inserted:
+            self._watcher.stored(each)
         if row is None:
             self._watcher.stored(state)
         else:
             self._relabel([state.state_id])
+
+    def _insert_passed(self, made: MadeState) -> State | None:
+        """Insert a state without files unless it is there; return what was inserted."""
+        state = None
+        if self._entities.State.get(state_id=made.state.state_id) is None:
+            state = replace(made.state, boot_id=DAMAGED, size_bytes=0)
+            self._insert(state, made.recipe)
+        if made.observed:
+            self._set(made.state.state_id, observed=True)
+            self._put_observed(made.state.state_id, made.observed)
+        return state
 
     def _insert(self, state: State, recipe: Json | None) -> None:
         parent = state.parent_state_id
@@ -179,7 +197,13 @@ class States:
         """Return the states whose files may not have reached the disk."""
         state, instance = self._entities.State, self._entities.Instance
         with self._database.reading():
-            rows = state.select(lambda s: s.boot_id is not None)
+            # States without files have nothing to write to the disk, and there may be many.
+            rows = state.select(
+                lambda s: (
+                    s.boot_id is not None
+                    and (s.boot_id != DAMAGED or s.size_bytes is None or s.size_bytes != 0)
+                )
+            )
             ordered = rows.order_by(state.created_at, state.state_id)
             refcounts = dict(
                 orm.select(
@@ -189,15 +213,35 @@ class States:
             return [_ROWS.record(r, refcount=refcounts.get(r.state_id, 0)) for r in ordered]
 
     def remove(self, state_id: str) -> bool:
-        """Delete a state's row; return whether it was there.
-
-        Raises Conflict while an instance or a child state refers to it.
-        """
+        """Delete a state's row and those that only it needed; see ``StateStore.remove``."""
         removed = self._database.freeing(lambda: self._remove(state_id))
-        self._watcher.removed(State, state_id)
+        for each in (state_id, *removed):
+            self._watcher.removed(State, each)
+        return bool(removed)
+
+    def _remove(self, state_id: str) -> list[str]:
+        """Delete a row, and its ancestors without files that nothing refers to any more."""
+        removed: list[str] = []
+        wanted: str | None = state_id
+        while wanted is not None:
+            row = self._entities.State.get(state_id=wanted)
+            gone = row is not None and row.boot_id == DAMAGED and row.size_bytes == 0
+            if row is None or (removed and not (gone and self._is_unused(wanted))):
+                break
+            parent = row.parent and row.parent.state_id
+            self._remove_row(wanted)
+            removed.append(wanted)
+            wanted = parent
         return removed
 
-    def _remove(self, state_id: str) -> bool:
+    def _is_unused(self, state_id: str) -> bool:
+        entities = self._entities
+        return not (
+            entities.Instance.select(state=state_id).exists()
+            or entities.State.select(parent=state_id).exists()
+        )
+
+    def _remove_row(self, state_id: str) -> None:
         entities = self._entities
         instance = entities.Instance.select(state=state_id).first()
         if instance is not None:
@@ -205,7 +249,7 @@ class States:
         child = entities.State.select(parent=state_id).first()
         if child is not None:
             raise _in_use("state", child.state_id, state_id)
-        return bool(entities.State.select(state_id=state_id).delete(bulk=True))
+        entities.State.select(state_id=state_id).delete(bulk=True)
 
 
 def _in_use(kind: str, referrer: str, state_id: str) -> Conflict:
