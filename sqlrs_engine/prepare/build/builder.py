@@ -203,8 +203,7 @@ class Builder:
         with self._blamed(plan, parent, context):
             try:
                 settings = {**step.server_settings, **plan.settings}
-                tcp = any(each.tcp for each in plan.steps[first:])
-                port = self._workspaces.start(cluster, settings, tcp=tcp)
+                port = self._workspaces.start(cluster, settings, tcp=step.tcp)
             except ServerUnusable as error:
                 if parent is not None or isinstance(error, SettingsUnfit):
                     raise

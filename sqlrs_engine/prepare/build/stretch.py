@@ -86,10 +86,11 @@ class Ends:
         """Return whether a stretch whose steps took ``seconds`` ends with a step."""
         if len(steps) - number <= KEPT_AT_THE_END or seconds > PAYS * self.cost_seconds:
             return True
-        following = steps[number + 1]
+        step, following = steps[number], steps[number + 1]
         return (
-            self.is_wanted(steps[number].state_id)
-            or following.server_settings != steps[number].server_settings
+            self.is_wanted(step.state_id)
+            or following.tcp != step.tcp
+            or following.server_settings != step.server_settings
         )
 
 

@@ -1,7 +1,9 @@
 """Which states of a chain are made: those that are worth their cost, and those that are wanted."""
 
+from contextlib import closing
+
 import pytest
-from support.prepare_fakes import World
+from support.prepare_fakes import FakeCluster, World
 from support.waiting import eventually
 
 from sqlrs_engine.postgres.errors import ServerUnusable
