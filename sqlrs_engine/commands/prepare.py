@@ -27,7 +27,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         description=(
             "Run the -f and -c inputs of psql, the changesets of a Liquibase changelog or a\n"
             "program that migrates, or restore a dump, and print the DSN of a fresh database with\n"
-            "the result. Each input is cached as a state, so the second time is instant."
+            "the result. The result is cached as a state, so the second time is instant."
         ),
         epilog="examples:\n"
         "  sqlrs-engine prepare -- -f schema.sql -f data.sql\n"
@@ -68,7 +68,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--liquibase",
         action="store_true",
-        help="the arguments are those of Liquibase; each changeset becomes a state",
+        help="the arguments are those of Liquibase; each changeset is a step",
     )
     parser.add_argument(
         "--dump",

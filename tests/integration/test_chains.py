@@ -8,6 +8,8 @@ from support import fix_liquibase
 from support.fix_store import Store, query
 
 from sqlrs_engine.errors import InvalidArgument, NotFound
+from sqlrs_engine.postgres.distributions.catalog import Distributions
+from sqlrs_engine.prepare.build import stretch
 
 pytestmark = [pytest.mark.postgres, pytest.mark.timeout(400)]
 
@@ -178,3 +180,43 @@ def test_a_changelog_goes_on_where_an_earlier_stage_ended(store, changelog, mode
 def test_chains_that_cannot_be_right(store, stages, message):
     with pytest.raises(InvalidArgument, match=message):
         store.submit_chain(*stages)
+
+
+def test_changesets_that_share_a_server_share_the_session_as_well(store, tmp_path, monkeypatch):
+    fix_liquibase.found()
+    tmp_path.chmod(0o755)
+    (tmp_path / "changelog.sql").write_text(
+        "--liquibase formatted sql\n"
+        + "".join(
+            f"--changeset me:{n}\n{sql};\n"
+            for n, sql in enumerate(
+                [
+                    "create schema other",
+                    "create table public.t (id serial, who text default current_setting('a.b'))",
+                    "set search_path = other, public",
+                    "set a.b = 'me'",
+                    *["insert into t default values"] * 5,
+                    "create table here as select currval('t_id_seq') as last, * from t",
+                    "reset a.b",
+                    *["create table if not exists more (n int)"] * 5,
+                ]
+            )
+        )
+    )
+    stage = liquibase(tmp_path / "changelog.sql")
+    first = store.submit_chain(psql("-c", "select 'shared'"), stage)
+    shared = store.wait(first).result
+    assert shared is not None, store.wait(first).error
+    ids = [task.output_state_id for task in store.store.jobs.tasks(first)]
+    kept = [each for each in ids if each and store.engine.states.exists(each)]
+    assert 3 <= len(kept) < 12
+    assert query(shared, "select max(last) from here") == 5
+    assert query(shared, "select count(*) from public.t where who = 'me'") == 5
+    monkeypatch.setattr(stretch, "PAYS", 0)
+    alone = store.chain(psql("-c", "select 'alone'"), stage)
+    bin_dir = Distributions(store.root).resolve(IMAGE).bin_dir
+    dumps = [fix_liquibase.dump(each["dsn"], bin_dir) for each in (shared, alone)]
+    assert dumps[0] == dumps[1]
+    plain = store.prepare()
+    fix_liquibase.update(plain["dsn"], tmp_path, "update", "--changelog-file=changelog.sql")
+    assert fix_liquibase.dump(plain["dsn"], bin_dir) == dumps[0]
