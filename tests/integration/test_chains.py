@@ -220,3 +220,27 @@ def test_changesets_that_share_a_server_share_the_session_as_well(store, tmp_pat
     plain = store.prepare()
     fix_liquibase.update(plain["dsn"], tmp_path, "update", "--changelog-file=changelog.sql")
     assert fix_liquibase.dump(plain["dsn"], bin_dir) == dumps[0]
+
+
+@pytest.mark.parametrize(
+    ("leave", "use"),
+    [
+        ("create temp table kept (n int)", "insert into kept values (1)"),
+        ("prepare kept as select 1", "execute kept"),
+    ],
+)
+def test_what_no_later_session_could_have_does_not_reach_the_next_changeset(
+    store, tmp_path, leave, use
+):
+    """Whether a changeset works must not depend on where states are made."""
+    fix_liquibase.found()
+    tmp_path.chmod(0o755)
+    more = [f"create table more_{n} ()" for n in range(4)]
+    (tmp_path / "changelog.sql").write_text(
+        "--liquibase formatted sql\n"
+        + "".join(f"--changeset me:{n}\n{sql};\n" for n, sql in enumerate([leave, use, *more]))
+    )
+    job = store.wait(store.submit_chain(liquibase(tmp_path / "changelog.sql")))
+    assert job.status == "failed"
+    assert "kept" in job.error["details"]
+    assert "does not exist" in job.error["details"]

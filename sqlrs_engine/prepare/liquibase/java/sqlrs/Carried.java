@@ -67,6 +67,11 @@ final class Carried {
                     + " JOIN pg_catalog.pg_sequence q ON q.seqrelid = c.oid"
                     + " WHERE q.seqcache = 1 AND c.relpersistence <> 't'";
 
+    /** The driver's own statements are no text of SQL. */
+    private static final String PREPARED =
+            "SELECT pg_catalog.quote_ident(name) FROM pg_catalog.pg_prepared_statements"
+                    + " WHERE from_sql";
+
     private final Connection connection;
     private final String login;
     private final Map<String, String> given = new LinkedHashMap<>();
@@ -100,6 +105,22 @@ final class Carried {
             if (each.getKey().indexOf(' ') < 0) {
                 String name = each.getKey();
                 run("SELECT pg_catalog.set_config(?, ?, false)", name, each.getValue());
+            }
+        }
+        connection.commit();
+    }
+
+    /**
+     * End what no other session could be given, before the next changeset of the same session.
+     *
+     * <p>Whether a changeset works must not depend on where sessions end.
+     */
+    void separate() throws SQLException {
+        try (Statement statement = connection.createStatement()) {
+            statement.execute("DISCARD TEMP");
+            statement.execute("CLOSE ALL");
+            for (String name : pairs(PREPARED).keySet()) {
+                statement.execute("DEALLOCATE " + name);
             }
         }
         connection.commit();

@@ -484,7 +484,9 @@ final class Session {
         recorder.take();
         login = request[3];
         try {
-            if (!goesOn(index, request[2])) {
+            if (goesOn(index, request[2])) {
+                carried.separate();
+            } else {
                 connect(index, request[2], request[3], request[4]);
                 begin(index, request[5]);
                 place = request[2];
