@@ -167,7 +167,7 @@ def test_collection_removes_what_no_image_uses(
     kept = store_image(images, POSTGIS)
     layer = images.layout.layer("sha256:" + "1" * 64)
     layer.mkdir()
-    (layer / "file").write_bytes(b"x" * 100_000)
+    (layer / "entries.json").write_bytes(b"[]" + b" " * 100_000)
     images.layout.download("sha256:" + "2" * 64).write_bytes(b"x" * 100_000)
     assert run("gc") == SUCCESS
     out = capsys.readouterr().out
