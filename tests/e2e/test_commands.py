@@ -394,3 +394,23 @@ def test_a_command_is_prepared_with_the_programs_of_the_shell(
     ended = shell.run("prepare", "--command", "--input", "nothing/*", "--", "tool")
     assert ended.returncode == 1
     assert "nothing/*" in ended.stderr
+
+
+def test_the_files_that_a_command_opens_are_listed_and_nothing_is_kept(shell: Shell) -> None:
+    shell = shell.at(shell.directory / "app")
+    for name in ("migrations/1.sql", "migrations/2.sql", "settings.txt"):
+        (shell.directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (shell.directory / name).touch()
+    program = ("--", "sh", "-c", "cat migrations/*.sql settings.txt")
+    table = shell.run("prepare", "--command", "--trace-inputs", "--input", "*.txt", *program)
+    assert table.returncode == 0, table.stderr
+    assert [line.split() for line in table.stdout.splitlines()] == [
+        ["FILE", "DECLARED"],
+        ["migrations/1.sql", "no"],
+        ["migrations/2.sql", "no"],
+        ["settings.txt", "yes"],
+    ]
+    assert "--input 'migrations/**'" in table.stderr
+    traced = json.loads(shell.out("prepare", "--command", "--trace-inputs", "--json", *program))
+    assert traced["suggested"] == ["migrations/**", "settings.txt"]
+    assert shell.json("ls", "states") == []

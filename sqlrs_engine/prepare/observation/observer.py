@@ -127,9 +127,7 @@ class Observer:
         unwatched = watch.notes()
         if unwatched and root not in self._told:
             self._told.add(root)
-            self._context.log(
-                printable(f"observed: {root}, except for {', '.join(unwatched)} in it")
-            )
+            self._context.log(printable(f"observed: {root}, except for {', '.join(unwatched)}"))
 
     def _trace(self, watch: Watch, root: str, planned: Container[str]) -> None:
         """Take note of the files below the root that a step opened."""

@@ -110,6 +110,8 @@ class Places:
             place = Place(path, deep=deep)
             if self._read(place):
                 yield place
+                if not deep and "directory" in place.entries.values():
+                    self._problems.append(f"the directories in {path}, which is not a project's")
                 waiting.extend((below, True) for below in self._below(place))
 
     def look_again(self, place: Place, name: str) -> Kind | None:

@@ -270,6 +270,8 @@ def test_variables_are_given_or_taken_from_the_environment() -> None:
         (["--input", "x", "--", "-c", "select 1"], "add --command"),
         (["--work-dir", "x", "--", "-c", "select 1"], "--work-dir is for commands"),
         (["--no-inputs", "--", "-c", "select 1"], "--no-inputs is for commands"),
+        (["--trace-inputs", "--", "-c", "select 1"], "--trace-inputs is for commands"),
+        (["--command", "--trace-inputs", "--plan", "--", "x"], "keeps no database"),
     ],
 )
 def test_options_of_commands_that_make_no_sense(

@@ -304,9 +304,11 @@ def test_of_a_directory_that_all_share_only_itself_is_followed(root: Path) -> No
         (root / "sub/c.sql").read_text()
 
     sight = seen(watch, action)
+    notes = watch.notes()
     watch.close()
 
     assert names(root, sight.read) == {"a.sql"}
+    assert notes == [f"the directories in {root}, which is not a project's"]
 
 
 def test_the_excluded_directory_is_not_followed(root: Path) -> None:
