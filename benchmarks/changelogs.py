@@ -39,18 +39,18 @@ def measure(session: Session) -> Iterator[Timing]:
         for number in range(session.cold_runs):
             with scratch(parent) as directory, Daemon(directory, directory / "store") as engine:
                 changelog = directory / "changelog.sql"
-                request = _request(session.image, directory)
+                request = request_of(session.image, directory)
                 empty = engine.prepare(Input("", ()).request(session.image))["result"]
                 for timing in (cold, warm):
-                    _write(changelog, CHANGESETS, f"{number} {timing.work}")
-                    _prepare(engine, request, timing)
+                    write_changelog(changelog, CHANGESETS, f"{number} {timing.work}")
+                    prepare(engine, request, timing)
                 for _ in range(session.runs // session.cold_runs):
-                    _prepare(engine, request, cached)
-                _write(changelog, CHANGESETS + 1, f"{number} {warm.work}")
-                _prepare(engine, request, appended)
-                _write(changelog, CHANGESETS, "plain")
+                    prepare(engine, request, cached)
+                write_changelog(changelog, CHANGESETS + 1, f"{number} {warm.work}")
+                prepare(engine, request, appended)
+                write_changelog(changelog, CHANGESETS, "plain")
                 with plain.sample():
-                    _plain(empty["dsn"], directory)
+                    update_plainly(empty["dsn"], directory)
         yield from (plain, cold, warm, appended, cached)
         yield _ratio("first prepare, new JVM, to liquibase update", cold, plain, TO_PLAIN)
         yield _ratio(
@@ -58,7 +58,8 @@ def measure(session: Session) -> Iterator[Timing]:
         )
 
 
-def _request(image: str, directory: Path) -> dict[str, Any]:
+def request_of(image: str, directory: Path) -> dict[str, Any]:
+    """Return the request for the changelog in a directory."""
     return {
         "prepare_kind": "lb",
         "image_id": image,
@@ -67,7 +68,7 @@ def _request(image: str, directory: Path) -> dict[str, Any]:
     }
 
 
-def _write(changelog: Path, count: int, comment: str) -> None:
+def write_changelog(changelog: Path, count: int, comment: str) -> None:
     """Write a changelog of its own kind: no changeset is that of another ``comment``."""
     lines = ["--liquibase formatted sql"]
     for number in range(count):
@@ -79,14 +80,15 @@ def _write(changelog: Path, count: int, comment: str) -> None:
     changelog.write_text("\n".join(lines) + "\n")
 
 
-def _prepare(engine: Daemon, request: dict[str, Any], timing: Timing) -> None:
+def prepare(engine: Daemon, request: dict[str, Any], timing: Timing) -> None:
+    """Time a prepare to its first row, and delete the instance."""
     with timing.sample():
         result = engine.prepare(request)["result"]
         select_one(result["dsn"])
     engine.delete(f"/v1/instances/{result['instance_id']}")
 
 
-def _plain(dsn: str, directory: Path) -> None:
+def update_plainly(dsn: str, directory: Path) -> None:
     """Run Liquibase's own launcher, as people do, on a database that is there already."""
     given = program_environment({}, {})
     found = find(None, None, given)
