@@ -1,4 +1,4 @@
-"""Liquibase: changelogs become chains of states, each changeset a step.
+"""Liquibase: changelogs become chains of steps, one per changeset.
 
 * ``planner``, ``step``: plans of changelogs, and their steps
 * ``arguments``: Liquibase's command line, and the part of it that a prepare allows

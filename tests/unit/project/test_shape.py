@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqlrs_engine.project.shape import schema_text, shape_problems
@@ -177,6 +177,7 @@ VALUES: Any = st.recursive(
 )
 
 
+@settings(deadline=None)  # the first example loads a library, which takes long on a busy machine
 @given(st.dictionaries(st.sampled_from(["database", "$schema", "x"]), VALUES, max_size=2))
 def test_whatever_the_schema_refuses_is_explained(content: dict[str, Any]) -> None:
     valid = jsonschema.Draft7Validator(json.loads(schema_text())).is_valid(content)
