@@ -8,7 +8,7 @@ import ctypes
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -100,14 +100,22 @@ def send(process: int, number: signal.Signals) -> None:
 def kill_working_in(directory: Path, seconds: float) -> list[int]:
     """Kill every process that works in ``directory`` and wait for its end.
 
+    Returns and raises as ``kill_each`` does.
+    """
+    return kill_each(working_in(directory), lambda pid: works_in(pid, directory), seconds)
+
+
+def kill_each(pids: Iterable[int], is_meant: Callable[[int], bool], seconds: float) -> list[int]:
+    """Kill processes and wait for the end of each; ``is_meant`` returns whether a pid is still one.
+
     Returns the pids killed. Raises TimeoutError when one does not end (it is blocked in the
     kernel).
     """
     killed = []
-    for pid in working_in(directory):
+    for pid in pids:
         with pidfd(pid) as process:
             # Asked again now that the pid cannot pass to another process.
-            if process is None or not works_in(pid, directory):
+            if process is None or not is_meant(pid):
                 continue
             send(process, signal.SIGKILL)
             killed.append(pid)

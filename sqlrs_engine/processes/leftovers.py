@@ -5,11 +5,10 @@ environment, unless it takes care to lose it.
 """
 
 import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-from .identity import pidfd, send, wait_exit
+from .identity import kill_each
 
 VARIABLE = "SQLRS_WORKSPACE"
 """The variable: its value is the directory on whose behalf the program runs."""
@@ -30,15 +29,7 @@ def kill_leftovers(directory: Path, seconds: float) -> list[int]:
     killed: list[int] = []
     # Again until there are none: they may have started others meanwhile.
     while found := list(_marked(directory)):
-        for pid in found:
-            with pidfd(pid) as process:
-                # Asked again now that the pid cannot pass to another process.
-                if process is None or not _is_marked(pid, directory):
-                    continue
-                send(process, signal.SIGKILL)
-                killed.append(pid)
-                if not wait_exit(process, seconds):
-                    raise TimeoutError(f"process {pid} does not end")
+        killed += kill_each(found, lambda pid: _is_marked(pid, directory), seconds)
     return killed
 
 
