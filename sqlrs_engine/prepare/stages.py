@@ -1,6 +1,5 @@
 """The stages of a prepare request: scripts, a changelog, a dump or a command, as submitted."""
 
-import base64
 import difflib
 import os
 from abc import ABC, abstractmethod
@@ -13,6 +12,8 @@ from typing import Any, ClassVar
 from sqlrs_engine.errors import EngineError, InvalidArgument
 from sqlrs_engine.sources import Manifest, paths
 from sqlrs_engine.store.records import Json
+
+from . import stdin
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +49,25 @@ class Stage(ABC):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PsqlStage(Stage):
+class SentStage(Stage):
+    """A stage whose files may be on another machine, to which all paths then belong.
+
+    Its ``source_manifest`` lists them. A chain has none.
+    """
+
+    source_manifest: Manifest | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether the paths are those of another machine."""
+        return self.source_manifest is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PsqlStage(SentStage):
     """psql scripts and commands: each ``-f`` and each ``-c`` is a step.
 
-    ``stdin`` is what ``-f -`` reads, in which lone surrogates stand for bytes that are not UTF-8
-    (PEP 383): these come and go as ``stdin_base64``. With a ``source_manifest``, which only a
-    request of the kind ``psql`` has, all paths are those of another machine.
+    ``stdin`` is what ``-f -`` reads, as the module ``stdin`` describes.
     """
 
     kind = "psql"
@@ -61,7 +75,6 @@ class PsqlStage(Stage):
 
     psql_args: tuple[str, ...] = ()
     stdin: str | None = None
-    source_manifest: Manifest | None = None
 
     @classmethod
     def from_json(cls, body: Json, manifest: Manifest | None = None) -> "PsqlStage":
@@ -69,24 +82,19 @@ class PsqlStage(Stage):
         return cls(
             psql_args=tuple(body.get("psql_args") or ()),
             work_dir=_work_dir(body, remote=manifest is not None),
-            stdin=_stdin(body.get("stdin"), body.get("stdin_base64")),
+            stdin=stdin.from_json(body.get("stdin"), body.get("stdin_base64")),
             source_manifest=manifest,
         )
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the paths are those of another machine."""
-        return self.source_manifest is not None
 
     def to_json(self) -> Json:
         """Return the fields that are set."""
         return _set(
-            psql_args=list(self.psql_args), work_dir=self.work_dir, **_stdin_json(self.stdin)
+            psql_args=list(self.psql_args), work_dir=self.work_dir, **stdin.to_json(self.stdin)
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LiquibaseStage(Stage):
+class LiquibaseStage(SentStage):
     """A Liquibase changelog: each of its changesets is a step."""
 
     kind = "lb"
@@ -102,7 +110,6 @@ class LiquibaseStage(Stage):
     liquibase_exec: str | None = None
     liquibase_exec_mode: str | None = None
     liquibase_env: Json | None = None
-    source_manifest: Manifest | None = None
 
     @classmethod
     def from_json(cls, body: Json, manifest: Manifest | None = None) -> "LiquibaseStage":
@@ -115,11 +122,6 @@ class LiquibaseStage(Stage):
             work_dir=_work_dir(body, remote=manifest is not None),
             source_manifest=manifest,
         )
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether the paths are those of another machine."""
-        return self.source_manifest is not None
 
     def to_json(self) -> Json:
         """Return the fields that are set."""
@@ -265,32 +267,6 @@ def naming(place: str) -> Iterator[None]:
 
 def _set(**fields: Any) -> Json:
     return {name: value for name, value in fields.items() if value not in (None, [], {}, False)}
-
-
-def _stdin(text: str | None, encoded: str | None) -> str | None:
-    if encoded is None:
-        return text
-    if text is not None:
-        raise InvalidArgument("stdin and stdin_base64 exclude each other", "send one of them")
-    try:
-        raw = base64.b64decode(encoded, validate=True)
-    except ValueError as error:
-        raise InvalidArgument("stdin_base64 is not base64", str(error)) from error
-    if b"\0" in raw:
-        raise InvalidArgument("stdin_base64 contains a NUL character: remove it")
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def _stdin_json(text: str | None) -> dict[str, str]:
-    if text is None:
-        return {}
-    raw = text.encode("utf-8", "surrogateescape")
-    try:
-        decoded = raw.decode()
-    except UnicodeDecodeError:
-        return {"stdin_base64": base64.b64encode(raw).decode()}
-    # The same object where possible: it may be megabytes, and queued jobs hold both.
-    return {"stdin": text if text == decoded else decoded}
 
 
 def _work_dir(body: Json, *, remote: bool = False) -> str | None:

@@ -13,7 +13,8 @@ from sqlrs_engine.metrics import Metrics
 from sqlrs_engine.postgres.errors import ServerUnusable, SettingsUnfit, StateUnusable
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.observation.findings import Findings
-from sqlrs_engine.prepare.plan import Plan, Site, Step
+from sqlrs_engine.prepare.plan import Plan
+from sqlrs_engine.prepare.step import Site, Step
 from sqlrs_engine.retry_queue import RetryQueue
 from sqlrs_engine.statefs import StateFiles
 from sqlrs_engine.states.states import NewState, States

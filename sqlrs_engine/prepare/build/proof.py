@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from sqlrs_engine.errors import ClusterFailed, StepFailed
 from sqlrs_engine.instances.disk_budget import DiskBudget
 from sqlrs_engine.postgres.errors import ServerUnusable
-from sqlrs_engine.prepare.plan import Step
+from sqlrs_engine.prepare.step import Step
 from sqlrs_engine.states.states import States
 
 from .disk_full import NO_SPACE

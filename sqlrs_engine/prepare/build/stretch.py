@@ -16,7 +16,8 @@ from sqlrs_engine.postgres.errors import ServerUnusable
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.observation.findings import Findings
 from sqlrs_engine.prepare.observation.observer import Observer
-from sqlrs_engine.prepare.plan import Plan, Site, Step
+from sqlrs_engine.prepare.plan import Plan
+from sqlrs_engine.prepare.step import Site, Step
 
 PAYS = 4
 """A state is made when the work since the last one took this many times what a state costs."""

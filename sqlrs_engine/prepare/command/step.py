@@ -13,7 +13,7 @@ from sqlrs_engine.errors import Conflict, InvalidArgument, ProgramUnavailable, S
 from sqlrs_engine.postgres.log_file import LogFile
 from sqlrs_engine.prepare.file_reads import printable
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.plan import Site, Step
+from sqlrs_engine.prepare.step import Site, Step
 from sqlrs_engine.store.records import Json
 
 from .environment import Environment

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlrs_engine.host.memory import ProcMemory
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.plan import Site, Step
+from sqlrs_engine.prepare.step import Site, Step
 from sqlrs_engine.store.records import Json
 
 from .advice import advised

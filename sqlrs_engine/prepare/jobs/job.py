@@ -11,8 +11,9 @@ from sqlrs_engine.prepare.build.stretch import Work
 from sqlrs_engine.prepare.draft import Draft
 from sqlrs_engine.prepare.job_context import JobContext
 from sqlrs_engine.prepare.observation.observer import Observer
-from sqlrs_engine.prepare.plan import Outdated, Plan
+from sqlrs_engine.prepare.plan import Plan
 from sqlrs_engine.prepare.request import PrepareRequest
+from sqlrs_engine.prepare.step import Outdated
 from sqlrs_engine.prepare.tasks import PREPARE_INSTANCE, is_resolved, tasks_of
 from sqlrs_engine.processes.cancellation import Cancellation, Interrupted
 from sqlrs_engine.states.leases import Lease

@@ -14,8 +14,9 @@ from typing import Any
 from sqlrs_engine.postgres.settings import SUPERUSER
 from sqlrs_engine.prepare.file_reads import FileRead
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.plan import Planning, Site, Step
+from sqlrs_engine.prepare.plan import Planning
 from sqlrs_engine.prepare.stages import LiquibaseStage
+from sqlrs_engine.prepare.step import Site, Step
 from sqlrs_engine.states import state_ids
 from sqlrs_engine.store.records import Json
 

@@ -9,7 +9,8 @@ from secrets import token_hex
 
 from sqlrs_engine.prepare.file_reads import FileRead, printable
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.plan import Outdated, Plan, Step
+from sqlrs_engine.prepare.plan import Plan
+from sqlrs_engine.prepare.step import Outdated, Step
 from sqlrs_engine.states.observed_inputs import ObservedInputs, Resolution
 from sqlrs_engine.store.records import Json, ObservedInput
 

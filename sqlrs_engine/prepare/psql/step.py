@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sqlrs_engine.prepare.job_context import JobContext
-from sqlrs_engine.prepare.plan import Site, Step
 from sqlrs_engine.prepare.stages import PsqlStage
+from sqlrs_engine.prepare.step import Site, Step
 from sqlrs_engine.store.records import Json
 
 from .arguments import StepArguments
