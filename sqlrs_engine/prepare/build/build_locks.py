@@ -17,7 +17,7 @@ class BuildLocks:
     def __init__(self, permits: int) -> None:
         """``permits`` is how many threads may build at once."""
         self._changed = threading.Condition()
-        self._held: set[str] = set()
+        self._holders: dict[str, int] = {}
         self._wanted: Counter[str] = Counter()
         self._permits = permits
 
@@ -41,16 +41,19 @@ class BuildLocks:
         try:
             if waits:
                 on_wait()
-            self._wait(cancellation, lambda: key not in self._held, lambda: self._held.add(key))
+            self._wait(cancellation, lambda: key not in self._holders, lambda: self._hold(key))
         finally:
             if waits:
                 with self._changed:
                     self._wanted -= Counter([key])
 
     def release(self, keys: Iterable[str]) -> None:
-        """Give keys back; those that are not held are ignored."""
+        """Give keys back; those that the calling thread does not hold are ignored."""
+        thread = threading.get_ident()
         with self._changed:
-            self._held.difference_update(keys)
+            for key in keys:
+                if self._holders.get(key) == thread:  # it may be another's after an earlier release
+                    del self._holders[key]
             self._changed.notify_all()
 
     def is_wanted(self, key: str) -> bool:
@@ -72,10 +75,13 @@ class BuildLocks:
     def _want(self, key: str) -> bool:
         """Return whether a key is held, and count it as wanted then."""
         with self._changed:
-            if key not in self._held:
+            if key not in self._holders:
                 return False
             self._wanted[key] += 1
             return True
+
+    def _hold(self, key: str) -> None:
+        self._holders[key] = threading.get_ident()
 
     def _change_permits(self, by: int) -> None:
         self._permits += by

@@ -36,6 +36,25 @@ def test_a_key_is_held_by_one_thread():
     assert order == ["first", "second"]
 
 
+def test_a_key_that_another_thread_took_since_is_not_given_back():
+    """A builder gives the states of a stretch back before the rest."""
+    locks, gate = BuildLocks(4), Gate()
+    locks.acquire("a", Cancellation(), nothing)
+    locks.release(["a"])
+
+    def second():
+        with locks.hold("a", Cancellation(), nothing):
+            gate()
+
+    with in_thread(second):
+        assert gate.reached.wait(20)
+        locks.release(["a"])
+        cancellation = Cancellation()
+        with pytest.raises(Cancelled):
+            locks.acquire("a", cancellation, cancellation.cancel)
+        gate.open.set()
+
+
 def test_keys_are_independent():
     locks, held = BuildLocks(1), []
 
