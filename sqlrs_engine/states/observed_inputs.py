@@ -98,6 +98,10 @@ class ObservedInputs:
         again = self.resolve(resolution.state_id, resolution.root)
         return again.state_id == resolution.state_id
 
+    def unchanged(self, inputs: Sequence[ObservedInput], root: str) -> bool:
+        """Return whether inputs of a step with this root are what they were."""
+        return all(self._value_of(root, each) == each.value for each in inputs)
+
     def of(self, state_id: str) -> tuple[ObservedInput, ...]:
         """Return a state's observed inputs."""
         known = self._loaded

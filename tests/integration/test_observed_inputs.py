@@ -281,3 +281,30 @@ def test_of_two_checkouts_at_once_each_gets_its_own(store, project, tmp_path):
         job = store.submit("-f", str(root / "db/main.sql"), work_dir=str(root))
         result, cached = outcome(store, job)
         assert (query(result, "select count(*) from t"), cached) == (expected, [True])
+
+
+def test_a_state_is_never_made_again_of_other_files_than_its_children(store, project):
+    """It has no files, as it is cheap; its children have. A file changes while it is under way."""
+    values, main = project / "data/values.csv", script(project, WAYS["a program that copies"][1])
+    go = project / "go"
+
+    def chain(name):
+        after = [f"create table {name}{n} as select count(*) as n from t" for n in range(4)]
+        steps = [arg for each in after for arg in ("-c", each)]
+        return store.submit(*WAITS, "-f", main, *steps, work_dir=str(project))
+
+    go.touch()
+    first, _ = outcome(store, chain("a"))
+    job_id = chain("b")
+    eventually((project / "began").exists, "the step")
+    values.write_text("1\n2\n3\n")
+    go.touch()
+    eventually(lambda: not go.exists(), "the step's end")
+    go.touch()  # for the run after the next plan
+    second, _ = outcome(store, job_id)
+    go.touch()
+    third, _ = outcome(store, chain("a"))
+    assert [query(each, "select count(*) from t") for each in (first, second, third)] == [2, 3, 3]
+    values.write_text("1\n2\n")
+    go.touch()
+    assert outcome(store, chain("a"))[0]["state_id"] == first["state_id"]

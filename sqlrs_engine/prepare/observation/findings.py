@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +51,15 @@ class Findings:
     def complete(self) -> bool:
         """Whether everything was seen."""
         return UNSEEN not in self.inputs
+
+    def along_with(self, earlier: Sequence[ObservedInput]) -> "Findings":
+        """Return the findings with inputs of an earlier run, whether or not they were seen again.
+
+        What was made from that run's state depends on them.
+        """
+        keys = {each.key for each in self.inputs}
+        others = tuple(each for each in earlier if each.key not in keys)
+        return replace(self, inputs=(*self.inputs, *others)) if others else self
 
     @classmethod
     def nothing_seen(cls, reason: str) -> "Findings":

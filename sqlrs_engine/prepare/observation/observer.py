@@ -18,6 +18,8 @@ from .findings import Expectation, Findings, find
 from .values import InputValues
 from .watch import Watch
 
+CHANGED = "a file changed while the job read it: prepare again"
+
 _log = logging.getLogger(__name__)
 
 
@@ -62,6 +64,7 @@ class Observer:
         self._context = context
         self._watches: dict[str, Watch | None] = {}
         self._told: set[str] = set()
+        self._earlier: dict[str, tuple[ObservedInput, ...]] = {}
         self._planned: _Planned | None = None
         self.traced: list[Json] | None = None
         """The files that traced steps opened, as the API shows them; None without such steps."""
@@ -69,7 +72,7 @@ class Observer:
     def check(self, step: Step) -> None:
         """Raise Outdated unless a state that exists now is the one that the plan means."""
         if not self._observed.stands(self._resolution(step)):
-            raise Outdated("a file changed while the job read it: prepare again", step.state_id)
+            raise Outdated(CHANGED, step.state_id)
 
     def expect(self, step: Step) -> None:
         """Start to look for the directories around a step that is about to run."""
@@ -86,13 +89,18 @@ class Observer:
     def end(self, step: Step) -> Findings:
         """Return what a step has read besides what its plan names, and tell the job's log.
 
-        The state counts as one with these inputs from now on.
+        The state counts as one with these inputs from now on. Raises Outdated if it has been made
+        before, of other ones: what was made from it then may still be there.
         """
         root = self._root(step)
         if root is None:
             return Findings()
         watch = self._watches.get(root)
         found = self._unseen(step) if watch is None else self._find(watch, step, root)
+        earlier = self._earlier.setdefault(step.state_id, self._observed.of(step.state_id))
+        if not self._observed.unchanged(earlier, root):
+            raise Outdated(CHANGED, step.state_id)
+        found = found.along_with(earlier)
         # Before the state is published: others must not see it without its inputs.
         self._observed.published(step.state_id, found.inputs)
         for note in found.notes:
