@@ -184,7 +184,7 @@ def _bases(now: Json, before: Json) -> Iterator[Change]:
         return
     ours, theirs = now["base"], before.get("base")
     if theirs is None:
-        yield Change("image", "the empty cluster of an earlier version of the engine")
+        yield Change("image", "the base state of an earlier version of the engine")
         return
     for name in sorted(ours.keys() | theirs.keys()):
         if ours.get(name) != theirs.get(name):

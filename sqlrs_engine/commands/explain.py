@@ -44,7 +44,7 @@ def _print(decision: dict[str, Any], terminal: Terminal) -> None:
         return
     steps = decision.get("missing_steps")
     nearest = decision.get("nearest_state_id")
-    start = f"state {short(nearest)}" if nearest else "the empty cluster"
+    start = f"state {short(nearest)}" if nearest else "the base state"
     terminal.print(f"miss: {steps} {'step' if steps == 1 else 'steps'} would run, from {start}")
     changes = decision.get("changes") or []
     if changes:

@@ -1,4 +1,4 @@
-"""``prepare``: make a database from SQL and print its DSN."""
+"""``prepare``: make a database from scripts, a changelog, a dump or a program; print its DSN."""
 
 import argparse
 from typing import TYPE_CHECKING, Any
@@ -23,11 +23,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     """Add the command to the command line."""
     parser = commands.add_parser(
         "prepare",
-        help="make a database from SQL scripts, a dump or a program and print its DSN",
+        help="make a database from scripts, a dump or a program and print its DSN",
         description=(
-            "Run the -f and -c inputs of psql, the changesets of a Liquibase changelog or a\n"
-            "program that migrates, or restore a dump, and print the DSN of a fresh database with\n"
-            "the result. The result is cached as a state, so the second time is instant."
+            "Run psql scripts, a Liquibase changelog or a program that migrates, or restore a\n"
+            "dump, and print the DSN of a fresh database with the result. The result is cached as\n"
+            "a state, so the second time is instant."
         ),
         epilog="examples:\n"
         "  sqlrs-engine prepare -- -f schema.sql -f data.sql\n"
@@ -73,9 +73,8 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     parser.add_argument(
         "--dump",
         metavar="FILE",
-        help="restore a dump of pg_dump: plain SQL, also compressed, an archive, or the id of a "
-        "dump that the state store keeps; the arguments "
-        "are those of pg_restore",
+        help="restore a dump that pg_dump has made, in any format, or one that the state store "
+        "keeps, by its id; the arguments are those of pg_restore",
     )
     parser.add_argument(
         "--no-create-roles",

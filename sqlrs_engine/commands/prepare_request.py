@@ -1,6 +1,5 @@
 """The fields of a prepare request, from the arguments of psql, Liquibase, pg_restore or others."""
 
-import base64
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,26 +18,19 @@ def psql_request(psql_args: Sequence[str], terminal: Terminal) -> dict[str, Any]
     Raises InvalidArgument for arguments that psql does not have or that are not allowed.
     """
     from sqlrs_engine.prepare.psql.options import STDIN, parse
+    from sqlrs_engine.prepare.stdin import from_bytes, to_json
 
     options = [option.below(terminal.cwd) for option in parse(psql_args)]
     arguments = [argument for option in options for argument in option.arguments()]
     reads_stdin = any(option.letter == "f" and option.value == STDIN for option in options)
     fields: dict[str, Any] = {"prepare_kind": "psql", "psql_args": arguments}
     if reads_stdin:
-        fields |= _stdin_fields(terminal.read())
+        fields |= to_json(from_bytes(terminal.read()))
     elif not terminal.stdin.isatty() and not any(option.letter in "fc" for option in options):
         script = terminal.read()
         if script:
-            fields |= {"psql_args": [*arguments, "-f", STDIN], **_stdin_fields(script)}
+            fields |= {"psql_args": [*arguments, "-f", STDIN], **to_json(from_bytes(script))}
     return fields
-
-
-def _stdin_fields(script: bytes) -> dict[str, str]:
-    """Return the fields for standard input, which reaches psql byte for byte."""
-    try:
-        return {"stdin": script.decode()}
-    except UnicodeDecodeError:
-        return {"stdin_base64": base64.b64encode(script).decode()}
 
 
 def liquibase_request(rest: Sequence[str], terminal: Terminal) -> dict[str, Any]:

@@ -23,6 +23,11 @@ def from_json(text: str | None, encoded: str | None) -> str | None:
         raise InvalidArgument("stdin_base64 is not base64", str(error)) from error
     if b"\0" in raw:
         raise InvalidArgument("stdin_base64 contains a NUL character: remove it")
+    return from_bytes(raw)
+
+
+def from_bytes(raw: bytes) -> str:
+    """Return an input as text."""
     return raw.decode("utf-8", "surrogateescape")
 
 

@@ -115,7 +115,7 @@ def test_what_has_changed_is_explained(shell: Shell, shop: Path) -> None:
     file = shop / "sqlrs.toml"
     file.write_text(file.read_text().replace("first=1", "first=7"))
     changed = shell.out("explain", "app", cwd=shop).splitlines()
-    assert changed[0] == "miss: 1 step would run, from the empty cluster"
+    assert changed[0] == "miss: 1 step would run, from the base state"
     assert changed[2].split() == ["execute-0", "variable", "first"]
 
 

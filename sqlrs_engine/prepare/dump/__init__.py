@@ -1,4 +1,4 @@
-r"""Dumps: the output of pg_dump and pg_dumpall, recognised by its content and restored as a step.
+"""Dumps: the output of pg_dump and pg_dumpall, recognised by its content and restored as a step.
 
 * ``files``: the format of a dump, and what is wrong with it; ``archive`` reads tables of contents,
   ``content`` decompresses
@@ -7,7 +7,8 @@ r"""Dumps: the output of pg_dump and pg_dumpall, recognised by its content and r
   ``memory`` keeps what was found out
 * ``step``: the restore, in one of three ways: ``archive_restore`` (pg_restore in ``parts``, read by
   ``restore_output``), ``script_restore`` (psql, of plain dumps, and of archives for servers older
-  than their pg_restore); ``progress`` reports it, ``advice`` explains failures
+  than their pg_restore); ``loading`` are settings of the server, ``progress`` reports the restore,
+  ``advice`` explains failures
 * ``roles``: the roles that a dump needs; ``script`` edits plain dumps on their way to psql
 """
 
