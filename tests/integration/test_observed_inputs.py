@@ -291,7 +291,8 @@ def test_a_state_is_never_made_again_of_other_files_than_its_children(store, pro
     def chain(name):
         after = [f"create table {name}{n} as select count(*) as n from t" for n in range(4)]
         steps = [arg for each in after for arg in ("-c", each)]
-        return store.submit(*WAITS, "-f", main, *steps, work_dir=str(project))
+        waits = f"{WAITS[1]}  # {project}"  # a state of its own
+        return store.submit("-c", waits, "-f", main, *steps, work_dir=str(project))
 
     go.touch()
     first, _ = outcome(store, chain("a"))
