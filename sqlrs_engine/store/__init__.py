@@ -28,6 +28,7 @@ from .records import (
     Task,
     Totals,
 )
+from .watcher import Labelled, Watcher
 
 __all__ = [
     "InstanceFilter",
@@ -42,23 +43,6 @@ __all__ = [
     "Store",
     "Watcher",
 ]
-
-
-Labelled = State | Instance | Name
-"""The records whose loss a ``Watcher`` can make good."""
-
-
-class Watcher(Protocol):
-    """Follows the rows of states, instances and names; called after each commit.
-
-    It never raises: the committed change stands.
-    """
-
-    def stored(self, record: Labelled, changed: Collection[str] | None = None) -> None:
-        """Note that a row was added, or that these fields of it were changed."""
-
-    def removed(self, kind: type[Labelled], key: str) -> None:
-        """Note that a row was removed."""
 
 
 class StateStore(Protocol):

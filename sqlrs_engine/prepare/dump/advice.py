@@ -10,6 +10,8 @@ from .options import RestoreOptions
 
 _NO_ROLE = re.compile(r'ERROR: +role "(?P<name>.+)" does not exist')
 _NO_SCHEMA = re.compile(r'ERROR: +schema "(?P<name>.+)" does not exist')
+# The words of psql, in English: the error is of \i or \copy.
+_NO_FILE = re.compile(r"^error: .+: No such file or directory$", re.MULTILINE)
 _SELECTING = ("schema", "table", "data-only", "section", "index", "function", "trigger")
 
 
@@ -33,6 +35,11 @@ def _advice(
         return (
             f"have the engine create {found['name']} (create_roles: true, the default), create it "
             f"in a stage before, or {without} with --no-owner and --no-privileges"
+        )
+    if is_plain and _NO_FILE.search(details):
+        return (
+            "no other files are looked for in a dump: prepare a script that includes files with -f "
+            "instead of --dump (a psql stage)"
         )
     selects = any(options.has(name) for name in _SELECTING)
     if selects and (found := _NO_SCHEMA.search(details)):
