@@ -168,8 +168,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sqlrs-engine",
         description=(
-            "Disposable PostgreSQL: turn SQL scripts into cached states, and states into running\n"
-            "databases in milliseconds."
+            "Disposable PostgreSQL: turn scripts, dumps and migrations into cached states, and\n"
+            "states into running databases in milliseconds."
         ),
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
