@@ -7,7 +7,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlrs_engine import durations
 from sqlrs_engine.clock import utc_now
 from sqlrs_engine.errors import ImageUnavailable, InvalidArgument
 from sqlrs_engine.processes.arguments import hide
@@ -57,13 +56,10 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         "service=…, or a name (default: what PGHOST, PGDATABASE, PGSERVICE… say). Keep passwords "
         "in PGPASSWORD or ~/.pgpass",
     )
-    parser.add_argument("--name", help="bind this name to the instance")
+    preparation.add_instance_options(parser)
     parser.add_argument(
         "--image",
         help="PostgreSQL to restore with (default: the version of the live database)",
-    )
-    parser.add_argument(
-        "--ttl", metavar="DURATION", help="time to live after the last use; 0 means forever"
     )
     parser.add_argument("--schema-only", action="store_true", help="leave out the rows")
     for option, word, text in (
@@ -96,13 +92,9 @@ def run(args: argparse.Namespace, terminal: Terminal) -> int:
     from sqlrs_engine.pgdump.room import check_room
     from sqlrs_engine.pgdump.source import Source
     from sqlrs_engine.postgres.majors import OLDEST_MAJOR
-    from sqlrs_engine.registry import check_name
 
     source = Source.parse(args.url, terminal.environ)
-    # Checked first: an error is of little use when the work is done.
-    ttl = None if args.ttl is None else durations.format(durations.parse(args.ttl))
-    if args.name:
-        check_name(args.name)
+    ttl = preparation.checked_ttl(args)
     if source.given == {"dbname": args.url} and os.path.exists(terminal.cwd / args.url):  # noqa: PTH110 - Path's may raise
         raise InvalidArgument(
             "this is a file, not a live database: use sqlrs-engine prepare --dump", args.url

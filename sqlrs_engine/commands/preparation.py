@@ -6,6 +6,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from sqlrs_engine import durations
+
 from . import FAILURE, INTERRUPTED
 from .progress import Progress, progress_on
 from .terminal import Terminal, add_json, add_state_dir, clip, places, short
@@ -37,6 +39,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--verbose", "-V", action="store_true", help="show the output of the programs that run"
     )
     add_engine_options(parser)
+
+
+def add_instance_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the instance that is made: its name and its time to live."""
+    parser.add_argument("--name", help="bind this name to the instance")
+    parser.add_argument(
+        "--ttl", metavar="DURATION", help="time to live after the last use; 0 means forever"
+    )
+
+
+def checked_ttl(args: argparse.Namespace) -> str | None:
+    """Return ``--ttl`` as the API takes it, None without one; check ``--name``, too.
+
+    Call it first: an error is of little use when the work is done. Raises InvalidArgument.
+    """
+    from sqlrs_engine.registry import check_name
+
+    if args.name:
+        check_name(args.name)
+    return None if args.ttl is None else durations.format(durations.parse(args.ttl))
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from sqlrs_engine import durations, ids
+from sqlrs_engine import ids
 from sqlrs_engine.errors import InvalidArgument, NotFound
 
 from . import SUCCESS, preparation, traced_inputs
@@ -56,10 +56,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         metavar="NAME|STATE_ID",
         help="start from a state: that of a name's instance, or one by its id or id prefix",
     )
-    parser.add_argument("--name", help="bind this name to the instance")
-    parser.add_argument(
-        "--ttl", metavar="DURATION", help="time to live after the last use; 0 means forever"
-    )
+    preparation.add_instance_options(parser)
     parser.add_argument(
         "--plan",
         action="store_true",
@@ -132,12 +129,7 @@ _COMMAND_OPTIONS = ("input", "no_inputs", "env", "version_command", "trace_input
 
 def run(args: argparse.Namespace, terminal: Terminal) -> int:
     """Prepare with the arguments after ``--`` (``args.rest``); print the DSN or the plan."""
-    from sqlrs_engine.registry import check_name
-
-    # Checked first: an error is of little use when the work is done.
-    ttl = None if args.ttl is None else durations.format(durations.parse(args.ttl))
-    if args.name:
-        check_name(args.name)
+    ttl = preparation.checked_ttl(args)
     body = {"plan_only": args.plan, **_request(args, terminal)}
     with preparation.engine_for(args, terminal) as engine:
         if args.origin is None:
