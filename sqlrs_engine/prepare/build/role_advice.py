@@ -12,7 +12,8 @@ _REQUIRED = re.compile(r"cannot drop role (?P<role>\S+) because it is required b
 _DROPPED_ITSELF = "current user cannot be dropped"
 _MISSING = re.compile(r'role "(?P<role>.+)" does not exist')
 
-_LINES = "^(CREATE ROLE|DROP ROLE( IF EXISTS)?)"
+RESTORE = "sqlrs-engine prepare --dump FILE (in a request: a stage of the kind dump)"
+"""What restores dumps, which expect more of a cluster than other scripts do."""
 
 
 def role_advice(message: str, base: BaseRecipe) -> str | None:
@@ -33,20 +34,16 @@ def _on_existing(role: str, base: BaseRecipe) -> str | None:
         why = f"the role {role} is one of postgres.roles, so it exists in every state"
     else:
         return None
-    # All at once, because a script that creates one of them creates the others, too.
-    roles = "|".join(map(re.escape, (*ALWAYS, *base.roles)))
-    lines = f'{_LINES} "?({roles})"?;'
     return (
-        f"{why}: leave its CREATE ROLE (and DROP ROLE) out of the script; for the output of "
-        f"pg_dumpall: grep -vE {shlex.quote(lines)}"
+        f"{why}: leave its CREATE ROLE (and DROP ROLE) out of the script, or restore the output of "
+        f"pg_dumpall with {RESTORE}, which does that"
     )
 
 
 def _on_missing(role: str, base: BaseRecipe) -> str:
     roles = json.dumps([*base.roles, role], ensure_ascii=False)
     return (
-        f"create the role {role} in a step before, leave owners and privileges out of a dump "
-        "(pg_dump --no-owner --no-privileges), or add the role to postgres.roles in the "
-        "configuration, which makes it part of every state: sqlrs-engine config set postgres.roles "
-        f"{shlex.quote(roles)}"
+        f"create the role {role} in a step before, restore a dump with {RESTORE}, which creates "
+        "its roles, or add the role to postgres.roles in the configuration, which makes it part of "
+        f"every state: sqlrs-engine config set postgres.roles {shlex.quote(roles)}"
     )

@@ -2,6 +2,8 @@
 
 import re
 
+from .role_advice import RESTORE
+
 _COLON = re.compile(
     r'syntax error at or near ":"\s*\n(?P<before>LINE \d+: )(?P<line>.*)\n(?P<caret> *)\^'
 )
@@ -22,15 +24,11 @@ _ENCODING = re.compile(
 )
 
 _ARCHIVE = "The input is a PostgreSQL custom-format dump."
-_RESTORE = (
-    "make a script of the archive with pg_restore --file=dump.sql ARCHIVE, and prepare with "
-    "-f dump.sql"
-)
 
 
 def archive_advice(details: str) -> str | None:
     """Return what to do about a script that is no script, which is an error of psql's own."""
-    return f"the input is not a script: {_RESTORE}" if _ARCHIVE in details else None
+    return f"the input is an archive: restore it with {RESTORE}" if _ARCHIVE in details else None
 
 
 def script_advice(text: str) -> str | None:
@@ -55,10 +53,10 @@ def script_advice(text: str) -> str | None:
     if _NEWER.match(text):
         return (
             "the script is a dump of pg_dump 17 or newer: prepare with --image postgres:17 or "
-            "newer, or leave out its line SET transaction_timeout"
+            f"newer, or restore it with {RESTORE}"
         )
     if _IN_TAR.match(text):
-        return f"the script is part of an archive: {_RESTORE}"
+        return f"the script is part of an archive: restore that with {RESTORE}"
     if found := _UNREADABLE.match(text):
         return (
             f"the server's user may not open {found['file']}: load it with psql's \\copy, which "

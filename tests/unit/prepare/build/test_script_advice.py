@@ -53,7 +53,7 @@ def test_a_dump_of_a_newer_version():
 
 
 def test_archives_are_no_scripts():
-    restore = "pg_restore --file=dump.sql"
+    restore = "with sqlrs-engine prepare --dump FILE"
     assert restore in archive_advice("The input is a PostgreSQL custom-format dump.\nUse …")
     assert restore in script_advice('could not open file "$$PATH$$/3057.dat" for reading: No …')
     assert archive_advice("psql ended with code 1") is None
