@@ -256,10 +256,15 @@ class Cluster:
         """Return the file of ALTER SYSTEM (PostgreSQL docs, 19.1.2)."""
         return (self.data_dir / "postgresql.auto.conf").read_bytes()
 
-    def check_superuser(self, port: int | None) -> None:
-        """Raise ServerUnusable unless the superuser can log in, with a password too."""
+    def check_superuser(self, port: int | None, *, alone: bool = False) -> None:
+        """Raise ServerUnusable unless the superuser can log in, with a password too.
+
+        With ``alone``, all sessions but the engine's own are ended.
+        """
         with superuser.refusals("cannot log in to PostgreSQL"), self.connect(port) as connection:
             superuser.check(connection)
+            if alone:
+                superuser.end_sessions(connection)
 
     def log_in(self, port: int, password: str) -> int:
         """Log in by TCP and password, as clients do.

@@ -244,3 +244,24 @@ def test_what_no_later_session_could_have_does_not_reach_the_next_changeset(
     assert job.status == "failed"
     assert "kept" in job.error["details"]
     assert "does not exist" in job.error["details"]
+
+
+def test_no_session_of_a_step_disturbs_the_next_one_on_the_same_server(store):
+    leaves = (
+        "\\! setsid psql -X -c 'begin' -c 'lock table l' -c 'select pg_sleep(300)' "
+        ">/dev/null 2>&1 & until psql -XAtc \"select 'granted' from pg_locks where "
+        "relation = 'l'::regclass and granted\" | grep granted; do :; done"
+    )
+    inserts = [arg for n in range(4) for arg in ("-c", f"insert into l values ({n})")]
+    result = store.chain(psql("-c", "create table l (n int)", "-c", leaves, *inserts))
+    assert query(result, "select count(*) from l") == 4
+
+
+def test_each_step_has_a_password_that_is_valid(store, tmp_path):
+    def command(sql):
+        argv = ["psql", "-Xqc", sql]
+        return {"kind": "command", "argv": argv, "inputs": [], "work_dir": str(tmp_path)}
+
+    changes = "alter role sqlrs password 'other'"
+    result = store.chain(command(changes), *(command(f"create table p{n} ()") for n in range(4)))
+    assert query(result, "select count(*) from pg_tables where tablename ~ '^p[0-3]$'") == 4

@@ -187,7 +187,7 @@ class FakeCluster:
     def altered_settings(self) -> bytes:
         return b""
 
-    def check_superuser(self, port: int | None) -> None:
+    def check_superuser(self, port: int | None, *, alone: bool = False) -> None:
         self._do("check superuser")
 
     def set_password(self, port: int, password: str) -> None:

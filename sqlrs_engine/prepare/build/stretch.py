@@ -8,7 +8,7 @@ misses are explained by their recipes, and what depends on them is built from an
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from sqlrs_engine.metrics import Metrics
@@ -111,6 +111,8 @@ def run_stretch(work: Work, first: int, site: Site, ends: Ends, metrics: Metrics
         work.report.begins(number)
         repeated = _is_repeated(steps, number)
         if not repeated:
+            if number > first and not _goes_on(steps, number - 1):
+                site = replace(site)  # with a password of its own: the step before may set another
             _run_step(work, number, site, stretch, metrics)
         work.report.ends(number, built=True)
         if not repeated and (
@@ -158,11 +160,14 @@ def _goes_on(steps: Sequence[Step], number: int) -> bool:
 
 
 def _lets_in(steps: Sequence[Step], number: int, site: Site) -> bool:
-    """Return whether the next step can connect, so that it is not blamed for what this one did."""
+    """Return whether the next step can connect, so that it is not blamed for what this one did.
+
+    Sessions that this one has left behind are ended, as by a stop of the server.
+    """
     if _goes_on(steps, number):
         return True
     try:
-        site.cluster.check_superuser(site.port)
+        site.cluster.check_superuser(site.port, alone=True)
     except ServerUnusable:
         return False
     return True

@@ -18,7 +18,12 @@ class StepReport:
         self._progress = progress
         self._metrics = metrics
         self._ended: set[int] = set()
-        self._last_uses = {step.source_state_id: at for at, step in enumerate(plan.steps)}
+        # Not only of files: a state needs the row of its parent.
+        self._last_uses = {
+            needed: at
+            for at, step in enumerate(plan.steps)
+            for needed in (step.source_state_id, step.parent_state_id)
+        }
         self._last_uses[plan.state_ids[-1]] = len(plan.steps)
         self._leased = list(plan.leased_ids)
 
