@@ -172,8 +172,21 @@ class Walk:
 def _listed(directory: Path) -> Iterator[Entry]:
     with os.scandir(directory) as found:
         for entry in found:
+            # Of a link that leads in a circle, is_dir and is_file raise; of one to nothing not.
+            if entry.is_symlink() and _leads_nowhere(Path(entry.path)):
+                continue
             if entry.is_dir() or entry.is_file():
                 yield Entry(entry.name, entry.is_dir(), entry.is_symlink())
+
+
+def _leads_nowhere(link: Path) -> bool:
+    try:
+        link.stat()
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return True
+        raise
+    return False
 
 
 def _named(directory: Path, names: Iterable[str]) -> Iterator[Entry]:

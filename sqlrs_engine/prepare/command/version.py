@@ -1,8 +1,9 @@
 """What ``version_command`` prints: it identifies a program in place of its file's content."""
 
+import hashlib
 import subprocess
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,18 +89,37 @@ def _run(
     environment: dict[str, str],
     cancellation: Cancellation,
 ) -> str:
-    printed: list[str] = []
-    errors: list[str] = []
+    printed, errors = _Printed(), _Printed()
     process = start(argv, path, work_dir, environment, stderr=subprocess.PIPE)
-    outputs: dict[Stream, Output] = {
-        "stdout": Lines(printed.append),
-        "stderr": Lines(errors.append),
-    }
+    outputs: dict[Stream, Output] = {"stdout": Lines(printed.add), "stderr": Lines(errors.add)}
     code = Program(process).follow(outputs, cancellation)
     cancellation.check()
-    version = "\n".join(printed).strip()
+    version = printed.version()
     if code == 0 and version:
-        return version[:_LONGEST]
+        return version
     what = f"ended with code {code}" if code else "printed nothing"
-    details = "\n".join([f"{argv[0]} {what}", *printed[-20:], *errors[-20:]])
+    details = "\n".join([f"{argv[0]} {what}", *printed.last, *errors.last])
     raise StepFailed("version_command failed: correct it", details[: 8 * 1024])
+
+
+class _Printed:
+    """What a command prints: its beginning, its last lines, and a digest of all."""
+
+    def __init__(self) -> None:
+        self.last: deque[str] = deque(maxlen=20)
+        self._start = ""
+        self._digest = hashlib.sha256()
+        self._is_long = False
+
+    def add(self, line: str) -> None:
+        """Receive a line."""
+        self.last.append(line[:_LONGEST])
+        self._digest.update(f"{line}\n".encode("utf-8", "surrogateescape"))
+        self._start += f"{line[: _LONGEST + 1]}\n" if not self._is_long else ""
+        self._is_long = len(self._start) > _LONGEST
+
+    def version(self) -> str:
+        """Return the text; of a long one the beginning, and a digest for all the rest."""
+        if not self._is_long:
+            return self._start.strip()
+        return f"{self._start[:_LONGEST].strip()} sha256:{self._digest.hexdigest()}"

@@ -209,6 +209,13 @@ class TestLinks:
         app.link("db/self", ".")
         assert matched("**") == ["db/a.sql"]
 
+    def test_links_that_lead_in_a_circle_are_no_files(self, app, matched):
+        app.write("db/a.sql")
+        app.link("db/b", "b")
+        app.link("db/c", "d")
+        app.link("db/d", "c")
+        assert matched("db/**") == ["db/a.sql"]
+
     def test_a_link_to_nothing_is_no_file(self, app, matched):
         app.write("a.sql")
         app.link(".#a.sql", "nobody@nowhere")

@@ -120,6 +120,14 @@ class TestVersion:
         script("v", "#!/bin/sh\necho run >> runs; echo 2\n")
         assert version("./v", program=tool) == "2"
 
+    def test_all_of_a_long_output_counts(self, version, script):
+        text = "#!/bin/sh\nfor n in $(seq 5000); do echo package $n; done\necho last {}\n"
+        script("v", text.format(1))
+        one = version("./v")
+        script("v", text.format(2))
+        assert version("./v") != one
+        assert len(one) < 20_000
+
     @pytest.mark.parametrize(
         "packages", ["node_modules/pg", ".venv/lib/python3.12/site-packages/alembic-1.13.dist-info"]
     )
