@@ -33,7 +33,6 @@ Clients and observers:
     ``run_reader``: reads the output of a run
     ``psql_opens``: the files that psql opens
     ``metric_samples``: values of metrics
-    ``typing_at_terminals``: programs at a terminal of their own, which a test types at
 
 Data:
     ``store_samples``: records
