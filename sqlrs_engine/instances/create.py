@@ -94,7 +94,7 @@ class Creation:
         services = self._services
         once = nullcontext() if made_for is None else services.locks.hold(f"for {made_for}")
         with services.leases.lease(state_id), once:
-            state = self._state(state_id)
+            state = self._services.states.require(state_id)
             earlier = self._made_for(made_for, request_digest)
             if earlier is not None:
                 # The same request may name another state: by a name that was bound anew.
@@ -121,14 +121,6 @@ class Creation:
         """Delete the instance that was made for a purpose; return whether there was one."""
         there = self._made_for(made_for)
         return there is not None and self._removal.remove(there.instance_id)
-
-    def _state(self, state_id: str) -> State:
-        state = self._services.store.states.get(state_id)
-        if state is None:
-            raise NotFound.of("state", state_id)
-        if not self._services.states.exists(state_id):
-            raise NotFound("the state's files are missing or damaged: prepare it again", state_id)
-        return state
 
     def _made_for(self, made_for: str | None, request_digest: str | None = None) -> Instance | None:
         if made_for is None:

@@ -1,6 +1,5 @@
 """Resets an instance to the content of its state."""
 
-from sqlrs_engine.errors import NotFound
 from sqlrs_engine.store.records import Instance
 
 from .provisioner import Provisioner
@@ -43,10 +42,7 @@ class Reset:
         """Copy first, then exchange, so that a copy that fails changes nothing."""
         files = self._services.files
         source = files.state_dir(instance.image_id, instance.state_id)
-        if not self._services.states.exists(instance.state_id):
-            raise NotFound(
-                "the state's files are missing or damaged: prepare it again", instance.state_id
-            )
+        self._services.states.require(instance.state_id)
         container = files.instance_dir(instance.instance_id)
         workspace = files.clone_to_workspace(source)
         try:

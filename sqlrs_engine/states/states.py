@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlrs_engine.clock import Clock
-from sqlrs_engine.errors import Conflict, EngineError
+from sqlrs_engine.errors import Conflict, EngineError, NotFound
 from sqlrs_engine.statefs import StateFiles
 from sqlrs_engine.store import StateStore
 from sqlrs_engine.store.records import Json, MadeState, ObservedInput, State
@@ -61,9 +61,14 @@ class States:
         # Held while files and row may disagree, so that a sweep does not interfere.
         self._publishing = threading.Lock()
 
-    def get(self, state_id: str) -> State | None:
-        """Return the record of a state that can be cloned, None if there is none."""
-        return self._store.get(state_id) if self.exists(state_id) else None
+    def require(self, state_id: str) -> State:
+        """Return the record of a state that can be cloned. Raises NotFound."""
+        state = self._store.get(state_id)
+        if state is None:
+            raise NotFound.of("state", state_id)
+        if not self.exists(state_id):
+            raise NotFound("the state's files are missing or damaged: prepare it again", state_id)
+        return state
 
     def exists(self, state_id: str) -> bool:
         """Return whether a state can be cloned."""

@@ -4,7 +4,7 @@ import logging
 from contextlib import closing
 
 from sqlrs_engine.clock import seconds_between
-from sqlrs_engine.errors import Cancelled, Conflict, NotFound, StorageFull, StoreDamaged
+from sqlrs_engine.errors import Cancelled, Conflict, StorageFull, StoreDamaged
 from sqlrs_engine.host.disk_space import with_relief
 from sqlrs_engine.postgres.errors import ServerUnusable, StateUnusable
 from sqlrs_engine.prepare.build.stretch import Work
@@ -170,8 +170,8 @@ class JobRun:
 
     def _build(self, plan: Plan, done: int, lease: Lease, observer: Observer) -> None:
         """Build the states after the first ``done``; release those that no step still needs."""
-        if not done and plan.origin is not None and not self._services.states.exists(plan.origin):
-            raise NotFound.of("state", plan.origin)  # deleted or damaged since it was found
+        if not done and plan.origin is not None:
+            self._services.states.require(plan.origin)  # it may be gone since it was found
         report = StepReport(plan, lease, self._progress, self._services.metrics)
         report.published(done - 1)
         for number in range(done):

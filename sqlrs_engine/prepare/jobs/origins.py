@@ -1,6 +1,5 @@
 """What requests start from: an image, or an existing state."""
 
-from sqlrs_engine.errors import NotFound
 from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.registry import Registry
 from sqlrs_engine.states.states import States
@@ -24,10 +23,7 @@ class Origins:
         if origin is None:
             return None
         state_id = origin.state_id or self._registry.name(origin.name or "").state_id
-        state = self._states.get(state_id)
-        if state is None:
-            raise NotFound.of("state", state_id)
-        return state
+        return self._states.require(state_id)
 
     def image(self, request: PrepareRequest) -> str:
         """Return the image of a request. Raises NotFound."""

@@ -6,8 +6,10 @@ import pytest
 from support.prepare_fakes import FakeCluster, World
 from support.waiting import eventually
 
+from sqlrs_engine.errors import NotFound
 from sqlrs_engine.postgres.errors import ServerUnusable
 from sqlrs_engine.prepare.build.stretch import StateCost
+from sqlrs_engine.prepare.request import PrepareRequest
 from sqlrs_engine.store import StateFilter
 
 STEPS = 10
@@ -146,6 +148,14 @@ def test_states_without_files_go_with_the_last_state_that_needs_them(world):
     assert len(world.store.states.find(StateFilter())) == 8
     world.store.states.remove(ids[7])
     assert world.store.states.find(StateFilter()) == []
+
+
+def test_who_starts_from_a_state_without_files_is_told_to_make_it(world):
+    job = world.prepare(*chain())
+    first = world.store.jobs.tasks(job.job_id)[2].output_state_id
+    body = {"prepare_kind": "psql", "from": {"state_id": first}, "psql_args": chain(1)}
+    with pytest.raises(NotFound, match="prepare it again"):
+        world.service.submit(PrepareRequest.from_json(body))
 
 
 def test_files_of_a_state_that_should_have_none_are_swept(world):
