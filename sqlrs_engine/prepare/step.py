@@ -61,8 +61,8 @@ class Step(ABC):
 
     ``kind`` is that of its stage, and part of the state's id. ``files`` are those whose content
     counts in ``state_id``. ``volatile`` is the reason why the state must not be used again, None
-    for the usual case. ``notes`` name what the step reads beyond its inputs. ``recipe`` is what the
-    step is made of, as JSON, so that a later step can be compared with it.
+    for the usual case. ``notes`` name what the step reads beyond its planned inputs. ``recipe`` is
+    what the step is made of, as JSON, so that a later step can be compared with it.
     """
 
     kind: ClassVar[str]

@@ -133,7 +133,7 @@ class JobRun:
             if step.volatile:
                 self._context.log(f"not cacheable: {step.volatile}")
             for note in step.notes:
-                self._context.log(f"not part of the state's identity: {note}")
+                self._context.log(f"no planned input, counts as far as it is observed: {note}")
         tasks = tasks_of(plan, self._job.job_id, self._job.image_id, done)
         self._services.jobs.put_tasks(
             self._job.job_id,
