@@ -5,7 +5,6 @@ directory finds it again, whichever engine started it. At most one thread at a t
 stop the server of a directory.
 """
 
-import re
 import signal
 import threading
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from .access import PUBLIC_ROOT
 from .base_recipe import BaseRecipe
 from .control_file import shut_down_cleanly
 from .distributions.distribution import Distribution
-from .errors import PortTaken, ServerUnusable, SettingsUnfit
+from .errors import start_failure
 from .initdb import initialise
 from .launcher import File, Launcher, Popen
 from .log_file import LogFile, open_log
@@ -40,10 +39,6 @@ START_SECONDS = 60.0
 STOP_SECONDS = 60.0
 
 _SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
-
-# PostgreSQL's hint when the content of a cluster, such as a replication slot or a prepared
-# transaction, needs other settings than those of the start.
-_UNFIT_SETTING = re.compile(r'HINT: +(?:Change|Increase|Set) "?([a-z_]+)"?')
 
 
 class Cluster:
@@ -315,21 +310,7 @@ class Cluster:
                     "less busy",
                     log.tail(),
                 )
-        raise _start_failure(log.tail())
+        raise start_failure(log.tail())
 
     def _clear_remains(self) -> None:
         clear_remains(self.data_dir, self._log_file.parent)
-
-
-def _start_failure(log: str) -> ClusterFailed:
-    """Return the error for a server that ended at once, by the end of its log."""
-    if "Address already in use" in log:
-        return PortTaken("the port is taken", log)
-    unfit = _UNFIT_SETTING.search(log)
-    if unfit is not None:
-        return SettingsUnfit(
-            f"PostgreSQL does not start with its settings: correct {unfit[1]} in "
-            "postgres.settings of the configuration",
-            log,
-        )
-    return ServerUnusable("PostgreSQL did not start: its log has the cause", log)

@@ -9,9 +9,15 @@
         └── StateUnusable       it is a clone of a state that started before
 """
 
+import re
+
 from sqlrs_engine.errors import ClusterFailed, Conflict
 
-__all__ = ["PortTaken", "ServerUnusable", "SettingsUnfit", "StateUnusable"]
+__all__ = ["PortTaken", "ServerUnusable", "SettingsUnfit", "StateUnusable", "start_failure"]
+
+# PostgreSQL's hint when the content of a cluster, such as a replication slot or a prepared
+# transaction, needs other settings than those of the start.
+_UNFIT_SETTING = re.compile(r'HINT: +(?:Change|Increase|Set) "?([a-z_]+)"?')
 
 
 class PortTaken(ClusterFailed):
@@ -42,3 +48,17 @@ class StateUnusable(ServerUnusable):
             " if no other state starts either, check postgres.settings",
             f"{'the base state' if state_id is None else f'state {state_id}'}: {error}",
         )
+
+
+def start_failure(log: str) -> ClusterFailed:
+    """Return the error for a server that ended at once, by the end of its log."""
+    if "Address already in use" in log:
+        return PortTaken("the port is taken", log)
+    unfit = _UNFIT_SETTING.search(log)
+    if unfit is not None:
+        return SettingsUnfit(
+            f"PostgreSQL does not start with its settings: correct {unfit[1]} in "
+            "postgres.settings of the configuration",
+            log,
+        )
+    return ServerUnusable("PostgreSQL did not start: its log has the cause", log)
