@@ -99,8 +99,10 @@ def inspect(path: Path) -> DumpFile:
     check_readable(str(path))
     with _reading(path), path.open("rb") as file:
         read = FileRead.of(file, path)
+        if not read.size:  # as of files of the kernel, whose reading may never end
+            raise DumpUnusable("the dump is empty: make it again", printable(str(path)))
         start = file.read(_HEAD_BYTES)
-        found = _format(path, start)
+        found = _format(start)
         end = _end(file)
     if found == "plain":
         return _inspect_script(read, start, end)
@@ -161,15 +163,13 @@ def _inspect_directory(path: Path) -> DumpFile:
         return replace(dump, header=archive.header)
 
 
-def _format(path: Path, start: bytes) -> Format:
-    """Return the format of a file. Raises DumpUnusable when it is none of a dump."""
+def _format(start: bytes) -> Format:
+    """Return the format of a file that starts like this."""
     place, magic = _TAR_MAGIC
     if start.startswith(MAGIC):
         return "custom"
     if start[place] == magic:
         return "tar"
-    if not start:
-        raise DumpUnusable("the dump is empty: make it again", printable(str(path)))
     return "plain"
 
 

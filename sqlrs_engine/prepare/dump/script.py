@@ -15,6 +15,7 @@ from .archive import DAMAGED
 from .roles import Roles, mentioned, protects, subject
 
 _TIMEOUT_MAJOR = 17
+_LONGEST_LINE = 1 << 30  # PostgreSQL's limit for a statement, and for a row of COPY
 
 _INTERESTING = re.compile(
     rb"^(?:"
@@ -152,12 +153,17 @@ class Script:
 
 
 def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Join pieces of a text so that each ends with a line; the last may lack its end."""
+    """Join pieces of a text so that each ends with a line; the last may lack its end.
+
+    Raises DumpUnusable for a line that is too long.
+    """
     rest = bytearray()
     for piece in pieces:
         cut = piece.rfind(b"\n") + 1
         if not cut:
             rest += piece
+            if len(rest) > _LONGEST_LINE:
+                raise DumpUnusable(DAMAGED, "it has a line of more than 1 GiB: no server reads it")
             continue
         yield bytes(rest) + piece[:cut] if rest else piece[:cut]
         rest.clear()

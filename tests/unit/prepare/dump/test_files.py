@@ -1,6 +1,7 @@
 import gzip
 import os
 import tarfile
+from pathlib import Path
 
 import lz4.frame
 import pytest
@@ -173,3 +174,8 @@ def test_the_objects_of_an_archive_are_read(tmp_path):
         assert (first.number, first.name, first.kind, first.owner) == (12, "f()", "FUNCTION", "app")
         assert first.definition == "CREATE …;\n"
         assert second.name == "é"
+
+
+def test_files_of_the_kernel_are_no_dumps():
+    with pytest.raises(DumpUnusable, match="is empty"):
+        inspect(Path("/proc/self/status"))

@@ -1,6 +1,7 @@
 import pytest
 
 from sqlrs_engine.errors import DumpUnusable
+from sqlrs_engine.prepare.dump import script
 from sqlrs_engine.prepare.dump.script import Script
 
 
@@ -164,3 +165,11 @@ def test_a_dump_that_ends_too_early_is_noticed(cluster, end):
 def test_a_script_without_the_lines_of_pg_dump_is_complete(cluster):
     _, script = run("select 1;\n", cluster)
     script.check_complete()
+
+
+def test_a_line_that_no_server_reads_does_not_fill_the_memory(cluster, monkeypatch):
+    monkeypatch.setattr(script, "_LONGEST_LINE", 100)
+    run("x" * 90 + "\n" + "y" * 90, cluster, piece=10)
+    with pytest.raises(DumpUnusable) as error:
+        run("x" * 200, cluster, piece=10)
+    assert "1 GiB" in error.value.details
