@@ -28,7 +28,7 @@ class Eviction:
 
 
 class LastEviction:
-    """Stores the last eviction that evicted a state."""
+    """Stores the last eviction that evicted a state or a dump."""
 
     def __init__(self, meta: MetaStore) -> None:
         self._meta = meta
