@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -66,14 +65,7 @@ def _run(
             chosen.writelines(f"{number};\n" for number in part.numbers)
             chosen.flush()
             arguments.append(f"--use-list={chosen.name}")
-        process = cluster.client(
-            tool.program,
-            [*arguments, str(dump.path)],
-            port=None,
-            distribution=tool.distribution,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        process = tool.start(cluster, [*arguments, str(dump.path)])
 
         def progress() -> str:
             return f"{output.progress}, {of(min(_bytes_read(process.pid), dump.size), dump.size)}"
@@ -110,14 +102,7 @@ def selected_entries(
         elif line and not line.startswith(";"):
             output.on_line(line)
 
-    process = cluster.client(
-        tool.program,
-        ["--list", *options.arguments(), str(dump.path)],
-        port=None,
-        distribution=tool.distribution,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    process = tool.start(cluster, ["--list", *options.arguments(), str(dump.path)])
     code = Program(process).follow({"stdout": Lines(on_line)}, context.cancellation)
     context.cancellation.check()
     if code != 0:

@@ -89,14 +89,8 @@ def _converted(
 ) -> Iterator[Iterable[bytes]]:
     """Yield the script that pg_restore makes of an archive."""
     with tempfile.TemporaryFile() as errors:
-        process = cluster.client(
-            tool.program,
-            ["--file=-", *options.arguments(), str(dump.path)],
-            port=None,
-            distribution=tool.distribution,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-        )
+        arguments = ["--file=-", *options.arguments(), str(dump.path)]
+        process = tool.start(cluster, arguments, stderr=errors)
         program = Program(process)
 
         def pieces() -> Iterator[bytes]:

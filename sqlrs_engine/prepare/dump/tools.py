@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlrs_engine.errors import DumpUnusable
+from sqlrs_engine.postgres.cluster import Cluster
 from sqlrs_engine.postgres.distributions.distribution import Distribution
+from sqlrs_engine.postgres.launcher import File, Popen
 
 from .archive import MAGIC, Header
 
@@ -38,6 +40,19 @@ class Tool:
     def name(self) -> str:
         """The name and the major version, such as ``pg_restore 17``."""
         return f"{self.program} {self.major}"
+
+    def start(
+        self, cluster: Cluster, arguments: Sequence[str], stderr: File = subprocess.STDOUT
+    ) -> Popen:
+        """Start the program with a pipe for its output, set to connect to a cluster."""
+        return cluster.client(
+            self.program,
+            arguments,
+            port=None,
+            distribution=self.distribution,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
 
 
 class Tools:
