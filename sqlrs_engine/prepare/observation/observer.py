@@ -158,6 +158,7 @@ class Observer:
         If the step has used none of those that had changed, others had read them while that state
         was built: it is as good as this one.
         """
+        self._earlier.pop(step.state_id, None)  # from now on, others may build on it
         resolution = self._resolution(step)
         earlier, changed = resolution.instead_of, resolution.changed
         if earlier is None:
