@@ -67,6 +67,7 @@ class States:
             self._put_observed(state.state_id, observed)
         for each in inserted:
             self._watcher.stored(each)
+        self._relabel(made.state.state_id for made in passed if made.observed)
         if row is None:
             self._watcher.stored(state)
         else:

@@ -18,7 +18,7 @@ from sqlrs_engine.salvage.salvage import UNKNOWN_KIND
 from sqlrs_engine.statefs import StateFs
 from sqlrs_engine.statefs.copying import CopyBackend
 from sqlrs_engine.store import InstanceFilter, StateFilter
-from sqlrs_engine.store.records import Instance, Name, State
+from sqlrs_engine.store.records import Instance, MadeState, Name, ObservedInput, State
 from sqlrs_engine.store.sqlite import SqliteStore
 
 NOW = at(1000)
@@ -254,6 +254,17 @@ def test_a_state_with_observed_inputs_comes_back_as_one_whose_inputs_are_lost(li
     life.lose_database()
     life = lives.next()
     assert life.store.states.observed() == {made.state_id: ()}
+
+
+def test_so_does_one_whose_inputs_were_observed_when_it_was_passed_again(lives: Lives) -> None:
+    life = lives.current
+    parent = life.add_state(1)
+    child = life.add_state(2, parent_state_id=parent.state_id)
+    observed = (ObservedInput("file", "a.sql", "digest"),)
+    life.store.states.add(child, passed=[MadeState(replace(parent, observed=True), None, observed)])
+    life.lose_database()
+    life = lives.next()
+    assert life.store.states.observed() == {parent.state_id: ()}
 
 
 def test_so_does_a_state_whose_parent_is_lost(lives: Lives) -> None:
