@@ -86,6 +86,7 @@ class Engine:
             instances=self.instances,
             deletion=self.deletion,
             prepare=None,
+            dumps=None,
             config=config,
             runs=self.runs,
             cache=None,
