@@ -277,6 +277,9 @@ def slow_dumps(source, tmp_path_factory):
             for name, arguments in (("archive", ["-Fc"]), ("script", [])):
                 path = str(place / f"{name}{suffix}")
                 real_dumps.run(source, "pg_dump", *arguments, "-f", path, dbname="slow")
+    with source.connect(None) as connection:
+        # Dumps of the whole cluster must not have it.
+        connection.execute("DROP DATABASE slow")
     return place
 
 
