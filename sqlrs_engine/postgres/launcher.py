@@ -108,7 +108,7 @@ class Launcher:
         *,
         port: int,
         dbname: str,
-        distribution: Distribution | None,
+        distribution: Distribution | None = None,
         cwd: Path | None,
         stdin: File,
         stdout: File,
