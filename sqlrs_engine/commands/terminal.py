@@ -58,13 +58,14 @@ class Terminal:
 
     def secret(self, question: str) -> str:
         """Ask for a text that the terminal does not show. Call it only if ``interactive``."""
-        self.stderr.write(visible(question))
-        self.stderr.flush()
         shown = termios.tcgetattr(self.stdin)
         hidden = [*shown]
         hidden[3] &= ~termios.ECHO
         try:
+            # Before the question: what was typed until then is discarded, an answer must not be.
             termios.tcsetattr(self.stdin, termios.TCSAFLUSH, hidden)
+            self.stderr.write(visible(question))
+            self.stderr.flush()
             return self.stdin.readline().rstrip("\n")
         finally:
             termios.tcsetattr(self.stdin, termios.TCSAFLUSH, shown)
