@@ -70,7 +70,7 @@ class Builder:
                 work.observer.check(steps[other])
                 work.report.begins(other)
                 work.report.ends(other, built=False)
-                work.report.published(other)
+            work.report.published(number - 1)
             while number < len(steps):
                 with self._build_locks.permit(cancellation):
                     last = self._build_within_budget(work, number)
@@ -241,6 +241,7 @@ class Builder:
             raise self.diagnose(plan, [parent], error, context) from error
 
     def _publish(self, plan: Plan, stretch: Stretch, workspace: Path, size: int) -> None:
+        steps = plan.steps[stretch.first : stretch.last + 1]
         *passed, new = [
             NewState(
                 state_id=step.state_id,
@@ -252,7 +253,6 @@ class Builder:
                 recipe=step.recipe,
                 observed=stretch.findings.get(number, Findings()).inputs,
             )
-            for number, step in enumerate(plan.steps)
-            if stretch.first <= number <= stretch.last
+            for number, step in enumerate(steps, stretch.first)
         ]
         self._states.publish(workspace, new, passed)

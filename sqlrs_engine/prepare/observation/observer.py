@@ -197,7 +197,9 @@ class Observer:
         """Watch a root and the directories of the files beyond it that its steps read."""
         steps = [step for step in self._plan.steps if self._root(step) == root]
         most = max(step.observed_directories for step in steps)
-        directories = {str(place) for step in steps for place in step.places}
+        # The steps of a changelog share their files: thousands of each.
+        distinct = {id(step.files): step for step in steps}.values()
+        directories = {str(place) for step in distinct for place in step.places}
         try:
             return self._new_watch([root, *sorted(directories)], most)
         except OSError as error:
